@@ -1,0 +1,290 @@
+"""The store port: the truth about runs.
+
+A store carries out transitions atomically and conditionally; `lifecycle.decide` alone decides. Each
+method below is described by its guarantee. All raise `StoreDown` when the store cannot be reached
+or refuses to write (the caller answers `busy` and tries again: every method is safe to repeat), and
+no other exception for anything that a user can send: a poison row is answered `rejected` alone.
+
+Times in arguments and answers are on the store's clock, UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from headway.errors import HeadwayError
+from headway.wire import BlobRef
+from headway.wire.commands import (
+    AgentRow,
+    BlobPart,
+    CheckpointRow,
+    Deployment,
+    DeploymentRow,
+    Ended,
+    MarkRow,
+    QueueAsk,
+    QueueRow,
+    ReplayAsk,
+    RunDetail,
+    RunsPage,
+    RunsQuery,
+    TaskSpec,
+)
+from headway.wire.events import Event
+from headway.wire.rpc import Beat, MarkRecord, Register, Save
+from headway_engine.happenings import Happening
+from headway_engine.store.records import (
+    AgentState,
+    Claimed,
+    Dispatch,
+    EnqueueOutcome,
+    NewRun,
+    Outcome,
+    QueueState,
+    Run,
+    SaveDone,
+)
+
+__all__ = ["BlobPart", "BlobRef", "Store", "StoreDown", "StoreFacts"]
+
+
+class StoreDown(HeadwayError):
+    """The store cannot be reached or does not accept writes; nothing was decided, ask again."""
+
+    code = "store_down"
+
+
+class StoreFacts:
+    """What an engine must know of its store at start."""
+
+    kind: str = "postgres"
+    version: str = ""
+    schema: int = 0
+    durable: bool = True
+    """synchronous_commit and fsync are on."""
+    problems: list[str]
+
+
+class ClaimAnswer:
+    """What `claim` decided."""
+
+    claimed: list[Claimed]
+    refused: list[tuple[str, str]]
+    session_over: bool = False
+    outcomes: list[Outcome]
+    """Transitions besides the claims (VersionMissing → REVIEW), to be published."""
+
+
+class Store(Protocol):
+    """The truth about runs; see the module's docstring for what holds for every method."""
+
+    engine: str
+    """Id of the engine that uses this store object (outbox rows carry it)."""
+
+    async def open(self) -> StoreFacts:
+        """Connect, migrate under a lock, check settings; raises StoreDown or a SetupError."""
+        ...
+
+    async def close(self) -> None:
+        """Give connections back; idempotent."""
+        ...
+
+    async def now(self) -> datetime:
+        """The store's clock; a cheap probe that the store answers."""
+        ...
+
+    # --- intake
+
+    async def enqueue(self, ns: str, batch: Sequence[NewRun], room: dict[str, tuple[int, int]],
+                      ) -> tuple[list[EnqueueOutcome], list[Dispatch]]:
+        """Record new runs, in one transaction, one outcome per item in order (DECISIONS C).
+
+        The same id and payload again = `again`; the same id with another payload, or a live key
+        with another payload = `rejected` (code `conflict`). A key's holder = `duplicate`. An early
+        cancel of the id is honoured. `room`: per queue, how many runs (run-isolated, shared) may
+        be dispatched at once within this very commit, if the queue has no limits, is not paused
+        and has no older runs waiting; these come back as Dispatch, the rest waits for `dispatch`.
+        """
+        ...
+
+    async def reject(self, ns: str, run: str, code: str, reason: str) -> None:
+        """Keep the refusal of an enqueue for 7 days, so that `result()` can raise it."""
+        ...
+
+    async def ends(self, ns: str, runs: Sequence[str]) -> tuple[list[Ended], dict[str, str], dict[str, str]]:
+        """(ended, status of others incl. `unknown`, aliases) as wire.commands.ResultsAnswer."""
+        ...
+
+    # --- dispatch
+
+    async def queues(self) -> list[QueueState]:
+        """All queues of all namespaces that have settings, agents or waiting runs."""
+        ...
+
+    async def dispatch(self, ns: str, queue: str, room: int, shared_room: int) -> Dispatch | None:
+        """Choose due runs within limits: priority, then runs that go on, then age; per-key heads.
+
+        At most `room` run-isolated and `shared_room` shared ones. One dispatcher per queue at a
+        time (the queue's row is locked, `SKIP LOCKED`: None when another engine is at it).
+        """
+        ...
+
+    async def dispatched(self, dispatch: int, last_seq: int, stream_created: str) -> None:
+        """The batch is in WORK; `last_seq` is the sequence of its last message."""
+        ...
+
+    async def undispatched(self, acked: dict[tuple[str, str], int], stream_created: str,
+                           ) -> list[Dispatch]:
+        """Dispatches whose messages are gone, or that were never published: publish them again.
+
+        `acked`: per (ns, queue) the consumer's ack floor in WORK (stream sequence). Older than 30 s
+        only. Batches with no run left to claim are forgotten.
+        """
+        ...
+
+    async def claim(self, ns: str, agent: str, session: int, nonce: str, runs: Sequence[str],
+                    images: frozenset[str] | None) -> ClaimAnswer:
+        """Give these runs to the agent's session, if its lease is live (DECISIONS B2) and each is
+        QUEUED, its queue not paused and within its limits, its version known. Raises the epoch.
+        The same nonce again gives the same answer. A refused run loses its dispatch in the same
+        commit."""
+        ...
+
+    async def load_marks(self, run: str, epoch: int, after: str) -> tuple[list[MarkRecord], bool]:
+        """A page of marks in key order, and whether there are more."""
+        ...
+
+    # --- inside an attempt
+
+    async def save(self, saves: Sequence[Save]) -> list[SaveDone]:
+        """Checkpoints and marks, one conditional statement per kind and batch (DECISIONS A1).
+
+        Outcomes: ok (also for a repeat), stale_epoch, conflict (same number or key, other
+        content), gap, cancelling (a started mark while CANCELLING), rejected.
+        """
+        ...
+
+    async def commit(self, moves: Sequence[tuple[str, Happening]]) -> list[Outcome]:
+        """Load, decide, write: each run's transition whole or not at all, in order per run, one
+        round of I/O per batch; repeated on a lost race. Events, end, marks, key release and outbox
+        row are in the same commit."""
+        ...
+
+    async def published(self, events: Sequence[tuple[str, int]]) -> None:
+        """RUNS has acknowledged the events of earlier commits up to these (run, n): their outbox
+        rows go with this engine's next batch."""
+        ...
+
+    async def unpublished(self, older_than: float) -> list[tuple[str, str, str, str, list[Event]]]:
+        """What no engine has published for so many seconds: (run, ns, task, queue, events)."""
+        ...
+
+    # --- agents and leases
+
+    async def register(self, ns: str, ask: Register, lease: float,
+                       ) -> tuple[int, list[tuple[str, int]], list[tuple[str, int]]]:
+        """(session, kept, stop). The same session with a live lease keeps its attempts."""
+        ...
+
+    async def beat(self, ns: str, ask: Beat, lease: float,
+                   ) -> tuple[bool, list[tuple[str, int, str]], bool]:
+        """Renew the lease: (session is live, stop list, whether the full list is wanted).
+
+        With the full list: what the store gives to this agent but it does not hold, in two beats
+        running, is lost now; what it holds but is not open is on the stop list (DECISIONS B3).
+        Lost runs come out of `expire`.
+        """
+        ...
+
+    async def expire(self, lease: float) -> list[Outcome]:
+        """End leases that are over, if the store has been writable and beats served for one whole
+        lease (B1): raise the agent's session, then, in a new statement, lose its runs (B2). Also
+        those that beats found missing."""
+        ...
+
+    async def tick(self) -> None:
+        """This engine serves beats and the store commits: the clock of B1, once a second."""
+        ...
+
+    # --- timers
+
+    async def due(self, limit: int) -> tuple[list[str], datetime | None, datetime]:
+        """(runs that are due now, when the next one is due, now)."""
+        ...
+
+    async def overdue(self, limit: int) -> list[str]:
+        """Runs whose TTL, deadline, start deadline or timeout backstop may have passed."""
+        ...
+
+    async def prune(self) -> int:
+        """Expired keys, old refusals, runs past retention, spent dispatches; rows removed. Works in
+        small batches."""
+        ...
+
+    # --- registry, control, lists
+
+    async def deploy(self, ns: str, what: Deployment) -> list[str]:
+        """Register a version and make it the current one of its tasks; warnings, if any."""
+        ...
+
+    async def spec(self, ns: str, task: str, version: str = "") -> tuple[str, TaskSpec] | None:
+        """(version, spec) of a task, the current one by default; cached briefly."""
+        ...
+
+    async def deployments(self, ns: str) -> list[DeploymentRow]:
+        """Newest first."""
+        ...
+
+    async def early_cancel(self, ns: str, run: str, actor: str, reason: str) -> None:
+        """A cancel of an id that is not known yet: intake honours it (DECISIONS C4)."""
+        ...
+
+    async def find(self, ns: str, prefix: str) -> list[str]:
+        """Run ids that begin so, at most 3."""
+        ...
+
+    async def get(self, ns: str, run: str) -> Run | None:
+        """The record."""
+        ...
+
+    async def detail(self, ns: str, run: str) -> RunDetail | None:
+        """Row, payload, result, events, checkpoints, marks."""
+        ...
+
+    async def events(self, ns: str, run: str, after: int, n: int) -> list[Event]:
+        """Events with a number above `after`."""
+        ...
+
+    async def state(self, ns: str, run: str, number: int) -> tuple[CheckpointRow, bytes, BlobRef | None] | None:
+        """One checkpoint with its body; 0 = the last."""
+        ...
+
+    async def runs(self, ns: str, query: RunsQuery) -> RunsPage:
+        """A page of the list, newest first."""
+        ...
+
+    async def marks(self, ns: str, run: str) -> list[MarkRow]:
+        """Recorded steps, once marks and waits."""
+        ...
+
+    async def replay(self, ns: str, ask: ReplayAsk, actor: str) -> NewRun | str:
+        """What a replay would enqueue, or why not."""
+        ...
+
+    async def set_queue(self, ns: str, ask: QueueAsk, actor: str) -> QueueRow:
+        """Change a queue's settings."""
+        ...
+
+    async def queue_rows(self, ns: str) -> list[QueueRow]:
+        """Queues with their numbers."""
+        ...
+
+    async def agents(self, ns: str = "") -> list[AgentState]:
+        """Agents, with live leases or recently so; all namespaces if empty."""
+        ...
+
+    async def agent_rows(self, ns: str) -> list[AgentRow]:
+        """As agents, for the api."""
+        ...

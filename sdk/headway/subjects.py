@@ -1,0 +1,219 @@
+"""Every subject, stream, consumer and bucket name: built and parsed here only.
+
+Tokens are checked when a subject is built, since nats-py lets wildcards through: a name with a dot,
+a space, `*` or `>` raises `BadName` before anything is published.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from headway.errors import BadName
+from headway.ids import is_run_id
+
+PREFIX = "hw"
+
+INGEST = "INGEST"
+WORK = "WORK"
+RUNS = "RUNS"
+LOGS = "LOGS"
+SPANS = "SPANS"
+BLOBS_BUCKET = "headway-blobs"
+AGENTS_BUCKET = "headway-agents"
+SETTINGS_BUCKET = "headway-settings"
+INTAKE_CONSUMER = "intake"
+ENGINE_QUEUE = "engine"
+"""Queue group in which all engines answer rpc and api requests."""
+
+_NAME = re.compile(r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")
+_TOKEN = re.compile(r"\A[A-Za-z0-9_-]{1,64}\Z")
+
+
+def is_name(text: str) -> bool:
+    """True for a task, queue, namespace, agent or site name: `a-z 0-9 _ -`, at most 64."""
+    return _NAME.match(text) is not None
+
+
+def name(text: str, what: str = "name") -> str:
+    """The text itself if it may be a token of a subject; raises BadName otherwise."""
+    if _NAME.match(text) is None:
+        raise BadName(what, text)
+    return text
+
+
+def _token(text: str, what: str) -> str:
+    if _TOKEN.match(text) is None:
+        raise BadName(what, text)
+    return text
+
+
+def _run(text: str) -> str:
+    if not is_run_id(text):
+        raise BadName("run id", text)
+    return text
+
+
+def ingest(ns: str) -> str:
+    """Where enqueue requests go (stream INGEST)."""
+    return f"hw.in.{name(ns, 'namespace')}"
+
+
+def work(ns: str, queue: str) -> str:
+    """Where dispatched runs of a queue go (stream WORK)."""
+    return f"hw.work.{name(ns, 'namespace')}.{name(queue, 'queue')}"
+
+
+def work_consumer(ns: str, queue: str) -> str:
+    """The durable pull consumer of a queue. `--` cannot be confused: it only joins two names."""
+    return f"w--{name(ns, 'namespace')}--{name(queue, 'queue')}"
+
+
+def run_event(ns: str, run: str) -> str:
+    """The one subject of a run's transitions (stream RUNS), the kind is in the body."""
+    return f"hw.run.{name(ns, 'namespace')}.{_run(run)}.ev"
+
+
+def live_event(ns: str, run: str = "*") -> str:
+    """What observers subscribe to for transitions: republished after storing."""
+    token = run if run == "*" else _run(run)
+    return f"hw.live.run.{name(ns, 'namespace')}.{token}.ev"
+
+
+def log(ns: str, run: str, epoch: int) -> str:
+    """Log chunks of one attempt (stream LOGS)."""
+    return f"hw.log.{name(ns, 'namespace')}.{_run(run)}.{epoch}"
+
+
+def live_log(ns: str, run: str, epoch: int | None = None) -> str:
+    """Republished log chunks of one run, of one attempt or of all."""
+    return f"hw.live.log.{name(ns, 'namespace')}.{_run(run)}.{'*' if epoch is None else epoch}"
+
+
+def span(ns: str, run: str) -> str:
+    """OpenTelemetry spans of one run (stream SPANS)."""
+    return f"hw.span.{name(ns, 'namespace')}.{_run(run)}"
+
+
+def live_span(ns: str, run: str) -> str:
+    """Republished spans of one run."""
+    return f"hw.live.span.{name(ns, 'namespace')}.{_run(run)}"
+
+
+def rpc(ns: str, agent: str, verb: str, engine: str | None = None) -> str:
+    """Agent to engine. With `engine`, to that engine alone (DECISIONS A5); without, to any."""
+    base = f"hw.rpc.{name(ns, 'namespace')}.{name(agent, 'agent')}.{_token(verb, 'verb')}"
+    return base if engine is None else f"{base}.{_token(engine, 'engine')}"
+
+
+RPC_ANY = "hw.rpc.*.*.*"
+
+
+def rpc_of(engine: str) -> str:
+    """The subject on which one engine hears the agents that chose it."""
+    return f"hw.rpc.*.*.*.{_token(engine, 'engine')}"
+
+
+class RpcSubject(NamedTuple):
+    """Who asks what, as the broker vouches for it."""
+
+    ns: str
+    agent: str
+    verb: str
+
+
+def parse_rpc(subject: str) -> RpcSubject:
+    """Namespace, agent and verb of an rpc subject (with or without the engine's token)."""
+    parts = subject.split(".")
+    return RpcSubject(parts[2], parts[3], parts[4])
+
+
+def api(ns: str, user: str, verb: str) -> str:
+    """Client or TUI to engine; the broker vouches for `user`, so that the audit is true."""
+    return f"hw.api.{name(ns, 'namespace')}.{_token(user, 'user')}.{_token(verb, 'verb')}"
+
+
+API_ANY = "hw.api.*.*.*"
+
+
+class ApiSubject(NamedTuple):
+    """Who asks what."""
+
+    ns: str
+    user: str
+    verb: str
+
+
+def parse_api(subject: str) -> ApiSubject:
+    """Namespace, user and verb of an api subject."""
+    parts = subject.split(".")
+    return ApiSubject(parts[2], parts[3], parts[4])
+
+
+def ctl(ns: str, agent: str, run: str = "*") -> str:
+    """Engine to agent, about one run: the fast path of cancel; the beat's answer is sure."""
+    token = run if run == "*" else _run(run)
+    return f"hw.ctl.{name(ns, 'namespace')}.{name(agent, 'agent')}.{token}"
+
+
+def reply(client: str, token: str) -> str:
+    """Where a caller hears `recorded` and results; named in enqueue bodies."""
+    return f"hw.reply.{_token(client, 'client')}.{_token(token, 'token')}"
+
+
+def reply_all(client: str) -> str:
+    """All answers to one client."""
+    return f"hw.reply.{_token(client, 'client')}.>"
+
+
+_REPLY = re.compile(r"\Ahw\.reply\.[A-Za-z0-9_-]{1,64}\.[A-Za-z0-9_-]{1,64}\Z")
+
+
+def is_reply(subject: str) -> bool:
+    """True if the engine may publish there for a caller who named it in a body."""
+    return _REPLY.match(subject) is not None
+
+
+def may_answer(subject: str) -> bool:
+    """True if a request's reply subject is an inbox: the only place where we ever respond.
+
+    Broker permissions do not check reply subjects; a request that names `hw.run...` as its reply
+    would make the engine write there with the engine's rights.
+    """
+    return subject.startswith(("_INBOX.", "_R_."))
+
+
+def inbox_prefix(kind: str, ident: str) -> str:
+    """The inbox prefix of a principal: kind is engine, agent, client, viewer or operator."""
+    return f"_INBOX.{_token(kind, 'kind')}.{_token(ident, 'id')}"
+
+
+def beat_engine(engine: str = "*") -> str:
+    """Engine beats for the eyes (core NATS)."""
+    return f"hw.hb.engine.{engine if engine == '*' else _token(engine, 'engine')}"
+
+
+def beat_agent(agent: str = "*") -> str:
+    """Agent beats for the eyes (core NATS)."""
+    return f"hw.hb.agent.{agent if agent == '*' else name(agent, 'agent')}"
+
+
+def beat_queue(ns: str, queue: str = "*") -> str:
+    """Queue numbers for the eyes (core NATS)."""
+    token = queue if queue == "*" else name(queue, "queue")
+    return f"hw.hb.queue.{name(ns, 'namespace')}.{token}"
+
+
+WAKE = "hw.wake"
+"""Engines tell each other that a queue may have room (core NATS, a hint): body = `ns.queue`."""
+
+
+def run_of(subject: str) -> str:
+    """The run id of a `hw.run`, `hw.log`, `hw.span` or `hw.live.*` subject."""
+    parts = subject.split(".")
+    return parts[4] if parts[1] == "live" else parts[3]
+
+
+def epoch_of_log(subject: str) -> int:
+    """The epoch of a log subject, live or stored."""
+    return int(subject.rsplit(".", 1)[1])

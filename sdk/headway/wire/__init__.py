@@ -1,0 +1,95 @@
+"""The wire vocabulary: every body that crosses NATS or the channel, as msgspec Structs in JSON.
+
+Two doors (DECISIONS G1): `strict` decoders for untrusted senders (enqueue, api, frames from a
+runner) refuse unknown fields; between our own parts unknown fields are ignored. Users' own bodies
+(payload, state, result) ride as `Raw` JSON: exact bytes, not decoded on the way; an absent one is
+`Raw(b"")` (`NOTHING`). Times are RFC 3339 UTC, durations are seconds, ids upper-case ULIDs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+from headway.errors import HeadwayError
+
+T = TypeVar("T")
+
+NOTHING = msgspec.Raw(b"")
+"""An absent user body."""
+
+PROTOCOL = 1
+"""Version of the frames between runner and agent; `hello` negotiates it."""
+
+INLINE_LIMIT = 128 * 1024
+"""User bodies over this go to blobs."""
+FRAME_LIMIT = 1024 * 1024
+"""Largest frame on the channel."""
+BLOB_PART = 512 * 1024
+"""Largest piece of a body that travels in parts."""
+PAYLOAD_LIMIT = 16 * 1024 * 1024
+RESULT_LIMIT = 16 * 1024 * 1024
+STEP_LIMIT = 16 * 1024 * 1024
+CHECKPOINT_LIMIT = 64 * 1024 * 1024
+KEY_LIMIT = 256
+"""Characters in the key or name of a step, once mark, wait or checkpoint, and in a tag."""
+
+
+class Malformed(HeadwayError):
+    """A message could not be decoded; it was refused."""
+
+    code = "malformed"
+
+
+@overload
+def decoder(kind: type[T]) -> msgspec.json.Decoder[T]: ...
+@overload
+def decoder(kind: Any) -> msgspec.json.Decoder[Any]: ...
+def decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    """A JSON decoder of the type (a Struct, or a tagged union of them)."""
+    return msgspec.json.Decoder(kind)
+
+
+_encoder = msgspec.json.Encoder()
+encode = _encoder.encode
+encode_into = _encoder.encode_into
+
+
+def decode(dec: msgspec.json.Decoder[T], body: bytes | memoryview) -> T:
+    """Decode, or raise Malformed.
+
+    Bad UTF-8 and deep nesting are not msgspec errors (UnicodeDecodeError, RecursionError): they
+    are caught here too.
+    """
+    try:
+        return dec.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+        raise Malformed(f"malformed message: {e}"[:500]) from None
+
+
+def clean_text(text: str) -> bool:
+    """False if the text holds NUL or a lone surrogate, which no store column can keep."""
+    if "\x00" in text:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class BlobRef(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a large body lies: key `<ns>/<run>/<sha256>` in the blob store, size in bytes."""
+
+    key: str
+    size: int
+    sha256: str
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An error as data: type name, message (at most 8 KiB), traceback text (at most 32 KiB)."""
+
+    type: str
+    message: str = ""
+    traceback: str = ""

@@ -1,0 +1,455 @@
+"""What is asked of the engine by clients, and its answers.
+
+Enqueue requests travel on `hw.in.<ns>` (stream INGEST), many in one message; everything else is a
+request on `hw.api.<ns>.<user>.<verb>`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from headway.wire import NOTHING, BlobRef, ErrorInfo, decoder
+from headway.wire.events import Event
+
+Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")]
+RunId = Annotated[str, Meta(pattern=r"\A[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")]
+Text = Annotated[str, Meta(max_length=256)]
+Seconds = Annotated[float, Meta(ge=0, le=3.2e9)]
+Priority = Annotated[int, Meta(ge=-1000, le=1000)]
+
+
+class EnqueueItem(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One run to be made. `payload` is a JSON object: parameter name to value."""
+
+    run: RunId
+    task: Name
+    payload: Raw = NOTHING
+    payload_ref: BlobRef | None = None
+    schema: Text = ""
+    """Hash of the payload schema it was checked against; empty = the engine checks it."""
+    queue: Name | None = None
+    """Instead of the task's own queue."""
+    key: Text | None = None
+    key_ttl: Seconds = 86400.0
+    key_scope: Literal["namespace", "parent"] = "namespace"
+    keep_key: bool = False
+    """A run that failed keeps its key."""
+    priority: Priority = 0
+    """Higher goes first."""
+    delay: Seconds = 0.0
+    at: datetime | None = None
+    ttl: Seconds | None = None
+    """EXPIRED if not started within that time after it is due."""
+    deadline: Seconds | None = None
+    """The whole run, from its enqueue."""
+    tags: Annotated[tuple[Text, ...], Meta(max_length=32)] = ()
+    limit_key: Text = ""
+    """The key of the queue's per-key limit (a tenant, say)."""
+    version: Text | None = None
+    parent: RunId | None = None
+    root: RunId | None = None
+    trace: Annotated[str, Meta(max_length=64)] = ""
+    """W3C traceparent of the enqueuing span."""
+
+
+class EnqueueBatch(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The body of an INGEST message."""
+
+    items: Annotated[list[Raw], Meta(max_length=2000)]
+    """EnqueueItems; decoded one by one, so that one bad item fails alone."""
+    client: Annotated[str, Meta(max_length=64)] = ""
+    reply: Annotated[str, Meta(max_length=160)] = ""
+    """Where to answer *recorded* and send results: `hw.reply.<client>.<token>`."""
+    want: Literal["recorded", "result"] = "result"
+    """`result`: the end of each run is pushed to `reply` as well."""
+
+
+class Recorded(Struct, frozen=True, omit_defaults=True):
+    """The engine's word on one enqueue."""
+
+    run: str
+    outcome: Literal["recorded", "duplicate", "rejected"]
+    winner: str = ""
+    """With `duplicate`: the run that holds the key."""
+    code: str = ""
+    reason: str = ""
+
+
+class Ended(Struct, frozen=True, omit_defaults=True):
+    """A run has ended. `result` is raw JSON when SUCCEEDED; large ones come as a reference."""
+
+    run: str
+    status: str
+    result: Raw = NOTHING
+    result_ref: BlobRef | None = None
+    error: ErrorInfo | None = None
+
+
+class Answers(Struct, omit_defaults=True):
+    """What the engine publishes on `hw.reply.<client>.<token>`: any number of both kinds."""
+
+    recorded: list[Recorded] = []
+    ended: list[Ended] = []
+    durability: str = ""
+    """`fsynced`, `replicated` or `lazy`: what *accepted* is worth on this NATS."""
+
+
+# --- hw.api
+
+
+class ApiError(Struct, omit_defaults=True):
+    """Any api answer may be this instead: `{"error": {...}}`."""
+
+    code: str
+    """bad_request, not_found, refused, conflict, stale, unavailable, not_served ..."""
+    message: str
+
+
+class ApiAnswer(Struct, omit_defaults=True):
+    """The envelope of every api answer: one of the two is set."""
+
+    data: Raw = NOTHING
+    error: ApiError | None = None
+
+
+class RunsQuery(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`runs`: a page of the list, newest first. Empty filters match all."""
+
+    status: tuple[str, ...] = ()
+    """Lower-case states, or `live`, `ended`."""
+    task: str = ""
+    """Exact, or with `*` as a glob."""
+    queue: str = ""
+    tags: tuple[str, ...] = ()
+    """All of these."""
+    ids: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    text: str = ""
+    """In id, task, tag or error."""
+    after: str = ""
+    """Keyset paging: the last id of the page before."""
+    n: Annotated[int, Meta(ge=1, le=1000)] = 200
+
+
+class RunRow(Struct, omit_defaults=True):
+    """One run in a list."""
+
+    run: str
+    task: str
+    status: str
+    queue: str
+    created_at: datetime
+    version: str = ""
+    epoch: int = 0
+    n: int = 0
+    attempt: int = 0
+    """Attempts that used a retry, the current one included."""
+    max_attempts: int = 0
+    checkpoint: int = 0
+    checkpoint_name: str = ""
+    agent: str = ""
+    priority: int = 0
+    tags: tuple[str, ...] = ()
+    due_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    reason: str = ""
+    error: ErrorInfo | None = None
+    parent: str = ""
+    origin: str = ""
+    """The run that this one replays or forks."""
+    key: str = ""
+
+
+class RunsPage(Struct, omit_defaults=True):
+    """The answer of `runs`."""
+
+    runs: list[RunRow]
+    as_of: datetime
+    more: bool = False
+    counts: dict[str, int] = {}
+    """Live runs by status, in the namespace."""
+
+
+class RunAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`run`, `why`, `result`, `events`, `checkpoints`: about one run."""
+
+    run: str
+    """The id, or for `run` a prefix of at least 6 characters that only one run has."""
+    after: int = 0
+    """`events`: those with n above it."""
+    n: int = 1000
+
+
+class CheckpointRow(Struct, omit_defaults=True):
+    """One checkpoint."""
+
+    number: int
+    name: str
+    size: int
+    at: datetime
+    epoch: int
+    sha256: str = ""
+
+
+class MarkRow(Struct, omit_defaults=True):
+    """One recorded step, once mark or wait."""
+
+    key: str
+    kind: str
+    fn: str
+    status: str
+    epoch: int
+    at: datetime
+    token: str = ""
+    size: int = 0
+
+
+class RunDetail(Struct, omit_defaults=True):
+    """The answer of `run`."""
+
+    row: RunRow
+    payload: Raw = NOTHING
+    payload_ref: BlobRef | None = None
+    result: Raw = NOTHING
+    result_ref: BlobRef | None = None
+    events: list[Event] = []
+    checkpoints: list[CheckpointRow] = []
+    marks: list[MarkRow] = []
+    why: str = ""
+    """In plain words: why the run is where it is, and what would move it."""
+
+
+class ResultsAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`result`: which of these have ended? One batched request per client."""
+
+    runs: Annotated[list[str], Meta(max_length=1000)]
+
+
+class ResultsAnswer(Struct, omit_defaults=True):
+    """Ended runs, and what is known of the others (`rejected`, `unknown`, or a live status)."""
+
+    ended: list[Ended] = []
+    others: dict[str, str] = {}
+    aliases: dict[str, str] = {}
+    """Run id to the winner of its key."""
+
+
+class CancelAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`cancel`. A cancel of an id that is not known yet is kept and honoured by intake."""
+
+    run: RunId
+    reason: Text = ""
+
+
+class ResumeAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`resume`: the next attempt now, for RETRYING, REVIEW, DELAYED and held runs."""
+
+    run: RunId
+    once: dict[str, Literal["done", "rerun"]] = {}
+    """Decisions on ambiguous once marks, by key."""
+    values: dict[str, Raw] = {}
+    """The value of a mark that is set done."""
+    override: bool = False
+    """Decide although an older attempt is not confirmed dead; it is recorded."""
+
+
+class ReplayAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`replay`: a new run, same payload, from the start; done once marks and tokens are kept."""
+
+    run: RunId
+    new_run: RunId
+    """Made by the caller: asking twice makes one run."""
+    clear: tuple[str, ...] = ()
+    """Globs of once keys to forget."""
+    version: str = ""
+    """Empty = the current one; `original` = the version it ran with."""
+    queue: Name | None = None
+
+
+class QueueAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`queue-set`: change a queue live; absent fields stay. `limit` 0 = none."""
+
+    queue: Name
+    limit: int | None = None
+    key_limit: int | None = None
+    paused: bool | None = None
+    priority: int | None = None
+
+
+class QueueRow(Struct, omit_defaults=True):
+    """One queue."""
+
+    queue: str
+    limit: int = 0
+    key_limit: int = 0
+    paused: bool = False
+    priority: int = 0
+    queued: int = 0
+    dispatched: int = 0
+    open: int = 0
+    retrying: int = 0
+    delayed: int = 0
+    agents: int = 0
+    oldest_at: datetime | None = None
+
+
+class AgentRow(Struct, omit_defaults=True):
+    """One agent."""
+
+    agent: str
+    host: str
+    alive: bool
+    session: int
+    lease_until: datetime
+    runtime: str = ""
+    queues: tuple[str, ...] = ()
+    slots: int = 0
+    shared_slots: int = 0
+    open: int = 0
+    degraded: str = ""
+    versions: tuple[str, ...] = ()
+
+
+class TaskSpec(Struct, frozen=True, omit_defaults=True):
+    """What is registered of a task under a version: its policy and its schemas."""
+
+    task: Name
+    queue: Name = "default"
+    max_attempts: int = 3
+    factor: float = 2.0
+    min_delay: float = 1.0
+    max_delay: float = 60.0
+    jitter: float = 0.1
+    retry_oom: bool = False
+    retry_timeout: bool = False
+    timeout: float = 3600.0
+    """Wall clock of one attempt from `started`, seconds."""
+    memory: int = 512 * 1024 * 1024
+    cpus: float = 1.0
+    pids: int = 64
+    isolation: Literal["run", "shared"] = "run"
+    network: str = "none"
+    env: tuple[str, ...] = ()
+    """Names of variables that the agent's provider gives."""
+    secrets: tuple[str, ...] = ()
+    grace: float = 10.0
+    """Seconds between a cancel and SIGKILL."""
+    keep_checkpoints: int = 20
+    suspend_after: float = 60.0
+    """A wait longer than this holds no container."""
+    module: str = ""
+    """Where the function is: `package.module:function`."""
+    payload_schema: Raw = NOTHING
+    schema_hash: str = ""
+    doc: str = ""
+
+
+class Deployment(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`deploy`: a version with its tasks; it becomes the current one of its tasks."""
+
+    version: Text
+    tasks: list[TaskSpec]
+    image: Text = ""
+    """Image id (`sha256:...`) for the docker runtime; empty = process runtime or dev base."""
+    image_tag: Text = ""
+    modules: tuple[str, ...] = ()
+    """Modules that the runner imports."""
+    source: str = ""
+    """Development: a folder on the agent's host that is mounted read-only."""
+    dev: bool = False
+
+
+class DeploymentRow(Struct, omit_defaults=True):
+    """A registered version."""
+
+    version: str
+    image: str
+    image_tag: str
+    tasks: tuple[str, ...]
+    created_at: datetime
+    current: bool = False
+    live_runs: int = 0
+    dev: bool = False
+
+
+class BlobPut(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`blob-put`: one part of a client's large payload; the last part's answer is the BlobRef."""
+
+    run: RunId
+    upload: Annotated[str, Meta(max_length=64)]
+    index: int
+    last: bool
+    data: bytes
+    sha256: str = ""
+
+
+class BlobGet(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`blob-get`: a range of a blob of this namespace; the answer is `{"data": base64}`."""
+
+    key: str
+    offset: int = 0
+    length: Annotated[int, Meta(ge=1, le=512 * 1024)] = 512 * 1024
+
+
+class BlobPart(Struct, omit_defaults=True):
+    """A piece of a blob."""
+
+    data: bytes
+    size: int = 0
+    """Of the whole blob."""
+
+
+class Done(Struct, omit_defaults=True):
+    """The answer of a command: what happened, and the run's status after it."""
+
+    run: str
+    outcome: str
+    """`ok`, `already`, or the code of a refusal."""
+    status: str = ""
+    message: str = ""
+
+
+class Info(Struct, omit_defaults=True):
+    """`info`: who answers."""
+
+    engine: str
+    version: str
+    store: str
+    """`postgres`, `edge`."""
+    store_ok: bool
+    durability: str
+    now: datetime
+    schema: int = 0
+    detail: dict[str, Any] = {}
+
+
+ENQUEUE = decoder(EnqueueBatch)
+ITEM = decoder(EnqueueItem)
+ANSWERS = decoder(Answers)
+API_ANSWER = decoder(ApiAnswer)
+
+
+def schemas() -> dict[str, Any]:
+    """JSON Schemas of what foreign clients may send and hear."""
+    types = [
+        EnqueueBatch,
+        EnqueueItem,
+        Answers,
+        ApiAnswer,
+        RunsQuery,
+        RunAsk,
+        ResultsAsk,
+        CancelAsk,
+        ResumeAsk,
+        ReplayAsk,
+        QueueAsk,
+        Deployment,
+    ]
+    _, components = msgspec.json.schema_components(types)
+    return components

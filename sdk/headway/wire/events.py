@@ -1,0 +1,114 @@
+"""What happened: events of a run, log chunks, beats.
+
+An event is one committed transition (or save) of a run. `n` counts per run without gaps; observers
+drop doubles by (run, n). `kind` is an open word: observers show kinds they do not know by name.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from headway.wire import decoder
+
+KINDS = {
+    "queued": "enqueued, or back in its queue (data.why)",
+    "delayed": "enqueued with a start time in the future (data.due_at)",
+    "starting": "claimed by an agent: the epoch went up (data.agent, data.version)",
+    "started": "user code runs (data: container, host, cold, pool_wait_ms, resumed_from)",
+    "checkpoint": "state saved (data: number, name, size)",
+    "step": "a step's result recorded (data: key, fn, size, seconds)",
+    "once": "a once mark moved (data: key, fn, status: started|done|failed|interrupted, token)",
+    "waiting": "a durable wait holds no container (data: key, due_at)",
+    "retrying": "an attempt failed, another is due (data: error, due_at, attempt, max_attempts)",
+    "lost": "the attempt's agent, host or container went away; no retry used (data.why)",
+    "exited": "a lost attempt is confirmed dead at last",
+    "given_back": "claimed but not started; no retry used (data.why)",
+    "review": "a person decides (data.reason, data.key, data.token)",
+    "resumed": "an operator asked for the next attempt now",
+    "resolved": "an operator decided on an ambiguous once mark (data.key, data.decision)",
+    "cancelling": "the cancel is final; running code is being stopped",
+    "succeeded": "ended with a result (data.size)",
+    "failed": "ended with an error (data.error, data.cause)",
+    "timed_out": "ended by timeout or deadline",
+    "cancelled": "ended by a cancel",
+    "expired": "never started in time",
+    "rejected": "a save was refused as poison (data.why); the run goes on",
+    "warning": "something an operator wants to know (data.why)",
+}
+
+
+class Event(Struct, omit_defaults=True):
+    """One event. `source`/`target` are states, set when the run moved."""
+
+    n: int
+    at: datetime
+    kind: str
+    epoch: int = 0
+    source: str = ""
+    target: str = ""
+    actor: str = ""
+    """Who: `engine`, `agent:<id>`, `user:<name>`."""
+    data: dict[str, Any] = {}
+
+
+class RunEvents(Struct, omit_defaults=True):
+    """The body on `hw.run.<ns>.<run>.ev`: what one commit did to one run, oldest first."""
+
+    run: str
+    ns: str
+    task: str
+    events: list[Event]
+    queue: str = ""
+
+
+class LogChunk(Struct, omit_defaults=True):
+    """The body on `hw.log.<ns>.<run>.<epoch>`.
+
+    `first` is the number of the first line in this attempt, from 1; a jump is a gap. Lines that
+    the token bucket dropped take numbers too: `dropped` of them came just before `first`.
+    """
+
+    first: int
+    lines: list[str]
+    at: datetime
+    stream: str = "out"
+    """`out` (stdout), `err`, `log` (the logging module) or `process` (not attributable)."""
+    dropped: int = 0
+    dropped_bytes: int = 0
+
+
+class AgentBeat(Struct, omit_defaults=True):
+    """`hw.hb.agent.<id>`, once a second, for the eyes."""
+
+    agent: str
+    ns: str
+    host: str
+    runtime: str
+    queues: tuple[str, ...]
+    slots: int
+    open: int
+    warm: int
+    shared_slots: int = 0
+    degraded: str = ""
+    at: datetime | None = None
+
+
+class EngineBeat(Struct, omit_defaults=True):
+    """`hw.hb.engine.<id>`, once a second, for the eyes."""
+
+    engine: str
+    version: str
+    store: str
+    store_ok: bool
+    durability: str
+    at: datetime
+    counters: dict[str, float] = {}
+
+
+RUN_EVENTS = decoder(RunEvents)
+LOG_CHUNK = decoder(LogChunk)
+AGENT_BEAT = decoder(AgentBeat)
+ENGINE_BEAT = decoder(EngineBeat)

@@ -1,0 +1,444 @@
+"""Agent to engine: `hw.rpc.<ns>.<agent>.<verb>`, answered after the commit.
+
+The agent stamps run and epoch itself, from which socket a frame came. Every request is safe to
+repeat: claims by their nonce, saves by (run, epoch, number), reports by (run, epoch).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Raw, Struct
+
+from headway.wire import NOTHING, BlobRef, ErrorInfo, decoder
+from headway.wire.commands import TaskSpec
+
+# --- register / beat
+
+
+class Register(Struct, omit_defaults=True):
+    """`register`: an agent starts, or starts anew after `session_over`."""
+
+    agent: str
+    host: str
+    runtime: str
+    queues: tuple[str, ...]
+    slots: int
+    shared_slots: int
+    protocol: int
+    version: str
+    holds: list[tuple[str, int]] = []
+    """(run, epoch) of adopted attempts: kept if the store still gives them to this agent."""
+    session: int = 0
+    """The session it had (adoption); 0 = none."""
+    images: tuple[str, ...] = ()
+
+
+class Registered(Struct, omit_defaults=True):
+    """The answer: the session under which the agent now holds its lease."""
+
+    engine: str
+    session: int
+    lease: float
+    """Seconds; renewed by `beat`."""
+    beat_every: float
+    kept: list[tuple[str, int]] = []
+    stop: list[tuple[str, int]] = []
+    """Attempts it reported that are not its own any more: kill them."""
+
+
+class Beat(Struct, omit_defaults=True):
+    """`beat`: one message renews the lease of everything the agent holds."""
+
+    agent: str
+    session: int
+    digest: str
+    """sha256 (16 hex) over the sorted `run:epoch` lines of what it holds."""
+    holds: list[tuple[str, int]] | None = None
+    """The full list: when the engine asked for it, or nothing was confirmed yet."""
+    free: int = 0
+    shared_free: int = 0
+    degraded: str = ""
+    images: tuple[str, ...] = ()
+
+
+class Beaten(Struct, omit_defaults=True):
+    """The answer of a beat."""
+
+    ok: bool
+    store_down: bool = False
+    """Nothing could be renewed: freeze, do not kill (DECISIONS B1)."""
+    session_over: bool = False
+    """The lease ended: kill everything, register anew."""
+    want_holds: bool = False
+    stop: list[tuple[str, int, str]] = []
+    """(run, epoch, why): repeated until those attempts are gone; why = cancel | stale | timeout."""
+    drain: bool = False
+
+
+# --- claim
+
+
+class Claim(Struct, omit_defaults=True):
+    """`claim`: these runs were pulled; give me those that may start. Repeating a nonce is safe."""
+
+    agent: str
+    session: int
+    nonce: str
+    runs: list[str]
+    free: int = 0
+    shared_free: int = 0
+
+
+class MarkRecord(Struct, omit_defaults=True):
+    """What is recorded under a key: of a step, a once block, a sleep or a wait."""
+
+    key: str
+    kind: str
+    """step | once | sleep | wait | call | enqueue."""
+    fn: str = ""
+    status: str = "done"
+    """started | done | failed | interrupted (once); done | error | open (others)."""
+    epoch: int = 0
+    value: Raw = NOTHING
+    ref: BlobRef | None = None
+    error: ErrorInfo | None = None
+    due_at: datetime | None = None
+    resolved: str = ""
+    """An operator's or check's decision on an ambiguous once: `done` or `rerun`."""
+
+
+class Assignment(Struct, omit_defaults=True):
+    """One claimed run with all that its attempt needs."""
+
+    run: str
+    epoch: int
+    task: str
+    version: str
+    attempt: int
+    spec: TaskSpec | None = None
+    """Only if the agent cannot know it: the first of this version in an answer."""
+    payload: Raw = NOTHING
+    payload_ref: BlobRef | None = None
+    checkpoint: int = 0
+    """Number of the last checkpoint; 0 = none."""
+    checkpoint_name: str = ""
+    schema: str = ""
+    """Schema hash of the state."""
+    state: Raw = NOTHING
+    state_ref: BlobRef | None = None
+    marks: list[MarkRecord] = []
+    marks_more: bool = False
+    """More marks than fit: page with `load`."""
+    root: str = ""
+    parent: str = ""
+    deadline_at: datetime | None = None
+    timeout: float = 3600.0
+    trace: str = ""
+    max_attempts: int = 3
+    queue: str = ""
+    tags: tuple[str, ...] = ()
+    created_ms: int = 0
+    """The run's creation, ms since the Unix epoch: the time half of derived child ids."""
+
+
+class VersionInfo(Struct, omit_defaults=True):
+    """How to start a runner for a version."""
+
+    version: str
+    image: str = ""
+    modules: tuple[str, ...] = ()
+    source: str = ""
+    dev: bool = False
+
+
+class Claimed(Struct, omit_defaults=True):
+    """The answer: what may start, and why the rest may not (the agent acks all of them)."""
+
+    engine: str = ""
+    assignments: list[Assignment] = []
+    refused: list[tuple[str, str]] = []
+    """(run, why)."""
+    versions: list[VersionInfo] = []
+    """One per version in the assignments."""
+    session_over: bool = False
+    busy: float = 0.0
+    """Not decided (store down, overload): ask again after that many seconds, do not ack."""
+
+
+class Load(Struct, omit_defaults=True):
+    """`load`: more marks of a claimed run, in key order after `after`."""
+
+    run: str
+    epoch: int
+    after: str = ""
+
+
+class Loaded(Struct, omit_defaults=True):
+    """The answer of `load`."""
+
+    marks: list[MarkRecord]
+    more: bool = False
+
+
+# --- saves: inside an attempt, one conditional statement per batch, no decide
+
+
+class SaveCheckpoint(Struct, tag="checkpoint", omit_defaults=True):
+    """A checkpoint. `number` = last + 1; the same number with the same sha256 is a repeat."""
+
+    run: str
+    epoch: int
+    number: int
+    name: str
+    sha256: str
+    """Of the state's JSON bytes, hex."""
+    size: int
+    state: Raw = NOTHING
+    ref: BlobRef | None = None
+    schema: str = ""
+    keep: bool = False
+
+
+class SaveMark(Struct, tag="mark", omit_defaults=True):
+    """A step's result, or a once mark's move, or a short sleep's record.
+
+    A key that is recorded already under the same kind and status answers ok (its recorded result
+    stays); a `done` step never changes.
+    """
+
+    run: str
+    epoch: int
+    key: str
+    kind: str
+    fn: str
+    status: str
+    token: str = ""
+    value: Raw = NOTHING
+    ref: BlobRef | None = None
+    size: int = 0
+    seconds: float = 0.0
+    error: ErrorInfo | None = None
+    after: int = 0
+    """The checkpoint number at the time: a fork from n copies marks with after < n... """
+
+
+Save = SaveCheckpoint | SaveMark
+
+
+class Saves(Struct, omit_defaults=True):
+    """`save`: what arrived together."""
+
+    agent: str
+    session: int
+    saves: list[Save]
+
+
+class SaveOutcome(Struct, omit_defaults=True):
+    """ok | stale_epoch | conflict | gap | cancelling | rejected | refused; `n`: the event."""
+
+    outcome: str
+    n: int = 0
+    message: str = ""
+
+
+class Saved(Struct, omit_defaults=True):
+    """The answer: one outcome per save, in order; or `busy`: nothing was decided, ask again."""
+
+    outcomes: list[SaveOutcome] = []
+    busy: float = 0.0
+
+
+# --- reports: transitions of an attempt
+
+
+class Started(Struct, tag="started", omit_defaults=True):
+    """User code runs."""
+
+    run: str
+    epoch: int
+    container: str = ""
+    host: str = ""
+    cold: bool = False
+    pool_wait_ms: float = 0.0
+    resumed_from: int = 0
+
+
+class Finished(Struct, tag="finished", omit_defaults=True):
+    """The function returned. Refused while a once mark is open (→ REVIEW)."""
+
+    run: str
+    epoch: int
+    result: Raw = NOTHING
+    ref: BlobRef | None = None
+    size: int = 0
+    sha256: str = ""
+    warning: str = ""
+    """Such as "a child process was OOM-killed"."""
+
+
+class AttemptFailed(Struct, tag="failed", omit_defaults=True):
+    """The attempt ended without a result.
+
+    `cause`: error (user exception) · crash · oom · timeout · image (cannot start) · stop (StopRun)
+    · encode · ambiguous (once) · state (StateMismatch) · too_large · violation (channel abuse).
+    """
+
+    run: str
+    epoch: int
+    cause: str
+    error: ErrorInfo
+    exit_code: int | None = None
+    retry_in: float | None = None
+    retry_at: datetime | None = None
+    retry: bool = True
+    """False: the task's own verdict is not to retry (stop_on, not in retry_on, StopRun)."""
+    key: str = ""
+    """With `ambiguous`: the once key."""
+    token: str = ""
+    evidence: str = ""
+
+
+class AttemptLost(Struct, tag="lost", omit_defaults=True):
+    """The container went away through no fault of the task: killed from outside, daemon gone."""
+
+    run: str
+    epoch: int
+    why: str
+    evidence: str = ""
+
+
+class GivenBack(Struct, tag="given_back", omit_defaults=True):
+    """Claimed but not started: no container could be had, or the agent drains."""
+
+    run: str
+    epoch: int
+    why: str
+    fault: str = ""
+    """agent | run: whom the failed start is charged to."""
+
+
+class Suspend(Struct, tag="suspend", omit_defaults=True):
+    """A wait longer than `suspend_after`: the run goes to WAITING, the container is given back."""
+
+    run: str
+    epoch: int
+    key: str
+    kind: Literal["sleep", "wait", "call"]
+    fn: str = ""
+    seconds: float | None = None
+    """Until due, from the store's now; None = until answered."""
+    after: int = 0
+
+
+class Stopped(Struct, tag="stopped", omit_defaults=True):
+    """The attempt's process is confirmed gone after a cancel (or drain: `why="drain"`)."""
+
+    run: str
+    epoch: int
+    why: Literal["cancel", "drain", "stale"]
+
+
+Report = Started | Finished | AttemptFailed | AttemptLost | GivenBack | Suspend | Stopped
+
+
+class Reports(Struct, omit_defaults=True):
+    """`report`: transitions of attempts, in order per run."""
+
+    agent: str
+    session: int
+    reports: list[Report]
+    free: int = 0
+    shared_free: int = 0
+
+
+class ReportOutcome(Struct, omit_defaults=True):
+    """ok (also for a repeat) | stale_epoch | refused | review (an open once mark)."""
+
+    outcome: str
+    message: str = ""
+
+
+class Reported(Struct, omit_defaults=True):
+    """The answer: one outcome per report, in order; or `busy`."""
+
+    outcomes: list[ReportOutcome] = []
+    busy: float = 0.0
+
+
+# --- blobs through the engine
+
+
+class PutPart(Struct, omit_defaults=True):
+    """`blob_put`: one part of a large body (state, result, step value), in order."""
+
+    run: str
+    epoch: int
+    upload: str
+    index: int
+    last: bool
+    data: bytes
+    sha256: str = ""
+    """Of the whole, with the last part."""
+
+
+class PutAnswer(Struct, omit_defaults=True):
+    """The last part's answer carries the reference."""
+
+    outcome: str = "ok"
+    ref: BlobRef | None = None
+    message: str = ""
+    busy: float = 0.0
+
+
+class GetPart(Struct, omit_defaults=True):
+    """`blob_get`: a range of a blob."""
+
+    run: str
+    epoch: int
+    key: str
+    offset: int = 0
+    length: int = 512 * 1024
+
+
+class GetAnswer(Struct, omit_defaults=True):
+    """A piece."""
+
+    outcome: str = "ok"
+    data: bytes = b""
+    message: str = ""
+    busy: float = 0.0
+
+
+class Work(Struct, omit_defaults=True):
+    """The body on `hw.work.<ns>.<queue>`: one dispatched run."""
+
+    run: str
+    shared: bool = False
+
+
+class Ctl(Struct, omit_defaults=True):
+    """`hw.ctl.<ns>.<agent>.<run>`: the fast path of a stop."""
+
+    run: str
+    epoch: int
+    why: str
+
+
+class RpcError(Struct, omit_defaults=True):
+    """Any answer may be this: `{"rpc_error": code, "message": ...}`."""
+
+    rpc_error: str
+    message: str = ""
+
+
+REGISTER, REGISTERED = decoder(Register), decoder(Registered)
+BEAT, BEATEN = decoder(Beat), decoder(Beaten)
+CLAIM, CLAIMED = decoder(Claim), decoder(Claimed)
+LOAD, LOADED = decoder(Load), decoder(Loaded)
+SAVES, SAVED = decoder(Saves), decoder(Saved)
+REPORTS, REPORTED = decoder(Reports), decoder(Reported)
+PUT_PART, PUT_ANSWER = decoder(PutPart), decoder(PutAnswer)
+GET_PART, GET_ANSWER = decoder(GetPart), decoder(GetAnswer)
+WORK_BODY, CTL = decoder(Work), decoder(Ctl)
