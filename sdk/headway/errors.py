@@ -159,6 +159,19 @@ class NotReachable(HeadwayError):
     code = "not_reachable"
 
 
+class NotRecorded(NotReachable):
+    """Enqueued, but not recorded in time, and this NATS may lose it in a power cut.
+
+    The run is not lost otherwise: wait with the handles in `handles`, or repeat with the same id.
+    """
+
+    code = "not_recorded"
+
+    def __init__(self, handles: list[Any]) -> None:
+        self.handles = handles
+        super().__init__()
+
+
 class QueueFull(HeadwayError):
     """INGEST is full: the engine or the store is behind; nothing was enqueued, try again later."""
 
@@ -177,6 +190,19 @@ class Refused(HeadwayError):
 
 class KeyConflict(Refused):
     """This idempotency key belongs to a run with another payload."""
+
+
+class SomeRefused(Refused):
+    """Some of the enqueues of one call were refused; `handles` has all, `refused` says which."""
+
+    def __init__(self, handles: list[Any], refused: list[tuple[str, str, str]]) -> None:
+        self.handles, self.refused = handles, refused
+        run, code, reason = refused[0]
+        super().__init__(
+            f"{len(refused)} of {len(handles)} enqueues were refused;"
+            f" the first: run {run}: {code}: {reason}",
+            code,
+        )
 
 
 class NoSuchRun(Refused):

@@ -10,9 +10,9 @@ Times in arguments and answers are on the store's clock, UTC.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from headway.errors import HeadwayError
 from headway.wire import BlobRef
@@ -22,19 +22,16 @@ from headway.wire.commands import (
     CheckpointRow,
     Deployment,
     DeploymentRow,
-    Ended,
     MarkRow,
     QueueAsk,
     QueueRow,
     ReplayAsk,
+    ResultsAnswer,
     RunDetail,
     RunsPage,
     RunsQuery,
     TaskSpec,
 )
-from headway.wire.events import Event
-from headway.wire.rpc import Beat, MarkRecord, Register, Save
-from headway_engine.happenings import Happening
 from headway_engine.store.records import (
     AgentState,
     Claimed,
@@ -47,7 +44,15 @@ from headway_engine.store.records import (
     SaveDone,
 )
 
-__all__ = ["BlobPart", "BlobRef", "Store", "StoreDown", "StoreFacts"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from headway.wire.events import Event
+    from headway.wire.rpc import Beat, MarkRecord, Register, Save
+    from headway_engine.happenings import Happening
+
+__all__ = ["BlobPart", "BlobRef", "ClaimAnswer", "Store", "StoreDown", "StoreFacts"]
 
 
 class StoreDown(HeadwayError):
@@ -56,24 +61,25 @@ class StoreDown(HeadwayError):
     code = "store_down"
 
 
-class StoreFacts:
-    """What an engine must know of its store at start."""
+class StoreFacts(Struct):
+    """What an engine must know of its store at start; `doctor` shows it."""
 
     kind: str = "postgres"
     version: str = ""
     schema: int = 0
     durable: bool = True
     """synchronous_commit and fsync are on."""
-    problems: list[str]
+    problems: list[str] = []
+    """What an operator should change, in words."""
 
 
-class ClaimAnswer:
+class ClaimAnswer(Struct):
     """What `claim` decided."""
 
-    claimed: list[Claimed]
-    refused: list[tuple[str, str]]
+    claimed: list[Claimed] = []
+    refused: list[tuple[str, str]] = []
     session_over: bool = False
-    outcomes: list[Outcome]
+    outcomes: list[Outcome] = []
     """Transitions besides the claims (VersionMissing → REVIEW), to be published."""
 
 
@@ -87,6 +93,10 @@ class Store(Protocol):
         """Connect, migrate under a lock, check settings; raises StoreDown or a SetupError."""
         ...
 
+    async def facts(self) -> StoreFacts:
+        """Version and settings of the store, for `doctor`; raises StoreDown."""
+        ...
+
     async def close(self) -> None:
         """Give connections back; idempotent."""
         ...
@@ -97,8 +107,12 @@ class Store(Protocol):
 
     # --- intake
 
-    async def enqueue(self, ns: str, batch: Sequence[NewRun], room: dict[str, tuple[int, int]],
-                      ) -> tuple[list[EnqueueOutcome], list[Dispatch]]:
+    async def enqueue(
+        self,
+        ns: str,
+        batch: Sequence[NewRun],
+        room: dict[str, tuple[int, int]],
+    ) -> tuple[list[EnqueueOutcome], list[Dispatch]]:
         """Record new runs, in one transaction, one outcome per item in order (DECISIONS C).
 
         The same id and payload again = `again`; the same id with another payload, or a live key
@@ -113,8 +127,10 @@ class Store(Protocol):
         """Keep the refusal of an enqueue for 7 days, so that `result()` can raise it."""
         ...
 
-    async def ends(self, ns: str, runs: Sequence[str]) -> tuple[list[Ended], dict[str, str], dict[str, str]]:
-        """(ended, status of others incl. `unknown`, aliases) as wire.commands.ResultsAnswer."""
+    async def ends(
+        self, ns: str, runs: Sequence[str]
+    ) -> ResultsAnswer:
+        """Which of these have ended, and what is known of the others."""
         ...
 
     # --- dispatch
@@ -135,8 +151,11 @@ class Store(Protocol):
         """The batch is in WORK; `last_seq` is the sequence of its last message."""
         ...
 
-    async def undispatched(self, acked: dict[tuple[str, str], int], stream_created: str,
-                           ) -> list[Dispatch]:
+    async def undispatched(
+        self,
+        acked: dict[tuple[str, str], int],
+        stream_created: str,
+    ) -> list[Dispatch]:
         """Dispatches whose messages are gone, or that were never published: publish them again.
 
         `acked`: per (ns, queue) the consumer's ack floor in WORK (stream sequence). Older than 30 s
@@ -144,12 +163,21 @@ class Store(Protocol):
         """
         ...
 
-    async def claim(self, ns: str, agent: str, session: int, nonce: str, runs: Sequence[str],
-                    images: frozenset[str] | None) -> ClaimAnswer:
-        """Give these runs to the agent's session, if its lease is live (DECISIONS B2) and each is
-        QUEUED, its queue not paused and within its limits, its version known. Raises the epoch.
-        The same nonce again gives the same answer. A refused run loses its dispatch in the same
-        commit."""
+    async def claim(
+        self,
+        ns: str,
+        agent: str,
+        session: int,
+        nonce: str,
+        runs: Sequence[str],
+        images: frozenset[str] | None,
+    ) -> ClaimAnswer:
+        """Give these runs to the agent's session, if its lease is live (DECISIONS B2).
+
+        Each must be QUEUED and dispatched, its queue not paused and within its limits, its version
+        known. Raises the epoch. The same nonce again gives the same answer. A refused run loses its
+        dispatch in the same commit.
+        """
         ...
 
     async def load_marks(self, run: str, epoch: int, after: str) -> tuple[list[MarkRecord], bool]:
@@ -167,14 +195,19 @@ class Store(Protocol):
         ...
 
     async def commit(self, moves: Sequence[tuple[str, Happening]]) -> list[Outcome]:
-        """Load, decide, write: each run's transition whole or not at all, in order per run, one
-        round of I/O per batch; repeated on a lost race. Events, end, marks, key release and outbox
-        row are in the same commit."""
+        """Load, decide, write: each run's transition whole or not at all, in order per run.
+
+        One round of I/O per batch; repeated on a lost race. Events, end, marks, key release and
+        outbox row are in the same commit. Outcomes besides decide's own: `unknown` (no such run),
+        `rejected` (the store cannot take it).
+        """
         ...
 
     async def published(self, events: Sequence[tuple[str, int]]) -> None:
-        """RUNS has acknowledged the events of earlier commits up to these (run, n): their outbox
-        rows go with this engine's next batch."""
+        """RUNS has acknowledged the events of earlier commits up to these (run, n).
+
+        Their outbox rows go with this engine's next batch, or tick.
+        """
         ...
 
     async def unpublished(self, older_than: float) -> list[tuple[str, str, str, str, list[Event]]]:
@@ -183,13 +216,21 @@ class Store(Protocol):
 
     # --- agents and leases
 
-    async def register(self, ns: str, ask: Register, lease: float,
-                       ) -> tuple[int, list[tuple[str, int]], list[tuple[str, int]]]:
+    async def register(
+        self,
+        ns: str,
+        ask: Register,
+        lease: float,
+    ) -> tuple[int, list[tuple[str, int]], list[tuple[str, int]]]:
         """(session, kept, stop). The same session with a live lease keeps its attempts."""
         ...
 
-    async def beat(self, ns: str, ask: Beat, lease: float,
-                   ) -> tuple[bool, list[tuple[str, int, str]], bool]:
+    async def beat(
+        self,
+        ns: str,
+        ask: Beat,
+        lease: float,
+    ) -> tuple[bool, list[tuple[str, int, str]], bool]:
         """Renew the lease: (session is live, stop list, whether the full list is wanted).
 
         With the full list: what the store gives to this agent but it does not hold, in two beats
@@ -199,9 +240,11 @@ class Store(Protocol):
         ...
 
     async def expire(self, lease: float) -> list[Outcome]:
-        """End leases that are over, if the store has been writable and beats served for one whole
-        lease (B1): raise the agent's session, then, in a new statement, lose its runs (B2). Also
-        those that beats found missing."""
+        """End leases that are over: raise the agent's session, then lose its runs (B2).
+
+        Only if the store has been writable and beats served for one whole lease (B1). Also those
+        runs that beats found missing.
+        """
         ...
 
     async def tick(self) -> None:
@@ -219,8 +262,10 @@ class Store(Protocol):
         ...
 
     async def prune(self) -> int:
-        """Expired keys, old refusals, runs past retention, spent dispatches; rows removed. Works in
-        small batches."""
+        """Remove expired keys, old refusals, runs past retention, spent dispatches; how many.
+
+        Works in small batches.
+        """
         ...
 
     # --- registry, control, lists
@@ -257,7 +302,9 @@ class Store(Protocol):
         """Events with a number above `after`."""
         ...
 
-    async def state(self, ns: str, run: str, number: int) -> tuple[CheckpointRow, bytes, BlobRef | None] | None:
+    async def state(
+        self, ns: str, run: str, number: int
+    ) -> tuple[CheckpointRow, bytes, BlobRef | None] | None:
         """One checkpoint with its body; 0 = the last."""
         ...
 

@@ -177,7 +177,10 @@ class RunsPage(Struct, omit_defaults=True):
 
 
 class RunAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """`run`, `why`, `result`, `events`, `checkpoints`: about one run."""
+    """`run`, `why`, `result`, `events`, `checkpoints`: about one run.
+
+    `run` answers RunDetail, `events` a list of events.Event (those above `after`, at most `n`).
+    """
 
     run: str
     """The id, or for `run` a prefix of at least 6 characters that only one run has."""
@@ -238,6 +241,8 @@ class ResultsAnswer(Struct, omit_defaults=True):
     others: dict[str, str] = {}
     aliases: dict[str, str] = {}
     """Run id to the winner of its key."""
+    refused: dict[str, Recorded] = {}
+    """Why intake refused those that are `rejected`."""
 
 
 class CancelAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -451,5 +456,8 @@ def schemas() -> dict[str, Any]:
         QueueAsk,
         Deployment,
     ]
-    _, components = msgspec.json.schema_components(types)
+    from headway.wire.twins import twin
+
+    made: dict[type, Any] = {}
+    _, components = msgspec.json.schema_components([twin(t, made) for t in types])
     return components

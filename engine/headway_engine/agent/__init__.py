@@ -1,0 +1,14 @@
+"""The agent on a host: starts runners, relays between them and the engines, answers for the lease.
+
+One run through it: `claims` pulls work and asks for it, `attempt` finds it a `worker` from the
+`pool`, `handover` sends it, `sockets` brings its frames back, `uplink` carries saves and reports,
+`verdict` says how it ended. Beside that: `leases` (beats), `adoption` and `journal` (a restart),
+`logs` and `redact` (output), `provider` (variables and secrets), `bodies` (what is large).
+"""
+
+from __future__ import annotations
+
+from headway_engine.agent.config import AgentConfig
+from headway_engine.agent.service import Agent
+
+__all__ = ["Agent", "AgentConfig"]

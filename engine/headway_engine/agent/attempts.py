@@ -1,0 +1,400 @@
+"""One attempt as a pipeline: assignment, worker, run frame, started, saves, verdict, report.
+
+Everything here is driven by callbacks of the event loop; nothing is awaited per run or per frame,
+except where a body is too large to travel inline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from headway.wire import (
+    INLINE_LIMIT,
+    RESULT_LIMIT,
+    BlobRef,
+    ErrorInfo,
+)
+from headway.wire.frames import (
+    Ack,
+    Checkpoint,
+    Enqueue,
+    Fail,
+    Fetch,
+    Finish,
+    Log,
+    Mark,
+    Part,
+    Pong,
+    RunStarted,
+    Wait,
+)
+from headway.wire.rpc import (
+    Assignment,
+    AttemptFailed,
+    GivenBack,
+    Report,
+    ReportOutcome,
+    Stopped,
+)
+from headway_engine.agent.attempt import Attempt, Journal, Terminal
+from headway_engine.agent.bodies import BadParts, Carrier
+from headway_engine.agent.handover import Handover
+from headway_engine.agent.output import Outputs
+from headway_engine.agent.plans import NotAllowed, Plans
+from headway_engine.agent.redact import Redactor
+from headway_engine.agent.saving import Saving
+from headway_engine.agent.starting import Starting
+from headway_engine.agent.stopping import Stopping
+from headway_engine.agent.verdict import Ended, Evidence, on_end, on_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from headway_engine.agent.config import AgentConfig
+    from headway_engine.agent.pool import Pool
+    from headway_engine.agent.uplink import Uplink
+    from headway_engine.agent.worker import Worker
+
+log = logging.getLogger("headway.agent")
+
+TRIES = 2
+"""Workers that an attempt is offered to before it is given back."""
+NO_SECRETS = Redactor(())
+EXIT_TIME = 5.0
+"""Seconds that a runner has to exit after its only run has ended."""
+
+
+class Attempts:
+    """All attempts of one agent: the host of its workers."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        uplink: Uplink,
+        plans: Plans,
+        carrier: Carrier,
+        journal: Journal,
+        *,
+        host: str = "",
+        clock: Callable[[], float] = time.monotonic,
+        on_room: Callable[[], None] = lambda: None,
+        on_start_failed: Callable[[str, str], None] = lambda _run, _why: None,
+        on_started: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.config, self.uplink, self.plans, self.carrier = config, uplink, plans, carrier
+        self.journal, self.hostname, self.clock = journal, host, clock
+        self.pool: Pool | None = None
+        self.frozen = False
+        self.live: dict[str, Attempt] = {}
+        self.run_used = self.shared_used = 0
+        self.stopped: dict[tuple[str, int], str] = {}
+        """Stops of attempts that are not here (their assignment may still be on its way)."""
+        self._on_room, self._on_start_failed, self._on_started = (
+            on_room, on_start_failed, on_started,
+        )  # fmt: skip
+        self._loop = asyncio.get_running_loop()
+        self.outputs = Outputs(config, clock, self._publish)
+        self.saving, self.stopping = Saving(self), Stopping(self)
+        self.starting = Starting(self)
+        self.handover = Handover(carrier, uplink, config.ns)
+        self.finished = 0
+        """Attempts that ended here."""
+
+    # --- 1. an assignment becomes an attempt
+
+    def accept(self, assignment: Assignment, engine: str) -> None:
+        """A claimed run: find it a worker."""
+        key = (assignment.run, assignment.epoch)
+        if (old := self.live.get(assignment.run)) is not None:
+            if old.epoch >= assignment.epoch:
+                return  # the answer of a claim was repeated
+            self.stopping.stop(old, "stale")
+        try:
+            plan = self.plans.get(assignment.version, assignment.task)
+        except NotAllowed as e:
+            error = ErrorInfo("NotAllowed", str(e))
+            self.send(
+                engine, AttemptFailed(*key, "image", error, retry=False), 0, lambda _outcome: None
+            )
+            return
+        attempt = Attempt(assignment, plan, engine, self.clock())
+        self.live[attempt.run] = attempt
+        if plan.shared:
+            self.shared_used += 1
+        else:
+            self.run_used += 1
+        if (why := self.stopped.pop(key, "")) != "":
+            attempt.intent = why
+            self.conclude(attempt, None)
+            return
+        self._offer(attempt)
+
+    def _offer(self, attempt: Attempt) -> None:
+        assert self.pool is not None
+        worker = self.pool.take(attempt.plan)
+        attempt.tries += 1
+        attempt.worker = worker
+        if worker.ready:
+            self._dispatch(attempt, worker)
+        else:
+            worker.waiting.append(attempt)
+
+    def _dispatch(self, attempt: Attempt, worker: Worker) -> None:
+        attempt.slot = slot = worker.next_slot
+        # Numbers are never used twice: a late line of an ended run is not taken for another's.
+        worker.next_slot += 1
+        worker.slots[slot] = attempt
+        attempt.dispatched_at = self.clock()
+        self.journal.begin(attempt, worker)
+        self.handover.send(attempt, worker, self._cannot_load)
+
+    def _cannot_load(self, attempt: Attempt, why: str) -> None:
+        """Its payload, state or marks could not be read."""
+        if self.live.get(attempt.run) is not attempt or attempt.reporting:
+            return
+        attempt.reporting = True
+        report = GivenBack(attempt.run, attempt.epoch, why, fault="run")
+        self._report(attempt, report, 0, None)
+
+    def worker_ready(self, worker: Worker) -> None:
+        """Its code is loaded: hand over what waits for it."""
+        assert self.pool is not None
+        self._on_started()
+        waiting, worker.waiting = worker.waiting, []
+        if not waiting:
+            self.pool.keep(worker)
+        for attempt in waiting:
+            self._dispatch(attempt, worker)
+
+    # --- 2. frames of a worker
+
+    def worker_frames(self, worker: Worker, frames: list[Any]) -> None:
+        """The hot path: each frame to its place."""
+        for frame in frames:
+            kind = cast("Any", type(frame))
+            if kind is RunStarted:
+                self.starting.started(worker, frame)
+            elif kind is Finish or kind is Fail or kind is Wait:
+                self._terminal(worker, frame)
+            elif kind is Checkpoint or kind is Mark:
+                self.saving.save(worker, frame)
+            elif kind is Log:
+                self.outputs.add(worker, frame)
+            elif kind is Part:
+                try:
+                    worker.bodies.add(frame)
+                except BadParts as e:
+                    self.violation(worker, str(e))
+            elif kind is Fetch:
+                if (attempt := self.attempt_of(worker, frame.slot, frame.seq)) is not None:
+                    self.handover.fetch(attempt, worker, frame)
+            elif kind is Pong:
+                worker.lag_ms = frame.lag_ms
+            elif kind is Enqueue:
+                message = "enqueue from inside a task is not served yet"
+                worker.send(Ack(frame.slot, frame.seq, "refused", message))
+            else:
+                self.violation(worker, f"frame {kind.__name__} at the wrong time")
+            if worker.violation:
+                return
+
+    def violation(self, worker: Worker, why: str, attempt: Attempt | None = None) -> None:
+        """Somebody broke the channel's rules: cut it off."""
+        if attempt is not None:
+            attempt.violation = why
+        if worker.endpoint is not None:
+            worker.endpoint.ban(why)
+
+    def attempt_of(self, worker: Worker, slot: int, seq: int = 0) -> Attempt | None:
+        """Whose slot it is; a slot that ended is told so, one that never was is a violation."""
+        attempt = worker.slots.get(slot)
+        if attempt is None:
+            if 0 < slot < worker.next_slot:
+                worker.send(Ack(slot, seq, "stale_epoch", "this attempt is over"))
+            else:
+                self.violation(worker, f"slot {slot} was never given")
+        return attempt
+
+    # --- 4. the end
+
+    def _terminal(self, worker: Worker, frame: Terminal) -> None:
+        attempt = self.attempt_of(worker, frame.slot, frame.seq)
+        if attempt is None or worker.seen(frame.seq):
+            return
+        if attempt.log is not None:
+            attempt.log.flush(final=True)
+        if isinstance(frame, Finish) and frame.blob:
+            self.saving.upload(worker, attempt, frame, RESULT_LIMIT, self._ended_by)
+        elif isinstance(frame, Finish) and len(bytes(frame.result)) > INLINE_LIMIT:
+            self.violation(worker, "a large result that should have come in parts", attempt)
+        else:
+            self._ended_by(worker, attempt, frame, None)
+
+    def _ended_by(
+        self, worker: Worker, attempt: Attempt, frame: Terminal, ref: BlobRef | None
+    ) -> None:
+        if attempt.reporting or self.live.get(attempt.run) is not attempt:
+            return
+        attempt.terminal = frame
+        evidence = Evidence(attempt.run, attempt.epoch, started=True, intent=attempt.intent)
+        report = on_frame(evidence, frame, ref, exits=not attempt.shared)
+        if report is None:
+            # After a cancel only the confirmed end counts; the answer lets the runner go.
+            outcome = "stale_epoch" if attempt.intent == "stale" else "ok"
+            worker.answer(Ack(attempt.slot, frame.seq, outcome))
+            if attempt.shared:
+                self.forget(attempt)
+            return
+        if isinstance(report, AttemptFailed):
+            report.error = self.clean(worker, report.error)
+        attempt.reporting = True
+        size = len(bytes(frame.result)) if isinstance(frame, Finish) else 40_000
+        self._report(attempt, report, size, frame.seq)
+
+    def clean(self, worker: Worker, error: ErrorInfo) -> ErrorInfo:
+        """An error without secrets, within its bounds."""
+        redactor = worker.redactor or NO_SECRETS
+        return ErrorInfo(
+            error.type[:200], redactor.text(error.message)[:8192],
+            redactor.text(error.traceback)[-32_768:],
+        )  # fmt: skip
+
+    def _report(self, attempt: Attempt, report: Report, size: int, seq: int | None) -> None:
+        self.send(attempt.engine, report, size, partial(self._reported, attempt, report, seq))
+
+    def send(
+        self, engine: str, report: Report, size: int, done: Callable[[ReportOutcome], None]
+    ) -> None:
+        """Queue a report."""
+        self.uplink.report(engine, report, size, done)
+
+    def _reported(
+        self, attempt: Attempt, report: Report, seq: int | None, outcome: ReportOutcome
+    ) -> None:
+        worker = attempt.worker
+        if worker is not None and seq is not None:
+            worker.answer(Ack(attempt.slot, seq, outcome.outcome, outcome.message))
+        if outcome.outcome == "refused" and seq is not None and not isinstance(report, Stopped):
+            # A cancel came between: the runner ends now, and its end is what counts.
+            log.info("%s: %s", attempt.run, outcome.message)
+            attempt.reporting = False
+            attempt.intent = attempt.intent or "cancel"
+            if attempt.shared:
+                self.conclude(attempt, None)
+            elif attempt.stage == 0:
+                attempt.stage, attempt.stop_at = 1, self.clock() + 1.0
+            return
+        self.forget(attempt)
+
+    def forget(self, attempt: Attempt) -> None:
+        """It is over and told: free its place."""
+        if self.live.get(attempt.run) is not attempt:
+            return
+        del self.live[attempt.run]
+        self.finished += 1
+        if attempt.shared:
+            self.shared_used -= 1
+        else:
+            self.run_used -= 1
+        self.outputs.end(attempt)
+        self.journal.end(attempt)
+        worker = attempt.worker
+        if worker is not None:
+            worker.slots.pop(attempt.slot, None)
+            if not worker.gone and self.pool is not None:
+                if not attempt.shared and attempt.dispatched_at:
+                    self._loop.call_later(EXIT_TIME, self.pool.kill, worker)  # it exits by itself
+                elif attempt.shared and worker.idle and not self.pool.is_current(worker):
+                    self.pool.discard(worker)
+        self._on_room()
+
+    def worker_eof(self, worker: Worker) -> None:
+        """Its connection ended."""
+        if self.pool is not None:
+            self.pool.eof(worker)
+
+    def worker_broke_rules(self, worker: Worker, why: str) -> None:
+        """It was cut off: its only run, or the one that did it, is charged; it goes."""
+        log.warning("%s was cut off: %s", worker.name, why)
+        guilty = any(a.violation for a in worker.slots.values())
+        for attempt in worker.slots.values():
+            if len(worker.slots) == 1:
+                attempt.violation = attempt.violation or why
+            elif not attempt.violation and (guilty or not attempt.intent):
+                attempt.intent = attempt.intent or "recycle"
+        if self.pool is not None:
+            self.pool.forget_shared(worker)
+            self.pool.kill(worker)
+
+    def worker_gone(self, worker: Worker) -> None:
+        """Its process is certainly gone: what it leaves is decided now."""
+        orphans = [*worker.slots.values(), *worker.waiting]
+        worker.waiting = []
+        if orphans and not worker.ready:
+            self._on_start_failed(orphans[0].run, worker.agent_error)
+        for attempt in orphans:
+            if attempt.reporting or self.live.get(attempt.run) is not attempt:
+                continue
+            again = (
+                not attempt.started
+                and not attempt.intent
+                and not attempt.violation
+                and worker.load_error is None
+                and not worker.start_error
+                and not worker.agent_error
+                and not (worker.ended is not None and worker.ended.oom)
+                and attempt.tries < TRIES
+            )
+            if again and self.pool is not None and not self.pool.stopping:
+                worker.slots.pop(attempt.slot, None)
+                attempt.dispatched_at = 0.0
+                self._offer(attempt)
+            else:
+                self.conclude(attempt, worker)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside."""
+        self.uplink.spawn(work)
+
+    def _publish(self, chunks: list[tuple[str, int, bytes]]) -> None:
+        self.uplink.spawn(self.uplink.link.publish_logs(chunks))
+
+    def conclude(self, attempt: Attempt, worker: Worker | None) -> None:
+        """Without a deciding frame: the verdict from the evidence."""
+        if attempt.reporting or self.live.get(attempt.run) is not attempt:
+            return
+        ended, load_error, start_error, agent_error = None, None, "", ""
+        if worker is not None:
+            ended = worker.ended or Ended()
+            if ended.tail and worker.redactor is not None:
+                ended = Ended(
+                    ended.exit_code, ended.oom, worker.redactor.text(ended.tail), ended.error
+                )
+            load_error = self.clean(worker, worker.load_error) if worker.load_error else None
+            if not attempt.started:
+                start_error, agent_error = worker.start_error, worker.agent_error
+        neighbours = max(0, len(worker.slots) - 1) if worker is not None and attempt.slot else 0
+        report = on_end(
+            Evidence(
+                attempt.run,
+                attempt.epoch,
+                attempt.started,
+                attempt.intent,
+                attempt.violation,
+                ended,
+                neighbours,
+                load_error,
+                start_error,
+                agent_error,
+                handed=attempt.dispatched_at > 0,
+            )
+        )
+        if report is None:
+            self.forget(attempt)
+            return
+        attempt.reporting = True
+        self._report(attempt, report, 40_000, None)

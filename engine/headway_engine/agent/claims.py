@@ -1,0 +1,158 @@
+"""Work that was pulled becomes claims: many runs in one request, acknowledged after the answer.
+
+From the answer on only the lease and the epoch count, never an ack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from headway.wire import Malformed, decode, encode
+from headway.wire.rpc import CLAIMED, WORK_BODY, Claim, Claimed
+from headway_engine.agent.uplink import Link, NoAnswer, WorkItem, jittered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from headway_engine.agent.attempts import Attempts
+    from headway_engine.agent.config import AgentConfig
+    from headway_engine.agent.plans import Plans
+
+log = logging.getLogger("headway.agent")
+
+SURPLUS_DELAY = 0.2
+"""Seconds after which work that there was no room for is offered to somebody else."""
+PATIENCE = 20.0
+"""Seconds that a claim is asked again; below the consumer's ack_wait."""
+BATCH = 256
+
+
+class Claims:
+    """Takes pulled work into free slots."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        link: Link,
+        attempts: Attempts,
+        plans: Plans,
+        *,
+        session: Callable[[], int],
+        session_over: Callable[[], None],
+        heard: Callable[[], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._config, self._link, self._attempts, self._plans = config, link, attempts, plans
+        self._session, self._session_over = session, session_over
+        self._heard, self._spawn = heard, spawn
+        self._pending: list[tuple[WorkItem, str, bool]] = []
+        self._surplus: list[WorkItem] = []
+        self._scheduled = False
+        self._loop = asyncio.get_running_loop()
+        self.reserved_run = self.reserved_shared = 0
+        self.paused = ""
+        """Why nothing is taken (a drain, the breaker, no session)."""
+
+    def free(self) -> tuple[int, int]:
+        """Free slots of both kinds."""
+        if self.paused:
+            return 0, 0
+        return (
+            max(0, self._config.slots - self._attempts.run_used - self.reserved_run),
+            max(0, self._config.shared_slots - self._attempts.shared_used - self.reserved_shared),
+        )
+
+    def want(self) -> int:
+        """For how many runs there is room."""
+        return sum(self.free())
+
+    def deliver(self, items: list[WorkItem]) -> None:
+        """Work has arrived: reserve slots, give back what is too much."""
+        run_free, shared_free = self.free()
+        for item in items:
+            try:
+                work = decode(WORK_BODY, item.body)
+            except Malformed as e:
+                log.warning("work that nobody can read: %s", e)
+                self._surplus.append(item)
+                continue
+            if work.shared and shared_free > 0:
+                shared_free -= 1
+                self.reserved_shared += 1
+            elif not work.shared and run_free > 0:
+                run_free -= 1
+                self.reserved_run += 1
+            else:
+                self._surplus.append(item)
+                continue
+            self._pending.append((item, work.run, work.shared))
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if self._surplus:
+            surplus, self._surplus = self._surplus, []
+            self._spawn(self._link.nak(surplus, SURPLUS_DELAY))
+        while self._pending:
+            batch, self._pending = self._pending[:BATCH], self._pending[BATCH:]
+            self._spawn(self._claim(batch))
+
+    async def _claim(self, batch: list[tuple[WorkItem, str, bool]]) -> None:
+        items = [item for item, _, _ in batch]
+        shared = sum(1 for _, _, s in batch if s)
+        try:
+            claimed = await self._ask([run for _, run, _ in batch])
+        finally:
+            self.reserved_shared -= shared
+            self.reserved_run -= len(batch) - shared
+        if claimed is None:
+            await self._link.nak(items, 1.0)
+        elif claimed.session_over:
+            await self._link.nak(items, 0.0)
+            self._session_over()
+        else:
+            for info in claimed.versions:
+                self._plans.learn_version(info)
+            for assignment in claimed.assignments:
+                if assignment.spec is not None:
+                    self._plans.learn_spec(assignment.version, assignment.spec)
+            for assignment in claimed.assignments:
+                self._attempts.accept(assignment, claimed.engine)
+            await self._link.ack(items)
+        self._link.wake()
+
+    async def _ask(self, runs: list[str]) -> Claimed | None:
+        """The engine's word, or None: nobody decided in time, or the session ended."""
+        session = self._session()
+        free, shared = self.free()
+        body = encode(Claim(self._config.name, session, secrets.token_hex(8), runs, free, shared))
+        end = self._loop.time() + PATIENCE
+        pause = 0.05
+        while self._loop.time() < end and session == self._session():
+            wait = pause
+            try:
+                raw = await self._link.request("claim", body, None, self._config.rpc_timeout)
+                self._heard()
+                claimed = decode(CLAIMED, raw)
+                if not claimed.busy:
+                    if session != self._session():
+                        return None
+                    if (
+                        claimed.assignments
+                        or claimed.refused
+                        or claimed.session_over
+                        or claimed.engine
+                    ):
+                        return claimed
+                else:
+                    wait = claimed.busy
+            except (NoAnswer, Malformed) as e:
+                log.debug("claim: %s", e)
+            await asyncio.sleep(jittered(wait))
+            pause = min(1.0, pause * 2)
+        return None

@@ -1,0 +1,81 @@
+"""What an agent is told: one field, one line of documentation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+
+class WarmConfig(Struct, frozen=True):
+    """The warm pool: containers that wait for a run."""
+
+    low: int = 1
+    """Kept per kind of task that ran in the last `idle` seconds."""
+    high: int = 4
+    """Kept per kind of task that ran in the last `busy` seconds."""
+    busy: float = 10.0
+    """Seconds after a run in which the pool stays at its high mark."""
+    idle: float = 300.0
+    """Seconds after the last run until a kind of task keeps nothing warm."""
+    max_age: float = 600.0
+    """Seconds after which a waiting container is replaced."""
+    memory: int = 512 * 1024 * 1024
+    """Bytes that all waiting containers may take together; 24 MiB are counted for each."""
+    refill: int = 2
+    """Containers started at the same time by the refill."""
+    rate: float = 4.0
+    """Containers a second that the refill may start, after a burst of `high`."""
+
+
+class Caps(Struct, frozen=True):
+    """The most that a task may ask for on this host."""
+
+    memory: int = 16 * 1024**3
+    cpus: float = 64.0
+    pids: int = 4096
+    networks: tuple[str, ...] = ("none", "egress")
+    """Network policies that tasks may choose."""
+
+
+class AgentConfig(Struct, frozen=True):
+    """Settings of one agent."""
+
+    state_dir: str
+    """Its journal and sockets; a short path (a socket's address has 107 bytes), on a local disk."""
+    name: str = "agent"
+    """Unique in its namespace; `a-z 0-9 _ -`."""
+    ns: str = "default"
+    """The namespace that it serves."""
+    queues: tuple[str, ...] = ("default",)
+    """Queues that it takes runs from."""
+    slots: int = 8
+    """Runs of isolation `run` at once."""
+    shared_slots: int = 256
+    """Runs of isolation `shared` at once."""
+    runtime: Literal["docker", "process"] = "docker"
+    """How runners are started."""
+    channel: Literal["unix", "tcp"] = "unix"
+    """How runners talk to the agent; TCP only on loopback."""
+    warm: WarmConfig = field(default_factory=WarmConfig)
+    caps: Caps = field(default_factory=Caps)
+    provider_file: str = ""
+    """TOML or dotenv file with variables and secrets for tasks."""
+    env_prefix: str = "HEADWAY_TASK_"
+    """Variables of the agent's environment with this prefix are for tasks that name them."""
+    start_timeout: float = 20.0
+    """Seconds from the start of a container until its code is loaded."""
+    started_timeout: float = 2.0
+    """Seconds from handing over a run until its container says `started`."""
+    drain_timeout: float = 30.0
+    """Seconds that running attempts get to end at a stop; then they are moved elsewhere."""
+    orphan_after: float = 300.0
+    """Seconds without engine and NATS after which everything is killed."""
+    kill_after: float = 2.0
+    """Seconds between SIGTERM and SIGKILL."""
+    log_rate: int = 256 * 1024
+    """Bytes of output a second that one attempt may send."""
+    log_burst: int = 512 * 1024
+    """Bytes of output at once."""
+    rpc_timeout: float = 5.0
+    """Seconds until a request to an engine is asked again."""

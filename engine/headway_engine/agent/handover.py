@@ -1,0 +1,164 @@
+"""Hands an assignment to a worker: the run frame, and before it what is too large for a frame."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from headway.wire import BLOB_PART, BlobRef, Malformed, decode, encode
+from headway.wire.frames import Ack, Fetch, Marks, Run
+from headway.wire.rpc import LOADED, Load, MarkRecord
+from headway_engine.agent.bodies import BlobRefused, Carrier, parts_of
+from headway_engine.agent.uplink import NoAnswer, Uplink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headway_engine.agent.attempt import Attempt
+    from headway_engine.agent.worker import Worker
+
+MARKS_BYTES = 256 * 1024
+"""Marks in one frame, by size of their values."""
+LOAD_TRIES = 5
+
+
+class Handover:
+    """Sends runs, and values of marks that lie in blobs."""
+
+    def __init__(self, carrier: Carrier, uplink: Uplink, ns: str) -> None:
+        self._carrier, self._uplink, self._ns = carrier, uplink, ns
+        self._blobs = itertools.count(1)
+
+    def send(
+        self, attempt: Attempt, worker: Worker, failed: Callable[[Attempt, str], None]
+    ) -> None:
+        """Send the run at once if all of it is inline; else first read the rest."""
+        a = attempt.assignment
+        for mark in a.marks:
+            if mark.ref is not None:
+                attempt.refs[mark.key] = mark.ref
+        if a.payload_ref is None and a.state_ref is None and not a.marks_more:
+            self._send(attempt, worker, 0, 0, a.marks)
+        else:
+            self._uplink.spawn(self._send_large(attempt, worker, failed))
+
+    async def _send_large(
+        self, attempt: Attempt, worker: Worker, failed: Callable[[Attempt, str], None]
+    ) -> None:
+        a = attempt.assignment
+        try:
+            payload = await self._body(attempt, worker, a.payload_ref)
+            state = await self._body(attempt, worker, a.state_ref)
+            marks = list(a.marks)
+            if a.marks_more:
+                marks += await self._more(attempt, marks[-1].key if marks else "")
+        except (BlobRefused, NoAnswer, Malformed) as e:
+            failed(attempt, f"cannot read what the run needs: {e}")
+            return
+        if worker.slots.get(attempt.slot) is attempt:
+            self._send(attempt, worker, payload, state, marks)
+
+    async def _body(self, attempt: Attempt, worker: Worker, ref: BlobRef | None) -> int:
+        if ref is None:
+            return 0
+        data = await self._carrier.get(attempt.run, attempt.epoch, attempt.engine, ref)
+        return self._parts(worker, data)
+
+    def _parts(self, worker: Worker, data: bytes) -> int:
+        blob = next(self._blobs)
+        for part in parts_of(blob, data):
+            worker.send(part)
+        return blob
+
+    async def _more(self, attempt: Attempt, after: str) -> list[MarkRecord]:
+        marks: list[MarkRecord] = []
+        tries = 0
+        engine: str | None = attempt.engine or None
+        while True:
+            body = encode(Load(attempt.run, attempt.epoch, after))
+            try:
+                raw = await self._uplink.link.request("load", body, engine, self._uplink.timeout)
+            except NoAnswer:
+                tries, engine = tries + 1, None
+                if tries >= LOAD_TRIES:
+                    raise
+                continue
+            loaded = decode(LOADED, raw)
+            marks += loaded.marks
+            for mark in loaded.marks:
+                if mark.ref is not None:
+                    attempt.refs[mark.key] = mark.ref
+            if not loaded.more or not loaded.marks:
+                return marks
+            after = loaded.marks[-1].key
+
+    def _send(
+        self, attempt: Attempt, worker: Worker, payload: int, state: int, marks: list[MarkRecord]
+    ) -> None:
+        a, plan = attempt.assignment, attempt.plan
+        pages = _pages(marks)
+        worker.send(
+            Run(
+                slot=attempt.slot,
+                run=a.run,
+                epoch=a.epoch,
+                task=a.task,
+                attempt=a.attempt,
+                payload=a.payload,
+                payload_blob=payload,
+                checkpoint=a.checkpoint,
+                checkpoint_name=a.checkpoint_name,
+                schema=a.schema,
+                state=a.state,
+                state_blob=state,
+                marks=pages[0],
+                marks_more=len(pages) > 1,
+                root=a.root,
+                parent=a.parent,
+                timeout=a.timeout,
+                deadline_at=a.deadline_at,
+                grace=plan.grace,
+                suspend_after=plan.suspend_after,
+                trace=a.trace,
+                max_attempts=a.max_attempts,
+                queue=a.queue,
+                tags=a.tags,
+                created_ms=a.created_ms,
+                ns=self._ns,
+            )
+        )
+        for i, page in enumerate(pages[1:], 2):
+            worker.send(Marks(attempt.slot, page, more=i < len(pages)))
+
+    def fetch(self, attempt: Attempt, worker: Worker, frame: Fetch) -> None:
+        """The value of a mark that lies in blobs: parts, then the answer that names them."""
+        ref = attempt.refs.get(frame.key)
+        if ref is None:
+            worker.send(Ack(frame.slot, frame.seq, "refused", f"no large value of {frame.key!r}"))
+        else:
+            self._uplink.spawn(self._fetch(attempt, worker, frame, ref))
+
+    async def _fetch(self, attempt: Attempt, worker: Worker, frame: Fetch, ref: BlobRef) -> None:
+        try:
+            data = await self._carrier.get(attempt.run, attempt.epoch, attempt.engine, ref)
+        except BlobRefused as e:
+            worker.send(Ack(frame.slot, frame.seq, e.outcome, str(e)))
+            return
+        blob = self._parts(worker, data)
+        worker.send(Ack(frame.slot, frame.seq, "ok", blob=blob))
+
+
+def _pages(marks: list[MarkRecord]) -> list[list[MarkRecord]]:
+    """Marks in frames of a bounded size; at least one, maybe empty."""
+    pages: list[list[MarkRecord]] = [[]]
+    size = 0
+    for mark in marks:
+        weight = 600 + len(bytes(mark.value))
+        if mark.error is not None:
+            weight += len(mark.error.message) + len(mark.error.traceback)
+        if pages[-1] and size + weight > min(MARKS_BYTES, BLOB_PART):
+            pages.append([])
+            size = 0
+        pages[-1].append(mark)
+        size += weight
+    return pages

@@ -1,0 +1,143 @@
+"""The agent's link on NATS: rpc requests, the pull of WORK, control messages, logs, beats."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from nats import errors as nats_errors
+
+from headway import bus, pull, subjects
+from headway.errors import NotReachable
+from headway_engine.agent.uplink import NoAnswer, WorkItem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+log = logging.getLogger("headway.agent")
+
+
+class NatsLink:
+    """The link of one agent over one connection, which the caller opens and closes."""
+
+    def __init__(self, nc: bus.Connection, ns: str, agent: str) -> None:
+        self._nc, self._ns, self._agent = nc, ns, agent
+        self._loops: list[pull.PullLoop] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ctl: Subscription | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Is there a connection now?"""
+        return self._nc.is_connected
+
+    async def start(
+        self,
+        *,
+        queues: Sequence[str],
+        want: Callable[[], int],
+        deliver: Callable[[list[WorkItem]], None],
+        on_ctl: Callable[[bytes], None],
+    ) -> None:
+        """Subscribe to control messages and pull each queue's consumer."""
+
+        async def heard(msg: Msg) -> None:
+            on_ctl(msg.data)
+
+        self._ctl = await self._nc.subscribe(subjects.ctl(self._ns, self._agent), cb=heard)
+
+        def arrived(batch: list[Msg]) -> None:
+            deliver([WorkItem(m.data, m) for m in batch])
+
+        for queue in queues:
+            loop = pull.PullLoop(
+                self._nc,
+                subjects.WORK,
+                subjects.work_consumer(self._ns, queue),
+                want=want,
+                deliver=arrived,
+            )
+            self._loops.append(loop)
+            self._tasks.append(asyncio.get_running_loop().create_task(self._pull(loop, queue)))
+
+    async def _pull(self, loop: pull.PullLoop, queue: str) -> None:
+        try:
+            await loop.run()
+        except Exception:
+            log.exception("pulling queue %s ended", queue)
+            raise
+
+    def wake(self) -> None:
+        """There may be more room."""
+        for loop in self._loops:
+            loop.wake()
+
+    async def stop_pulling(self) -> None:
+        """Take no new work; what is on its way goes back."""
+        for loop in self._loops:
+            loop.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        self._loops.clear()
+
+    async def request(
+        self,
+        verb: str,
+        body: bytes,
+        engine: str | None,
+        timeout: float,  # noqa: ASYNC109 - ends in NoAnswer
+    ) -> bytes:
+        """Ask one engine or any; raises NoAnswer."""
+        subject = subjects.rpc(self._ns, self._agent, verb, engine)
+        try:
+            return (await bus.ask(self._nc, subject, body, timeout=timeout)).data
+        except (NotReachable, nats_errors.Error) as e:
+            raise NoAnswer(str(e)) from None
+
+    async def ack(self, items: Sequence[WorkItem]) -> None:
+        """A lost ack means one more delivery, which the next claim refuses."""
+        await self._answer(pull.ack, [i.raw for i in items])
+
+    async def nak(self, items: Sequence[WorkItem], delay: float) -> None:
+        """A lost one means a later delivery."""
+        try:
+            await pull.nak(self._nc, [i.raw for i in items], delay)
+        except nats_errors.Error as e:
+            log.debug("nak: %s", e)
+
+    async def _answer(self, verb: Any, messages: list[Msg]) -> None:
+        try:
+            await verb(self._nc, messages)
+        except nats_errors.Error as e:
+            log.debug("ack: %s", e)
+
+    async def publish_logs(self, chunks: Sequence[tuple[str, int, bytes]]) -> None:
+        """Without acks: logs are best effort, with visible gaps."""
+        await self._publish([(subjects.log(self._ns, run, epoch), b) for run, epoch, b in chunks])
+
+    async def publish_beat(self, body: bytes) -> None:
+        """For the eyes."""
+        await self._publish([(subjects.beat_agent(self._agent), body)])
+
+    async def _publish(self, messages: list[tuple[str, bytes]]) -> None:
+        if not self._nc.is_connected:
+            return  # what is buffered now would arrive late and in the way
+        try:
+            await bus.publish_all(self._nc, messages)
+        except nats_errors.Error as e:
+            log.debug("publish: %s", e)
+
+    async def close(self) -> None:
+        """Stop pulling and listening; the connection stays open."""
+        await self.stop_pulling()
+        if self._ctl is not None and not self._nc.is_closed:
+            await self._ctl.unsubscribe()
+        self._ctl = None

@@ -1,0 +1,108 @@
+"""Checkpoints and marks on their way from a runner to the engine, large bodies first to blobs."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from headway.wire import CHECKPOINT_LIMIT, INLINE_LIMIT, STEP_LIMIT, BlobRef
+from headway.wire.frames import Ack, Checkpoint, Mark
+from headway.wire.rpc import SaveCheckpoint, SaveMark, SaveOutcome
+from headway_engine.agent.bodies import BadParts, BlobRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headway_engine.agent.attempt import Attempt
+    from headway_engine.agent.attempts import Attempts
+    from headway_engine.agent.worker import Worker
+
+
+class Saving:
+    """Saves of one agent's attempts: stamped with run and epoch, queued, answered."""
+
+    def __init__(self, attempts: Attempts) -> None:
+        self._a = attempts
+
+    def save(self, worker: Worker, frame: Checkpoint | Mark) -> None:
+        """One save frame, unless it came before."""
+        attempt = self._a.attempt_of(worker, frame.slot, frame.seq)
+        if attempt is None or worker.seen(frame.seq):
+            return
+        body = frame.state if isinstance(frame, Checkpoint) else frame.value
+        if frame.blob:
+            limit = CHECKPOINT_LIMIT if isinstance(frame, Checkpoint) else STEP_LIMIT
+            self.upload(worker, attempt, frame, limit, self._save_it)
+        elif len(bytes(body)) > INLINE_LIMIT:
+            self._a.violation(worker, "a large body that should have come in parts", attempt)
+        else:
+            self._save_it(worker, attempt, frame, None)
+
+    def _save_it(
+        self, worker: Worker, attempt: Attempt, frame: Checkpoint | Mark, ref: BlobRef | None
+    ) -> None:
+        done = partial(self._saved, worker, attempt, frame.seq)
+        if isinstance(frame, Checkpoint):
+            save: SaveCheckpoint | SaveMark = SaveCheckpoint(
+                attempt.run, attempt.epoch, frame.number, frame.name, frame.sha256, frame.size,
+                frame.state, ref, frame.schema, frame.keep,
+            )  # fmt: skip
+            size = len(bytes(frame.state))
+        else:
+            error = self._a.clean(worker, frame.error) if frame.error is not None else None
+            save = SaveMark(
+                attempt.run, attempt.epoch, frame.key, frame.kind, frame.fn, frame.status,
+                frame.token, frame.value, ref, frame.size, frame.seconds, error, frame.after,
+            )  # fmt: skip
+            size = len(bytes(frame.value)) + 1000
+        if attempt.held is not None:
+            attempt.held.append((save, size, done))
+        else:
+            self._a.uplink.save(attempt.engine, save, size, done)
+
+    def release(self, attempt: Attempt) -> None:
+        """`started` is committed: what waited for it goes out, in order."""
+        held, attempt.held = attempt.held or [], None
+        for save, size, done in held:
+            self._a.uplink.save(attempt.engine, save, size, done)
+
+    def _saved(self, worker: Worker, attempt: Attempt, seq: int, outcome: SaveOutcome) -> None:
+        worker.answer(Ack(attempt.slot, seq, outcome.outcome, outcome.message))
+        if outcome.outcome == "stale_epoch":
+            self._a.stopping.stop(attempt, "stale")
+
+    def upload(
+        self,
+        worker: Worker,
+        attempt: Attempt,
+        frame: Any,
+        limit: int,
+        then: Callable[[Worker, Attempt, Any, BlobRef], None],
+    ) -> None:
+        """Store a large body, then go on with its reference."""
+        try:
+            parts = worker.bodies.take(frame.blob)
+        except BadParts as e:
+            self._a.violation(worker, str(e), attempt)
+            return
+        if sum(len(p) for p in parts) > limit:
+            worker.answer(Ack(frame.slot, frame.seq, "rejected", f"over {limit:,} bytes"))
+            return
+        self._a.spawn(self._carry(worker, attempt, frame, parts, then))
+
+    async def _carry(
+        self,
+        worker: Worker,
+        attempt: Attempt,
+        frame: Any,
+        parts: list[bytes],
+        then: Callable[[Worker, Attempt, Any, BlobRef], None],
+    ) -> None:
+        try:
+            ref = await self._a.carrier.put(attempt.run, attempt.epoch, attempt.engine, parts)
+        except BlobRefused as e:
+            worker.answer(Ack(frame.slot, frame.seq, e.outcome, str(e)))
+            if e.outcome == "stale_epoch":
+                self._a.stopping.stop(attempt, "stale")
+        else:
+            then(worker, attempt, frame, ref)

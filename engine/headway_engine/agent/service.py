@@ -1,0 +1,336 @@
+"""The agent: takes work into free slots, keeps its attempts, answers for their lease.
+
+start → adopt what lives → register → pull; stop → drain, or leave everything for the next agent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headway.errors import HeadwayError
+from headway.wire import Malformed, decode, encode
+from headway.wire.events import AgentBeat
+from headway.wire.frames import Ping
+from headway.wire.rpc import CTL, Registered
+from headway_engine.agent.adoption import adopt, settle
+from headway_engine.agent.attempts import Attempts
+from headway_engine.agent.bodies import Carrier
+from headway_engine.agent.claims import Claims
+from headway_engine.agent.journal import FileJournal, read
+from headway_engine.agent.leases import Leases
+from headway_engine.agent.plans import Plans
+from headway_engine.agent.pool import Pool
+from headway_engine.agent.provider import Provider
+from headway_engine.agent.sockets import TcpEndpoints, UnixEndpoints
+from headway_engine.agent.uplink import Link, Uplink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from headway_engine.agent.config import AgentConfig
+    from headway_engine.agent.conns import Endpoints
+    from headway_engine.agent.worker import Worker
+    from headway_engine.runtime import Runtime
+
+log = logging.getLogger("headway.agent")
+
+TICK = 0.1
+PING_EVERY = 5.0
+FAILED_STARTS = 3
+"""Failed starts of different runs, with none that worked between, until the agent stops pulling."""
+PROBE_EVERY = 5.0
+
+
+class AgentCannotStart(HeadwayError):
+    """The agent cannot start runners on this host."""
+
+    code = "agent_cannot_start"
+
+
+class Agent:
+    """One agent of one namespace. `start` once; `stop` any number of times, also before `start`."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        link: Link,
+        runtime: Runtime,
+        *,
+        provider: Provider | None = None,
+        host: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config, self.link, self.runtime, self.clock = config, link, runtime, clock
+        self._state = Path(config.state_dir)
+        self.host = host or socket.gethostname()
+        self.provider = provider or Provider(
+            Path(config.provider_file) if config.provider_file else None, config.env_prefix
+        )
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._failed_starts: set[str] = set()
+        self._images: tuple[str, ...] = ()
+        self._images_at = float("-inf")
+        self._stopped = False
+        self._started = False
+        self._ready = asyncio.Event()
+        self._room = asyncio.Event()
+        self._adopted: list[Worker] = []
+        self.failure: BaseException | None = None
+        """Why a part of it ended by itself: then the agent has to be started anew."""
+        self.failed = asyncio.Event()
+        self.degraded = ""
+
+    # --- start
+
+    async def start(self) -> None:
+        """Adopt, register in the background, begin to pull; raises AgentCannotStart."""
+        if self._started or self._stopped:
+            return
+        if why := await self.runtime.check():
+            raise AgentCannotStart(why)
+        if self.config.channel not in self.runtime.caps.channels:
+            raise AgentCannotStart(
+                f"the {self.runtime.caps.name} runtime has no {self.config.channel} channel"
+            )
+        self._started = True
+        self._build()
+        await self.endpoints.start()
+        saved = read(self._state / "journal")
+        self.journal.start(saved)
+        self._adopted = await adopt(
+            self.config, self.runtime, self.endpoints, self.provider, self.pool, self.attempts,
+            self.plans, self.journal, saved,
+        )  # fmt: skip
+        self.pool.start()
+        session = saved.session if self.attempts.live else 0
+        self._go(self.leases.run(session))
+        self._go(self._ticks())
+        self._go(self._beats())
+        await self.link.start(
+            queues=self.config.queues,
+            want=self.claims.want,
+            deliver=self.claims.deliver,
+            on_ctl=self._on_ctl,
+        )
+
+    def _build(self) -> None:
+        c = self.config
+        self._state.mkdir(parents=True, exist_ok=True)
+        self.endpoints: Endpoints = (
+            UnixEndpoints(self._state / "ch") if c.channel == "unix" else TcpEndpoints()
+        )
+        self.plans = Plans(c.caps, self.runtime.caps.source_at)
+        self.journal = FileJournal(self._state / "journal", self.plans)
+        self.uplink = Uplink(
+            self.link, c.name, timeout=c.rpc_timeout, free=self._free, heard=self._heard
+        )
+        self.carrier = Carrier(
+            self.link, alive=lambda: bool(self.uplink.session) and not self._stopped
+        )
+        self.attempts = Attempts(
+            c, self.uplink, self.plans, self.carrier, self.journal,
+            host=self.host, clock=self.clock, on_room=self._made_room,
+            on_start_failed=self._start_failed, on_started=self._start_worked,
+        )  # fmt: skip
+        self.pool = Pool(
+            c, self.runtime, self.endpoints, self.provider, self.attempts, self._worker_gone,
+            clock=self.clock,
+        )  # fmt: skip
+        self.attempts.pool = self.pool
+        self.leases = Leases(
+            c, self.link, host=self.host, holds=self._holds, free=self._free,
+            degraded=lambda: self.degraded, images=self._image_ids,
+            freeze=self.attempts.stopping.freeze,
+            stop=self.attempts.stopping.stop_by_id, kill_all=self._kill_all, opened=self._opened,
+            drain=self._drain_asked, clock=self.clock,
+        )  # fmt: skip
+        self.claims = Claims(
+            c, self.link, self.attempts, self.plans, session=lambda: self.leases.session,
+            session_over=self.leases.session_over, heard=self._heard, spawn=self.uplink.spawn,
+        )  # fmt: skip
+        self.claims.paused = "not registered"
+
+    def _go(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the agent failed: %r", error, exc_info=error)
+            self.failure = error
+            self.failed.set()
+
+    async def ready(self) -> None:
+        """Return when it is registered and takes work."""
+        await self._ready.wait()
+
+    def _opened(self, answer: Registered) -> None:
+        self.uplink.open(answer.session)
+        self.journal.session(answer.session)
+        adopted, self._adopted = self._adopted, []
+        if adopted:
+            self._go(settle(adopted, self.pool, self.attempts))
+        if not self._stopped:
+            self._update_pause()
+            self._ready.set()
+            self.link.wake()
+
+    # --- what the parts ask
+
+    def _free(self) -> tuple[int, int]:
+        return self.claims.free()
+
+    def _heard(self) -> None:
+        self.leases.heard()
+
+    def _holds(self) -> list[tuple[str, int]]:
+        return [(a.run, a.epoch) for a in self.attempts.live.values()]
+
+    async def _image_ids(self) -> tuple[str, ...]:
+        if self.clock() - self._images_at > 10:
+            self._images_at = self.clock()
+            self._images = await self.runtime.images()
+        return self._images
+
+    def _kill_all(self) -> None:
+        self.uplink.end_session()
+        self.claims.paused = "the session is over"
+        self.attempts.stopping.abandon_all()
+
+    def _on_ctl(self, body: bytes) -> None:
+        try:
+            ctl = decode(CTL, body)
+        except Malformed as e:
+            log.warning("a control message that nobody can read: %s", e)
+            return
+        self.attempts.stopping.stop_by_id(ctl.run, ctl.epoch, ctl.why)
+
+    def _drain_asked(self) -> None:
+        self.claims.paused = "draining"
+
+    def _worker_gone(self, worker: Worker) -> None:
+        self.attempts.worker_gone(worker)
+
+    # --- the breaker: an agent that cannot start anything must not take work (DECISIONS B4)
+
+    def _start_failed(self, run: str, why: str) -> None:
+        self._failed_starts.add(run)
+        if len(self._failed_starts) >= FAILED_STARTS and not self.degraded:
+            self.degraded = f"cannot start runners: {why}"[:200]
+            log.error("%s", self.degraded)
+            self._update_pause()
+            self._go(self._probe())
+
+    def _start_worked(self) -> None:
+        self._failed_starts.clear()
+        if self.degraded:
+            log.warning("runners start again")
+            self.degraded = ""
+            self._update_pause()
+            self.link.wake()
+
+    def _update_pause(self) -> None:
+        self.claims.paused = self.degraded
+
+    async def _probe(self) -> None:
+        """Until a blank runner of the last plan starts; `worker_ready` then ends the breaker."""
+        while self.degraded and not self._stopped:
+            await asyncio.sleep(PROBE_EVERY)
+            shelf = max(self.pool.shelves.values(), key=lambda s: s.used, default=None)
+            if shelf is None or not self.degraded:
+                self._start_worked()
+                return
+            worker = self.pool.new(shelf.plan)
+            await worker.settled.wait()
+
+    # --- periodic
+
+    async def _ticks(self) -> None:
+        ping_at = self.clock()
+        while True:
+            self.attempts.stopping.tick()
+            await self.pool.tick()
+            if self.clock() - ping_at > PING_EVERY:
+                ping_at = self.clock()
+                for worker in self.pool.workers.values():
+                    if worker.slots:
+                        worker.send(Ping())
+            await asyncio.sleep(TICK)
+
+    async def _beats(self) -> None:
+        """For the eyes; the lease has its own beat."""
+        while True:
+            beat = AgentBeat(
+                agent=self.config.name,
+                ns=self.config.ns,
+                host=self.host,
+                runtime=self.config.runtime,
+                queues=self.config.queues,
+                slots=self.config.slots,
+                open=len(self.attempts.live),
+                warm=self.pool.warm,
+                shared_slots=self.config.shared_slots,
+                degraded=self.degraded,
+                at=datetime.now(UTC),
+            )
+            await self.link.publish_beat(encode(beat))
+            await asyncio.sleep(1.0)
+
+    # --- stop
+
+    async def stop(self, drain: bool = True) -> None:
+        """End; with `drain` without leaving anything.
+
+        Attempts may end by themselves for a while, then they are moved elsewhere, and every runner
+        is removed. Without it all of them are left to the next agent, as after a crash.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        if not self._started:
+            return
+        self.claims.paused = "stopping"
+        await self.link.stop_pulling()
+        if drain:
+            await self._drain()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.uplink.close()
+        await self.pool.close(kill=drain)
+        await self.endpoints.close()
+        await self.runtime.close()
+        self.journal.close()
+        await self.link.close()
+
+    async def _until_empty(self, seconds: float) -> None:
+        self._room.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.attempts.live:
+                    await self._room.wait()
+                    self._room.clear()
+
+    def _made_room(self) -> None:
+        self._room.set()
+        self.link.wake()
+
+    async def _drain(self) -> None:
+        await self._until_empty(self.config.drain_timeout)
+        for attempt in list(self.attempts.live.values()):
+            self.attempts.stopping.stop(attempt, "drain")
+        await self._until_empty(15.0)
+        try:
+            async with asyncio.timeout(2):
+                await self.uplink.idle()
+        except TimeoutError:
+            log.warning("stopping although some reports were not answered")

@@ -1,0 +1,177 @@
+"""The agent's end of the channel: one directory and one listener, or one token, per runner.
+
+Which socket a frame came from says which container sent it; the frame itself names no run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import ipaddress
+import secrets
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headway.errors import HeadwayError
+from headway_engine.agent.conns import Conn, Endpoint, Peer, Rates
+from headway_engine.runtime import Grant
+
+if TYPE_CHECKING:
+    from headway.wire.frames import Hello
+
+UNIX_PATH_LIMIT = 107
+STRANGERS = 64
+"""Connections that have not said who they are, at most (TCP)."""
+
+
+class BadEndpoint(HeadwayError):
+    """A channel endpoint cannot be made with these settings."""
+
+    code = "bad_endpoint"
+
+
+class UnixEndpoints:
+    """A directory (0711) with a socket (0666) per runner; only its container sees it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._servers: dict[str, asyncio.Server] = {}
+        self._endpoints: dict[str, Endpoint] = {}
+
+    async def start(self) -> None:
+        """Make the folder of all channels; raises BadEndpoint if its path is too long."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o711)
+        if len(str(self.folder / ("x" * 16) / "s.sock")) > UNIX_PATH_LIMIT:
+            raise BadEndpoint(f"{self.folder} is too long for socket paths: choose a shorter one")
+
+    async def listen(
+        self, name: str, peer: Peer, *, slots: int = 1, grant: Grant | None = None
+    ) -> Endpoint:
+        """Bind the socket; a stale one of an earlier agent is replaced, its directory kept."""
+        folder = Path(grant.directory) if grant is not None else self.folder / name
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o711)
+        path = folder / "s.sock"
+        path.unlink(missing_ok=True)
+        endpoint = Endpoint(self, name, Grant(directory=str(folder)), peer, Rates(slots))
+        loop = asyncio.get_running_loop()
+        server = await loop.create_unix_server(lambda: Conn(self, endpoint), str(path))
+        path.chmod(0o666)
+        self._servers[name] = server
+        self._endpoints[name] = endpoint
+        return endpoint
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Stop listening and remove the directory."""
+        self._endpoints.pop(endpoint.name, None)
+        if server := self._servers.pop(endpoint.name, None):
+            server.close()
+        folder = Path(endpoint.grant.directory)
+        (folder / "s.sock").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+    def admit(self, conn: Conn) -> bool:
+        """Only the container itself can connect."""
+        return True
+
+    def dismiss(self, conn: Conn) -> None:
+        """Nothing to keep."""
+
+    def identify(self, hello: Hello) -> Endpoint | None:
+        """The socket says who it is."""
+        return None
+
+    def remove_directory(self, directory: str) -> None:
+        """Only a folder of ours, whatever the label said."""
+        folder = Path(directory)
+        if folder.parent == self.folder:
+            (folder / "s.sock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    async def close(self) -> None:
+        """Stop listening; directories stay for an adopter."""
+        for name, server in self._servers.items():
+            server.close()
+            if (endpoint := self._endpoints.get(name)) and endpoint.conn is not None:
+                endpoint.cut()
+        self._servers.clear()
+
+
+class TcpEndpoints:
+    """One listener on loopback; a one-time token per runner stands for "which socket".
+
+    The token binds at the first connection; it is good again only after that connection's EOF and
+    until the runner ends.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.host, self.port = host, port
+        self._server: asyncio.Server | None = None
+        self._tokens: dict[bytes, Endpoint] = {}
+        self._strangers: set[Conn] = set()
+
+    async def start(self) -> None:
+        """Listen; raises BadEndpoint off loopback, where the token would travel in the clear."""
+        try:
+            loopback = ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            loopback = self.host == "localhost"
+        if not loopback:
+            raise BadEndpoint(f"the TCP channel needs a loopback address, not {self.host}")
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Conn(self, None), self.host, self.port)
+        self.port = int(self._server.sockets[0].getsockname()[1])
+
+    async def listen(
+        self, name: str, peer: Peer, *, slots: int = 1, grant: Grant | None = None
+    ) -> Endpoint:
+        """Make a token; with `grant`, take the one of a runner that lives."""
+        token = grant.token if grant is not None else secrets.token_urlsafe(32)
+        made = Grant(address=f"{self.host}:{self.port}", token=token)
+        endpoint = Endpoint(self, name, made, peer, Rates(slots))
+        self._tokens[_digest(token)] = endpoint
+        return endpoint
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """The token is worth nothing from now on."""
+        self._tokens.pop(_digest(endpoint.grant.token), None)
+
+    def admit(self, conn: Conn) -> bool:
+        """A bounded number of connections may be unknown at once."""
+        if len(self._strangers) >= STRANGERS:
+            return False
+        self._strangers.add(conn)
+        return True
+
+    def dismiss(self, conn: Conn) -> None:
+        """It is known now, or gone."""
+        self._strangers.discard(conn)
+
+    def identify(self, hello: Hello) -> Endpoint | None:
+        """By the token's digest: no comparison that leaks how much of a guess was right."""
+        endpoint = self._tokens.get(_digest(hello.token))
+        if endpoint and hmac.compare_digest(endpoint.grant.token, hello.token):
+            return endpoint
+        return None
+
+    def remove_directory(self, directory: str) -> None:
+        """There is none."""
+
+    async def close(self) -> None:
+        """Stop listening and drop all connections."""
+        if self._server is not None:
+            self._server.close()
+        for endpoint in list(self._tokens.values()):
+            if endpoint.conn is not None:
+                endpoint.cut()
+        for conn in list(self._strangers):
+            conn.abort()
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode("utf-8", "surrogatepass")).digest()

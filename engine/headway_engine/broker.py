@@ -1,0 +1,60 @@
+"""The streams of this engine's NATS: made at start, made again if they are gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headway import subjects
+from headway.bus import JetStreamRefused
+from headway.errors import NotReachable
+from headway_engine import streams
+from headway_engine.store import StoreDown
+
+if TYPE_CHECKING:
+    from headway.bus import Connection
+    from headway_engine.config import NatsConfig
+    from headway_engine.credits import Place
+
+
+class Broker:
+    """What this engine has declared, and what it found."""
+
+    def __init__(self, nc: Connection, config: NatsConfig) -> None:
+        self._nc, self._config = nc, config
+        self.facts: streams.Facts | None = None
+        self.queues: set[Place] = set()
+        """Queues whose consumer was made by us."""
+
+    async def ensure(self) -> streams.Facts:
+        """Create or update the streams; raises NotReachable or JetStreamRefused."""
+        c = self._config
+        self.facts = await streams.ensure_streams(
+            self._nc, replicas=c.replicas, fsynced=c.fsynced, monitor_url=c.monitor_url
+        )
+        return self.facts
+
+    async def repair(self) -> None:
+        """Something is gone: make streams and consumers again; raises as `ensure`."""
+        await self.ensure()
+        for ns, queue in list(self.queues):
+            await streams.ensure_work_consumer(self._nc, ns, queue)
+
+    async def ensure_queue(self, ns: str, queue: str) -> None:
+        """Make the queue's consumer, once; StoreDown (ask again) if NATS refuses just now."""
+        if (ns, queue) in self.queues:
+            return
+        try:
+            await streams.ensure_work_consumer(self._nc, ns, queue)
+        except (NotReachable, JetStreamRefused) as e:
+            raise StoreDown(f"the consumer of queue {queue} cannot be made: {e}") from None
+        self.queues.add((ns, queue))
+
+    @property
+    def work_created(self) -> str:
+        """When WORK was made: another time, and its sequences mean nothing."""
+        return self.facts.created.get(subjects.WORK, "") if self.facts else ""
+
+    @property
+    def durability(self) -> str:
+        """What *accepted* is worth on this NATS."""
+        return self.facts.durability if self.facts else "lazy"

@@ -1,0 +1,262 @@
+"""Agents and their claims: `register`, `beat`, `claim`, `load`.
+
+A claim raises the epoch of each run and is answered after the commit with all that its attempts
+need. A lost answer is asked for again with the same nonce. An engine whose store is down still
+answers beats, with `store_down`: attempts freeze, none is killed (DECISIONS B1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from headway.wire import NOTHING, decode, encode
+from headway.wire.rpc import (
+    BEAT,
+    CLAIM,
+    LOAD,
+    REGISTER,
+    Assignment,
+    Beat,
+    Beaten,
+    Claim,
+    Claimed,
+    Loaded,
+    Registered,
+    RpcError,
+    VersionInfo,
+)
+from headway_engine.blobs import BlobsDown, store_blob
+from headway_engine.saves import BUSY
+from headway_engine.store import StoreDown
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from headway.wire.commands import TaskSpec
+    from headway_engine.blobs import Blobs
+    from headway_engine.credits import Place
+    from headway_engine.dispatch import Dispatcher
+    from headway_engine.door import Asked, Door
+    from headway_engine.relay import Relay
+    from headway_engine.service import Health
+    from headway_engine.store import Store
+    from headway_engine.store.records import Claimed as Given
+
+log = logging.getLogger("headway.engine")
+
+ANSWER_LIMIT = 900 * 1024
+"""Bytes of an answer, below the server's limit of 1 MB a message."""
+SPILL_OVER = 4 * 1024
+"""A body larger than this goes to blobs when the answer is too large."""
+
+
+class Agents:
+    """Serves the verbs by which agents get and keep their right to run."""
+
+    def __init__(
+        self,
+        store: Store,
+        blobs: Blobs,
+        dispatcher: Dispatcher,
+        relay: Relay,
+        health: Health,
+        *,
+        engine: str,
+        lease: float,
+        beat_every: float,
+        ensure_queue: Callable[[str, str], Awaitable[None]],
+    ) -> None:
+        """`ensure_queue(ns, queue)`: make the queue's consumer in WORK, once."""
+        self._store, self._blobs = store, blobs
+        self._dispatcher, self._relay, self._health = dispatcher, relay, health
+        self._engine, self._lease, self._beat_every = engine, lease, beat_every
+        self._ensure_queue = ensure_queue
+        self._images: dict[Place, frozenset[str]] = {}
+        self._loop = asyncio.get_running_loop()
+        self.claimed = self.refused = 0
+
+    def serve(self, door: Door) -> None:
+        """Hang the verbs into the door."""
+        door.serve_slow("register", self._register, RpcError("busy", "too many requests"))
+        door.serve_slow("beat", self._beat, Beaten(ok=False, store_down=True))
+        door.serve_slow("claim", self._claim, Claimed(self._engine, busy=BUSY))
+        door.serve_slow("load", self._load, RpcError("busy", "too many requests"))
+
+    def heard(self, ns: str, agent: str, free: int, shared_free: int) -> None:
+        """What an envelope says of the agent's slots."""
+        credits = self._dispatcher.credits
+        self._dispatcher.freed(credits.heard(ns, agent, free, shared_free, self._loop.time()))
+
+    async def _register(self, asked: Asked) -> None:
+        ask = decode(REGISTER, asked.body)
+        if not asked.is_from(ask.agent):
+            return
+        try:
+            for queue in ask.queues:
+                await self._ensure_queue(asked.ns, queue)
+            session, kept, stop = await self._store.register(asked.ns, ask, self._lease)
+        except StoreDown as e:
+            self._health.bad(str(e))
+            asked.refuse("busy", str(e))
+            return
+        self._health.good()
+        self._images[asked.ns, ask.agent] = frozenset(ask.images)
+        credits = self._dispatcher.credits
+        credits.registered(
+            asked.ns, ask.agent, ask.queues, ask.slots, ask.shared_slots, self._loop.time()
+        )
+        if ask.holds:
+            # What it adopted fills its slots until its first beat says exactly how.
+            credits.heard(asked.ns, ask.agent, 0, 0, self._loop.time())
+        for queue in ask.queues:
+            self._dispatcher.mark((asked.ns, queue))
+        log.info(
+            "agent registered: ns=%s agent=%s session=%d kept=%d stop=%d",
+            asked.ns,
+            ask.agent,
+            session,
+            len(kept),
+            len(stop),
+        )
+        asked.answer(Registered(self._engine, session, self._lease, self._beat_every, kept, stop))
+
+    async def _beat(self, asked: Asked) -> None:
+        ask: Beat = decode(BEAT, asked.body)
+        if not asked.is_from(ask.agent):
+            return
+        if self._health.down():
+            # At once: beats must not queue up behind requests that wait for the store.
+            asked.answer(Beaten(ok=False, store_down=True))
+            return
+        try:
+            live, stop, want_holds = await self._store.beat(asked.ns, ask, self._lease)
+        except StoreDown as e:
+            self._health.bad(str(e))
+            asked.answer(Beaten(ok=False, store_down=True))
+            return
+        self._health.good()
+        if ask.images:
+            self._images[asked.ns, ask.agent] = frozenset(ask.images)
+        if not live:
+            self._dispatcher.credits.gone(asked.ns, ask.agent)
+            asked.answer(Beaten(ok=False, session_over=True))
+            return
+        if ask.degraded:
+            # It beats, but takes nothing: its slots are not room.
+            self.heard(asked.ns, ask.agent, 0, 0)
+        else:
+            self.heard(asked.ns, ask.agent, ask.free, ask.shared_free)
+        asked.answer(Beaten(ok=True, want_holds=want_holds, stop=stop))
+
+    async def _claim(self, asked: Asked) -> None:
+        ask: Claim = decode(CLAIM, asked.body)
+        if not asked.is_from(ask.agent):
+            return
+        if self._health.down():
+            asked.answer(Claimed(self._engine, busy=BUSY))
+            return
+        images = self._images.get((asked.ns, ask.agent))
+        try:
+            answer = await self._store.claim(
+                asked.ns, ask.agent, ask.session, ask.nonce, ask.runs, images
+            )
+        except StoreDown as e:
+            self._health.bad(str(e))
+            asked.answer(Claimed(self._engine, busy=BUSY))
+            return
+        self._health.good()
+        self._relay.told(answer.outcomes)
+        self._dispatcher.told(answer.outcomes)
+        if answer.session_over:
+            self._dispatcher.credits.gone(asked.ns, ask.agent)
+            asked.answer(Claimed(self._engine, session_over=True))
+            return
+        for given in answer.claimed:
+            run = given.run
+            self._relay.events(run.ns, run.id, run.task, run.queue, given.events)
+        self._dispatcher.taken(ask.runs)
+        self.claimed += len(answer.claimed)
+        self.refused += len(answer.refused)
+        body = self._encode(answer.claimed, answer.refused)
+        if len(body) > ANSWER_LIMIT:
+            try:
+                await self._spill(answer.claimed)
+            except BlobsDown:
+                asked.answer(Claimed(self._engine, busy=BUSY))
+                return
+            body = self._encode(answer.claimed, answer.refused)
+        asked.send(body)
+        self.heard(asked.ns, ask.agent, ask.free, ask.shared_free)
+
+    def _encode(self, claimed: list[Given], refused: list[tuple[str, str]]) -> bytes:
+        """The answer: each task's spec and each version once."""
+        specs: set[tuple[str, str]] = set()
+        versions: dict[str, VersionInfo] = {}
+        assignments: list[Assignment] = []
+        for given in claimed:
+            run = given.run
+            spec: TaskSpec | None = None
+            if (run.version, run.task) not in specs:
+                specs.add((run.version, run.task))
+                versions.setdefault(run.version, given.version)
+                # The schema is for the door of enqueue alone.
+                spec = replace(given.spec, payload_schema=NOTHING)
+            assignments.append(assignment_of(given, spec))
+        return encode(Claimed(self._engine, assignments, refused, list(versions.values())))
+
+    async def _spill(self, claimed: list[Given]) -> None:
+        """Too much for one message: bodies become references, marks are paged with `load`."""
+        for given in claimed:
+            run = given.run
+            if len(body := bytes(given.payload)) > SPILL_OVER:
+                given.payload_ref = await store_blob(self._blobs, run.ns, run.id, body)
+                given.payload = NOTHING
+            if len(body := bytes(given.state)) > SPILL_OVER:
+                given.state_ref = await store_blob(self._blobs, run.ns, run.id, body)
+                given.state = NOTHING
+            if len(encode(given.marks)) > SPILL_OVER:
+                given.marks, given.marks_more = [], True
+
+    async def _load(self, asked: Asked) -> None:
+        ask = decode(LOAD, asked.body)
+        try:
+            marks, more = await self._store.load_marks(ask.run, ask.epoch, ask.after)
+        except StoreDown as e:
+            asked.refuse("busy", str(e))
+            return
+        asked.answer(Loaded(marks, more))
+
+
+def assignment_of(given: Given, spec: TaskSpec | None) -> Assignment:
+    """A claimed run as its agent gets it."""
+    run = given.run
+    return Assignment(
+        run.id,
+        run.epoch,
+        run.task,
+        run.version,
+        run.failures + 1,
+        spec,
+        given.payload,
+        given.payload_ref,
+        given.checkpoint,
+        given.checkpoint_name,
+        given.schema,
+        given.state,
+        given.state_ref,
+        given.marks,
+        given.marks_more,
+        root=run.root,
+        parent=run.parent,
+        deadline_at=run.deadline_at,
+        timeout=given.spec.timeout,
+        trace=run.trace,
+        max_attempts=given.spec.max_attempts,
+        queue=run.queue,
+        tags=given.tags,
+        created_ms=int(run.created_at.timestamp() * 1000),
+    )

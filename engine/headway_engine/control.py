@@ -1,0 +1,158 @@
+"""The api: requests of clients, CLI and terminal UI on `hw.api.<ns>.<user>.<verb>`.
+
+Any engine answers (one queue group). The broker vouches for the user in the subject, who becomes
+the actor of what is done. Answers are envelopes: data, or an error with a code; unknown verbs are
+`not_served`. Nothing is answered to a reply that is no inbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Raw
+
+from headway import subjects
+from headway.errors import HeadwayError
+from headway.wire import Malformed, encode
+from headway.wire.commands import ApiAnswer, ApiError
+from headway_engine.blobs import BlobsDown, NoBlob
+from headway_engine.service import Service
+from headway_engine.store import StoreDown
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from nats.aio.client import Client as NatsClient
+    from nats.aio.msg import Msg
+
+    from headway_engine.post import Post
+
+    Handler = Callable[["Asker", bytes], Awaitable[Any]]
+
+log = logging.getLogger("headway.engine")
+
+ANSWER_LIMIT = 1000 * 1024
+"""Bytes of an answer; the server's limit is 1 MB a message."""
+
+
+class ApiRefused(HeadwayError):
+    """The request is answered with an error."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class Asker:
+    """Who asks."""
+
+    __slots__ = ("ns", "user")
+
+    def __init__(self, ns: str, user: str) -> None:
+        self.ns, self.user = ns, user
+
+    @property
+    def actor(self) -> str:
+        """As it stands in events."""
+        return f"user:{self.user}"
+
+
+class Control(Service):
+    """Serves verbs with a few workers; too many waiting = `unavailable`, ask again."""
+
+    name = "control"
+
+    def __init__(
+        self,
+        nc: NatsClient,
+        post: Post,
+        verbs: dict[str, Handler],
+        *,
+        workers: int = 8,
+        capacity: int = 2048,
+    ) -> None:
+        super().__init__()
+        self._nc, self._post, self._verbs = nc, post, verbs
+        self._workers = workers
+        self._queue: asyncio.Queue[tuple[str, str, str, str, bytes] | None] = asyncio.Queue(
+            capacity
+        )
+        self.strikes = self.served = 0
+
+    async def _on_message(self, msg: Msg) -> None:
+        reply = msg.reply
+        if not subjects.may_answer(reply):
+            self.strikes += 1
+            log.warning("api with a reply that is no inbox: subject=%s", msg.subject)
+            return
+        ns, user, verb = subjects.parse_api(msg.subject)
+        try:
+            self._queue.put_nowait((reply, ns, user, verb, msg.data))
+        except asyncio.QueueFull:
+            self._refuse(reply, "unavailable", "too many requests wait: ask again in a moment")
+
+    def _refuse(self, reply: str, code: str, message: str) -> None:
+        self._post.put(reply, encode(ApiAnswer(error=ApiError(code, message[:2000]))))
+
+    async def run(self) -> None:
+        """Hear and serve until stopped."""
+        sub = await self._nc.subscribe(
+            subjects.API_ANY, queue=subjects.ENGINE_QUEUE, cb=self._on_message
+        )
+        await self._nc.flush()
+        self.passed.fire()
+        async with asyncio.TaskGroup() as group:
+            for i in range(self._workers):
+                group.create_task(self._work(), name=f"headway-control-{i}")
+            await self.stopping.wait()
+            if not self._nc.is_closed:
+                with contextlib.suppress(Exception):  # the link may be away
+                    await sub.unsubscribe()
+            for _ in range(self._workers):
+                await self._queue.put(None)
+
+    async def _work(self) -> None:
+        while (entry := await self._queue.get()) is not None:
+            reply, ns, user, verb, body = entry
+            await self._serve(reply, Asker(ns, user), verb, body)
+            self.passed.fire()
+
+    async def _serve(self, reply: str, asker: Asker, verb: str, body: bytes) -> None:
+        handler = self._verbs.get(verb)
+        if handler is None:
+            self._refuse(
+                reply,
+                "not_served",
+                f"this engine does not serve {verb[:64]!r}; it serves"
+                f" {', '.join(sorted(self._verbs))}",
+            )
+            return
+        try:
+            if not subjects.is_name(asker.ns):
+                raise ApiRefused("bad_request", f"bad namespace {asker.ns[:80]!r}")
+            answer = await handler(asker, body or b"{}")
+            data = encode(answer)
+        except Malformed as e:
+            self._refuse(reply, "bad_request", str(e))
+        except StoreDown as e:
+            self._refuse(reply, "unavailable", f"the store does not answer: {e}")
+        except BlobsDown as e:
+            self._refuse(reply, "unavailable", str(e))
+        except NoBlob as e:
+            self._refuse(reply, "not_found", str(e))
+        except HeadwayError as e:
+            self._refuse(reply, e.code, str(e))
+        else:
+            if len(data) > ANSWER_LIMIT:
+                self._refuse(
+                    reply,
+                    "too_large",
+                    f"the answer has {len(data):,} bytes: ask for less"
+                    " (a smaller page, or events and state by their own verbs)",
+                )
+                return
+            self.served += 1
+            self._post.put(reply, encode(ApiAnswer(Raw(data))))

@@ -1,0 +1,355 @@
+"""Keeps WORK shallow: gives due runs to WORK as live agents have slots free, and no more.
+
+The backlog with its priority lives in the store; WORK holds what can start now. A dispatch that was
+chosen but never published, or whose messages are gone, is found again by the sweep; a doubled
+message is harmless, the claim decides (DECISIONS D1, D2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from headway import subjects
+from headway.bus import JetStreamRefused, jsapi, publish_batch_acked
+from headway.errors import HeadwayError, NotReachable
+from headway.states import OPEN, RunState
+from headway.wire import encode
+from headway.wire.commands import QueueRow
+from headway.wire.rpc import Work
+from headway_engine.service import STORE_PAUSE, Service, Ticker
+from headway_engine.store import StoreDown
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from nats.aio.client import Client as NatsClient
+
+    from headway_engine.credits import Credits, Place
+    from headway_engine.post import Post
+    from headway_engine.store import Store
+    from headway_engine.store.records import AgentState, Dispatch, Outcome, QueueState
+
+log = logging.getLogger("headway.engine")
+
+TICK = 1.0
+"""Seconds between looks at all queues: what no wake told is found then."""
+SWEEP_EVERY = 30.0
+"""Seconds between searches for dispatches whose messages are gone."""
+PAUSE = 0.2
+_TAKEN = "taken "
+
+Counts = dict[str, tuple[int, int]]
+"""Queue to (runs in their own container, shared runs)."""
+
+
+class Dispatcher(Service):
+    """Chooses and publishes; woken by freed slots, new runs and other engines' hints."""
+
+    name = "dispatch"
+
+    def __init__(
+        self,
+        nc: NatsClient,
+        store: Store,
+        post: Post,
+        credits: Credits,
+        work_created: Callable[[], str],
+        repair: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`work_created`: when the stream WORK was made; `repair`: make it again if it is gone."""
+        super().__init__()
+        self._nc, self._store, self._post, self.credits = nc, store, post, credits
+        self._work_created, self._repair = work_created, repair
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[Place, list[bool]] = {}
+        self._dirty: set[Place] = set()
+        self._event = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+        self._limited: set[Place] = set()
+        self.published = 0
+
+    # --- hints from others; never wait
+
+    def mark(self, place: Place, *, shared: bool | None = None) -> None:
+        """A run of this kind (None = any) may wait in this queue."""
+        flags = self._waiting.setdefault(place, [False, False])
+        if shared is None:
+            flags[0] = flags[1] = True
+        else:
+            flags[shared] = True
+        self._dirty.add(place)
+        self._event.set()
+
+    def freed(self, places: Iterable[Place]) -> None:
+        """Slots became free for these queues."""
+        for place in places:
+            if place in self._waiting:
+                self._dirty.add(place)
+                self._event.set()
+
+    def told(self, outcomes: Iterable[Outcome]) -> None:
+        """Commits that made runs QUEUED, or freed a slot of a limited queue."""
+        for outcome in outcomes:
+            run = outcome.run
+            if run is None or not outcome.events:
+                continue
+            if run.state is RunState.QUEUED:
+                self.mark((run.ns, run.queue), shared=run.shared)
+                self.hint((run.ns, run.queue))
+            elif self._limited and run.state not in OPEN and (run.ns, run.queue) in self._limited:
+                self.mark((run.ns, run.queue))
+
+    def hint(self, place: Place) -> None:
+        """Tell other engines, if there are any and our share of the slots is taken."""
+        if self.credits.engines > 1 and not any(self.credits.room(place, self._loop.time())):
+            self._post.put(subjects.WAKE, f"{place[0]}.{place[1]}".encode())
+
+    def hinted(self, body: bytes) -> None:
+        """Another engine's hint: runs wait in a queue, or runs of ours were claimed there."""
+        with contextlib.suppress(ValueError, UnicodeDecodeError):
+            text = body.decode()
+            if text.startswith(_TAKEN):
+                self.credits.taken(text.removeprefix(_TAKEN).split())
+                self.freed(list(self._waiting))
+                return
+            ns, queue = text.split(".")
+            if any(self.credits.room((ns, queue), self._loop.time())):
+                self.mark((ns, queue))
+
+    def taken(self, runs: Iterable[str]) -> None:
+        """These were claimed, or their claim was refused."""
+        others = self.credits.taken(runs)
+        if others and self.credits.engines > 1:
+            for i in range(0, len(others), 1000):
+                text = _TAKEN + " ".join(others[i : i + 1000])
+                self._post.put(subjects.WAKE, text.encode())
+
+    # --- the fast path: intake's own commit dispatches
+
+    def reserve(self, ns: str, counts: Counts) -> Counts:
+        """Of so many new runs per queue, how many may go with their own commit."""
+        room: Counts = {}
+        now = self._loop.time()
+        for queue, (run, shared) in counts.items():
+            place = (ns, queue)
+            free = self.credits.room(place, now)
+            # Older runs that wait go first; the store looks again.
+            flags = self._waiting.get(place, (False, False))
+            give = (
+                0 if flags[0] else min(run, free.run),
+                0 if flags[1] else min(shared, free.shared),
+            )
+            if any(give):
+                room[queue] = give
+                self.credits.reserve(place, *give)
+        return room
+
+    def settle(self, ns: str, counts: Counts, reserved: Counts, done: list[Dispatch]) -> None:
+        """After the commit: publish what it dispatched, give back what was reserved for nothing."""
+        for queue, (run, shared) in reserved.items():
+            self.credits.reserve((ns, queue), -run, -shared)
+        used: dict[str, list[int]] = {}
+        for dispatch in done:
+            n_shared = self._publish(dispatch)
+            u = used.setdefault(dispatch.queue, [0, 0])
+            u[0] += len(dispatch.runs) - n_shared
+            u[1] += n_shared
+        for queue, (run, shared) in counts.items():
+            u = used.get(queue, [0, 0])
+            for kind, left in ((False, run - u[0]), (True, shared - u[1])):
+                if left > 0:
+                    self.mark((ns, queue), shared=kind)
+            if run + shared > u[0] + u[1]:
+                self.hint((ns, queue))
+
+    def _publish(self, dispatch: Dispatch) -> int:
+        """Queue a dispatch for WORK; returns how many of its runs are shared."""
+        n_shared = sum(1 for _, shared in dispatch.runs if shared)
+        self.credits.sent((dispatch.ns, dispatch.queue), dispatch.runs)
+        self._send(dispatch)
+        return n_shared
+
+    def _send(self, dispatch: Dispatch) -> None:
+        # One task per batch, so that a slow ack holds up nobody. Stopped = left to the sweep.
+        if self._group is not None:
+            self._group.create_task(self._send_one(dispatch))
+
+    # --- the loops
+
+    def wake(self) -> None:
+        """Look now."""
+        self._event.set()
+
+    async def run(self) -> None:
+        """Choose and publish until stopped."""
+        async with asyncio.TaskGroup() as self._group:
+            try:
+                await self._choose()
+            finally:
+                self._group = None
+
+    async def _choose(self) -> None:
+        while not self.stopping.is_set():
+            if not self._dirty:
+                self._event.clear()
+                await self._event.wait()
+                continue
+            dirty, self._dirty = self._dirty, set()
+            try:
+                for place in dirty:
+                    await self._look(place)
+            except StoreDown:
+                self._dirty |= dirty
+                await asyncio.sleep(STORE_PAUSE)
+            self.passed.fire()
+
+    async def _look(self, place: Place) -> None:
+        flags = self._waiting.get(place)
+        if flags is None or not any(flags):
+            return
+        room = self.credits.room(place, self._loop.time())
+        run, shared = room.run if flags[0] else 0, room.shared if flags[1] else 0
+        if not run and not shared:
+            return
+        # New runs that come while the store chooses are not forgotten.
+        if run:
+            flags[0] = False
+        if shared:
+            flags[1] = False
+        self.credits.reserve(place, run, shared)
+        try:
+            dispatch = await self._store.dispatch(*place, run, shared)
+        except BaseException:
+            flags[0], flags[1] = flags[0] or run > 0, flags[1] or shared > 0
+            raise
+        finally:
+            self.credits.reserve(place, -run, -shared)
+        if dispatch is None:  # another engine is at this queue: the next tick looks again
+            flags[0], flags[1] = flags[0] or run > 0, flags[1] or shared > 0
+            return
+        if not dispatch.runs:
+            return
+        n_shared = self._publish(dispatch)
+        if run and len(dispatch.runs) - n_shared >= run:
+            flags[0] = True
+        if shared and n_shared >= shared:
+            flags[1] = True
+
+    async def _send_one(self, dispatch: Dispatch) -> None:
+        subject = subjects.work(dispatch.ns, dispatch.queue)
+        messages = [(subject, encode(Work(run, shared))) for run, shared in dispatch.runs]
+        try:
+            ack = await publish_batch_acked(self._nc, messages)
+        except HeadwayError as e:
+            # The row stays without a sequence: the sweep publishes it again.
+            log.warning(
+                "WORK cannot be written: queue=%s runs=%d why=%s", dispatch.queue, len(messages), e
+            )
+            if isinstance(e, NotReachable | JetStreamRefused):
+                await asyncio.sleep(PAUSE)
+                with contextlib.suppress(HeadwayError):
+                    await self._repair()
+            return
+        self.published += len(messages)
+        self.passed.fire()
+        if ack is not None:
+            with contextlib.suppress(StoreDown):
+                await self._store.dispatched(dispatch.id, ack.seq, self._work_created())
+
+    def again(self, dispatches: Iterable[Dispatch]) -> None:
+        """Publish these once more (the sweep found their messages gone)."""
+        for dispatch in dispatches:
+            self._send(dispatch)
+
+    def counted(self, states: Iterable[QueueState], agents: Iterable[AgentState]) -> None:
+        """The store's own numbers: correct the credits, find queues that nobody woke."""
+        now = self._loop.time()
+        for a in agents:
+            if not a.alive:
+                continue
+            if not self.credits.knows(a.ns, a.agent):
+                self.credits.registered(a.ns, a.agent, a.queues, a.slots, a.shared_slots, now)
+            if a.degraded:
+                self.credits.stored(a.ns, a.agent, 0, 0, now)
+            else:
+                free, shared = max(0, a.slots - a.open), max(0, a.shared_slots - a.open)
+                self.credits.stored(a.ns, a.agent, free, shared, now)
+        for ns, agent in self.credits.silent(now):
+            self.credits.gone(ns, agent)
+        limited: set[Place] = set()
+        for q in states:
+            place = (q.ns, q.queue)
+            self.credits.correct(place, q.dispatched - q.dispatched_shared, q.dispatched_shared)
+            if q.limit or q.key_limit:
+                limited.add(place)
+            if q.queued > q.dispatched and not q.paused:
+                self.mark(place)
+        self._limited = limited
+
+
+class QueueTick(Ticker):
+    """Once a second: the store's numbers to the dispatcher, and a beat per queue for the eyes."""
+
+    name = "queue-tick"
+
+    def __init__(self, dispatcher: Dispatcher, store: Store, post: Post) -> None:
+        super().__init__(TICK)
+        self._dispatcher, self._store, self._post = dispatcher, store, post
+        self.states: dict[Place, QueueState] = {}
+        """The last numbers seen."""
+
+    async def once(self) -> float | None:
+        """Read the queues once."""
+        states = await self._store.queues()
+        self.states = {(q.ns, q.queue): q for q in states}
+        self._dispatcher.counted(states, await self._store.agents())
+        for q in states:
+            row = QueueRow(
+                q.queue,
+                q.limit,
+                q.key_limit,
+                q.paused,
+                q.priority,
+                queued=q.queued,
+                dispatched=q.dispatched,
+                open=q.open,
+            )
+            self._post.put(subjects.beat_queue(q.ns, q.queue), encode(row))
+        return None
+
+
+class WorkSweep(Ticker):
+    """Finds dispatches whose messages are gone from WORK, or were never written."""
+
+    name = "work-sweep"
+
+    def __init__(
+        self,
+        nc: NatsClient,
+        dispatcher: Dispatcher,
+        store: Store,
+        work_created: Callable[[], str],
+        places: Callable[[], Iterable[Place]],
+    ) -> None:
+        super().__init__(SWEEP_EVERY)
+        self._nc, self._dispatcher, self._store = nc, dispatcher, store
+        self._work_created, self._places = work_created, places
+
+    async def once(self) -> float | None:
+        """Ask each consumer for its ack floor, then the store what lies below it unclaimed."""
+        acked: dict[Place, int] = {}
+        for ns, queue in list(self._places()):
+            durable = subjects.work_consumer(ns, queue)
+            try:
+                info = await jsapi(self._nc, f"CONSUMER.INFO.{subjects.WORK}.{durable}")
+            except (JetStreamRefused, NotReachable):
+                continue
+            acked[ns, queue] = int(info["ack_floor"]["stream_seq"])
+        gone = await self._store.undispatched(acked, self._work_created())
+        if gone:
+            log.info("dispatches published again: batches=%d", len(gone))
+            self._dispatcher.again(gone)
+        return None

@@ -1,0 +1,146 @@
+"""The door for agents: requests on `hw.rpc.<ns>.<agent>.<verb>`, routed by verb.
+
+Callbacks of NATS only decode and enqueue (DECISIONS E5). Nothing is answered unless the reply is an
+inbox, since broker permissions do not check reply subjects; and the sender in the subject, which
+the broker vouches for, must be the one in the body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from headway import subjects
+from headway.wire import Malformed, encode
+from headway.wire.rpc import RpcError
+from headway_engine.service import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from nats.aio.client import Client as NatsClient
+    from nats.aio.msg import Msg
+
+    from headway_engine.post import Post
+
+    Quick = Callable[["Asked"], None]
+    Slow = Callable[["Asked"], Awaitable[None]]
+
+log = logging.getLogger("headway.engine")
+
+PENDING_MESSAGES = 65_536
+PENDING_BYTES = 256 * 1024 * 1024
+
+
+class Asked:
+    """One request of an agent."""
+
+    __slots__ = ("_post", "agent", "body", "ns", "reply")
+
+    def __init__(self, post: Post, ns: str, agent: str, reply: str, body: bytes) -> None:
+        self._post, self.ns, self.agent, self.reply, self.body = post, ns, agent, reply, body
+
+    def answer(self, answer: Any) -> None:
+        """Encode and send."""
+        self._post.put(self.reply, encode(answer))
+
+    def send(self, body: bytes) -> None:
+        """Send what is encoded already."""
+        self._post.put(self.reply, body)
+
+    def refuse(self, code: str, message: str) -> None:
+        """Not served, and asking the same again will not help."""
+        self.answer(RpcError(code, message[:500]))
+
+    def is_from(self, agent: str) -> bool:
+        """True if the body names the sender that the broker vouches for; else it is refused."""
+        if agent == self.agent:
+            return True
+        self.refuse("forbidden", f"this subject belongs to agent {self.agent!r}")
+        return False
+
+
+class Door(Service):
+    """Hears rpc requests; `quick` verbs run in the callback, `slow` ones in a few workers."""
+
+    name = "door"
+
+    def __init__(
+        self, nc: NatsClient, post: Post, engine: str, *, workers: int = 8, capacity: int = 4096
+    ) -> None:
+        """`nc`: the connection that hears requests; `capacity`: slow requests that may wait."""
+        super().__init__()
+        self._nc, self._post, self._engine = nc, post, engine
+        self._quick: dict[str, Quick] = {}
+        self._slow: dict[str, Slow] = {}
+        self._busy: dict[str, bytes] = {}
+        self._queue: asyncio.Queue[tuple[Slow, Asked] | None] = asyncio.Queue(capacity)
+        self._workers = workers
+        self.strikes = 0
+        """Requests whose reply was no inbox: never answered."""
+
+    def serve_quick(self, verb: str, handler: Quick) -> None:
+        """A verb whose handler only decodes and enqueues."""
+        self._quick[verb] = handler
+
+    def serve_slow(self, verb: str, handler: Slow, busy: Any) -> None:
+        """A verb whose handler awaits; `busy` is answered when too many wait."""
+        self._slow[verb] = handler
+        self._busy[verb] = encode(busy)
+
+    async def _on_message(self, msg: Msg) -> None:
+        reply = msg.reply
+        if not subjects.may_answer(reply):
+            self.strikes += 1
+            log.warning("rpc with a reply that is no inbox: subject=%s", msg.subject)
+            return
+        ns, agent, verb = subjects.parse_rpc(msg.subject)
+        asked = Asked(self._post, ns, agent, reply, msg.data)
+        quick = self._quick.get(verb)
+        try:
+            if quick is not None:
+                quick(asked)
+                return
+            slow = self._slow.get(verb)
+            if slow is None:
+                asked.refuse("not_served", f"this engine does not serve rpc {verb[:64]!r}")
+                return
+            try:
+                self._queue.put_nowait((slow, asked))
+            except asyncio.QueueFull:
+                asked.send(self._busy[verb])
+        except Malformed as e:
+            asked.refuse("malformed", str(e))
+
+    async def run(self) -> None:
+        """Hear and serve until stopped; what waits then is still served."""
+        limits: dict[str, Any] = {
+            "pending_msgs_limit": PENDING_MESSAGES,
+            "pending_bytes_limit": PENDING_BYTES,
+        }
+        shared = await self._nc.subscribe(
+            subjects.RPC_ANY, queue=subjects.ENGINE_QUEUE, cb=self._on_message, **limits
+        )
+        own = await self._nc.subscribe(subjects.rpc_of(self._engine), cb=self._on_message, **limits)
+        await self._nc.flush()
+        self.passed.fire()
+        async with asyncio.TaskGroup() as group:
+            for i in range(self._workers):
+                group.create_task(self._work(), name=f"headway-door-{i}")
+            await self.stopping.wait()
+            if not self._nc.is_closed:
+                with contextlib.suppress(Exception):  # the link may be away
+                    await shared.unsubscribe()
+                    await own.unsubscribe()
+            for _ in range(self._workers):
+                await self._queue.put(None)
+
+    async def _work(self) -> None:
+        while (entry := await self._queue.get()) is not None:
+            handler, asked = entry
+            try:
+                await handler(asked)
+            except Malformed as e:
+                asked.refuse("malformed", str(e))

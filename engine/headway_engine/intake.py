@@ -1,0 +1,387 @@
+"""Takes enqueue requests off INGEST: check, commit, answer *recorded*, ack; in batches.
+
+The JetStream message is acked only after the commit, so a crash anywhere means one more delivery,
+which the store recognises by the run ids (DECISIONS C). While the store is down messages stay in
+INGEST, and callers keep their *accepted*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from headway import subjects
+from headway.codec import payload_hash
+from headway.ids import is_run_id
+from headway.pull import PullLoop, ack, delivery_of, nak, term
+from headway.wire import INLINE_LIMIT, Malformed, decode, encode
+from headway.wire.commands import ENQUEUE, ITEM, Answers, EnqueueItem, Recorded, TaskSpec
+from headway_engine.blobs import BlobsDown, NoBlob, store_blob
+from headway_engine.checks import Unfit, check_item, check_payload, needs_check, no_task
+from headway_engine.newruns import new_run
+from headway_engine.service import STORE_PAUSE, Health, Service
+from headway_engine.store import StoreDown
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from nats.aio.msg import Msg
+
+    from headway.bus import Connection
+    from headway_engine.blobs import Blobs
+    from headway_engine.dispatch import Counts, Dispatcher
+    from headway_engine.post import Post
+    from headway_engine.relay import Relay
+    from headway_engine.store import Store
+    from headway_engine.store.records import NewRun
+
+log = logging.getLogger("headway.engine")
+
+BATCH_ITEMS = 1000
+"""Runs that go into one commit, about."""
+HOLD = 20.0
+"""Seconds that messages are held while the store is down, below the consumer's ack_wait of 30 s."""
+THREAD_BYTES = 16 * 1024
+"""A payload larger than this is checked in a thread."""
+
+Spec = tuple[str, TaskSpec]
+
+
+class _Head(msgspec.Struct):
+    run: str = ""
+
+
+_HEAD = msgspec.json.Decoder(_Head)
+
+
+class _Job:
+    """One INGEST message on its way."""
+
+    __slots__ = ("at", "items", "msg", "ns", "reply", "want_result")
+
+    def __init__(
+        self,
+        msg: Msg,
+        ns: str,
+        at: datetime,
+        items: list[msgspec.Raw],
+        reply: str,
+        want_result: bool,
+    ) -> None:
+        self.msg, self.ns, self.at, self.items = msg, ns, at, items
+        self.reply, self.want_result = reply, want_result
+
+
+class Intake(Service):
+    """Pulls INGEST and records runs; `lanes` batches are at work at once."""
+
+    name = "intake"
+
+    def __init__(
+        self,
+        nc: Connection,
+        store: Store,
+        blobs: Blobs,
+        dispatcher: Dispatcher,
+        relay: Relay,
+        answers: Post,
+        health: Health,
+        *,
+        now: Callable[[], datetime],
+        durability: Callable[[], str],
+        repair: Callable[[], Awaitable[None]],
+        scheduled: Callable[[datetime | None], None],
+        batch: int = 256,
+        lanes: int = 2,
+    ) -> None:
+        """Wire it up.
+
+        `now`: the store's clock, about; `repair`: make stream and consumer again;
+        `scheduled(due_at)`: a delayed run was recorded.
+        """
+        super().__init__()
+        self._nc, self._store, self._blobs = nc, store, blobs
+        self._dispatcher, self._relay, self._answers = dispatcher, relay, answers
+        self._health, self._now, self._durability = health, now, durability
+        self._scheduled = scheduled
+        self._batch, self._lanes = batch, lanes
+        self._waiting: deque[tuple[Msg, float]] = deque()
+        self._event = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._down = False
+        self.pull = PullLoop(
+            nc,
+            subjects.INGEST,
+            subjects.INTAKE_CONSUMER,
+            want=self._want,
+            deliver=self._deliver,
+            repair=repair,
+        )
+        self.recorded = self.rejected = self.malformed = 0
+
+    # --- pulling
+
+    def _want(self) -> int:
+        return 0 if self._down or self.stopping.is_set() else 2 * self._batch - len(self._waiting)
+
+    def _deliver(self, messages: list[Msg]) -> None:
+        now = self._loop.time()
+        self._waiting.extend((m, now) for m in messages)
+        self._event.set()
+
+    def wake(self) -> None:
+        """Look for messages."""
+        self.pull.wake()
+        self._event.set()
+
+    async def run(self) -> None:
+        """Pull and record until stopped; what was pulled and not recorded goes back."""
+        async with asyncio.TaskGroup() as group:
+            pulling = group.create_task(self.pull.run())
+            lanes = [group.create_task(self._lane()) for _ in range(self._lanes)]
+            await self.stopping.wait()
+            self.pull.stop()
+            await pulling
+            self._event.set()
+            await asyncio.wait(lanes)
+        await nak(self._nc, [m for m, _ in self._waiting])
+
+    async def _lane(self) -> None:
+        while True:
+            if not self._waiting:
+                if self.stopping.is_set():
+                    return
+                self._event.clear()
+                await self._event.wait()
+                continue
+            since = self._waiting[0][1]
+            jobs, used = await self._take()
+            if jobs:
+                await self._record(jobs, since)
+            if used:
+                self.pull.wake()
+            self.passed.fire()
+
+    async def _take(self) -> tuple[list[_Job], int]:
+        """Decode messages until a commit is full; what cannot be decoded is terminated."""
+        jobs: list[_Job] = []
+        items = used = 0
+        while self._waiting and items < BATCH_ITEMS and used < self._batch:
+            msg, _ = self._waiting.popleft()
+            used += 1
+            try:
+                job = _open(msg)
+            except Malformed as e:
+                self.malformed += 1
+                log.warning(
+                    "INGEST message refused: subject=%s bytes=%d why=%s",
+                    msg.subject,
+                    len(msg.data),
+                    e,
+                )
+                await term(self._nc, [msg], str(e))
+                continue
+            jobs.append(job)
+            items += len(job.items)
+        return jobs, used
+
+    # --- recording
+
+    async def _record(self, jobs: list[_Job], since: float) -> None:
+        """Commit, answer and ack; keeps trying while the store is down, then gives back."""
+        while True:
+            try:
+                by_ns: dict[str, list[_Job]] = {}
+                for job in jobs:
+                    by_ns.setdefault(job.ns, []).append(job)
+                for ns, those in by_ns.items():
+                    await self._record_ns(ns, those)
+                break
+            except (StoreDown, BlobsDown) as e:
+                self._health.bad(str(e))
+                if not self._down:
+                    log.warning("intake waits: messages=%d store_down=%s", len(jobs), e)
+                self._down = True
+                if self._loop.time() - since > HOLD or self.stopping.is_set():
+                    await nak(self._nc, [j.msg for j in jobs], 1.0)
+                    await self._until_back()
+                    return
+                await asyncio.sleep(STORE_PAUSE)
+        self._health.good()
+        if self._down:
+            self._down = False
+            self.pull.wake()
+        await ack(self._nc, [j.msg for j in jobs])
+
+    async def _until_back(self) -> None:
+        """Pull nothing until the store answers."""
+        while not self.stopping.is_set():
+            try:
+                await self._store.now()
+            except StoreDown:
+                await asyncio.sleep(STORE_PAUSE)
+            else:
+                break
+        self._down = False
+        self.pull.wake()
+
+    async def _record_ns(self, ns: str, jobs: list[_Job]) -> None:
+        now = self._now()
+        specs: dict[tuple[str, str], Spec | None] = {}
+        fresh: list[NewRun] = []
+        replies: list[tuple[str, bool]] = []
+        counts: Counts = {}
+        answers: dict[str, list[Recorded]] = {}
+        for job in jobs:
+            base = min(job.at, now)
+            for raw in job.items:
+                try:
+                    new = await self._new_run(ns, job, raw, base, specs)
+                except Unfit as e:
+                    await self._refuse(ns, job.reply, raw, e, answers)
+                    continue
+                fresh.append(new)
+                replies.append((job.reply, job.want_result))
+                if new.run.due_at is None:
+                    run, shared = counts.get(new.run.queue, (0, 0))
+                    counts[new.run.queue] = (
+                        (run, shared + 1) if new.run.shared else (run + 1, shared)
+                    )
+        if fresh:
+            await self._commit(ns, fresh, replies, counts, answers)
+        self._answer(answers)
+
+    async def _commit(
+        self,
+        ns: str,
+        fresh: list[NewRun],
+        replies: list[tuple[str, bool]],
+        counts: Counts,
+        answers: dict[str, list[Recorded]],
+    ) -> None:
+        reserved = self._dispatcher.reserve(ns, counts)
+        done: Any = []
+        try:
+            outcomes, done = await self._store.enqueue(ns, fresh, reserved)
+        finally:
+            self._dispatcher.settle(ns, counts, reserved, done)
+        ended: list[tuple[str, str, str]] = []
+        for out, (reply, want_result) in zip(outcomes, replies, strict=True):
+            record = out.record
+            if record is not None and out.events:
+                self._relay.events(ns, out.run, record.task, record.queue, out.events)
+                if record.due_at is not None:
+                    self._scheduled(record.due_at)
+            word = out.outcome
+            if word == "rejected":
+                self.rejected += 1
+            else:
+                self.recorded += 1
+                if word == "again":
+                    word = "recorded"
+                if out.ended and want_result and reply:
+                    ended.append((reply, out.run, out.winner or out.run))
+            if reply:
+                answers.setdefault(reply, []).append(
+                    Recorded(out.run, word, out.winner, out.code, out.reason)  # pyright: ignore[reportArgumentType]  # one of the store's words
+                )
+        if ended:
+            ends = (await self._store.ends(ns, [winner for _, _, winner in ended])).ended
+            by_run = {end.run: end for end in ends}
+            self._relay.ended([(r, by_run[w]) for r, _, w in ended if w in by_run])
+
+    async def _new_run(
+        self,
+        ns: str,
+        job: _Job,
+        raw: msgspec.Raw,
+        base: datetime,
+        specs: dict[tuple[str, str], Spec | None],
+    ) -> NewRun:
+        try:
+            item: EnqueueItem = decode(ITEM, memoryview(raw))
+        except Malformed as e:
+            raise Unfit("malformed", str(e)) from None
+        check_item(item, ns, job.at)
+        which = (item.task, item.version or "")
+        if which not in specs:
+            specs[which] = await self._store.spec(ns, *which)
+        found = specs[which]
+        if found is None:
+            raise no_task(item.task, ns, item.version)
+        spec = found[1]
+        body, ref = bytes(item.payload) or b"{}", item.payload_ref
+        if needs_check(item, spec):
+            await self._check_payload(body, item, spec)
+        if ref is None and len(body) > INLINE_LIMIT:
+            ref = await store_blob(self._blobs, ns, item.run, body)
+        if ref is not None:
+            digest, body = ref.sha256, b""
+        else:
+            digest = payload_hash(body)
+        reply = job.reply if job.want_result else ""
+        try:
+            return new_run(ns, item, spec, base, body, ref, digest, reply)
+        except OverflowError:
+            raise Unfit("bad_request", "a time is out of range") from None
+
+    async def _check_payload(self, body: bytes, item: EnqueueItem, spec: TaskSpec) -> None:
+        schema = bytes(spec.payload_schema)
+        if not schema:
+            return
+        if item.payload_ref is not None:
+            try:
+                body = await self._blobs.get(item.payload_ref.key)
+            except NoBlob as e:
+                raise Unfit("bad_request", f"payload_ref: {e}") from None
+        if len(body) > THREAD_BYTES:
+            await asyncio.to_thread(check_payload, body, schema)
+        else:
+            check_payload(body, schema)
+
+    # --- answering
+
+    async def _refuse(
+        self, ns: str, reply: str, raw: msgspec.Raw, why: Unfit, answers: dict[str, list[Recorded]]
+    ) -> None:
+        """A refused item fails alone: its reason is kept and told."""
+        self.rejected += 1
+        try:
+            run = _HEAD.decode(memoryview(raw)).run
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            run = ""
+        if not is_run_id(run):
+            log.info("enqueue refused: ns=%s run=? code=%s why=%s", ns, why.code, why)
+            return
+        await self._store.reject(ns, run, why.code, str(why))
+        if reply:
+            answers.setdefault(reply, []).append(
+                Recorded(run, "rejected", code=why.code, reason=str(why)[:2000])
+            )
+
+    def _answer(self, answers: dict[str, list[Recorded]]) -> None:
+        """One publish per client's reply subject and batch (below the size of a message)."""
+        durability = self._durability()
+        for reply, words in answers.items():
+            for i in range(0, len(words), 2000):
+                body = encode(Answers(recorded=words[i : i + 2000], durability=durability))
+                self._answers.put(reply, body)
+
+
+def _open(msg: Msg) -> _Job:
+    """Decode one message; raises Malformed."""
+    batch = decode(ENQUEUE, msg.data)
+    ns = msg.subject.split(".", 2)[2]
+    if not subjects.is_name(ns):
+        raise Malformed(f"bad namespace {ns[:80]!r}")
+    if batch.reply and not subjects.is_reply(batch.reply):
+        raise Malformed("reply: only hw.reply.<client>.<token> is answered")
+    if batch.reply and batch.client and batch.reply.split(".")[2] != batch.client:
+        raise Malformed("reply: it belongs to another client")
+    at = datetime.fromtimestamp(delivery_of(msg).time_ns / 1e9, UTC)
+    return _Job(msg, ns, at, batch.items, batch.reply, batch.want == "result")

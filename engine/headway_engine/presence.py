@@ -1,0 +1,77 @@
+"""What engines tell each other and the eyes: beats, and hints that work waits."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from headway import subjects
+from headway.wire import encode
+from headway_engine.service import Service, Ticker
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from headway.bus import Connection
+    from headway.wire.events import EngineBeat
+    from headway_engine.dispatch import Dispatcher
+    from headway_engine.post import Post
+
+ENGINE_GONE = 3.5
+"""Seconds without a beat after which an engine no longer takes its share of the slots."""
+
+
+class Beat(Ticker):
+    """`hw.hb.engine.<id>` once a second."""
+
+    name = "beat"
+
+    def __init__(self, engine: str, post: Post, say: Callable[[], EngineBeat]) -> None:
+        super().__init__(1.0)
+        self._subject, self._post, self._say = subjects.beat_engine(engine), post, say
+
+    async def once(self) -> float | None:
+        """Say it."""
+        self._post.put(self._subject, encode(self._say()))
+        return None
+
+
+class Hints(Service):
+    """Hears other engines: their hints, and their beats, which say how many share the slots.
+
+    The last service to start.
+    """
+
+    name = "hints"
+
+    def __init__(
+        self, nc: Connection, dispatcher: Dispatcher, engine: str, started: asyncio.Event
+    ) -> None:
+        super().__init__()
+        self._nc, self._dispatcher, self._started = nc, dispatcher, started
+        self._beats = {engine: float("inf")}
+
+    async def run(self) -> None:
+        """Listen until stopped."""
+
+        async def on_message(msg: object) -> None:
+            self._dispatcher.hinted(getattr(msg, "data", b""))
+
+        async def on_beat(msg: object) -> None:
+            engine = str(getattr(msg, "subject", "")).rsplit(".", 1)[-1]
+            now = time.monotonic()
+            self._beats[engine] = max(now, self._beats.get(engine, 0.0))
+            self._beats = {e: at for e, at in self._beats.items() if now - at <= ENGINE_GONE}
+            self._dispatcher.credits.engines = len(self._beats)
+
+        hints = await self._nc.subscribe(subjects.WAKE, cb=on_message)
+        beats = await self._nc.subscribe(subjects.beat_engine(), cb=on_beat)
+        await self._nc.flush()
+        self._started.set()
+        await self.stopping.wait()
+        if not self._nc.is_closed:
+            with contextlib.suppress(Exception):  # the link may be away
+                await hints.unsubscribe()
+                await beats.unsubscribe()

@@ -1,0 +1,209 @@
+"""What was committed is told: events to RUNS, ends to the callers, stops to the agents.
+
+RUNS is written by one queue per engine, batch after batch, so events of a run keep their order; the
+store's outbox rows go only after the PubAck (DECISIONS E1, E2). What no engine published in time
+(a crash between commit and publish) is found by the sweeper. Ends and stops are fast paths: callers
+also ask again, and beats repeat the stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from headway import subjects
+from headway.bus import JetStreamRefused, publish_batch_acked
+from headway.errors import HeadwayError, NotReachable
+from headway.wire import NOTHING, encode
+from headway.wire.commands import Answers, Ended
+from headway.wire.events import RunEvents
+from headway.wire.rpc import Ctl
+from headway_engine.service import Service, Signal, Ticker
+from headway_engine.store import StoreDown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from nats.aio.client import Client as NatsClient
+
+    from headway.wire.events import Event
+    from headway_engine.post import Post
+    from headway_engine.store import Store
+    from headway_engine.store.records import End, Outcome, Run
+
+log = logging.getLogger("headway.engine")
+
+BATCH_MESSAGES = 512
+BATCH_BYTES = 2 * 1024 * 1024
+ANSWER_BYTES = 512 * 1024
+"""Largest answer to a caller, well below the server's limit of 1 MB a message."""
+PAUSE = 0.2
+"""Seconds between two tries while RUNS cannot be written."""
+SWEEP_EVERY = 5.0
+"""Seconds: also how old an event must be before anybody but its writer publishes it."""
+
+
+class Relay(Service):
+    """Publishes events in order; bounded, and safe to repeat: observers drop doubles by (run, n).
+
+    When too much waits, events are left to the sweeper (their outbox rows stay), never lost.
+    """
+
+    name = "relay"
+
+    def __init__(
+        self, nc: NatsClient, store: Store, answers: Post, work: Post, capacity: int = 50_000
+    ) -> None:
+        super().__init__()
+        self._nc, self._store = nc, store
+        self._answers, self._work = answers, work
+        self._capacity = capacity
+        self._queue: deque[tuple[str, bytes, str, int]] = deque()
+        self._event = asyncio.Event()
+        self.published = 0
+        self.left = 0
+        """Events left to the sweeper since too much was waiting."""
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait for the publisher."""
+        return len(self._queue)
+
+    # --- what others call after a commit; never waits
+
+    def events(self, ns: str, run: str, task: str, queue: str, events: list[Event]) -> None:
+        """Publish these events of one run, oldest first."""
+        if not events:
+            return
+        if len(self._queue) >= self._capacity:
+            self.left += 1
+            return
+        body = encode(RunEvents(run, ns, task, events, queue))
+        # The store keeps run ids and namespaces well-formed: no token is checked again here.
+        self._queue.append((f"hw.run.{ns}.{run}.ev", body, run, events[-1].n))
+        self._event.set()
+
+    def told(self, outcomes: Iterable[Outcome]) -> None:
+        """Everything that a commit has to say."""
+        ends: list[tuple[str, Ended]] = []
+        for outcome in outcomes:
+            run = outcome.run
+            if run is None:
+                continue
+            if outcome.events:
+                self.events(run.ns, run.id, run.task, run.queue, outcome.events)
+            if outcome.end is not None and run.reply:
+                ends.append((run.reply, ended_of(run, outcome.end)))
+            stop = outcome.stop
+            if stop is not None:
+                body = encode(Ctl(run.id, stop.epoch, stop.why))
+                self._work.put(subjects.ctl(run.ns, stop.agent, run.id), body)
+        if ends:
+            self.ended(ends)
+
+    def ended(self, ends: Sequence[tuple[str, Ended]]) -> None:
+        """Push ends to their callers: one message per reply subject and commit."""
+        if len(ends) == 1:
+            self._push(ends[0][0], [ends[0][1]])
+            return
+        by_reply: dict[str, list[Ended]] = {}
+        for reply, end in ends:
+            by_reply.setdefault(reply, []).append(end)
+        for reply, those in by_reply.items():
+            self._push(reply, those)
+
+    def _push(self, reply: str, ends: list[Ended]) -> None:
+        if not subjects.is_reply(reply):
+            return
+        body = encode(Answers(ended=ends))
+        if len(body) > ANSWER_BYTES and len(ends) > 1:
+            half = len(ends) // 2
+            self._push(reply, ends[:half])
+            self._push(reply, ends[half:])
+            return
+        self._answers.put(reply, body)
+
+    # --- the publisher
+
+    def wake(self) -> None:
+        """Look at the queue."""
+        self._event.set()
+
+    async def run(self) -> None:
+        """Publish until stopped; what is left then is found by a sweeper."""
+        while True:
+            if not self._queue:
+                if self.stopping.is_set():
+                    return
+                self._event.clear()
+                await self._event.wait()
+                continue
+            batch, marks = self._take()
+            while not await self._publish(batch):
+                if self.stopping.is_set():
+                    return
+                await asyncio.sleep(PAUSE)
+            self.published += len(batch)
+            await self._mark(marks)
+            self.passed.fire()
+
+    def _take(self) -> tuple[list[tuple[str, bytes]], list[tuple[str, int]]]:
+        batch: list[tuple[str, bytes]] = []
+        marks: list[tuple[str, int]] = []
+        size = 0
+        while self._queue and len(batch) < BATCH_MESSAGES and size < BATCH_BYTES:
+            subject, body, run, n = self._queue.popleft()
+            batch.append((subject, body))
+            marks.append((run, n))
+            size += len(body)
+        return batch, marks
+
+    async def _publish(self, batch: list[tuple[str, bytes]]) -> bool:
+        try:
+            await publish_batch_acked(self._nc, batch)
+        except (NotReachable, JetStreamRefused) as e:
+            log.warning("RUNS cannot be written: messages=%d why=%s", len(batch), e)
+            return False
+        except HeadwayError as e:  # the stream is full: `discard old` should prevent it
+            log.error("RUNS refused: messages=%d why=%s", len(batch), e)
+            return False
+        return True
+
+    async def _mark(self, marks: list[tuple[str, int]]) -> None:
+        try:
+            await self._store.published(marks)
+        except StoreDown:
+            # The rows stay: some sweeper publishes these events once more, observers drop them.
+            log.info("published events stay in the outbox: runs=%d", len(marks))
+
+
+class Sweeper(Ticker):
+    """Publishes what no engine published in time: after a crash, or an outage of NATS."""
+
+    name = "sweeper"
+
+    def __init__(self, relay: Relay, store: Store, older_than: float = SWEEP_EVERY) -> None:
+        super().__init__(SWEEP_EVERY)
+        self._relay, self._store, self._older_than = relay, store, older_than
+        self.found = Signal()
+
+    async def once(self) -> float | None:
+        """One look at the outbox of everybody."""
+        rows = await self._store.unpublished(self._older_than)
+        for run, ns, task, queue, events in rows:
+            self._relay.events(ns, run, task, queue, events)
+        if rows:
+            log.info("sweeper publishes: runs=%d", len(rows))
+            self.found.fire()
+        return None
+
+
+def ended_of(run: Run, end: End) -> Ended:
+    """What a caller hears of the end."""
+    if end.error is not None:
+        return Ended(run.id, run.state.status, error=end.error)
+    if end.ref is not None:
+        return Ended(run.id, run.state.status, NOTHING, end.ref)
+    return Ended(run.id, run.state.status, end.result)

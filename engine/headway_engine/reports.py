@@ -1,0 +1,68 @@
+"""What agents report, in the words of the lifecycle: pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headway.states import RunState
+from headway.wire import rpc
+from headway.wire.rpc import ReportOutcome
+from headway_engine import happenings as h
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headway_engine.store.records import Outcome
+
+OK = ReportOutcome("ok")
+REVIEW = ReportOutcome("review")
+
+
+def happening_of(report: rpc.Report, random: Callable[[], float]) -> h.Happening:
+    """The happening that a report tells; `random` in [0, 1) is the jitter of a retry."""
+    match report:
+        case rpc.Finished():
+            return h.Finished(report.epoch, report.result, report.ref, report.size, report.warning)
+        case rpc.Started():
+            return h.Started(
+                report.epoch,
+                report.container,
+                report.host,
+                report.cold,
+                report.pool_wait_ms,
+                report.resumed_from,
+            )
+        case rpc.AttemptFailed():
+            return h.Failed(
+                report.epoch,
+                report.cause,
+                report.error,
+                report.retry,
+                report.retry_in,
+                report.retry_at,
+                report.key,
+                report.token,
+                random(),
+                report.evidence,
+                report.exit_code,
+            )
+        case rpc.AttemptLost():
+            return h.Lost(report.epoch, report.why, dead=True, evidence=report.evidence)
+        case rpc.GivenBack():
+            return h.GivenBack(report.epoch, report.why, report.fault)
+        case rpc.Suspend():
+            return h.Suspended(
+                report.epoch, report.key, report.kind, report.fn, report.seconds, report.after
+            )
+        case rpc.Stopped():
+            return h.Stopped(report.epoch, report.why)
+
+
+def outcome_of(report: rpc.Report, outcome: Outcome) -> ReportOutcome:
+    """The answer to a report; a repeat is ok."""
+    if outcome.outcome in ("ok", "already"):
+        run = outcome.run
+        if run is not None and run.state is RunState.REVIEW and isinstance(report, rpc.Finished):
+            return REVIEW
+        return OK
+    return ReportOutcome(outcome.outcome, outcome.message)

@@ -1,0 +1,388 @@
+"""The runtime on Docker: one hardened container per runner.
+
+docker-py's low-level client in a few threads: the daemon is the cost, not the client. Nothing is
+ever pulled, no user text is merged into the container's settings, nothing is removed by the daemon
+itself (AutoRemove would delete the state that an end is classified from).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal as signals
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+
+from headway.wire import PROTOCOL
+from headway_engine.runtime import (
+    CannotStart,
+    Caps,
+    Exited,
+    Handle,
+    ImageMissing,
+    Lost,
+    Oom,
+    RunnerSpec,
+    RuntimeEvent,
+    RuntimeUnavailable,
+    State,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+LABEL = "headway."
+FOREVER = 10**8
+"""Seconds without any event until the stream is opened anew."""
+EGRESS = "headway-egress"
+CHANNEL_AT = "/run/hw"
+SOURCE_AT = "/app"
+
+
+def config_of(spec: RunnerSpec, image: str, network: str, directory: str) -> dict[str, Any]:
+    """The body of `POST /containers/create`: the hardening profile, and nothing from users.
+
+    `network` is a mode or a network's id, `directory` the channel's folder as the daemon sees it.
+    """
+    binds = [f"{directory}:{CHANNEL_AT}"]
+    if spec.source:
+        binds.append(f"{spec.source}:{SOURCE_AT}:ro")
+    labels = {
+        "owner": spec.owner,
+        "name": spec.name,
+        "key": spec.key,
+        "directory": spec.grant.directory,
+        "image": image,
+        "protocol": str(PROTOCOL),
+        "created": str(spec.created_ms),
+        "source": spec.source,
+    }
+    return {
+        "Image": image,
+        "Cmd": ["python3", *(spec.command or ("-m", "headway.runner"))],
+        "Env": [
+            f"HEADWAY_CHANNEL=unix:{CHANNEL_AT}/s.sock",
+            "PYTHONUNBUFFERED=1",
+            "PYTHONDONTWRITEBYTECODE=1",
+            "PYTHONFAULTHANDLER=1",
+        ],
+        "User": "1000:1000",
+        "Labels": {LABEL + k: v for k, v in labels.items()},
+        "HostConfig": {
+            "ReadonlyRootfs": True,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"],
+            "Init": True,
+            "IpcMode": "private",
+            "Memory": spec.limits.memory,
+            "MemorySwap": spec.limits.memory,
+            "NanoCpus": int(spec.limits.cpus * 1e9),
+            "PidsLimit": spec.limits.pids,
+            "OomScoreAdj": 500,
+            "Ulimits": [{"Name": "nofile", "Soft": 1024, "Hard": 1024}],
+            "Tmpfs": {"/tmp": "rw,noexec,nosuid,size=64m"},
+            "NetworkMode": network,
+            "Binds": binds,
+            "LogConfig": {
+                "Type": "json-file",
+                "Config": {"max-size": "64k", "max-file": "1"},
+            },
+        },
+    }
+
+
+class DockerRuntime:
+    """Runners as containers of a Docker engine on this host.
+
+    `base_image`: used where a version names no image (development). `path_map`: (inside, outside),
+    when the agent itself runs in a container: its state folder as the daemon sees it.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        base_image: str = "",
+        path_map: tuple[str, str] | None = None,
+        threads: int = 6,
+    ) -> None:
+        self.base_url = base_url or "unix:///var/run/docker.sock"
+        self.base_image = base_image
+        self._path_map = path_map
+        self._pool = ThreadPoolExecutor(threads, "docker")
+        self._client: Any = None
+        self._connecting = threading.Lock()
+        self._networks: dict[str, str] = {}
+        self._streams: list[Any] = []
+        self._closed = False
+        self.caps = Caps(
+            name="docker",
+            isolation="container",
+            adoptable=True,
+            exit_code_after_adoption=True,
+            oom_signal="exact",
+            pids_limit=True,
+            networks=True,
+            source_at=SOURCE_AT,
+            channels=("unix",),
+        )
+
+    def _api(self) -> Any:
+        with self._connecting:
+            if self._client is None:
+                # The version is asked once; one connection per thread.
+                self._client = docker.APIClient(
+                    self.base_url, version="auto", timeout=30, num_pools=8
+                )
+            return self._client
+
+    async def _call(self, fn: Callable[[Any], Any]) -> Any:
+        # docker-py's annotations say little: what is read from its answers is named at each use.
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._with_api, fn)
+
+    def _with_api(self, fn: Callable[[Any], Any]) -> Any:
+        return fn(self._api())
+
+    async def check(self) -> str:
+        """Empty if the daemon answers."""
+        try:
+            await asyncio.wait_for(self._call(lambda c: c.ping()), 5)
+        except (DockerException, OSError, TimeoutError) as e:
+            return f"no Docker engine answers on {self.base_url}: {e}"[:300]
+        return ""
+
+    async def ensure_image(self, image: str) -> str:
+        """The image's id; see the port."""
+        name = image or self.base_image
+        try:
+            found: dict[str, Any] = await self._call(lambda c: c.inspect_image(name))
+        except (ImageNotFound, NotFound):
+            raise ImageMissing(
+                f"image {name[:80]!r} is not on this host; build or load it first"
+            ) from None
+        except (DockerException, OSError) as e:
+            raise RuntimeUnavailable(str(e)[:300]) from e
+        return str(found["Id"])
+
+    async def images(self) -> tuple[str, ...]:
+        """Ids of all images of the host."""
+        try:
+            rows: list[dict[str, Any]] = await self._call(lambda c: c.images())
+        except (DockerException, OSError):
+            return ()
+        return tuple(str(r["Id"]) for r in rows[:300])
+
+    async def spawn(self, spec: RunnerSpec) -> Handle:
+        """Create and start the container; see the port."""
+        return await self._call(lambda c: self._spawn(c, spec))
+
+    def _spawn(self, client: Any, spec: RunnerSpec) -> Handle:
+        image = spec.image or self.base_image
+        ident = ""
+        try:
+            network = self._network(client, spec.network)
+            config = config_of(spec, image, network, self._outside(spec.grant.directory))
+            made: dict[str, Any] = client.create_container_from_config(
+                config, name=f"headway-{spec.name}"
+            )
+            ident = str(made["Id"])
+            client.start(ident)
+        except APIError as e:
+            text = str(e.explanation or e)[:500]
+            if ident:
+                with contextlib.suppress(DockerException, OSError):
+                    client.remove_container(ident, force=True, v=True)
+                if e.status_code == 400:  # the command: 126 or 127
+                    raise CannotStart(text) from e
+            elif e.status_code == 404:
+                raise ImageMissing(f"image {image[:80]!r} is not on this host: {text}") from e
+            raise RuntimeUnavailable(text) from e
+        except (DockerException, OSError) as e:
+            raise RuntimeUnavailable(str(e)[:300]) from e
+        return Handle(
+            id=ident,
+            name=spec.name,
+            owner=spec.owner,
+            key=spec.key,
+            directory=spec.grant.directory,
+            image=image,
+            protocol=PROTOCOL,
+            created_ms=spec.created_ms,
+            source=spec.source,
+        )
+
+    def _outside(self, path: str) -> str:
+        if self._path_map and path.startswith(self._path_map[0]):
+            return self._path_map[1] + path[len(self._path_map[0]) :]
+        return path
+
+    def _network(self, client: Any, policy: str) -> str:
+        """A network's id: names are not unique in Docker, so each is looked up once."""
+        if policy in ("", "none"):
+            return "none"
+        if found := self._networks.get(policy):
+            return found
+        name = EGRESS if policy == "egress" else policy
+        rows: list[dict[str, Any]] = client.networks(names=[name])
+        match = next((r for r in rows if r["Name"] == name), None)
+        if match is None:
+            if policy != "egress":
+                raise CannotStart(f"network {policy[:80]!r} does not exist on this host")
+            match = client.create_network(
+                EGRESS,
+                driver="bridge",
+                options={"com.docker.network.bridge.enable_icc": "false"},
+                labels={LABEL + "network": "egress"},
+                check_duplicate=True,
+            )
+        self._networks[policy] = str(match["Id"])
+        return self._networks[policy]
+
+    async def list_all(self, owner: str) -> list[Handle]:
+        """By labels; see the port."""
+        try:
+            rows: list[dict[str, Any]] = await self._call(
+                lambda c: c.containers(all=True, filters={"label": f"{LABEL}owner={owner}"})
+            )
+        except (DockerException, OSError) as e:
+            raise RuntimeUnavailable(str(e)[:300]) from e
+        return [_handle_of(str(r["Id"]), r["Labels"]) for r in rows]
+
+    async def signal(self, handle: Handle, number: int) -> bool:
+        """Through the daemon; see the port."""
+        try:
+            await self._call(lambda c: c.kill(handle.id, signals.Signals(number).name))
+        except (DockerException, OSError):
+            return False
+        return True
+
+    async def inspect(self, handle: Handle) -> State:
+        """From the daemon; see the port. Raises RuntimeUnavailable without one."""
+        try:
+            found: dict[str, Any] = await self._call(lambda c: c.inspect_container(handle.id))
+        except NotFound:
+            return State(running=False, known=False)
+        except (DockerException, OSError) as e:
+            raise RuntimeUnavailable(str(e)[:300]) from e
+        state: dict[str, Any] = found["State"]
+        if state["Running"]:
+            return State(running=True, oom=bool(state["OOMKilled"]))
+        code = int(state["ExitCode"])
+        return State(
+            running=False,
+            exit_code=code,
+            signal=code - 128 if code > 128 else None,
+            oom=bool(state["OOMKilled"]),
+            error=str(state.get("Error") or ""),
+        )
+
+    async def remove(self, handle: Handle) -> None:
+        """Force; see the port."""
+        # Gone already, or another removal is under way: both are what we want. Without a daemon
+        # the sweeper comes back to it.
+        with contextlib.suppress(DockerException, OSError):
+            await self._call(lambda c: c.remove_container(handle.id, force=True, v=True))
+
+    async def tail(self, handle: Handle, size: int = 4096) -> str:
+        """From the capped json-file log."""
+        try:
+            data: bytes = await self._call(
+                lambda c: c.logs(handle.id, stdout=True, stderr=True, tail=100)
+            )
+        except (DockerException, OSError):
+            return ""
+        return data[-size:].decode("utf-8", "replace")
+
+    async def events(self, owner: str) -> AsyncIterator[RuntimeEvent]:
+        """One label-filtered stream, read by one thread; after a break `Lost`, then again."""
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
+        stop = threading.Event()
+
+        def put(event: RuntimeEvent) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(queue.put_nowait, event)
+
+        thread = threading.Thread(
+            target=self._read_events, args=(owner, put, stop), name="docker-events", daemon=True
+        )
+        thread.start()
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            stop.set()
+            self._cut_streams()
+
+    def _read_events(
+        self, owner: str, put: Callable[[RuntimeEvent], None], stop: threading.Event
+    ) -> None:
+        filters = {
+            "type": "container",
+            "event": ["die", "oom"],
+            "label": f"{LABEL}owner={owner}",
+        }
+        while not (stop.is_set() or self._closed):
+            client: Any = None
+            try:
+                client = docker.APIClient(self.base_url, version="auto", timeout=FOREVER)
+                stream = client.events(filters=filters, decode=True)
+                self._streams.append(stream)
+                put(Lost("stream opened"))  # what happened before it is looked up
+                for event in stream:
+                    if parsed := _parse(event):
+                        put(parsed)
+                why = "stream ended"
+            except Exception as e:
+                why = str(e)[:200]
+            finally:
+                if client is not None:
+                    client.close()
+            if not stop.is_set():
+                put(Lost(why))
+                stop.wait(0.5)
+
+    def _cut_streams(self) -> None:
+        for stream in self._streams:
+            with contextlib.suppress(Exception):
+                stream.close()
+        self._streams.clear()
+
+    async def close(self) -> None:
+        """Close connections and threads; the containers go on."""
+        self._closed = True
+        self._cut_streams()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._client is not None:
+            self._client.close()
+
+
+def _handle_of(ident: str, labels: dict[str, str]) -> Handle:
+    def get(name: str) -> str:
+        return labels.get(LABEL + name, "")
+
+    return Handle(
+        id=ident,
+        name=get("name"),
+        owner=get("owner"),
+        key=get("key"),
+        directory=get("directory"),
+        image=get("image"),
+        protocol=int(get("protocol") or 0),
+        created_ms=int(get("created") or 0),
+        source=get("source"),
+    )
+
+
+def _parse(event: dict[str, Any]) -> RuntimeEvent | None:
+    attributes: dict[str, str] = event.get("Actor", {}).get("Attributes", {})
+    name = attributes.get(LABEL + "name", "")
+    if event.get("Action") == "oom":
+        return Oom(name)
+    if event.get("Action") == "die":
+        return Exited(name, int(attributes.get("exitCode", "0")))
+    return None

@@ -1,0 +1,219 @@
+"""What attempts say: saves (checkpoints, steps, once marks) and reports (their transitions).
+
+A save is one conditional statement per batch at the store, event included; a report is decided by
+the lifecycle. Both are answered after the commit, with one outcome per item in order, or with
+`busy`: nothing was decided, ask again. Repeating either is safe.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from headway.errors import Refused
+from headway.wire import CHECKPOINT_LIMIT, KEY_LIMIT, clean_text, decode, encode
+from headway.wire.rpc import (
+    GET_PART,
+    PUT_PART,
+    REPORTS,
+    SAVES,
+    GetAnswer,
+    PutAnswer,
+    Reported,
+    Save,
+    SaveCheckpoint,
+    Saved,
+    SaveOutcome,
+)
+from headway_engine.blobs import BlobsDown, NoBlob
+from headway_engine.commits import Commits, Grouping, Move
+from headway_engine.reports import happening_of, outcome_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from headway.wire.rpc import Report
+    from headway_engine.blobs import Blobs
+    from headway_engine.blobs.uploads import Uploads
+    from headway_engine.door import Asked, Door
+    from headway_engine.relay import Relay
+    from headway_engine.service import Health
+    from headway_engine.store import Store
+    from headway_engine.store.records import Outcome, SaveDone
+
+BUSY = 0.2
+"""Seconds after which an agent asks again; it adds jitter."""
+
+_SAVED_BUSY = encode(Saved(busy=BUSY))
+_REPORTED_BUSY = encode(Reported(busy=BUSY))
+_OK = "ok"
+
+
+class SaveLanes(Grouping["Save", "SaveDone"]):
+    """`store.save` in groups; the events go to the relay before the callers hear of it."""
+
+    def __init__(
+        self,
+        store: Store,
+        relay: Relay,
+        health: Health,
+        *,
+        lanes: int = 2,
+        batch: int = 128,
+        capacity: int = 20_000,
+    ) -> None:
+        async def act(saves: list[Save]) -> list[SaveDone]:
+            done = await store.save(saves)
+            for save, d in zip(saves, done, strict=True):
+                if d.events:
+                    relay.events(d.ns, save.run, d.task, "", d.events)
+            return done
+
+        super().__init__("saves", act, _run_of, health, lanes=lanes, batch=batch, capacity=capacity)
+
+
+def _run_of(save: Save) -> str:
+    return save.run
+
+
+class Attempts:
+    """Serves `save`, `report`, `blob_put` and `blob_get`."""
+
+    def __init__(
+        self,
+        saves: SaveLanes,
+        commits: Commits,
+        blobs: Blobs,
+        uploads: Uploads,
+        heard: Callable[[str, str, int, int], None],
+    ) -> None:
+        """`heard(ns, agent, free, shared_free)`: what an envelope says of the agent's slots."""
+        self._saves, self._commits = saves, commits
+        self._blobs, self._uploads, self._heard = blobs, uploads, heard
+        self.rejected = 0
+
+    def serve(self, door: Door) -> None:
+        """Hang the verbs into the door."""
+        door.serve_quick("save", self._save)
+        door.serve_quick("report", self._report)
+        door.serve_slow("blob_put", self._put, PutAnswer("busy", busy=BUSY))
+        door.serve_slow("blob_get", self._get, GetAnswer("busy", busy=BUSY))
+
+    def _save(self, asked: Asked) -> None:
+        body = decode(SAVES, asked.body)
+        if not asked.is_from(body.agent):
+            return
+        saves, bad = body.saves, [flaw_of(s, asked.ns) for s in body.saves]
+        if any(bad):
+            self._save_some(asked, saves, bad)
+            return
+
+        def done(outcomes: list[SaveDone] | None) -> None:
+            if outcomes is None:
+                asked.send(_SAVED_BUSY)
+                return
+            asked.answer(Saved([SaveOutcome(o.outcome, o.n, o.message) for o in outcomes]))
+
+        if not saves:
+            asked.answer(Saved())
+        elif not self._saves.submit(saves, done):
+            asked.send(_SAVED_BUSY)
+
+    def _save_some(self, asked: Asked, saves: list[Save], bad: list[str]) -> None:
+        """Poison is answered alone (DECISIONS A2); the rest is saved."""
+        good = [s for s, flaw in zip(saves, bad, strict=True) if not flaw]
+        self.rejected += len(saves) - len(good)
+
+        def done(outcomes: list[SaveDone] | None) -> None:
+            if outcomes is None:
+                asked.send(_SAVED_BUSY)
+                return
+            found = iter(outcomes)
+            answer = Saved()
+            for flaw in bad:
+                if flaw:
+                    answer.outcomes.append(SaveOutcome("rejected", 0, flaw))
+                else:
+                    o = next(found)
+                    answer.outcomes.append(SaveOutcome(o.outcome, o.n, o.message))
+            asked.answer(answer)
+
+        if not good:
+            done([])
+        elif not self._saves.submit(good, done):
+            asked.send(_SAVED_BUSY)
+
+    def _report(self, asked: Asked) -> None:
+        body = decode(REPORTS, asked.body)
+        if not asked.is_from(body.agent):
+            return
+        self._heard(asked.ns, asked.agent, body.free, body.shared_free)
+        reports: list[Report] = body.reports
+        moves: list[Move] = [(r.run, happening_of(r, random.random)) for r in reports]
+
+        def done(outcomes: list[Outcome] | None) -> None:
+            if outcomes is None:
+                asked.send(_REPORTED_BUSY)
+                return
+            answer = Reported([outcome_of(r, o) for r, o in zip(reports, outcomes, strict=True)])
+            asked.answer(answer)
+
+        if not moves:
+            asked.answer(Reported())
+        elif not self._commits.submit(moves, done):
+            asked.send(_REPORTED_BUSY)
+
+    async def _put(self, asked: Asked) -> None:
+        part = decode(PUT_PART, asked.body)
+        try:
+            ref = await self._uploads.part(
+                asked.ns,
+                part.run,
+                f"{part.epoch}-{part.upload}"[:64],
+                part.index,
+                part.data,
+                last=part.last,
+                digest=part.sha256,
+                limit=CHECKPOINT_LIMIT,
+            )
+        except Refused as e:
+            asked.answer(PutAnswer("refused", message=str(e)))
+        except BlobsDown as e:
+            asked.answer(PutAnswer("busy", message=str(e), busy=BUSY))
+        else:
+            asked.answer(PutAnswer(ref=ref))
+
+    async def _get(self, asked: Asked) -> None:
+        part = decode(GET_PART, asked.body)
+        if not part.key.startswith(f"{asked.ns}/"):
+            asked.answer(GetAnswer("refused", message="not a blob of this namespace"))
+            return
+        length = min(max(1, part.length), 512 * 1024)
+        try:
+            data = await self._blobs.get(part.key, max(0, part.offset), length)
+        except NoBlob as e:
+            asked.answer(GetAnswer("not_found", message=str(e)))
+        except BlobsDown as e:
+            asked.answer(GetAnswer("busy", message=str(e), busy=BUSY))
+        else:
+            asked.answer(GetAnswer(data=data))
+
+
+def flaw_of(save: Save, ns: str) -> str:
+    """Why this save can never be stored; empty if it can."""
+    ref: Any = save.ref
+    if ref is not None and not ref.key.startswith(f"{ns}/{save.run}/"):
+        return "ref: not a blob of this run"
+    if isinstance(save, SaveCheckpoint):
+        if not 0 < save.number < 2**31 or not 0 <= save.size <= CHECKPOINT_LIMIT:
+            return "number or size out of range"
+        texts = (save.name, save.schema)
+    else:
+        texts = (save.key, save.fn, save.token, save.kind)
+    for text in texts:
+        if len(text) > KEY_LIMIT:
+            return f"a name is longer than {KEY_LIMIT} characters"
+        if not clean_text(text):
+            return "NUL and lone surrogates cannot be stored in names and keys"
+    return ""

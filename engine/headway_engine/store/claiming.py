@@ -1,0 +1,59 @@
+"""The rules of claims that all stores share, with no I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headway.wire.rpc import MarkRecord, VersionInfo
+    from headway_engine.store.records import Run
+
+MARKS_PAGE = 200
+MARKS_BYTES = 400_000
+"""A page of marks holds about so many bytes at most."""
+
+
+def page(marks: Sequence[MarkRecord]) -> tuple[list[MarkRecord], bool]:
+    """The first page of these, and whether there are more."""
+    size = 0
+    for i, mark in enumerate(marks[:MARKS_PAGE]):
+        size += len(bytes(mark.value)) + 200
+        if i and size > MARKS_BYTES:
+            return list(marks[:i]), True
+    return list(marks[:MARKS_PAGE]), len(marks) > MARKS_PAGE
+
+
+def refusal(
+    run: Run,
+    info: VersionInfo | None,
+    images: frozenset[str] | None,
+    dispatched: bool,
+    paused: bool,
+    queue_free: int,
+    key_free: int,
+    budget: dict[tuple[str, str], int],
+) -> str:
+    """Why a QUEUED run may not start here and now; `` = it may.
+
+    `queue_free`, `key_free`: what the limits leave, -1 = no limit; `budget` counts within a batch.
+    """
+    if info is None:
+        return f"version {run.version or 'of task ' + run.task} is not registered"
+    if not dispatched:
+        return "it was not dispatched, or the dispatch is over"
+    if paused:
+        return f"queue {run.queue} is paused"
+    if images is not None and info.image and info.image not in images:
+        return f"this agent does not have the image of version {info.version}"
+    limits = [
+        (place, free)
+        for place, free in (((run.queue, ""), queue_free), ((run.queue, run.limit_key), key_free))
+        if free >= 0
+    ]
+    if any(budget.setdefault(place, free) <= 0 for place, free in limits):
+        return f"the limit of queue {run.queue} is reached"
+    for place, _ in limits:
+        budget[place] -= 1
+    return ""

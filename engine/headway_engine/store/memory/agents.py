@@ -1,0 +1,142 @@
+"""Memory store: agents and leases."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headway.states import RunState
+from headway_engine.happenings import Happening, Lost
+from headway_engine.store.agreement import Held, compare
+from headway_engine.store.memory.queues import Queues
+from headway_engine.store.memory.tables import Agent
+from headway_engine.store.records import AgentState, Outcome
+
+if TYPE_CHECKING:
+    from headway.wire.rpc import Beat, Register
+
+GAP = 3.0
+
+
+class Agents(Queues):
+    """See the port."""
+
+    async def register(
+        self,
+        ns: str,
+        ask: Register,
+        lease: float,
+    ) -> tuple[int, list[tuple[str, int]], list[tuple[str, int]]]:
+        """(session, kept, stop)."""
+        self._check()
+        now = self._now()
+        old = self.tables.agents.get((ns, ask.agent))
+        if old is None:
+            session = 1
+        elif old.state.alive and old.state.session == ask.session:
+            session = ask.session
+        else:
+            session = old.state.session + 1
+        self.tables.agents[ns, ask.agent] = Agent(
+            AgentState(
+                ask.agent,
+                ns,
+                session,
+                now + timedelta(seconds=lease),
+                True,
+                ask.queues,
+                ask.slots,
+                ask.shared_slots,
+                ask.host,
+                ask.runtime,
+                images=ask.images,
+            ),
+            now,
+        )
+        mine = {(r.run.id, r.run.epoch) for r in self._open_of(ns, ask.agent, session)}
+        return (
+            session,
+            [h for h in ask.holds if tuple(h) in mine],
+            [h for h in ask.holds if tuple(h) not in mine],
+        )
+
+    async def beat(
+        self,
+        ns: str,
+        ask: Beat,
+        lease: float,
+    ) -> tuple[bool, list[tuple[str, int, str]], bool]:
+        """(live, stop list, whether the full list is wanted)."""
+        self._check()
+        now = self._now()
+        agent = self.tables.agents.get((ns, ask.agent))
+        if agent is None or agent.state.session != ask.session or not agent.state.alive:
+            return False, [], False
+        agent.seen_at = now
+        agent.state.lease_until = now + timedelta(seconds=lease)
+        agent.state.degraded = ask.degraded
+        agent.state.images = ask.images or agent.state.images
+        held = [
+            Held(r.run.id, r.run.epoch, r.run.state is RunState.CANCELLING)
+            for r in self._open_of(ns, ask.agent, ask.session)
+        ]
+        answer = compare(held, ask.holds, ask.digest, frozenset(agent.missing))
+        if ask.holds is not None:
+            agent.missing = set(answer.missing)
+            agent.gone |= set(answer.gone)
+        return True, answer.stop, answer.want_holds
+
+    async def expire(self, lease: float) -> list[Outcome]:
+        """End leases that are over, then lose their runs."""
+        self._check()
+        now, live = self._now(), self.tables.liveness
+        agents = self.tables.agents.values()
+        whole = live is not None and (now - live[0]).total_seconds() >= lease
+        if whole and live is not None and (now - live[1]).total_seconds() < max(GAP, lease):
+            for agent in agents:
+                if agent.state.alive and agent.state.lease_until <= now:
+                    agent.state.alive = False
+                    agent.state.session += 1
+                    agent.missing, agent.gone = set(), set()
+        moves: list[tuple[str, Happening]] = []
+        for row in self.tables.runs.values():
+            agent = self.tables.agents.get((row.run.ns, row.run.agent))
+            if agent is None or not row.is_open:
+                continue
+            if row.run.session < agent.state.session:
+                moves.append((row.run.id, Lost(row.run.epoch, "the agent's lease ended", False)))
+            elif f"{row.run.id}:{row.run.epoch}" in agent.gone:
+                moves.append(
+                    (row.run.id, Lost(row.run.epoch, "the agent does not hold it any more"))
+                )
+        for agent in agents:
+            agent.gone = set()
+        return [o for o in await self.commit(moves) if o.outcome == "ok"]
+
+    async def tick(self) -> None:
+        """The clock of leases runs."""
+        self._check()
+        now = self._now()
+        since, last = self.tables.liveness or (now, now)
+        if (now - last).total_seconds() > GAP:
+            since = now
+        self.tables.liveness = (since, now)
+
+    async def agents(self, ns: str = "") -> list[AgentState]:
+        """Agents with live leases, or recently so."""
+        self._check()
+        now = self._now()
+        return [
+            msgspec.structs.replace(
+                a.state,
+                alive=a.state.alive and a.state.lease_until > now,
+                open=sum(
+                    r.is_open and r.run.ns == a.state.ns and r.run.agent == a.state.agent
+                    for r in self.tables.runs.values()
+                ),
+            )
+            for _, a in sorted(self.tables.agents.items())
+            if (not ns or a.state.ns == ns) and a.seen_at > now - timedelta(days=1)
+        ]

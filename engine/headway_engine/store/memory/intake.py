@@ -1,0 +1,346 @@
+"""Memory store: enqueue, claims, saves, transitions."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Raw
+
+from headway.states import OPEN, TERMINAL, RunState
+from headway.wire import NOTHING
+from headway.wire.commands import Ended, Recorded, ResultsAnswer
+from headway.wire.rpc import MarkRecord, Save, SaveCheckpoint
+from headway_engine import lifecycle
+from headway_engine.happenings import Cancel, Claim, Happening, VersionMissing
+from headway_engine.store import ClaimAnswer
+from headway_engine.store.claiming import page, refusal
+from headway_engine.store.memory.saving import Saving
+from headway_engine.store.memory.tables import Batch, Key, Mark, Row
+from headway_engine.store.recording import Room, choose, duplicate, key_of, seen
+from headway_engine.store.records import (
+    Claimed,
+    Dispatch,
+    EnqueueOutcome,
+    NewRun,
+    Outcome,
+    Run,
+    SaveDone,
+    Transition,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headway.wire.events import Event
+
+
+class Intake(Saving):
+    """See the port."""
+
+    async def enqueue(
+        self,
+        ns: str,
+        batch: Sequence[NewRun],
+        room: Room,
+    ) -> tuple[list[EnqueueOutcome], list[Dispatch]]:
+        """Record new runs."""
+        self._check()
+        plain = [new for new in batch if not new.run.key and not new.copy_from]
+        give = {new.run.id for new, yes in zip(plain, choose(plain, room), strict=True) if yes}
+        open_queues = {queue for queue in room if self._is_open(ns, queue)}
+        out: list[EnqueueOutcome] = []
+        given: dict[str, list[tuple[str, bool]]] = {}
+        for new in batch:
+            outcome = self._record(ns, new)
+            out.append(outcome)
+            run = new.run
+            if (
+                outcome.outcome == "recorded"
+                and not outcome.ended
+                and run.id in give
+                and run.queue in open_queues
+            ):
+                given.setdefault(run.queue, []).append((run.id, run.shared))
+        self._post({(o.run, e.n) for o in out for e in o.events})
+        return out, [self._batch(ns, queue, runs) for queue, runs in given.items()]
+
+    def _is_open(self, ns: str, queue: str) -> bool:
+        settings = self.tables.queues.get((ns, queue))
+        if settings is not None and (settings.paused or settings.limit or settings.key_limit):
+            return False
+        return not any(
+            r.waits and r.run.ns == ns and r.run.queue == queue for r in self.tables.runs.values()
+        )
+
+    def _batch(self, ns: str, queue: str, runs: list[tuple[str, bool]]) -> Dispatch:
+        number = self.tables.next_dispatch
+        self.tables.next_dispatch += 1
+        self.tables.batches[number] = Batch(ns, queue, self._now(), runs)
+        for run, _ in runs:
+            self.tables.runs[run].dispatch = number
+        return Dispatch(number, ns, queue, list(runs))
+
+    def _record(self, ns: str, new: NewRun) -> EnqueueOutcome:
+        now, tables = self._now(), self.tables
+        if (row := tables.runs.get(new.run.id)) is not None:
+            return seen(new, row.run.ns, row.hash, row.run.state in TERMINAL)
+        if new.run.key:
+            place = (ns, *key_of(new))
+            held = tables.keys.get(place)
+            if held is not None and held.until > (new.queued_at or now):
+                ended = tables.runs[held.run].run.state in TERMINAL
+                outcome = duplicate(new, held.run, held.hash, ended)
+                if outcome.outcome == "duplicate":
+                    tables.aliases.setdefault((ns, new.run.id), held.run)
+                return outcome
+            tables.keys[place] = Key(new.run.id, new.payload_hash, new.key_until or now)
+        run = msgspec.structs.replace(new.run, root=new.run.root or new.run.id)
+        t = lifecycle.create(run, now, run.due_at)
+        assert t.run is not None
+        row = Row(
+            t.run,
+            new.payload,
+            new.payload_ref,
+            new.payload_hash,
+            new.schema_hash,
+            new.key_scope,
+            new.tags,
+            events=list(t.events),
+        )
+        tables.runs[run.id] = row
+        if new.copy_from:
+            for key, mark in tables.runs[new.copy_from].marks.items():
+                kept = not any(fnmatchcase(key, glob) for glob in new.clear)
+                if mark.record.kind == "once" and mark.record.status == "done" and kept:
+                    record = msgspec.structs.replace(mark.record, epoch=0)
+                    row.marks[key] = Mark(record, mark.token, now, mark.size)
+        outcome = EnqueueOutcome(run.id, "recorded", record=row.run, events=list(t.events))
+        if (cancel := tables.early.get((ns, run.id))) is not None:
+            done = self._move(run.id, Cancel(*cancel))
+            outcome.record, outcome.ended = done.run, True
+            outcome.events += done.events
+        return outcome
+
+    async def reject(self, ns: str, run: str, code: str, reason: str) -> None:
+        """Keep the refusal."""
+        self._check()
+        self.tables.refusals.setdefault((ns, run), (self._now(), code, reason))
+
+    async def ends(
+        self,
+        ns: str,
+        runs: Sequence[str],
+    ) -> ResultsAnswer:
+        """Which have ended, and what of the others."""
+        self._check()
+        tables = self.tables
+        aliases = {
+            run: tables.aliases[ns, run]
+            for run in runs
+            if (ns, run) in tables.aliases and run not in tables.runs
+        }
+        ended: dict[str, Ended] = {}
+        others: dict[str, str] = {}
+        refused: dict[str, Recorded] = {}
+        for run in [*runs, *aliases.values()]:
+            row = tables.runs.get(run)
+            if row is not None and row.run.ns == ns:
+                if row.run.state in TERMINAL:
+                    end = row.end
+                    ended[run] = Ended(
+                        run,
+                        row.run.state.status,
+                        NOTHING if end is None else end.result,
+                        None if end is None else end.ref,
+                        None if end is None else end.error,
+                    )
+                else:
+                    others[run] = row.run.state.status
+            elif (ns, run) in tables.refusals:
+                others[run] = "rejected"
+                _, code, reason = tables.refusals[ns, run]
+                refused[run] = Recorded(run, "rejected", code=code, reason=reason)
+            elif run not in aliases:
+                others[run] = "unknown"
+        return ResultsAnswer(list(ended.values()), others, aliases, refused)
+
+    async def commit(self, moves: Sequence[tuple[str, Happening]]) -> list[Outcome]:
+        """Decide and carry out."""
+        self._check()
+        out = [self._move(run, happening) for run, happening in moves]
+        self._post({(o.run.id, e.n) for o in out if o.run is not None for e in o.events})
+        return out
+
+    def _move(self, run_id: str, happening: Happening) -> Outcome:
+        row = self.tables.runs.get(run_id)
+        if row is None:
+            return Outcome("unknown", "no such run")
+        t = lifecycle.decide(self._load(row), happening, self._now())
+        if t.run is not None:
+            self._carry_out(row, t)
+        return Outcome(t.outcome, t.message, row.run, t.events, t.end, t.stop)
+
+    def _carry_out(self, row: Row, t: Transition) -> None:
+        assert t.run is not None
+        if row.run.state is not t.run.state:
+            row.dispatch = None
+        row.run = t.run
+        row.events += t.events
+        row.end = t.end or row.end
+        for write in t.marks:
+            record = msgspec.structs.replace(write.record)
+            old = row.marks.get(record.key)
+            if old is not None and old.record.status == "done":
+                continue
+            if old is not None:
+                record.kind = old.record.kind
+                record.fn = record.fn or old.record.fn
+            token = write.token or ("" if old is None else old.token)
+            row.marks[record.key] = Mark(record, token, self._now(), after=write.after)
+        if t.free_key:
+            place = (row.run.ns, row.run.task, row.scope, row.run.key)
+            held = self.tables.keys.get(place)
+            if held is not None and held.run == row.run.id:
+                del self.tables.keys[place]
+
+    async def claim(
+        self,
+        ns: str,
+        agent: str,
+        session: int,
+        nonce: str,
+        runs: Sequence[str],
+        images: frozenset[str] | None,
+    ) -> ClaimAnswer:
+        """Give runs to the agent's session."""
+        self._check()
+        now, answer = self._now(), ClaimAnswer()
+        row = self.tables.agents.get((ns, agent))
+        if (
+            row is None
+            or row.state.session != session
+            or not row.state.alive
+            or row.state.lease_until <= now
+        ):
+            answer.session_over = True
+            return answer
+        missing: list[tuple[str, Happening]] = []
+        posted: set[tuple[str, int]] = set()
+        for run_id in dict.fromkeys(runs):
+            found = self.tables.runs.get(run_id)
+            if found is None or found.run.ns != ns:
+                answer.refused.append((run_id, "no such run"))
+                continue
+            run = self._load(found)
+            known = self._known(ns, run.task, run.version)
+            t = lifecycle.decide(
+                run, Claim(agent, session, nonce, "" if known is None else known[1].version), now
+            )
+            if t.outcome == "already" and known is not None:
+                answer.claimed.append(self._claimed(found, run, []))
+                continue
+            queue_free, key_free = self._free(run)
+            settings = self.tables.queues.get((ns, run.queue))
+            why = (
+                t.message
+                if t.run is None
+                else refusal(
+                    run,
+                    None if known is None else known[1],
+                    images,
+                    found.dispatch is not None,
+                    settings is not None and settings.paused,
+                    queue_free,
+                    key_free,
+                    {},
+                )
+            )
+            if why:
+                answer.refused.append((run_id, why))
+                if run.state is RunState.QUEUED:
+                    found.dispatch = None
+                    if known is None:
+                        missing.append((run_id, VersionMissing(run.version)))
+                continue
+            assert known is not None
+            self._carry_out(found, t)
+            found.timeout, found.keep = known[0].timeout, known[0].keep_checkpoints
+            posted |= {(run_id, e.n) for e in t.events}
+            answer.claimed.append(self._claimed(found, found.run, t.events))
+        self._post(posted)
+        answer.outcomes = await self.commit(missing)
+        return answer
+
+    def _free(self, run: Run) -> tuple[int, int]:
+        settings = self.tables.queues.get((run.ns, run.queue))
+        if settings is None:
+            return -1, -1
+        opened = [
+            r.run
+            for r in self.tables.runs.values()
+            if r.is_open and r.run.ns == run.ns and r.run.queue == run.queue
+        ]
+        keyed = sum(r.limit_key == run.limit_key for r in opened)
+        return (
+            settings.limit - len(opened) if settings.limit else -1,
+            settings.key_limit - keyed if settings.key_limit and run.limit_key else -1,
+        )
+
+    def _claimed(self, row: Row, run: Run, events: list[Event]) -> Claimed:
+        known = self._known(run.ns, run.task, run.version)
+        assert known is not None
+        ck = row.checkpoints.get(run.ck)
+        records = [m.record for _, m in sorted(row.marks.items())]
+        marks, more = page(records)
+        return Claimed(
+            msgspec.structs.replace(run),
+            Raw(row.payload) if row.payload else NOTHING,
+            row.payload_ref,
+            0 if ck is None else ck.number,
+            "" if ck is None else ck.name,
+            "" if ck is None else ck.schema,
+            NOTHING if ck is None else ck.state,
+            None if ck is None else ck.ref,
+            marks,
+            more,
+            row.tags,
+            known[0],
+            known[1],
+            events,
+        )
+
+    async def load_marks(self, run: str, epoch: int, after: str) -> tuple[list[MarkRecord], bool]:
+        """A page of marks."""
+        self._check()
+        row = self.tables.runs.get(run)
+        if row is None or row.run.epoch != epoch:
+            return [], False
+        return page([m.record for key, m in sorted(row.marks.items()) if key > after])
+
+    async def save(self, saves: Sequence[Save]) -> list[SaveDone]:
+        """Checkpoints and marks."""
+        self._check()
+        out = [self._save(save) for save in saves]
+        self._post(
+            {(save.run, e.n) for save, done in zip(saves, out, strict=True) for e in done.events}
+        )
+        return out
+
+    def _save(self, save: Save) -> SaveDone:
+        row = self.tables.runs.get(save.run)
+        if row is None:
+            return SaveDone("stale_epoch", 0, "no such run")
+        run = row.run
+        if run.epoch != save.epoch:
+            return SaveDone(
+                "stale_epoch",
+                0,
+                "a newer attempt exists, or the run has moved on",
+                run.ns,
+                run.task,
+            )
+        if isinstance(save, SaveCheckpoint):
+            return self._checkpoint(row, save, run.state in OPEN)
+        return self._mark(row, save, run.state in OPEN)

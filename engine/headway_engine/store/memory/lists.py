@@ -1,0 +1,311 @@
+"""Memory store: registry and lists."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Raw
+
+from headway.states import RunState
+from headway.wire import NOTHING, BlobRef
+from headway.wire.commands import (
+    AgentRow,
+    CheckpointRow,
+    Deployment,
+    DeploymentRow,
+    MarkRow,
+    QueueAsk,
+    QueueRow,
+    ReplayAsk,
+    RunDetail,
+    RunRow,
+    RunsPage,
+    RunsQuery,
+    TaskSpec,
+)
+from headway_engine.store.listing import attempt_of, states_of
+from headway_engine.store.memory.agents import Agents
+from headway_engine.store.memory.tables import Checkpoint, Queue, Row
+from headway_engine.store.replay import replayed
+
+if TYPE_CHECKING:
+    from headway.wire.events import Event
+    from headway_engine.store.records import NewRun, Run
+
+S = RunState
+
+
+class Lists(Agents):
+    """See the port."""
+
+    async def deploy(self, ns: str, what: Deployment) -> list[str]:
+        """Register a version and make it current."""
+        self._check()
+        again = (ns, what.version) in self.tables.versions and not what.dev
+        warnings = [
+            f"{t.task}: version {what.version} was registered before and is replaced"
+            for t in sorted(what.tasks, key=lambda t: t.task)
+            if again and self.tables.current.get((ns, t.task)) == what.version
+        ]
+        self.tables.versions[ns, what.version] = (self._now(), what)
+        for task in what.tasks:
+            self.tables.current[ns, task.task] = what.version
+            self.tables.queues.setdefault((ns, task.queue), Queue())
+        return warnings
+
+    async def spec(self, ns: str, task: str, version: str = "") -> tuple[str, TaskSpec] | None:
+        """(version, spec)."""
+        self._check()
+        known = self._known(ns, task, version)
+        return None if known is None else (known[1].version, known[0])
+
+    async def deployments(self, ns: str) -> list[DeploymentRow]:
+        """Newest first."""
+        self._check()
+        rows = sorted(
+            ((at, what) for (n, _), (at, what) in self.tables.versions.items() if n == ns),
+            key=lambda item: (item[0], item[1].version),
+            reverse=True,
+        )
+        return [
+            DeploymentRow(
+                d.version,
+                d.image,
+                d.image_tag,
+                tuple(sorted(t.task for t in d.tasks)),
+                at,
+                any(self.tables.current.get((ns, t.task)) == d.version for t in d.tasks),
+                sum(
+                    r.run.version == d.version and r.run.ns == ns and r.run.ended_at is None
+                    for r in self.tables.runs.values()
+                ),
+                d.dev,
+            )
+            for at, d in rows
+        ]
+
+    async def early_cancel(self, ns: str, run: str, actor: str, reason: str) -> None:
+        """Intake honours it."""
+        self._check()
+        self.tables.early.setdefault((ns, run), (actor, reason))
+
+    async def find(self, ns: str, prefix: str) -> list[str]:
+        """Run ids that begin so, at most 3."""
+        self._check()
+        return sorted(
+            run
+            for run, row in self.tables.runs.items()
+            if run.startswith(prefix.upper()) and row.run.ns == ns
+        )[:3]
+
+    def _row(self, ns: str, run: str) -> Row | None:
+        self._check()
+        row = self.tables.runs.get(run)
+        return row if row is not None and row.run.ns == ns else None
+
+    async def get(self, ns: str, run: str) -> Run | None:
+        """The record."""
+        row = self._row(ns, run)
+        return None if row is None else msgspec.structs.replace(self._load(row))
+
+    async def events(self, ns: str, run: str, after: int, n: int) -> list[Event]:
+        """Events with a number above `after`."""
+        row = self._row(ns, run)
+        return [] if row is None else [e for e in row.events if e.n > after][:n]
+
+    async def state(
+        self,
+        ns: str,
+        run: str,
+        number: int,
+    ) -> tuple[CheckpointRow, bytes, BlobRef | None] | None:
+        """One checkpoint; 0 = the last."""
+        row = self._row(ns, run)
+        ck = None if row is None else row.checkpoints.get(number or row.run.ck)
+        return None if ck is None else (_checkpoint(ck), bytes(ck.state), ck.ref)
+
+    async def marks(self, ns: str, run: str) -> list[MarkRow]:
+        """Recorded marks in the order of time."""
+        row = self._row(ns, run)
+        if row is None:
+            return []
+        marks = sorted(row.marks.values(), key=lambda m: (m.at, m.record.key))
+        return [
+            MarkRow(
+                m.record.key,
+                m.record.kind,
+                m.record.fn,
+                m.record.status,
+                m.record.epoch,
+                m.at,
+                m.token,
+                m.size,
+            )
+            for m in marks
+        ]
+
+    async def detail(self, ns: str, run: str) -> RunDetail | None:
+        """Everything about one run."""
+        row = self._row(ns, run)
+        if row is None:
+            return None
+        end = row.end
+        return RunDetail(
+            self._run_row(row),
+            Raw(row.payload) if row.payload else NOTHING,
+            row.payload_ref,
+            NOTHING if end is None else end.result,
+            None if end is None else end.ref,
+            list(row.events),
+            [_checkpoint(c) for _, c in sorted(row.checkpoints.items())],
+            await self.marks(ns, run),
+        )
+
+    def _run_row(self, row: Row) -> RunRow:
+        run = self._load(row)
+        ck = row.checkpoints.get(run.ck)
+        known = self._known(run.ns, run.task, run.version)
+        return RunRow(
+            run.id,
+            run.task,
+            run.state.status,
+            run.queue,
+            run.created_at,
+            run.version,
+            run.epoch,
+            run.n,
+            attempt_of(run.state, run.failures),
+            0 if known is None else run.policy.max_attempts,
+            run.ck,
+            "" if ck is None else ck.name,
+            run.agent,
+            run.priority,
+            row.tags,
+            run.due_at,
+            run.started_at,
+            run.ended_at,
+            run.reason,
+            None if row.end is None else row.end.error,
+            run.parent,
+            run.origin,
+            run.key,
+        )
+
+    async def runs(self, ns: str, query: RunsQuery) -> RunsPage:
+        """A page, newest first."""
+        self._check()
+        states = states_of(query.status)
+        mine = [r for _, r in sorted(self.tables.runs.items(), reverse=True) if r.run.ns == ns]
+        found = [r for r in mine if _matches(r, query, states)]
+        counts: dict[str, int] = {}
+        for row in mine:
+            if row.run.ended_at is None:
+                counts[row.run.state.status] = counts.get(row.run.state.status, 0) + 1
+        return RunsPage(
+            [self._run_row(r) for r in found[: query.n]], self._now(), len(found) > query.n, counts
+        )
+
+    async def replay(self, ns: str, ask: ReplayAsk, actor: str) -> NewRun | str:
+        """What a replay would enqueue, or why not."""
+        row = self._row(ns, ask.run)
+        if row is None:
+            return "no such run"
+        return replayed(
+            self._load(row),
+            ask,
+            self._now(),
+            row.payload,
+            row.payload_ref,
+            row.hash,
+            row.schema,
+            row.tags,
+        )
+
+    async def set_queue(self, ns: str, ask: QueueAsk, actor: str) -> QueueRow:
+        """Change a queue; absent fields stay."""
+        self._check()
+        q = self.tables.queues.setdefault((ns, ask.queue), Queue())
+        q.limit = q.limit if ask.limit is None else ask.limit
+        q.key_limit = q.key_limit if ask.key_limit is None else ask.key_limit
+        q.paused = q.paused if ask.paused is None else ask.paused
+        q.priority = q.priority if ask.priority is None else ask.priority
+        return next(r for r in await self.queue_rows(ns) if r.queue == ask.queue)
+
+    async def queue_rows(self, ns: str) -> list[QueueRow]:
+        """Queues with their numbers."""
+        out: list[QueueRow] = []
+        for q in await self.queues():
+            if q.ns != ns:
+                continue
+            rows = self._of(ns, q.queue)
+            waiting = [r.run.created_at for r in rows if r.waits]
+            out.append(
+                QueueRow(
+                    q.queue,
+                    q.limit,
+                    q.key_limit,
+                    q.paused,
+                    q.priority,
+                    q.queued,
+                    q.dispatched + q.dispatched_shared,
+                    q.open,
+                    sum(r.run.state is S.RETRYING for r in rows),
+                    sum(r.run.state is S.DELAYED for r in rows),
+                    sum(a.alive and q.queue in a.queues for a in await self.agents(ns)),
+                    min(waiting, default=None),
+                )
+            )
+        return out
+
+    async def agent_rows(self, ns: str) -> list[AgentRow]:
+        """Agents, for the api."""
+        images = {
+            d.image: d.version
+            for (n, _), (_, d) in self.tables.versions.items()
+            if n == ns and d.image
+        }
+        return [
+            AgentRow(
+                a.agent,
+                a.host,
+                a.alive,
+                a.session,
+                a.lease_until,
+                a.runtime,
+                a.queues,
+                a.slots,
+                a.shared_slots,
+                a.open,
+                a.degraded,
+                tuple(sorted(images[i] for i in a.images if i in images)),
+            )
+            for a in await self.agents(ns)
+        ]
+
+
+def _checkpoint(c: Checkpoint) -> CheckpointRow:
+    return CheckpointRow(c.number, c.name, c.size, c.at, c.epoch, c.sha256)
+
+
+def _matches(row: Row, query: RunsQuery, states: list[str] | None) -> bool:
+    run = row.run
+    error = (
+        ""
+        if row.end is None or row.end.error is None
+        else (f"{row.end.error.type} {row.end.error.message}")
+    )
+    text = query.text.lower()
+    words = (run.id, run.task, run.reason, " ".join(row.tags), error)
+    return (
+        (states is None or run.state.value in states)
+        and (not query.task or fnmatchcase(run.task, query.task))
+        and (not query.queue or run.queue == query.queue)
+        and set(query.tags) <= set(row.tags)
+        and (not query.ids or run.id in query.ids)
+        and (query.since is None or run.created_at >= query.since)
+        and (query.until is None or run.created_at < query.until)
+        and (not text or any(text in word.lower() for word in words))
+        and (not query.after or run.id < query.after)
+    )

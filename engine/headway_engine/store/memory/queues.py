@@ -1,0 +1,218 @@
+"""Memory store: dispatch, timers, outbox, pruner."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from headway.states import OPEN, TERMINAL, RunState
+from headway_engine.lifecycle import START_DEADLINE, TIMEOUT_SLACK
+from headway_engine.store.memory.intake import Intake
+from headway_engine.store.memory.tables import Queue, Row
+from headway_engine.store.records import Dispatch, QueueState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headway.wire.events import Event
+
+S = RunState
+
+
+class Queues(Intake):
+    """See the port."""
+
+    def _of(self, ns: str, queue: str) -> list[Row]:
+        return [r for r in self.tables.runs.values() if r.run.ns == ns and r.run.queue == queue]
+
+    async def queues(self) -> list[QueueState]:
+        """All queues."""
+        self._check()
+        names = set(self.tables.queues)
+        names |= {
+            (r.run.ns, r.run.queue)
+            for r in self.tables.runs.values()
+            if r.is_open or r.run.state is S.QUEUED
+        }
+        names |= {
+            (a.state.ns, q)
+            for a in self.tables.agents.values()
+            if a.state.alive
+            for q in a.state.queues
+        }
+        out: list[QueueState] = []
+        for ns, queue in sorted(names):
+            s = self.tables.queues.get((ns, queue), Queue())
+            rows = self._of(ns, queue)
+            given = [r for r in rows if r.run.state is S.QUEUED and r.dispatch is not None]
+            shared = sum(r.run.shared for r in given)
+            out.append(
+                QueueState(
+                    ns,
+                    queue,
+                    s.limit,
+                    s.key_limit,
+                    s.paused,
+                    s.priority,
+                    sum(r.waits for r in rows),
+                    len(given) - shared,
+                    shared,
+                    sum(r.is_open for r in rows),
+                )
+            )
+        return out
+
+    async def dispatch(self, ns: str, queue: str, room: int, shared_room: int) -> Dispatch | None:
+        """Choose within limits: priority, then runs that go on, then age."""
+        self._check()
+        settings = self.tables.queues.setdefault((ns, queue), Queue())
+        if settings.paused:
+            return None
+        rows = self._of(ns, queue)
+        held = [
+            r for r in rows if r.is_open or (r.run.state is S.QUEUED and r.dispatch is not None)
+        ]
+        left = settings.limit - len(held) if settings.limit else len(rows)
+        keyed = Counter(r.run.limit_key for r in held)
+        rooms = {False: room, True: shared_room}
+        chosen: list[tuple[str, bool]] = []
+        waiting = sorted(
+            (r.run for r in rows if r.waits), key=lambda r: (-r.priority, not r.resumed, r.id)
+        )
+        for run in waiting:
+            if left <= 0:
+                break
+            full = (
+                settings.key_limit and run.limit_key and keyed[run.limit_key] >= settings.key_limit
+            )
+            if full or rooms[run.shared] <= 0:
+                continue
+            rooms[run.shared] -= 1
+            keyed[run.limit_key] += 1
+            left -= 1
+            chosen.append((run.id, run.shared))
+        return self._batch(ns, queue, chosen) if chosen else None
+
+    async def dispatched(self, dispatch: int, last_seq: int, stream_created: str) -> None:
+        """The batch is in WORK."""
+        self._check()
+        if (batch := self.tables.batches.get(dispatch)) is not None:
+            batch.last_seq, batch.stream_created, batch.at = last_seq, stream_created, self._now()
+
+    async def undispatched(
+        self,
+        acked: dict[tuple[str, str], int],
+        stream_created: str,
+    ) -> list[Dispatch]:
+        """Batches to publish again."""
+        self._check()
+        out: list[Dispatch] = []
+        for number, batch in list(self.tables.batches.items()):
+            if batch.at >= self._now() - timedelta(seconds=30):
+                continue
+            runs = [
+                (run, shared)
+                for run, shared in batch.runs
+                if (row := self.tables.runs.get(run)) is not None
+                and row.run.state is S.QUEUED
+                and row.dispatch == number
+            ]
+            if not runs:
+                del self.tables.batches[number]
+                continue
+            floor = acked.get((batch.ns, batch.queue))
+            if (
+                batch.last_seq is None
+                or batch.stream_created != stream_created
+                or (floor is not None and batch.last_seq <= floor)
+            ):
+                batch.last_seq, batch.at = None, self._now()
+                out.append(Dispatch(number, batch.ns, batch.queue, runs))
+        return out
+
+    async def due(self, limit: int) -> tuple[list[str], datetime | None, datetime]:
+        """(due now, when the next one is due, now)."""
+        self._check()
+        now = self._now()
+        timed = sorted(
+            (r.run.due_at, r.run.id)
+            for r in self.tables.runs.values()
+            if r.run.due_at is not None and r.run.state in (S.DELAYED, S.RETRYING, S.WAITING)
+        )
+        later = [at for at, _ in timed if at > now]
+        return [run for at, run in timed if at <= now][:limit], min(later, default=None), now
+
+    async def overdue(self, limit: int) -> list[str]:
+        """Runs for `Overdue`."""
+        self._check()
+        return [r.run.id for r in self.tables.runs.values() if self._late(r)][:limit]
+
+    def _late(self, row: Row) -> bool:
+        run, now = row.run, self._now()
+        if run.state in TERMINAL or run.state is S.CANCELLING:
+            return False
+        if run.deadline_at is not None and run.deadline_at <= now:
+            return True
+        if run.state in (S.QUEUED, S.DELAYED):
+            return run.started_at is None and run.ttl_at is not None and run.ttl_at <= now
+        if run.state is S.STARTING:
+            return run.claimed_at is not None and run.claimed_at + START_DEADLINE <= now
+        if run.state is S.RUNNING and run.attempt_at is not None:
+            return run.attempt_at + timedelta(seconds=row.timeout) + TIMEOUT_SLACK <= now
+        return False
+
+    async def published(self, events: Sequence[tuple[str, int]]) -> None:
+        """RUNS has them."""
+        for run, n in events:
+            for posted in self.tables.outbox:
+                posted.left -= {item for item in posted.left if item[0] == run and item[1] <= n}
+        self.tables.outbox[:] = [p for p in self.tables.outbox if p.left]
+
+    async def unpublished(
+        self,
+        older_than: float,
+    ) -> list[tuple[str, str, str, str, list[Event]]]:
+        """What no engine has published for so many seconds."""
+        self._check()
+        before = self._now() - timedelta(seconds=older_than)
+        wanted: dict[str, set[int]] = {}
+        for posted in self.tables.outbox:
+            if posted.at < before:
+                for run, n in posted.left:
+                    wanted.setdefault(run, set()).add(n)
+        out: list[tuple[str, str, str, str, list[Event]]] = []
+        for run, numbers in sorted(wanted.items()):
+            row = self.tables.runs[run]
+            events = [e for e in row.events if e.n in numbers]
+            out.append((run, row.run.ns, row.run.task, row.run.queue, events))
+        return out
+
+    async def prune(self) -> int:
+        """What is past its time."""
+        self._check()
+        now, tables = self._now(), self.tables
+        keys = [k for k, v in tables.keys.items() if v.until < now - timedelta(days=1)]
+        old = [k for k, v in tables.refusals.items() if v[0] < now - timedelta(days=7)]
+        runs = [
+            k
+            for k, v in tables.runs.items()
+            if v.run.ended_at is not None and v.run.ended_at < now - self.retention
+        ]
+        for key in keys:
+            del tables.keys[key]
+        for refusal in old:
+            del tables.refusals[refusal]
+        for run in runs:
+            del tables.runs[run]
+        return len(keys) + len(old) + len(runs)
+
+    def _open_of(self, ns: str, agent: str, session: int) -> list[Row]:
+        return [
+            r
+            for r in self.tables.runs.values()
+            if r.run.state in OPEN
+            and r.run.ns == ns
+            and r.run.agent == agent
+            and r.run.session == session
+        ]

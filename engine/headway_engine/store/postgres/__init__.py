@@ -1,0 +1,102 @@
+"""Store on Postgres through asyncpg.
+
+Every method is one statement, or a short transaction, that is safe to repeat; `db.py` says what
+happens when one fails. The statements are in `sql/`, the schema is in `migrations/`.
+
+- enqueue: `enqueue.py` · dispatch: `dispatching.py` · claim: `claims.py` · save: `saves.py`
+- commit: `commit.py` (load, decide, write) · leases: `leases.py`
+- timers, outbox, pruner: `timers.py`
+- registry: `registry.py`, `specs.py` · lists: `lists.py`
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import asyncpg
+
+from headway_engine.store import StoreDown, StoreFacts
+from headway_engine.store.postgres import identity, statements
+from headway_engine.store.postgres.base import Outbox
+from headway_engine.store.postgres.claims import Claims
+from headway_engine.store.postgres.db import Db
+from headway_engine.store.postgres.dispatching import Dispatches
+from headway_engine.store.postgres.enqueue import Enqueues
+from headway_engine.store.postgres.lists import Lists
+from headway_engine.store.postgres.migrate import migrate
+from headway_engine.store.postgres.registry import Registry
+from headway_engine.store.postgres.saves import Saves
+from headway_engine.store.postgres.specs import Specs
+from headway_engine.store.postgres.timers import Timers
+
+_SQL = statements.load("lists")
+
+OLDEST = 150000
+"""Postgres 15 (DECISIONS I5)."""
+
+
+class PostgresStore(Enqueues, Dispatches, Claims, Saves, Lists, Timers, Registry):
+    """The truth about runs, in Postgres. See the port for what each method guarantees."""
+
+    def __init__(
+        self,
+        dsn: str,
+        engine: str,
+        *,
+        size: int = 8,
+        list_size: int = 2,
+        statement_cache_size: int = 256,
+        patience: float = 2.0,
+        retention: timedelta = timedelta(days=30),
+    ) -> None:
+        self.engine = engine
+        self.dsn = dsn
+        self.retention = retention
+        self.db = Db(
+            dsn,
+            size=size,
+            list_size=list_size,
+            patience=patience,
+            statement_cache_size=statement_cache_size,
+        )
+        self.specs = Specs(self.db)
+        self.outbox = Outbox()
+        self.known_queues: set[tuple[str, str]] = set()
+
+    async def open(self) -> StoreFacts:
+        """Migrate under a lock, connect, check settings. Raises StoreDown or SchemaTooNew."""
+        try:
+            await migrate(self.dsn)
+        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError) as e:
+            raise StoreDown(f"no connection to Postgres: {type(e).__name__}: {e}") from None
+        await self.db.open()
+        return await self.facts()
+
+    async def close(self) -> None:
+        """Give connections back; idempotent."""
+        await self.db.close()
+
+    async def facts(self) -> StoreFacts:
+        """Version and settings, and what an operator should change."""
+        row = (await self.db.read(_SQL["facts"]))[0]
+        problems: list[str] = []
+        if row["num"] < OLDEST:
+            problems.append(f"Postgres {row['version']} is older than 15: upgrade it")
+        problems += [
+            f"{name} is {row[name]}: a crash of the machine can lose or tear acknowledged data;"
+            f" set {name} = on"
+            for name in ("fsync", "full_page_writes")
+            if row[name] != "on"
+        ]
+        lazy = row["synchronous_commit"] == "off"
+        if lazy:
+            problems.append(
+                "synchronous_commit is off: acknowledged saves can be lost in a crash;"
+                " set synchronous_commit = on"
+            )
+        durable = row["fsync"] == "on" and not lazy
+        return StoreFacts("postgres", row["version"], row["schema"], durable, problems)
+
+    async def raise_floor(self) -> None:
+        """An operator knows of a failover that the server hides: no older epoch may tie."""
+        self.db.floor = await self.db.call(identity.raise_floor)

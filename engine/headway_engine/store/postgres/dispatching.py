@@ -1,0 +1,76 @@
+"""Dispatch: which due runs go to WORK now, and what happened to those that went (DECISIONS D)."""
+
+from __future__ import annotations
+
+from headway_engine.store.postgres import statements
+from headway_engine.store.postgres.base import Part
+from headway_engine.store.records import Dispatch, QueueState
+
+_SQL = statements.load("dispatch")
+
+
+class Dispatches(Part):
+    """See the port."""
+
+    async def queues(self) -> list[QueueState]:
+        """All queues with settings, agents or waiting runs."""
+        return [
+            QueueState(
+                row["ns"],
+                row["queue"],
+                row["run_limit"],
+                row["key_limit"],
+                row["paused"],
+                row["priority"],
+                row["queued"],
+                row["given"],
+                row["given_shared"],
+                row["open"],
+            )
+            for row in await self.db.read(_SQL["queues"])
+        ]
+
+    async def dispatch(self, ns: str, queue: str, room: int, shared_room: int) -> Dispatch | None:
+        """Choose and give; None when there is nothing, or another engine is at it."""
+        for _ in range(2):
+            row = (await self.db.fetch(_SQL["dispatch"], ns, queue, room, shared_room))[0]
+            if row["id"] is not None:
+                return Dispatch(
+                    row["id"], ns, queue, list(zip(row["runs"], row["shared"], strict=True))
+                )
+            if row["locked"] or (ns, queue) in self.known_queues:
+                return None
+            await self.db.fetch(_SQL["add_queue"], ns, queue)
+            self.known_queues.add((ns, queue))
+        return None
+
+    async def dispatched(self, dispatch: int, last_seq: int, stream_created: str) -> None:
+        """The batch is in WORK."""
+        await self.db.fetch(_SQL["dispatched"], dispatch, last_seq, stream_created)
+
+    async def undispatched(
+        self,
+        acked: dict[tuple[str, str], int],
+        stream_created: str,
+    ) -> list[Dispatch]:
+        """Batches to publish again; spent ones are forgotten."""
+        found = await self.db.fetch(
+            _SQL["undispatched"],
+            [ns for ns, _ in acked],
+            [queue for _, queue in acked],
+            list(acked.values()),
+            stream_created,
+        )
+        batches: dict[int, Dispatch] = {}
+        spent: list[int] = []
+        for row in found:
+            if row["run"] is None:
+                spent.append(row["id"])
+                continue
+            batch = batches.setdefault(row["id"], Dispatch(row["id"], row["ns"], row["queue"], []))
+            batch.runs.append((row["run"], row["shared"]))
+        if spent:
+            await self.db.fetch(_SQL["forget"], spent)
+        if batches:
+            await self.db.fetch(_SQL["redo"], list(batches))
+        return list(batches.values())

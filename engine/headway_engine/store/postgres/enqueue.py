@@ -1,0 +1,351 @@
+"""Intake's part of the store: new runs, idempotency keys, refusals, ends (DECISIONS C).
+
+Without keys a batch is one statement. Items with a key, an early cancel or marks to copy go through
+a transaction of their own: existing ids first, then keys (two statements), then the same insert.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+
+from headway.states import TERMINAL
+from headway.wire import NOTHING, encode
+from headway.wire.commands import Ended, Recorded, ResultsAnswer
+from headway_engine import lifecycle
+from headway_engine.happenings import Cancel
+from headway_engine.store.postgres import commit, rows, statements
+from headway_engine.store.postgres.base import Part
+from headway_engine.store.postgres.db import bisect
+from headway_engine.store.recording import Room, choose, duplicate, key_of, repeat, seen
+from headway_engine.store.records import Dispatch, EnqueueOutcome, NewRun
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from headway_engine.store.postgres.db import Connection
+
+_SQL = statements.load("enqueue")
+
+
+class Enqueues(Part):
+    """See the port."""
+
+    async def enqueue(
+        self,
+        ns: str,
+        batch: Sequence[NewRun],
+        room: Room,
+    ) -> tuple[list[EnqueueOutcome], list[Dispatch]]:
+        """Record new runs; one outcome per item, in order."""
+        done: dict[int, EnqueueOutcome] = {}
+        firsts: dict[str, tuple[int, NewRun]] = {}
+        plain: list[tuple[int, NewRun]] = []
+        special: list[tuple[int, NewRun]] = []
+        repeats: list[tuple[int, NewRun]] = []
+        for i, new in enumerate(batch):
+            if new.run.id in firsts:
+                repeats.append((i, new))
+                continue
+            firsts[new.run.id] = (i, new)
+            (special if new.run.key or new.copy_from else plain).append((i, new))
+        given: list[Dispatch] = []
+        if plain:
+
+            async def insert(items: Sequence[tuple[int, NewRun]]) -> list[EnqueueOutcome | None]:
+                found, dispatched = await self._plain(ns, [new for _, new in items], room)
+                given.extend(dispatched)
+                return found
+
+            for (i, new), outcome in zip(plain, await bisect(plain, insert, _poison), strict=True):
+                if outcome is None:
+                    special.append((i, new))  # an early cancel: honour it in one transaction
+                else:
+                    done[i] = outcome
+        if special:
+
+            async def keyed(items: Sequence[tuple[int, NewRun]]) -> list[EnqueueOutcome | None]:
+                return list(await self._special(ns, [new for _, new in items]))
+
+            for (i, _), outcome in zip(special, await bisect(special, keyed, _poison), strict=True):
+                assert outcome is not None
+                done[i] = outcome
+        for i, new in repeats:
+            first, original = firsts[new.run.id]
+            done[i] = repeat(new, original.payload_hash, done[first])
+        return [done[i] for i in range(len(batch))], given
+
+    async def _plain(
+        self,
+        ns: str,
+        items: list[NewRun],
+        room: Room,
+    ) -> tuple[list[EnqueueOutcome | None], list[Dispatch]]:
+        give = choose(items, room)
+        now = await self.now() if any(new.run.due_at for new in items) else None
+        spent = self.outbox.take()
+        try:
+            found = await self.db.fetch(
+                _SQL["insert"], self.engine, ns, *self._columns(items, give, now, False), spent
+            )
+        except BaseException:
+            self.outbox.give_back(spent)
+            raise
+        inserted = {row[0]: row for row in found}
+        self._track(found)
+        missing = [new for new in items if new.run.id not in inserted]
+        looked = await self._look(self.db.fetch, ns, missing) if missing else {}
+        out: list[EnqueueOutcome | None] = []
+        dispatches: dict[int, Dispatch] = {}
+        for new in items:
+            row = inserted.get(new.run.id)
+            if row is None:
+                out.append(looked.get(new.run.id))
+                continue
+            if row[1] is not None:
+                batch = dispatches.setdefault(row[1], Dispatch(row[1], ns, new.run.queue, []))
+                batch.runs.append((new.run.id, new.run.shared))
+            out.append(self._recorded(new, row[2], now))
+        return out, list(dispatches.values())
+
+    async def _special(self, ns: str, items: list[NewRun]) -> list[EnqueueOutcome]:
+        spent = self.outbox.take()
+        try:
+            out, found, more = await self.db.call(lambda c: self._transaction(c, ns, items, spent))
+        except BaseException:
+            self.outbox.give_back(spent)
+            raise
+        self._track(found)
+        for row, last in more:
+            self.outbox.add(row, last)
+        return out
+
+    async def _transaction(
+        self,
+        conn: Connection,
+        ns: str,
+        items: list[NewRun],
+        spent: list[int],
+    ) -> tuple[list[EnqueueOutcome], list[Any], list[tuple[int | None, list[tuple[str, int]]]]]:
+        done: dict[str, EnqueueOutcome] = {}
+        more: list[tuple[int | None, list[tuple[str, int]]]] = []
+        async with conn.transaction():
+            now: datetime = await conn.fetchval("SELECT hw_now()")
+            known = await conn.fetch(_SQL["look"], ns, [new.run.id for new in items])
+            cancels = {row["id"]: row for row in known if row["actor"] is not None}
+            existing = {row["id"]: row for row in known if row["state"] is not None}
+            for new in items:
+                if (row := existing.get(new.run.id)) is not None:
+                    done[new.run.id] = _seen(new, row)
+            fresh = [new for new in items if new.run.id not in done]
+            fresh = await self._keys(conn, ns, fresh, now, done)
+            found: list[Any] = []
+            if fresh:
+                found = await conn.fetch(
+                    _SQL["insert"],
+                    self.engine,
+                    ns,
+                    *self._columns(fresh, [False] * len(fresh), now, True),
+                    spent,
+                )
+            inserted = {row[0] for row in found}
+            for new in fresh:
+                if new.run.id not in inserted:  # another engine, in this moment: its commit holds
+                    row = (await conn.fetch(_SQL["look"], ns, [new.run.id]))[0]
+                    done[new.run.id] = _seen(new, row)
+                    continue
+                if new.copy_from:
+                    await self._copy(conn, new)
+                done[new.run.id] = outcome = self._recorded(new, now, now)
+                if (cancel := cancels.get(new.run.id)) is not None:
+                    happening = Cancel(cancel["actor"], cancel["reason"])
+                    end = await commit.apply_one(conn, self.engine, new.run.id, happening)
+                    more.append(
+                        (end.outbox, [(new.run.id, end.outcome.run.n)] if end.outcome.run else [])
+                    )
+                    outcome.record = end.outcome.run
+                    outcome.events += end.outcome.events
+                    outcome.ended = True
+        return [done[new.run.id] for new in items], found, more
+
+    async def _keys(
+        self,
+        conn: Connection,
+        ns: str,
+        fresh: list[NewRun],
+        now: datetime,
+        done: dict[str, EnqueueOutcome],
+    ) -> list[NewRun]:
+        """Those that hold their key now, or have none; the others get their outcome."""
+        winners: dict[tuple[str, str, str], NewRun] = {}
+        losers = [
+            new for new in fresh if new.run.key and winners.setdefault(key_of(new), new) is not new
+        ]
+        asked = [new for new in fresh if new.run.key and winners[key_of(new)] is new]
+        rest = [new for new in fresh if not new.run.key]
+        if not asked:
+            return rest
+        asked.sort(key=key_of)
+        taken = {
+            tuple(row)
+            for row in await conn.fetch(
+                _SQL["take_keys"],
+                ns,
+                [n.run.task for n in asked],
+                [n.key_scope for n in asked],
+                [n.run.key for n in asked],
+                [n.run.id for n in asked],
+                [n.payload_hash for n in asked],
+                [n.key_until or now for n in asked],
+                [n.queued_at or now for n in asked],
+            )
+        }
+        holders: dict[tuple[str, str, str], tuple[str, str, bool]] = {
+            key_of(n): (n.run.id, n.payload_hash, False) for n in asked if key_of(n) in taken
+        }
+        others = [n for n in asked if key_of(n) not in taken]
+        if others:
+            for row in await conn.fetch(
+                _SQL["key_holders"],
+                ns,
+                [n.run.task for n in others],
+                [n.key_scope for n in others],
+                [n.run.key for n in others],
+            ):
+                holders[row[0], row[1], row[2]] = (row[3], row[4], row[5])
+        aliases: list[tuple[str, str]] = []
+        for new in [*others, *losers]:
+            winner, held, ended = holders[key_of(new)]
+            done[new.run.id] = duplicate(new, winner, held, ended)
+            if done[new.run.id].outcome == "duplicate":
+                aliases.append((new.run.id, winner))
+        if aliases:
+            await conn.execute(_SQL["alias"], ns, [a for a, _ in aliases], [w for _, w in aliases])
+        return [*rest, *(n for n in asked if key_of(n) in taken)]
+
+    async def _copy(self, conn: Connection, new: NewRun) -> None:
+        keys = [row[0] for row in await conn.fetch(_SQL["once_keys"], new.copy_from)]
+        keep = [k for k in keys if not any(fnmatchcase(k, glob) for glob in new.clear)]
+        if keep:
+            await conn.execute(_SQL["copy_marks"], new.copy_from, new.run.id, keep)
+
+    def _columns(
+        self, items: list[NewRun], give: list[bool], now: datetime | None, cancelled: bool
+    ) -> list[list[Any]]:
+        runs = [new.run for new in items]
+        due = [
+            r.due_at if r.due_at is not None and now is not None and r.due_at > now else None
+            for r in runs
+        ]
+        floor = self.db.floor
+        return [
+            [r.id for r in runs],
+            [r.task for r in runs],
+            give,
+            [r.queue for r in runs],
+            [r.created_at for r in runs],
+            due,
+            [r.ttl_at for r in runs],
+            [r.deadline_at for r in runs],
+            [r.shared for r in runs],
+            [r.priority for r in runs],
+            [r.limit_key for r in runs],
+            [r.version for r in runs],
+            [r.parent for r in runs],
+            [r.root or r.id for r in runs],
+            [r.origin for r in runs],
+            [r.key for r in runs],
+            [new.key_scope for new in items],
+            [r.keep_key for r in runs],
+            [r.reply for r in runs],
+            [r.trace for r in runs],
+            [msgspec.json.encode(new.tags).decode() if new.tags else "" for new in items],
+            [new.payload_hash for new in items],
+            [new.schema_hash for new in items],
+            [new.payload for new in items],
+            [rows.pack(new.payload_ref) for new in items],
+            [floor.epoch if r.id < floor.before else 0 for r in runs],
+            [None if d is None else encode({"due_at": d}) for d in due],
+            [cancelled] * len(items),
+        ]
+
+    def _recorded(self, new: NewRun, at: datetime, now: datetime | None) -> EnqueueOutcome:
+        floor = self.db.floor
+        run = new.run
+        if not run.root or run.id < floor.before:
+            run = msgspec.structs.replace(
+                run, root=run.root or run.id, epoch=floor.epoch if run.id < floor.before else 0
+            )
+        t = lifecycle.create(run, now or at, run.due_at if now is not None else None)
+        for event in t.events:
+            event.at = at
+        return EnqueueOutcome(run.id, "recorded", record=t.run, events=t.events)
+
+    def _track(self, found: Sequence[Any]) -> None:
+        if found:
+            self.outbox.add(found[0][3], [(row[0], 1) for row in found])
+
+    async def _look(
+        self,
+        fetch: Any,
+        ns: str,
+        missing: list[NewRun],
+    ) -> dict[str, EnqueueOutcome]:
+        known = {
+            row["id"]: row for row in await fetch(_SQL["look"], ns, [new.run.id for new in missing])
+        }
+        return {
+            new.run.id: _seen(new, known[new.run.id])
+            for new in missing
+            if known[new.run.id]["state"] is not None
+        }
+
+    async def reject(self, ns: str, run: str, code: str, reason: str) -> None:
+        """Keep the refusal for 7 days."""
+        await self.db.fetch(_SQL["reject"], ns, run, code, reason[:2000])
+
+    async def ends(
+        self,
+        ns: str,
+        runs: Sequence[str],
+    ) -> ResultsAnswer:
+        """Which have ended, and what of the others; an alias's winner is looked up as well."""
+        found = await self.db.fetch(_SQL["ends"], ns, list(runs))
+        aliases = {row["id"]: row["winner"] for row in found if row["winner"]}
+        if aliases:
+            found += await self.db.fetch(_SQL["ends"], ns, sorted(set(aliases.values())))
+        ended: dict[str, Ended] = {}
+        others: dict[str, str] = {}
+        refused: dict[str, Recorded] = {}
+        for row in found:
+            if row["ended"]:
+                status = rows.STATES[row["state"]].status
+                ended[row["id"]] = Ended(
+                    row["id"],
+                    status,
+                    Raw(row["body"]) if row["body"] else NOTHING,
+                    rows.ref_of(row["ref"]),
+                    rows.error_of(row["error"]),
+                )
+            elif row["state"] is not None:
+                others[row["id"]] = rows.STATES[row["state"]].status
+            elif row["code"]:
+                others[row["id"]] = "rejected"
+                refused[row["id"]] = Recorded(
+                    row["id"], "rejected", code=row["code"], reason=row["reason"]
+                )
+            elif not row["winner"]:
+                others[row["id"]] = "unknown"
+        return ResultsAnswer(list(ended.values()), others, aliases, refused)
+
+
+def _seen(new: NewRun, row: Any) -> EnqueueOutcome:
+    return seen(new, row["ns"], row["hash"], rows.STATES[row["state"]] in TERMINAL)
+
+
+def _poison(item: tuple[int, NewRun], why: str) -> EnqueueOutcome:
+    return EnqueueOutcome(item[1].run.id, "rejected", code="rejected", reason=why)

@@ -1,0 +1,215 @@
+"""What is asked about runs, queues and agents; on the lists' own connections (DECISIONS E5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Raw
+
+from headway.wire import NOTHING, BlobRef
+from headway.wire.commands import (
+    AgentRow,
+    CheckpointRow,
+    MarkRow,
+    QueueAsk,
+    QueueRow,
+    ReplayAsk,
+    RunDetail,
+    RunRow,
+    RunsPage,
+    RunsQuery,
+)
+from headway_engine.store.listing import attempt_of, states_of
+from headway_engine.store.postgres import rows, statements
+from headway_engine.store.postgres.base import Part
+from headway_engine.store.postgres.leases import Leases
+from headway_engine.store.replay import replayed
+
+if TYPE_CHECKING:
+    from headway.wire.events import Event
+    from headway_engine.store.records import NewRun, Run
+
+_SQL = statements.load("lists")
+
+
+class Lists(Leases, Part):
+    """See the port."""
+
+    async def get(self, ns: str, run: str) -> Run | None:
+        """The record."""
+        found = await self.db.fetch(_SQL["get"], ns, run)
+        return await self._with_policy(rows.run_of(found[0])) if found else None
+
+    async def _with_policy(self, run: Run) -> Run:
+        known = await self.specs.get(run.ns, run.task, run.version)
+        if known is not None:
+            run.policy, run.timeout = known.policy, known.spec.timeout
+        return run
+
+    async def find(self, ns: str, prefix: str) -> list[str]:
+        """Run ids that begin so, at most 3."""
+        return [row[0] for row in await self.db.read(_SQL["find"], ns, prefix.upper())]
+
+    async def early_cancel(self, ns: str, run: str, actor: str, reason: str) -> None:
+        """Intake honours it when the enqueue arrives."""
+        await self.db.fetch(_SQL["early_cancel"], ns, run, actor, reason)
+
+    async def events(self, ns: str, run: str, after: int, n: int) -> list[Event]:
+        """Events with a number above `after`."""
+        return [rows.event_of(row) for row in await self.db.read(_SQL["events"], ns, run, after, n)]
+
+    async def state(
+        self,
+        ns: str,
+        run: str,
+        number: int,
+    ) -> tuple[CheckpointRow, bytes, BlobRef | None] | None:
+        """One checkpoint with its body; 0 = the last."""
+        found = await self.db.read(_SQL["state"], ns, run, number)
+        if not found:
+            return None
+        row = found[0]
+        return CheckpointRow(*row[:6]), row["state"], rows.ref_of(row["ref"])
+
+    async def marks(self, ns: str, run: str) -> list[MarkRow]:
+        """Recorded steps, once marks and waits, in the order of time."""
+        return [MarkRow(*row) for row in await self.db.read(_SQL["marks"], ns, run)]
+
+    async def detail(self, ns: str, run: str) -> RunDetail | None:
+        """Row, bodies, events (the first 10,000), checkpoints, marks."""
+        page = await self.runs(ns, RunsQuery(ids=(run,)))
+        if not page.runs:
+            return None
+        checkpoints = await self.db.read(_SQL["checkpoints"], ns, run)
+        bodies = (await self.db.read(_SQL["bodies"], run))[0]
+        return RunDetail(
+            page.runs[0],
+            Raw(bodies["payload"]) if bodies["payload"] else NOTHING,
+            rows.ref_of(bodies["payload_ref"]),
+            Raw(bodies["result"]) if bodies["result"] else NOTHING,
+            rows.ref_of(bodies["result_ref"]),
+            await self.events(ns, run, 0, 10_000),
+            [CheckpointRow(*row) for row in checkpoints],
+            await self.marks(ns, run),
+        )
+
+    async def runs(self, ns: str, query: RunsQuery) -> RunsPage:
+        """A page of the list, newest first."""
+        found = await self.db.read(
+            _SQL["rows"],
+            ns,
+            states_of(query.status),
+            like(query.task, whole=True) if query.task else None,
+            query.queue or None,
+            list(query.tags) or None,
+            list(query.ids) or None,
+            query.since,
+            query.until,
+            like(query.text) if query.text else None,
+            query.after or None,
+            query.n + 1,
+        )
+        counts = await self.db.read(_SQL["counts"], ns)
+        page: list[RunRow] = []
+        for row in found[: query.n]:
+            state = rows.STATES[row["state"]]
+            known = await self.specs.get(ns, row["task"], row["version"])
+            page.append(
+                RunRow(
+                    row["id"],
+                    row["task"],
+                    state.status,
+                    row["queue"],
+                    row["created_at"],
+                    row["version"],
+                    row["epoch"],
+                    row["n"],
+                    attempt_of(state, row["failures"]),
+                    0 if known is None else known.policy.max_attempts,
+                    row["ck"],
+                    row["ck_name"] or "",
+                    row["agent"],
+                    row["priority"],
+                    tuple(row["tags"]),
+                    row["due_at"],
+                    row["started_at"],
+                    row["ended_at"],
+                    row["reason"],
+                    rows.error_of(row["error"]),
+                    row["parent"],
+                    row["origin"],
+                    row["key"],
+                )
+            )
+        return RunsPage(
+            page,
+            await self.now(),
+            len(found) > query.n,
+            {rows.STATES[row["state"]].status: row["n"] for row in counts},
+        )
+
+    async def replay(self, ns: str, ask: ReplayAsk, actor: str) -> NewRun | str:
+        """What a replay would enqueue, or why not."""
+        run = await self.get(ns, ask.run)
+        if run is None:
+            return "no such run"
+        bodies = (await self.db.fetch(_SQL["bodies"], run.id))[0]
+        tags = (await self.db.fetch(_SQL["get"], ns, run.id))[0]["tags"]
+        return replayed(
+            run,
+            ask,
+            await self.now(),
+            bodies["payload"],
+            rows.ref_of(bodies["payload_ref"]),
+            bodies["hash"],
+            bodies["schema"],
+            tuple(tags),
+        )
+
+    async def set_queue(self, ns: str, ask: QueueAsk, actor: str) -> QueueRow:
+        """Change a queue; absent fields stay."""
+        await self.db.fetch(
+            _SQL["set_queue"],
+            ns,
+            ask.queue,
+            ask.limit,
+            ask.key_limit,
+            ask.paused,
+            ask.priority,
+            actor,
+        )
+        return (await self._queue_rows(ns, ask.queue))[0]
+
+    async def queue_rows(self, ns: str) -> list[QueueRow]:
+        """Queues with their numbers."""
+        return await self._queue_rows(ns, "")
+
+    async def _queue_rows(self, ns: str, queue: str) -> list[QueueRow]:
+        return [QueueRow(*row) for row in await self.db.read(_SQL["queue_rows"], ns, queue)]
+
+    async def agent_rows(self, ns: str) -> list[AgentRow]:
+        """Agents, for the api, with the versions whose image they have."""
+        images = {r["image"]: r["version"] for r in await self.db.read(_SQL["images"], ns)}
+        return [
+            AgentRow(
+                a.agent,
+                a.host,
+                a.alive,
+                a.session,
+                a.lease_until,
+                a.runtime,
+                a.queues,
+                a.slots,
+                a.shared_slots,
+                a.open,
+                a.degraded,
+                tuple(sorted(images[i] for i in a.images if i in images)),
+            )
+            for a in await self.agents(ns)
+        ]
+
+
+def like(text: str, *, whole: bool = False) -> str:
+    """A LIKE pattern: `*` stands for anything; a search (not `whole`) matches inside."""
+    safe = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
+    return safe if whole else f"%{safe}%"

@@ -1,0 +1,96 @@
+"""Rows to records and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+
+from headway.states import RunState
+from headway.wire import BlobRef, ErrorInfo, encode
+from headway.wire.commands import TaskSpec
+from headway.wire.events import Event
+from headway.wire.rpc import MarkRecord
+from headway_engine.store.records import OnceMark, Run
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+STATES: dict[str, RunState] = {s.value: s for s in RunState}
+
+_marks = msgspec.json.Decoder(tuple[tuple[str, str, int, str], ...])
+_ref = msgspec.json.Decoder(BlobRef)
+_error = msgspec.json.Decoder(ErrorInfo)
+_data = msgspec.json.Decoder(dict[str, Any])
+_spec = msgspec.json.Decoder(TaskSpec)
+
+COLUMNS = 38
+"""Columns of the view run_records that are fields of Run, in its order."""
+
+
+def run_of(row: Any) -> Run:
+    """A row of the view run_records."""
+    run = Run(*row[:COLUMNS])
+    run.state = STATES[run.state]
+    run.unstarted_agents = tuple(run.unstarted_agents)
+    run.unconfirmed = tuple(run.unconfirmed)
+    if row[COLUMNS] is not None:
+        run.marks = tuple(OnceMark(*m) for m in _marks.decode(row[COLUMNS]))
+    return run
+
+
+def ref_of(column: bytes | None) -> BlobRef | None:
+    """A BlobRef column."""
+    return None if column is None else _ref.decode(column)
+
+
+def error_of(column: bytes | None) -> ErrorInfo | None:
+    """An ErrorInfo column."""
+    return None if column is None else _error.decode(column)
+
+
+def pack(value: msgspec.Struct | None) -> bytes | None:
+    """A Struct, or none, as a column."""
+    return None if value is None else encode(value)
+
+
+def data_of(column: bytes | None) -> dict[str, Any]:
+    """An event's data."""
+    return {} if column is None else _data.decode(column)
+
+
+def spec_of(column: bytes) -> TaskSpec:
+    """A TaskSpec column."""
+    return _spec.decode(column)
+
+
+def event_of(row: Any) -> Event:
+    """A row of events: n, at, kind, epoch, source, target, actor, data."""
+    return Event(
+        row["n"],
+        row["at"],
+        row["kind"],
+        row["epoch"],
+        row["source"],
+        row["target"],
+        row["actor"],
+        data_of(row["data"]),
+    )
+
+
+def mark_of(row: Any) -> MarkRecord:
+    """A row of marks."""
+    due: datetime | None = row["due_at"]
+    return MarkRecord(
+        row["key"],
+        row["kind"],
+        row["fn"],
+        row["status"],
+        row["epoch"],
+        Raw(row["value"]),
+        ref_of(row["ref"]),
+        error_of(row["error"]),
+        due,
+        row["resolved"],
+    )

@@ -1,0 +1,114 @@
+-- name: load
+-- Runs as the lifecycle sees them, with open once marks, and the store's clock.
+SELECT v.*, hw_now() AS now FROM run_records v WHERE v.id = ANY($1::text[]);
+
+-- name: write
+-- Transitions of a batch: rows that are still at the expected event number, in id order; keys first
+-- (DECISIONS A3). Events, ends, marks and the outbox row belong to the rows that were written.
+WITH i AS MATERIALIZED (
+       SELECT * FROM unnest($4::text[], $5::int[], $6::int[], $7::text[], $8::bigint[], $9::int[],
+                            $10::int[], $11::int[], $12::int[], $13::text[], $14::text[],
+                            $15::bool[], $16::text[], $17::bigint[], $18::text[],
+                            $19::timestamptz[], $20::timestamptz[], $21::timestamptz[],
+                            $22::timestamptz[], $23::timestamptz[], $24::timestamptz[],
+                            $25::timestamptz[], $26::text[], $27::text[], $28::bool[])
+                AS x (id, expected, n, state, epoch, failures, lost, lost_ck, unstarted, unstarted_agents,
+                      version, resumed, agent, session, nonce, due_at, ttl_at, deadline_at,
+                      claimed_at, started_at, attempt_at, ended_at, reason, unconfirmed,
+                      free_key)),
+     k AS MATERIALIZED (
+       SELECT s.ns, s.task, s.scope, s.key FROM i JOIN runs r ON r.id = i.id JOIN keys s
+           ON s.ns = r.ns AND s.task = r.task AND s.scope = r.key_scope AND s.key = r.key
+          AND s.run = r.id
+        WHERE i.free_key ORDER BY s.ns, s.task, s.scope, s.key FOR UPDATE OF s),
+     l AS MATERIALIZED (
+       SELECT r.id FROM runs r JOIN i ON i.id = r.id AND i.expected = r.n
+        WHERE (SELECT count(*) FROM k) >= 0 ORDER BY r.id FOR NO KEY UPDATE OF r),
+     u AS (
+       UPDATE runs r SET n = i.n, state = i.state, epoch = i.epoch, failures = i.failures,
+              lost = i.lost, lost_ck = i.lost_ck, unstarted = i.unstarted,
+              unstarted_agents = string_to_array(i.unstarted_agents, ' '), version = i.version,
+              resumed = i.resumed, agent = i.agent, session = i.session, nonce = i.nonce,
+              due_at = i.due_at, ttl_at = i.ttl_at, deadline_at = i.deadline_at,
+              claimed_at = i.claimed_at, started_at = i.started_at, attempt_at = i.attempt_at,
+              ended_at = i.ended_at, reason = i.reason,
+              unconfirmed = string_to_array(i.unconfirmed, ' ')::bigint[],
+              dispatch = CASE WHEN r.state = i.state THEN r.dispatch END
+         FROM i JOIN l ON l.id = i.id WHERE r.id = i.id RETURNING r.id, r.n),
+     e AS (
+       INSERT INTO events (run, n, at, kind, epoch, source, target, actor, data)
+       SELECT x.run, x.n, $3, x.kind, x.epoch, x.source, x.target, x.actor, x.data
+         FROM unnest($29::text[], $30::int[], $31::text[], $32::bigint[], $33::text[], $34::text[],
+                     $35::text[], $36::bytea[])
+              AS x (run, n, kind, epoch, source, target, actor, data) JOIN u ON u.id = x.run),
+     s AS (
+       INSERT INTO results (run, size, body, ref, error)
+       SELECT x.run, x.size, x.body, x.ref, x.error
+         FROM unnest($37::text[], $38::bigint[], $39::bytea[], $40::bytea[], $41::bytea[])
+              AS x (run, size, body, ref, error) JOIN u ON u.id = x.run),
+     m AS (
+       INSERT INTO marks (run, key, kind, fn, status, token, epoch, value, ref, error, due_at,
+                          resolved, after, at)
+       SELECT x.run, x.key, x.kind, x.fn, x.status, x.token, x.epoch, x.value, x.ref, x.error,
+              x.due_at, x.resolved, x.after, $3
+         FROM unnest($42::text[], $43::text[], $44::text[], $45::text[], $46::text[], $47::text[],
+                     $48::bigint[], $49::bytea[], $50::bytea[], $51::bytea[], $52::timestamptz[],
+                     $53::text[], $54::int[])
+              AS x (run, key, kind, fn, status, token, epoch, value, ref, error, due_at, resolved,
+                    after) JOIN u ON u.id = x.run
+       ON CONFLICT (run, key) DO UPDATE
+          SET status = excluded.status, resolved = excluded.resolved, value = excluded.value,
+              epoch = excluded.epoch, due_at = excluded.due_at, at = excluded.at, run_epoch = NULL,
+              fn = CASE excluded.fn WHEN '' THEN marks.fn ELSE excluded.fn END,
+              token = CASE excluded.token WHEN '' THEN marks.token ELSE excluded.token END
+        WHERE marks.status <> 'done'),
+     f AS (
+       DELETE FROM keys s USING k, u
+        WHERE s.ns = k.ns AND s.task = k.task AND s.scope = k.scope AND s.key = k.key
+          AND s.run = u.id),
+     del AS (DELETE FROM outbox WHERE id = ANY($2::bigint[])),
+     o AS (
+       INSERT INTO outbox (at, engine, runs, numbers)
+       SELECT $3, $1, array_agg(x.run), array_agg(x.n)
+         FROM unnest($29::text[], $30::int[]) AS x (run, n) JOIN u ON u.id = x.run
+       HAVING count(*) > 0 RETURNING id)
+SELECT u.id, (SELECT id FROM o) AS outbox FROM u;
+
+-- name: write_end
+-- The hot case of `write`: an open attempt starts or ends; no marks, no keys, few columns.
+WITH i AS MATERIALIZED (
+       SELECT * FROM unnest($4::text[], $5::int[], $6::int[], $7::text[], $8::bigint[], $9::bool[],
+                            $10::bool[])
+                AS x (id, expected, n, state, epoch, start, over)),
+     l AS MATERIALIZED (
+       SELECT r.id FROM runs r JOIN i ON i.id = r.id AND i.expected = r.n
+        ORDER BY r.id FOR NO KEY UPDATE OF r),
+     u AS (
+       UPDATE runs r SET n = i.n, state = i.state, epoch = i.epoch,
+              unstarted = CASE WHEN i.start THEN 0 ELSE r.unstarted END,
+              unstarted_agents = CASE WHEN i.start THEN '{}' ELSE r.unstarted_agents END,
+              attempt_at = CASE WHEN i.start THEN $3 ELSE r.attempt_at END,
+              started_at = CASE WHEN i.start THEN coalesce(r.started_at, $3) ELSE r.started_at END,
+              ttl_at = CASE WHEN i.start OR i.over THEN NULL ELSE r.ttl_at END,
+              deadline_at = CASE WHEN i.over THEN NULL ELSE r.deadline_at END,
+              due_at = CASE WHEN i.over THEN NULL ELSE r.due_at END,
+              ended_at = CASE WHEN i.over THEN $3 ELSE r.ended_at END
+         FROM i JOIN l ON l.id = i.id WHERE r.id = i.id RETURNING r.id, r.n),
+     e AS (
+       INSERT INTO events (run, n, at, kind, epoch, source, target, actor, data)
+       SELECT x.run, x.n, $3, x.kind, x.epoch, x.source, x.target, x.actor, x.data
+         FROM unnest($11::text[], $12::int[], $13::text[], $14::bigint[], $15::text[], $16::text[],
+                     $17::text[], $18::bytea[])
+              AS x (run, n, kind, epoch, source, target, actor, data) JOIN u ON u.id = x.run),
+     s AS (
+       INSERT INTO results (run, size, body, ref, error)
+       SELECT x.run, x.size, x.body, x.ref, x.error
+         FROM unnest($19::text[], $20::bigint[], $21::bytea[], $22::bytea[], $23::bytea[])
+              AS x (run, size, body, ref, error) JOIN u ON u.id = x.run),
+     del AS (DELETE FROM outbox WHERE id = ANY($2::bigint[])),
+     o AS (
+       INSERT INTO outbox (at, engine, runs, numbers)
+       SELECT $3, $1, array_agg(x.run), array_agg(x.n)
+         FROM unnest($11::text[], $12::int[]) AS x (run, n) JOIN u ON u.id = x.run
+       HAVING count(*) > 0 RETURNING id)
+SELECT u.id, (SELECT id FROM o) AS outbox FROM u;

@@ -1,0 +1,117 @@
+-- name: insert
+-- New runs with payload, first event, outbox row; those that may be dispatched at once ($5) and whose
+-- queue is open get a dispatch. Known ids and ids with an early cancel are left out: the caller looks
+-- at what is missing.
+WITH t AS MATERIALIZED (SELECT hw_now() AS now),
+     i AS MATERIALIZED (
+       SELECT * FROM unnest($3::text[], $4::text[], $5::bool[], $6::text[], $7::timestamptz[],
+                            $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::bool[],
+                            $12::int[], $13::text[], $14::text[], $15::text[], $16::text[],
+                            $17::text[], $18::text[], $19::text[], $20::bool[], $21::text[],
+                            $22::text[], $23::text[], $24::text[], $25::text[], $26::bytea[],
+                            $27::bytea[], $28::bigint[], $29::bytea[], $30::bool[])
+                AS x (id, task, give, queue, created_at, due_at, ttl_at, deadline_at, shared,
+                      priority, limit_key, version, parent, root, origin, key, key_scope, keep_key,
+                      reply, trace, tags, hash, schema, payload, ref, epoch, data, cancelled)),
+     q AS MATERIALIZED (
+       SELECT g.queue, nextval('dispatch_ids') AS id
+         FROM (SELECT DISTINCT queue FROM i WHERE give) g
+         LEFT JOIN queues s ON s.ns = $2 AND s.queue = g.queue
+        WHERE NOT coalesce(s.paused OR s.run_limit > 0 OR s.key_limit > 0, false)
+          AND NOT EXISTS (SELECT FROM runs r WHERE r.ns = $2 AND r.queue = g.queue
+                             AND r.state = 'QUEUED' AND r.dispatch IS NULL AND r.limit_key = '')
+          AND NOT EXISTS (SELECT FROM runs r WHERE r.ns = $2 AND r.queue = g.queue
+                             AND r.state = 'QUEUED' AND r.dispatch IS NULL AND r.limit_key <> '')),
+     ins AS (
+       INSERT INTO runs (created_at, due_at, ttl_at, deadline_at, ended_at, epoch, dispatch, n,
+                         priority, shared, keep_key, id, ns, task, queue, state, limit_key, version,
+                         reason, parent, root, origin, key, key_scope, reply, trace, tags)
+       SELECT i.created_at, i.due_at, i.ttl_at, i.deadline_at, NULL, i.epoch, q.id, 1,
+              i.priority, i.shared, i.keep_key, i.id, $2, i.task, i.queue,
+              CASE WHEN i.due_at IS NULL THEN 'QUEUED' ELSE 'DELAYED' END,
+              i.limit_key, i.version, '', i.parent, i.root, i.origin, i.key, i.key_scope, i.reply,
+              i.trace,
+              CASE i.tags WHEN '' THEN '{}' ELSE ARRAY(SELECT json_array_elements_text(i.tags::json))
+              END
+         FROM i LEFT JOIN q ON i.give AND q.queue = i.queue
+        WHERE i.cancelled
+           OR NOT EXISTS (SELECT FROM early_cancels c WHERE c.ns = $2 AND c.run = i.id)
+        ORDER BY i.id
+       ON CONFLICT (id) DO NOTHING RETURNING id, dispatch),
+     p AS (
+       INSERT INTO payloads (run, hash, schema, body, ref)
+       SELECT i.id, i.hash, i.schema, i.payload, i.ref FROM i JOIN ins ON ins.id = i.id),
+     e AS (
+       INSERT INTO events (run, n, at, kind, epoch, target, data)
+       SELECT i.id, 1, t.now, CASE WHEN i.due_at IS NULL THEN 'queued' ELSE 'delayed' END, i.epoch,
+              CASE WHEN i.due_at IS NULL THEN 'QUEUED' ELSE 'DELAYED' END, i.data
+         FROM i JOIN ins ON ins.id = i.id, t),
+     d AS (
+       INSERT INTO dispatches (id, at, ns, queue, runs, shared)
+       SELECT q.id, t.now, $2, q.queue, array_agg(i.id ORDER BY i.id),
+              array_agg(i.shared ORDER BY i.id)
+         FROM ins JOIN i ON i.id = ins.id JOIN q ON q.id = ins.dispatch, t GROUP BY q.id, q.queue, t.now),
+     del AS (DELETE FROM outbox WHERE id = ANY($31::bigint[])),
+     o AS (
+       INSERT INTO outbox (at, engine, runs, numbers)
+       SELECT t.now, $1, array_agg(ins.id), array_agg(1) FROM ins, t GROUP BY t.now RETURNING id)
+SELECT ins.id, ins.dispatch, t.now, (SELECT id FROM o) AS outbox FROM ins, t;
+
+-- name: look
+-- What is there of these ids: run, payload hash, early cancel.
+SELECT x.id, r.ns, r.state, p.hash, c.actor, c.reason
+  FROM unnest($2::text[]) AS x (id)
+  LEFT JOIN runs r ON r.id = x.id
+  LEFT JOIN payloads p ON p.run = x.id
+  LEFT JOIN early_cancels c ON c.ns = $1 AND c.run = x.id;
+
+-- name: take_keys
+-- DECISIONS C1, first statement: sorted, so that two engines never deadlock. A window is over when
+-- the new enqueue was accepted after it, not when it is looked at.
+INSERT INTO keys (ns, task, scope, key, run, hash, until, at)
+SELECT $1, x.task, x.scope, x.key, x.run, x.hash, x.until, x.at
+  FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
+              $8::timestamptz[]) AS x (task, scope, key, run, hash, until, at)
+ ORDER BY x.task, x.scope, x.key
+ON CONFLICT (ns, task, scope, key) DO UPDATE
+   SET run = excluded.run, hash = excluded.hash, until = excluded.until, at = excluded.at
+ WHERE keys.until <= excluded.at OR keys.run = excluded.run
+RETURNING task, scope, key;
+
+-- name: key_holders
+-- DECISIONS C1, second statement: a new snapshot, who holds the rest.
+SELECT k.task, k.scope, k.key, k.run, k.hash, r.ended_at IS NOT NULL AS ended
+  FROM unnest($2::text[], $3::text[], $4::text[]) AS x (task, scope, key)
+  JOIN keys k ON k.ns = $1 AND k.task = x.task AND k.scope = x.scope AND k.key = x.key
+  LEFT JOIN runs r ON r.id = k.run;
+
+-- name: alias
+-- The outcome of a duplicate: its id leads to the winner.
+INSERT INTO outcomes (at, ns, run, winner) SELECT hw_now(), $1, x.run, x.winner
+  FROM unnest($2::text[], $3::text[]) AS x (run, winner) ORDER BY x.run
+ON CONFLICT (ns, run) DO NOTHING;
+
+-- name: reject
+-- The outcome of a refused enqueue.
+INSERT INTO outcomes (at, ns, run, code, reason) VALUES (hw_now(), $1, $2, $3, $4)
+ON CONFLICT (ns, run) DO NOTHING;
+
+-- name: once_keys
+-- Done once marks that a replay may keep.
+SELECT key FROM marks WHERE run = $1 AND kind = 'once' AND status = 'done' ORDER BY key;
+
+-- name: copy_marks
+-- A replay keeps them, under the run that they come from.
+INSERT INTO marks (run, key, kind, fn, status, token, epoch, at, size, resolved, ref, error, value)
+SELECT $2, key, kind, fn, status, token, 0, hw_now(), size, resolved, ref, error, value
+  FROM marks WHERE run = $1 AND key = ANY($3::text[])
+ON CONFLICT (run, key) DO NOTHING;
+
+-- name: ends
+-- Ended runs with their results, the state of the others, aliases and refusals.
+SELECT x.id, r.state, r.ended_at IS NOT NULL AS ended, s.body, s.ref, s.error, o.winner, o.code,
+       o.reason
+  FROM unnest($2::text[]) AS x (id)
+  LEFT JOIN runs r ON r.id = x.id AND r.ns = $1
+  LEFT JOIN results s ON s.run = x.id AND r.ended_at IS NOT NULL
+  LEFT JOIN outcomes o ON o.ns = $1 AND o.run = x.id AND r.id IS NULL;

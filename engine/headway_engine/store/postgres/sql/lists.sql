@@ -1,0 +1,130 @@
+-- name: get
+SELECT * FROM run_records WHERE id = $2 AND ns = $1;
+
+-- name: find
+-- Ids that begin so; at most three, to see whether there is one.
+SELECT id FROM runs WHERE id >= $2 AND id < $2 || '~' AND ns = $1 ORDER BY id LIMIT 3;
+
+-- name: rows
+-- A page of the list, newest first, by the id that it ends with (keyset paging, no long snapshot).
+SELECT r.id, r.task, r.state, r.queue, r.created_at, r.version, r.epoch, r.n, r.failures, r.ck,
+       c.name AS ck_name, r.agent, r.priority, r.tags, r.due_at, r.started_at, r.ended_at, r.reason,
+       s.error, r.parent, r.origin, r.key
+  FROM runs r
+  LEFT JOIN checkpoints c ON c.run = r.id AND c.number = r.ck AND r.ck > 0
+  LEFT JOIN results s ON s.run = r.id AND r.ended_at IS NOT NULL
+ WHERE r.ns = $1
+   AND ($2::text[] IS NULL OR r.state = ANY($2))
+   AND ($3::text IS NULL OR r.task LIKE $3)
+   AND ($4::text IS NULL OR r.queue = $4)
+   AND ($5::text[] IS NULL OR r.tags @> $5)
+   AND ($6::text[] IS NULL OR r.id = ANY($6))
+   AND ($7::timestamptz IS NULL OR r.created_at >= $7)
+   AND ($8::timestamptz IS NULL OR r.created_at < $8)
+   AND ($9::text IS NULL OR r.id ILIKE $9 OR r.task ILIKE $9 OR r.reason ILIKE $9
+        OR array_to_string(r.tags, ' ') ILIKE $9
+        OR s.error IS NOT NULL AND convert_from(s.error, 'UTF8') ILIKE $9)
+   AND ($10::text IS NULL OR r.id < $10)
+ ORDER BY r.id DESC LIMIT $11;
+
+-- name: counts
+-- Live runs by state; each part has its partial index.
+SELECT state, sum(n)::bigint AS n FROM (
+       SELECT state, count(*) AS n FROM runs
+        WHERE ns = $1 AND state = 'QUEUED' AND dispatch IS NULL AND limit_key = '' GROUP BY state
+       UNION ALL
+       SELECT state, count(*) FROM runs
+        WHERE ns = $1 AND state = 'QUEUED' AND dispatch IS NULL AND limit_key <> '' GROUP BY state
+       UNION ALL
+       SELECT state, count(*) FROM runs
+        WHERE ns = $1 AND state = 'QUEUED' AND dispatch IS NOT NULL GROUP BY state
+       UNION ALL
+       SELECT state, count(*) FROM runs
+        WHERE ns = $1 AND state IN ('STARTING', 'RUNNING', 'CANCELLING') GROUP BY state
+       UNION ALL
+       SELECT state, count(*) FROM runs
+        WHERE ns = $1 AND state IN ('DELAYED', 'RETRYING', 'WAITING') GROUP BY state
+       UNION ALL
+       SELECT state, count(*) FROM runs WHERE ns = $1 AND state = 'REVIEW' GROUP BY state) x
+ GROUP BY state;
+
+-- name: bodies
+-- Payload and result of one run.
+SELECT p.body AS payload, p.ref AS payload_ref, p.hash, p.schema, s.body AS result,
+       s.ref AS result_ref
+  FROM payloads p LEFT JOIN results s ON s.run = p.run WHERE p.run = $1;
+
+-- name: events
+SELECT e.n, e.at, e.kind, e.epoch, e.source, e.target, e.actor, e.data
+  FROM events e JOIN runs r ON r.id = e.run AND r.ns = $1
+ WHERE e.run = $2 AND e.n > $3 ORDER BY e.n LIMIT $4;
+
+-- name: checkpoints
+SELECT c.number, c.name, c.size, c.at, c.epoch, c.sha256
+  FROM checkpoints c JOIN runs r ON r.id = c.run AND r.ns = $1
+ WHERE c.run = $2 ORDER BY c.number;
+
+-- name: state
+-- One checkpoint with its body; 0 = the last.
+SELECT c.number, c.name, c.size, c.at, c.epoch, c.sha256, c.state, c.ref
+  FROM checkpoints c JOIN runs r ON r.id = c.run AND r.ns = $1
+ WHERE c.run = $2 AND c.number = CASE WHEN $3::int = 0 THEN r.ck ELSE $3::int END;
+
+-- name: marks
+SELECT m.key, m.kind, m.fn, m.status, m.epoch, m.at, m.token, m.size
+  FROM marks m JOIN runs r ON r.id = m.run AND r.ns = $1
+ WHERE m.run = $2 ORDER BY m.at, m.key;
+
+-- name: early_cancel
+INSERT INTO early_cancels (at, ns, run, actor, reason) VALUES (hw_now(), $1, $2, $3, $4)
+ON CONFLICT (ns, run) DO NOTHING;
+
+-- name: set_queue
+-- Absent settings stay as they are.
+INSERT INTO queues AS q (ns, queue, run_limit, key_limit, paused, priority, at, actor)
+VALUES ($1, $2, coalesce($3::int, 0), coalesce($4::int, 0), coalesce($5::bool, false),
+        coalesce($6::int, 0), hw_now(), $7)
+ON CONFLICT (ns, queue) DO UPDATE
+   SET run_limit = coalesce($3::int, q.run_limit), key_limit = coalesce($4::int, q.key_limit),
+       paused = coalesce($5::bool, q.paused), priority = coalesce($6::int, q.priority),
+       at = hw_now(), actor = $7;
+
+-- name: queue_rows
+-- Queues of a namespace with their numbers ($2 = one queue, or empty).
+WITH q AS (
+       SELECT queue FROM queues WHERE ns = $1
+       UNION SELECT unnest(queues) FROM agents WHERE ns = $1 AND live
+       UNION SELECT queue FROM runs WHERE ns = $1 AND state = 'QUEUED' AND dispatch IS NULL AND limit_key = ''
+       UNION SELECT queue FROM runs WHERE ns = $1 AND state = 'QUEUED' AND dispatch IS NULL AND limit_key <> '')
+SELECT q.queue, coalesce(s.run_limit, 0) AS run_limit, coalesce(s.key_limit, 0) AS key_limit,
+       coalesce(s.paused, false) AS paused, coalesce(s.priority, 0) AS priority,
+       (SELECT count(*) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue AND r.state = 'QUEUED'
+           AND r.dispatch IS NULL AND r.limit_key = '')
+     + (SELECT count(*) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue AND r.state = 'QUEUED'
+           AND r.dispatch IS NULL AND r.limit_key <> '') AS queued,
+       (SELECT count(*) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue AND r.state = 'QUEUED'
+           AND r.dispatch IS NOT NULL) AS given,
+       (SELECT count(*) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue
+           AND r.state IN ('STARTING', 'RUNNING', 'CANCELLING')) AS open,
+       (SELECT count(*) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue
+           AND r.state = 'RETRYING') AS retrying,
+       (SELECT count(*) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue
+           AND r.state = 'DELAYED') AS delayed,
+       (SELECT count(*) FROM agents a WHERE a.ns = $1 AND a.live AND a.lease_until > hw_now()
+           AND q.queue = ANY(a.queues)) AS agents,
+       least((SELECT min(r.created_at) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue
+                 AND r.state = 'QUEUED' AND r.dispatch IS NULL AND r.limit_key = ''),
+             (SELECT min(r.created_at) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue
+                 AND r.state = 'QUEUED' AND r.dispatch IS NULL AND r.limit_key <> '')) AS oldest_at
+  FROM q LEFT JOIN queues s ON s.ns = $1 AND s.queue = q.queue
+ WHERE $2 = '' OR q.queue = $2 ORDER BY q.queue;
+
+-- name: images
+-- Versions whose image an agent has.
+SELECT d.version, d.image FROM deployments d WHERE d.ns = $1 AND d.image <> '';
+
+-- name: facts
+SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int AS num,
+       current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS synchronous_commit,
+       current_setting('full_page_writes') AS full_page_writes,
+       (SELECT max(version) FROM schema) AS schema;

@@ -1,0 +1,329 @@
+"""Declares the streams, consumers and buckets of DESIGN section 6; creates, updates or checks them.
+
+All through the raw JSON API: the settings that matter here (persist mode, TTL markers, republish)
+are written as the server reads them. What was changed by hand shows up in `drift()`; `doctor`
+prints it. Nothing is ever deleted here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+from urllib.request import urlopen
+
+import msgspec
+
+from headway import subjects
+from headway.bus import JetStreamRefused, jsapi
+from headway.errors import HeadwayError
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client as NatsClient
+
+Config = dict[str, Any]
+
+log = logging.getLogger("headway.engine.streams")
+
+MIN_SERVER = (2, 15, 1)
+"""Older servers skip fsyncs although `sync_interval: always` is set."""
+
+SECOND = 1_000_000_000
+HOUR = 3600 * SECOND
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+_NO_STREAM = 10059
+_NO_CONSUMER = 10014
+_EXISTS = 10058
+
+
+class ServerTooOld(HeadwayError):
+    """This nats-server is too old: install 2.15.1 or newer."""
+
+    code = "server_too_old"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the streams, in bytes; raise them with the disk."""
+
+    ingest_bytes: int = 1 * GIB
+    """Enqueue requests that wait for the engine or the store; full = QueueFull at the caller."""
+    work_bytes: int = 256 * MIB
+    runs_bytes: int = 2 * GIB
+    logs_bytes: int = 2 * GIB
+    spans_bytes: int = 512 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What `ensure_streams` found out about the NATS it talks to."""
+
+    server: str
+    """The nats-server's version."""
+    durability: str
+    """What *accepted* is worth: `fsynced`, `replicated` or `lazy` (DECISIONS C5)."""
+    created: dict[str, str] = field(default_factory=dict[str, str])
+    """Stream name to its creation time: another time = made anew, its sequences mean nothing."""
+    changed: list[str] = field(default_factory=list[str])
+    """What was created or updated."""
+
+
+def declared(limits: Limits | None = None, replicas: int = 1) -> dict[str, Config]:
+    """The configuration of every stream in server mode, by name."""
+    b = limits or Limits()
+    # Replicated streams refuse async persistence; there, replication carries the promise.
+    lazy: Config = {"persist_mode": "async"} if replicas == 1 else {}
+    all_of: Config = {"storage": "file", "num_replicas": replicas, "duplicate_window": SECOND}
+    observed: Config = {**all_of, **lazy, "retention": "limits", "discard": "old"}
+    streams: list[Config] = [
+        {
+            **all_of,
+            "name": subjects.INGEST,
+            "description": "enqueue requests, until the store has them",
+            "subjects": ["hw.in.>"],
+            "retention": "workqueue",
+            "discard": "new",
+            "max_bytes": b.ingest_bytes,
+        },
+        {
+            **all_of,
+            **lazy,
+            "name": subjects.WORK,
+            "description": "dispatched runs, until an agent has claimed them",
+            "subjects": ["hw.work.>"],
+            "retention": "workqueue",
+            "discard": "new",
+            "max_bytes": b.work_bytes,
+            "allow_direct": True,
+        },
+        {
+            **observed,
+            "name": subjects.RUNS,
+            "description": "transitions of runs, after their commit",
+            "subjects": ["hw.run.>"],
+            "max_age": 72 * HOUR,
+            "max_bytes": b.runs_bytes,
+            "allow_direct": True,
+            "republish": {"src": "hw.run.>", "dest": "hw.live.run.>"},
+        },
+        _seen("LOGS", "output of attempts", "log", b.logs_bytes, observed),
+        _seen("SPANS", "OpenTelemetry spans", "span", b.spans_bytes, observed),
+        _bucket(subjects.AGENTS_BUCKET, "presence of agents", all_of | lazy, markers=True),
+        _bucket(subjects.SETTINGS_BUCKET, "copy of queues and deployments", all_of | lazy),
+    ]
+    return {str(s["name"]): s for s in streams}
+
+
+def _seen(name: str, what: str, token: str, size: int, base: Config) -> Config:
+    return {
+        **base,
+        "name": name,
+        "description": what,
+        "subjects": [f"hw.{token}.>"],
+        "max_age": 7 * 24 * HOUR,
+        "max_bytes": size,
+        "max_msgs_per_subject": 10_000,
+        "compression": "s2",
+        # Nobody waits for these, and an ack could be aimed at a subject of somebody else.
+        "no_ack": True,
+        "allow_direct": True,
+        "republish": {"src": f"hw.{token}.>", "dest": f"hw.live.{token}.>"},
+    }
+
+
+def _bucket(name: str, what: str, base: Config, *, markers: bool = False) -> Config:
+    config: Config = {
+        **base,
+        "name": f"KV_{name}",
+        "description": what,
+        "subjects": [f"$KV.{name}.>"],
+        "retention": "limits",
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+        "max_bytes": 64 * MIB,
+        "allow_direct": True,
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+        "allow_msg_ttl": True,
+    }
+    if markers:
+        config["subject_delete_marker_ttl"] = 60 * SECOND
+    return config
+
+
+def intake_consumer() -> Config:
+    """The durable consumer of INGEST, shared by all engines."""
+    return {
+        "durable_name": subjects.INTAKE_CONSUMER,
+        "ack_policy": "explicit",
+        "ack_wait": 30 * SECOND,
+        "max_deliver": -1,
+        "max_ack_pending": 10_000,
+        "deliver_policy": "all",
+    }
+
+
+def work_consumer(ns: str, queue: str) -> Config:
+    """The durable consumer of one queue in WORK, shared by all agents that serve it."""
+    return {
+        "durable_name": subjects.work_consumer(ns, queue),
+        "filter_subject": subjects.work(ns, queue),
+        "ack_policy": "explicit",
+        "ack_wait": 30 * SECOND,
+        "max_deliver": -1,
+        # Messages are acked right after the claim: this bounds what is between pull and claim.
+        "max_ack_pending": 20_000,
+        "deliver_policy": "all",
+    }
+
+
+def differences(want: Config, have: Config) -> list[str]:
+    """What is set differently: `max_bytes: 5, declared 10`. Fields we do not declare are free."""
+    found: list[str] = []
+    for key, value in want.items():
+        now: Any = have.get(key)
+        if isinstance(value, dict):
+            inner: Config = now or {}
+            now = {k: inner.get(k) for k in cast("Config", value)}
+        if now != value and not (now is None and value in (False, 0, "")):
+            found.append(f"{key}: {now!r}, declared {value!r}")
+    return found
+
+
+async def ensure_streams(
+    nc: NatsClient,
+    mode: str = "server",
+    *,
+    limits: Limits | None = None,
+    replicas: int = 1,
+    fsynced: bool | None = None,
+    monitor_url: str = "",
+) -> Facts:
+    """Create what is missing, update what differs; repeatable, and safe with several engines.
+
+    `fsynced`: what the operator (or the local stack that wrote the config) says about
+    `sync_interval: always`; None = ask the monitoring port (`http://host:port`) if it is given.
+    What nobody vouches for counts as `lazy`. Raises ServerTooOld, or JetStreamRefused naming the
+    stream.
+    """
+    if mode != "server":
+        raise HeadwayError(f"mode {mode!r}: the streams of `server` are declared here")
+    version = check_version(nc)
+    created: dict[str, str] = {}
+    changed: list[str] = []
+    for name, config in declared(limits, replicas).items():
+        info = await _ensure_stream(nc, name, config, changed)
+        created[name] = str(info["created"])
+    if await ensure_consumer(nc, subjects.INGEST, intake_consumer()):
+        changed.append(f"{subjects.INGEST}/{subjects.INTAKE_CONSUMER}")
+    if fsynced is None:
+        fsynced = bool(monitor_url) and await fsyncs_always(monitor_url)
+    durability = "fsynced" if fsynced else "replicated" if replicas > 1 else "lazy"
+    return Facts(version, durability, created, changed)
+
+
+def check_version(nc: NatsClient) -> str:
+    """The server's version; raises ServerTooOld below MIN_SERVER."""
+    v = nc.connected_server_version
+    text = f"{v.major}.{v.minor}.{v.patch}"
+    if (v.major, v.minor, v.patch) < MIN_SERVER:
+        raise ServerTooOld(
+            f"nats-server {text} is too old:"
+            f" install {'.'.join(map(str, MIN_SERVER))} or newer (it lost fsyncs before)"
+        )
+    return text
+
+
+async def _ensure_stream(
+    nc: NatsClient, name: str, config: Config, changed: list[str]
+) -> dict[str, Any]:
+    info = await _info(nc, f"STREAM.INFO.{name}", _NO_STREAM)
+    try:
+        if info is None:
+            changed.append(f"{name}: created")
+            try:
+                return await jsapi(nc, f"STREAM.CREATE.{name}", config)
+            except JetStreamRefused as e:
+                if e.err_code != _EXISTS:  # another engine was faster, with another setting
+                    raise
+                info = await jsapi(nc, f"STREAM.INFO.{name}")
+        gaps = differences(config, info["config"])
+        if gaps:
+            changed.append(f"{name}: {'; '.join(gaps)}")
+            # What an operator set and we do not declare stays.
+            info = await jsapi(nc, f"STREAM.UPDATE.{name}", {**info["config"], **config})
+        return info
+    except JetStreamRefused as e:
+        raise JetStreamRefused(f"stream {name}", e.status, e.err_code, e.description) from None
+
+
+async def ensure_consumer(nc: NatsClient, stream: str, config: Config) -> bool:
+    """Create or update a durable consumer; True if something was changed."""
+    durable = str(config["durable_name"])
+    info = await _info(nc, f"CONSUMER.INFO.{stream}.{durable}", _NO_CONSUMER)
+    if info is not None and not differences(config, info["config"]):
+        return False
+    filtered = config.get("filter_subject", "")
+    verb = f"CONSUMER.CREATE.{stream}.{durable}" + (f".{filtered}" if filtered else "")
+    await jsapi(nc, verb, {"stream_name": stream, "config": config, "action": ""})
+    return True
+
+
+async def ensure_work_consumer(nc: NatsClient, ns: str, queue: str) -> str:
+    """The queue's consumer, made if it is not there; its name."""
+    config = work_consumer(ns, queue)
+    await ensure_consumer(nc, subjects.WORK, config)
+    return str(config["durable_name"])
+
+
+async def drift(nc: NatsClient, limits: Limits | None = None, replicas: int = 1) -> list[str]:
+    """What is declared and what is there: every difference, for `doctor`. Changes nothing."""
+    found: list[str] = []
+    for name, config in declared(limits, replicas).items():
+        info = await _info(nc, f"STREAM.INFO.{name}", _NO_STREAM)
+        if info is None:
+            found.append(f"{name}: missing")
+        else:
+            found += [f"{name}: {d}" for d in differences(config, info["config"])]
+    verb = f"CONSUMER.INFO.{subjects.INGEST}.{subjects.INTAKE_CONSUMER}"
+    try:
+        info = await _info(nc, verb, _NO_CONSUMER)
+    except JetStreamRefused:
+        info = None
+    where = f"{subjects.INGEST}/{subjects.INTAKE_CONSUMER}"
+    if info is None:
+        found.append(f"{where}: missing")
+    else:
+        found += [f"{where}: {d}" for d in differences(intake_consumer(), info["config"])]
+    return found
+
+
+async def _info(nc: NatsClient, verb: str, absent: int) -> dict[str, Any] | None:
+    try:
+        return await jsapi(nc, verb)
+    except JetStreamRefused as e:
+        if e.err_code == absent:
+            return None
+        raise
+
+
+async def fsyncs_always(monitor_url: str) -> bool:
+    """True if the monitoring port shows `sync_interval: always`.
+
+    There is no other way to see it: without that port *accepted* counts as `lazy`.
+    """
+    try:
+        body = await asyncio.to_thread(_read, f"{monitor_url}/varz")
+        varz = msgspec.json.decode(body, type=dict[str, Any])
+        return bool(varz["jetstream"]["config"].get("sync_always"))
+    except (OSError, ValueError, KeyError) as e:
+        log.warning("no answer of the monitoring port %s: %s", monitor_url, e)
+        return False
+
+
+def _read(url: str) -> bytes:
+    with urlopen(url, timeout=2) as answer:  # an operator's setting, http only by its use
+        return answer.read()

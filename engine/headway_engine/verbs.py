@@ -1,0 +1,366 @@
+"""The verbs of the api, one method each; `control.py` is their server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Raw, Struct
+
+from headway.errors import Refused
+from headway.ids import is_run_id
+from headway.wire import INLINE_LIMIT, NOTHING, PAYLOAD_LIMIT, BlobRef, clean_text, decode, decoder
+from headway.wire.commands import (
+    BlobGet,
+    BlobPart,
+    BlobPut,
+    CancelAsk,
+    CheckpointRow,
+    Deployment,
+    Done,
+    Info,
+    QueueAsk,
+    ReplayAsk,
+    ResultsAnswer,
+    ResultsAsk,
+    ResumeAsk,
+    RunAsk,
+    RunDetail,
+    RunsPage,
+    RunsQuery,
+    TaskSpec,
+)
+from headway_engine.control import ApiRefused, Asker
+from headway_engine.happenings import Cancel, Resume
+from headway_engine.why import Facts, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from headway.wire.events import Event
+    from headway_engine.blobs import Blobs
+    from headway_engine.blobs.uploads import Uploads
+    from headway_engine.commits import Commits
+    from headway_engine.control import Handler
+    from headway_engine.dispatch import Dispatcher, QueueTick
+    from headway_engine.relay import Relay
+    from headway_engine.store import Store
+    from headway_engine.store.records import Outcome, Run
+
+PAGE_BYTES = 512 * 1024
+"""About how many bytes a page of an answer holds."""
+DETAIL_EVENTS = 500
+"""Events in the answer of `run`; older ones by `events`."""
+
+_RUNS, _RUN = decoder(RunsQuery), decoder(RunAsk)
+_RESULTS, _CANCEL, _RESUME = decoder(ResultsAsk), decoder(CancelAsk), decoder(ResumeAsk)
+_REPLAY, _QUEUE, _DEPLOY = decoder(ReplayAsk), decoder(QueueAsk), decoder(Deployment)
+_BLOB_PUT, _BLOB_GET = decoder(BlobPut), decoder(BlobGet)
+
+
+class StateAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`state`: the body of one checkpoint; 0 = the last."""
+
+    run: str
+    number: int = 0
+
+
+class StateAnswer(Struct, omit_defaults=True):
+    """A checkpoint with its state; a large one comes as a reference, to be read by `blob-get`."""
+
+    row: CheckpointRow
+    state: Raw = NOTHING
+    key: str = ""
+
+
+class Why(Struct):
+    """The answer of `why`."""
+
+    run: str
+    status: str
+    why: str
+
+
+class TaskRow(Struct, omit_defaults=True):
+    """One task with its current version."""
+
+    task: str
+    version: str
+    spec: TaskSpec
+
+
+_STATE = decoder(StateAsk)
+
+
+class Verbs:
+    """Answers from the store; commands become happenings."""
+
+    def __init__(
+        self,
+        store: Store,
+        commits: Commits,
+        dispatcher: Dispatcher,
+        ticks: QueueTick,
+        relay: Relay,
+        blobs: Blobs,
+        uploads: Uploads,
+        info: Callable[[], Awaitable[Info]],
+    ) -> None:
+        self._store, self._commits, self._dispatcher = store, commits, dispatcher
+        self._ticks, self._relay = ticks, relay
+        self._blobs, self._uploads, self._info = blobs, uploads, info
+
+    def table(self) -> dict[str, Handler]:
+        """Verb to handler."""
+        return {
+            "info": self._who,
+            "runs": self._runs,
+            "run": self._run,
+            "events": self._events,
+            "checkpoints": self._checkpoints,
+            "state": self._state,
+            "why": self._why,
+            "result": self._result,
+            "cancel": self._cancel,
+            "resume": self._resume,
+            "replay": self._replay,
+            "queues": self._queues,
+            "queue-set": self._queue_set,
+            "agents": self._agents,
+            "deploy": self._deploy,
+            "deployments": self._deployments,
+            "tasks": self._tasks,
+            "blob-put": self._blob_put,
+            "blob-get": self._blob_get,
+        }
+
+    # --- reading
+
+    async def _who(self, asker: Asker, body: bytes) -> Info:
+        return await self._info()
+
+    async def _runs(self, asker: Asker, body: bytes) -> RunsPage:
+        page = await self._store.runs(asker.ns, decode(_RUNS, body))
+        # Rows are small, but errors and tags may be long: a page always fits a message.
+        size = 0
+        for i, row in enumerate(page.runs):
+            error = row.error
+            size += 600 + sum(map(len, row.tags)) * 4
+            size += len(error.message) * 4 + len(error.traceback) * 4 if error else 0
+            if size > PAGE_BYTES and i:
+                page.runs, page.more = page.runs[:i], True
+                break
+        return page
+
+    async def _one(self, asker: Asker, ask: RunAsk) -> str:
+        """The run's id, from the id or a prefix that only one run has."""
+        if is_run_id(ask.run):
+            return ask.run
+        prefix = ask.run.upper()
+        if not 6 <= len(prefix) < 26 or not prefix.isalnum() or not prefix.isascii():
+            raise ApiRefused("bad_request", "run: an id, or its first 6 characters or more")
+        found = await self._store.find(asker.ns, prefix)
+        if not found:
+            raise ApiRefused("not_found", f"no run begins with {prefix}")
+        if len(found) > 1:
+            raise ApiRefused("ambiguous", f"several runs begin with {prefix}: {', '.join(found)}")
+        return found[0]
+
+    async def _record(self, asker: Asker, run: str) -> Run:
+        record = await self._store.get(asker.ns, run)
+        if record is None:
+            raise ApiRefused("not_found", f"no run {run} in namespace {asker.ns}")
+        return record
+
+    async def _run(self, asker: Asker, body: bytes) -> RunDetail:
+        run = await self._one(asker, decode(_RUN, body))
+        detail = await self._store.detail(asker.ns, run)
+        if detail is None:
+            raise ApiRefused("not_found", f"no run {run} in namespace {asker.ns}")
+        detail.events = detail.events[-DETAIL_EVENTS:]
+        detail.checkpoints = detail.checkpoints[-DETAIL_EVENTS:]
+        detail.marks = detail.marks[-DETAIL_EVENTS:]
+        # A result over the inline limit is a blob already: both bodies together fit a message.
+        if len(bytes(detail.payload)) > INLINE_LIMIT:
+            detail.payload = NOTHING
+        detail.why = (await self._explain(asker, run)).why
+        return detail
+
+    async def _events(self, asker: Asker, body: bytes) -> list[Event]:
+        ask = decode(_RUN, body)
+        run = await self._one(asker, ask)
+        return await self._store.events(asker.ns, run, ask.after, max(1, min(ask.n, 1000)))
+
+    async def _checkpoints(self, asker: Asker, body: bytes) -> list[CheckpointRow]:
+        run = await self._one(asker, decode(_RUN, body))
+        detail = await self._store.detail(asker.ns, run)
+        if detail is None:
+            raise ApiRefused("not_found", f"no run {run} in namespace {asker.ns}")
+        return detail.checkpoints
+
+    async def _state(self, asker: Asker, body: bytes) -> StateAnswer:
+        ask = decode(_STATE, body)
+        run = await self._one(asker, RunAsk(ask.run))
+        found = await self._store.state(asker.ns, run, ask.number)
+        if found is None:
+            which = f"checkpoint {ask.number}" if ask.number else "checkpoint"
+            raise ApiRefused("not_found", f"run {run} has no {which}")
+        row, state, ref = found
+        if ref is not None:
+            return StateAnswer(row, key=ref.key)
+        return StateAnswer(row, Raw(state))
+
+    async def _why(self, asker: Asker, body: bytes) -> Why:
+        return await self._explain(asker, await self._one(asker, decode(_RUN, body)))
+
+    async def _explain(self, asker: Asker, run: str) -> Why:
+        record = await self._record(asker, run)
+        events = await self._store.events(asker.ns, run, max(0, record.n - 20), 20)
+        facts = Facts(
+            await self._store.now(),
+            self._ticks.states.get((asker.ns, record.queue)),
+            await self._store.agents(asker.ns),
+            last_error(events),
+            tuple(m.key for m in record.marks),
+        )
+        return Why(run, record.state.status, explain(record, facts))
+
+    async def _result(self, asker: Asker, body: bytes) -> ResultsAnswer:
+        ask = decode(_RESULTS, body)
+        return await self._store.ends(asker.ns, ask.runs)
+
+    async def _queues(self, asker: Asker, body: bytes) -> list[Any]:
+        return list(await self._store.queue_rows(asker.ns))
+
+    async def _agents(self, asker: Asker, body: bytes) -> list[Any]:
+        return list(await self._store.agent_rows(asker.ns))
+
+    async def _deployments(self, asker: Asker, body: bytes) -> list[Any]:
+        return list(await self._store.deployments(asker.ns))
+
+    async def _tasks(self, asker: Asker, body: bytes) -> list[TaskRow]:
+        rows: list[TaskRow] = []
+        names = {t for d in await self._store.deployments(asker.ns) for t in d.tasks}
+        for task in sorted(names):
+            found = await self._store.spec(asker.ns, task)
+            if found is not None:
+                rows.append(TaskRow(task, *found))
+        return rows
+
+    # --- commanding
+
+    async def _cancel(self, asker: Asker, body: bytes) -> Done:
+        ask = decode(_CANCEL, body)
+        _check_text(ask.reason, "reason")
+        if await self._store.get(asker.ns, ask.run) is None:
+            await self._store.early_cancel(asker.ns, ask.run, asker.actor, ask.reason)
+            # Intake may have recorded it in between: then the cancel goes to the run itself.
+            if await self._store.get(asker.ns, ask.run) is None:
+                return Done(
+                    ask.run, "ok", "unknown", "not recorded yet: it is cancelled as soon as it is"
+                )
+        outcome = await self._commits.move(ask.run, Cancel(asker.actor, ask.reason))
+        return done_of(ask.run, outcome)
+
+    async def _resume(self, asker: Asker, body: bytes) -> Done:
+        ask = decode(_RESUME, body)
+        await self._record(asker, ask.run)
+        happening = Resume(
+            asker.actor,
+            tuple(ask.once.items()),
+            tuple((key, bytes(value)) for key, value in ask.values.items()),
+            ask.override,
+        )
+        return done_of(ask.run, await self._commits.move(ask.run, happening))
+
+    async def _replay(self, asker: Asker, body: bytes) -> Done:
+        ask = decode(_REPLAY, body)
+        new = await self._store.replay(asker.ns, ask, asker.actor)
+        if isinstance(new, str):
+            raise ApiRefused("refused", new)
+        outcomes, dispatches = await self._store.enqueue(asker.ns, [new], {})
+        counts = {new.run.queue: (0, 1) if new.run.shared else (1, 0)}
+        self._dispatcher.settle(asker.ns, counts, {}, dispatches)
+        out = outcomes[0]
+        if out.record is not None:
+            self._relay.events(asker.ns, out.run, out.record.task, out.record.queue, out.events)
+        if out.outcome == "rejected":
+            raise ApiRefused(out.code or "refused", out.reason)
+        status = out.record.state.status if out.record is not None else ""
+        return Done(out.run, "ok" if out.outcome == "recorded" else "already", status)
+
+    async def _queue_set(self, asker: Asker, body: bytes) -> Any:
+        ask = decode(_QUEUE, body)
+        for what, value in (("limit", ask.limit), ("key_limit", ask.key_limit)):
+            if value is not None and not 0 <= value <= 1_000_000:
+                raise ApiRefused("bad_request", f"{what}: 0 (none) to 1000000")
+        if ask.priority is not None and not -1000 <= ask.priority <= 1000:
+            raise ApiRefused("bad_request", "priority: -1000 to 1000")
+        row = await self._store.set_queue(asker.ns, ask, asker.actor)
+        self._dispatcher.mark((asker.ns, ask.queue))
+        self._dispatcher.hint((asker.ns, ask.queue))
+        self._ticks.wake()
+        return row
+
+    async def _deploy(self, asker: Asker, body: bytes) -> dict[str, Any]:
+        what = decode(_DEPLOY, body)
+        for text in (what.version, what.image, what.image_tag, what.source, *what.modules):
+            _check_text(text, "deployment")
+        if not what.version:
+            raise ApiRefused("bad_request", "version: give it a name")
+        if not what.tasks:
+            raise ApiRefused("bad_request", "tasks: a deployment without tasks does nothing")
+        warnings = await self._store.deploy(asker.ns, what)
+        return {
+            "version": what.version,
+            "tasks": [t.task for t in what.tasks],
+            "warnings": warnings,
+        }
+
+    # --- blobs
+
+    async def _blob_put(self, asker: Asker, body: bytes) -> BlobRef | dict[str, str]:
+        part = decode(_BLOB_PUT, body)
+        try:
+            ref = await self._uploads.part(
+                asker.ns,
+                part.run,
+                part.upload,
+                part.index,
+                part.data,
+                last=part.last,
+                digest=part.sha256,
+                limit=PAYLOAD_LIMIT,
+            )
+        except Refused as e:
+            raise ApiRefused(e.code, str(e)) from None
+        return ref if ref is not None else {}
+
+    async def _blob_get(self, asker: Asker, body: bytes) -> BlobPart:
+        ask = decode(_BLOB_GET, body)
+        if not ask.key.startswith(f"{asker.ns}/"):
+            raise ApiRefused("not_found", "no such blob in this namespace")
+        size = await self._blobs.size(ask.key)
+        data = await self._blobs.get(ask.key, max(0, ask.offset), ask.length)
+        return BlobPart(data, size or 0)
+
+
+def _check_text(text: str, what: str) -> None:
+    if not clean_text(text):
+        raise ApiRefused("bad_request", f"{what}: NUL and lone surrogates cannot be stored")
+
+
+def done_of(run: str, outcome: Outcome) -> Done:
+    """The answer of a command."""
+    status = outcome.run.state.status if outcome.run is not None else ""
+    if outcome.run is None and outcome.outcome not in ("ok", "already"):
+        raise ApiRefused("not_found", outcome.message or f"no run {run}")
+    return Done(run, outcome.outcome, status, outcome.message)
+
+
+def last_error(events: list[Event]) -> str:
+    """Of the last failed attempt among these events."""
+    for event in reversed(events):
+        error = event.data.get("error")
+        if isinstance(error, dict):
+            return f"{error.get('type', '')}: {error.get('message', '')}"[:200]  # pyright: ignore[reportUnknownMemberType]  # open data
+    return ""

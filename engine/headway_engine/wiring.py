@@ -1,0 +1,205 @@
+"""Which service gets what: the parts of one engine, in the order in which they start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from headway._version import __version__
+from headway.wire.commands import Info
+from headway.wire.events import EngineBeat
+from headway_engine.blobs.uploads import Uploads
+from headway_engine.claims import Agents
+from headway_engine.commits import Commits
+from headway_engine.control import Control
+from headway_engine.credits import Credits
+from headway_engine.dispatch import Dispatcher, QueueTick, WorkSweep
+from headway_engine.door import Door
+from headway_engine.intake import Intake
+from headway_engine.post import Post
+from headway_engine.presence import Beat, Hints
+from headway_engine.pruner import Pruner
+from headway_engine.relay import Relay, Sweeper
+from headway_engine.rescuer import Rescuer
+from headway_engine.saves import Attempts, SaveLanes
+from headway_engine.service import Health, Probe, Service, StoreClock
+from headway_engine.timers import DueTimer, OverdueTimer
+from headway_engine.verbs import Verbs
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterable
+
+    from headway.bus import Connection
+    from headway_engine.blobs import Blobs
+    from headway_engine.broker import Broker
+    from headway_engine.config import EngineConfig
+    from headway_engine.store import Store, StoreFacts
+    from headway_engine.store.records import Outcome
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an engine has opened before its services start."""
+
+    id: str
+    config: EngineConfig
+    work: Connection
+    """May write to streams."""
+    answers: Connection
+    """Hears requests; its user may publish on inboxes and replies alone."""
+    store: Store
+    store_facts: StoreFacts
+    blobs: Blobs
+    broker: Broker
+    health: Health
+    clock: StoreClock
+    started: asyncio.Event
+    """Set by the last service."""
+
+    def info(self, now: datetime) -> Info:
+        """Who answers."""
+        nats = self.broker.facts
+        return Info(
+            self.id,
+            __version__,
+            self.store_facts.kind,
+            self.health.ready(),
+            self.broker.durability,
+            now,
+            self.store_facts.schema,
+            {"nats": nats.server if nats else "", "postgres": self.store_facts.version},
+        )
+
+    def beat(self, counters: dict[str, float]) -> EngineBeat:
+        """What the eyes see of this engine."""
+        return EngineBeat(
+            self.id,
+            __version__,
+            self.store_facts.kind,
+            self.health.ready(),
+            self.broker.durability,
+            datetime.now(UTC),
+            counters,
+        )
+
+
+def wire(p: Parts) -> list[Service]:
+    """The services, in the order in which they start."""
+    c, work, answers = p.config, p.work, p.answers
+    store, blobs, broker = p.store, p.blobs, p.broker
+    credits, uploads = Credits(), Uploads(blobs)
+    post_work, post_answers = Post(work, "work"), Post(answers, "answers")
+    relay = Relay(work, store, post_answers, post_work)
+
+    def work_created() -> str:
+        return broker.work_created
+
+    dispatcher = Dispatcher(work, store, post_work, credits, work_created, broker.repair)
+    ticks = QueueTick(dispatcher, store, post_work)
+
+    def tell(outcomes: Iterable[Outcome]) -> None:
+        relay.told(outcomes)
+        dispatcher.told(outcomes)
+        due.told(outcomes)
+
+    commits = Commits(
+        store.commit,
+        tell,
+        p.health,
+        lanes=c.commit_lanes,
+        batch=c.commit_batch,
+        capacity=c.waiting_limit,
+    )
+    due = DueTimer(store, commits)
+    saves = SaveLanes(
+        store,
+        relay,
+        p.health,
+        lanes=c.save_lanes,
+        batch=c.save_batch,
+        capacity=c.waiting_limit,
+    )
+    agents = Agents(
+        store,
+        blobs,
+        dispatcher,
+        relay,
+        p.health,
+        engine=p.id,
+        lease=c.lease,
+        beat_every=c.beat_every,
+        ensure_queue=broker.ensure_queue,
+    )
+    door = Door(answers, post_answers, p.id)
+    agents.serve(door)
+    Attempts(saves, commits, blobs, uploads, agents.heard).serve(door)
+
+    async def info() -> Info:
+        return p.info(await store.now())
+
+    verbs = Verbs(store, commits, dispatcher, ticks, relay, blobs, uploads, info)
+    control = Control(answers, post_answers, verbs.table(), workers=c.api_workers)
+    intake = Intake(
+        work,
+        store,
+        blobs,
+        dispatcher,
+        relay,
+        post_answers,
+        p.health,
+        now=p.clock.now,
+        durability=lambda: broker.durability,
+        repair=broker.repair,
+        scheduled=due.scheduled,
+        batch=c.intake_batch,
+        lanes=c.intake_lanes,
+    )
+
+    async def probe() -> None:
+        p.clock.set(await store.now())
+
+    def counters() -> dict[str, float]:
+        return {
+            "recorded": intake.recorded,
+            "rejected": intake.rejected,
+            "malformed": intake.malformed,
+            "dispatched": dispatcher.published,
+            "claimed": agents.claimed,
+            "refused": agents.refused,
+            "events": relay.published,
+            "events_left": relay.left,
+            "due": due.moved,
+            "api": control.served,
+            "strikes": door.strikes + control.strikes,
+            "dropped": post_work.dropped + post_answers.dropped,
+            "saves_waiting": saves.waiting,
+            "commits_waiting": commits.waiting,
+        }
+
+    hints = Hints(work, dispatcher, p.id, p.started)
+    # Stopped in reverse: first the doors, then what commits, last what tells of it.
+    return [
+        post_work,
+        post_answers,
+        relay,
+        commits,
+        saves,
+        dispatcher,
+        Probe(p.health, probe),
+        ticks,
+        due,
+        OverdueTimer(store, commits),
+        Rescuer(store, c.lease, lambda: work.is_connected and answers.is_connected, tell),
+        Sweeper(relay, store),
+        WorkSweep(
+            work, dispatcher, store, work_created, lambda: broker.queues | ticks.states.keys()
+        ),
+        Pruner(store, c.prune_every),
+        Beat(p.id, post_work, lambda: p.beat(counters())),
+        intake,
+        door,
+        control,
+        hints,
+    ]

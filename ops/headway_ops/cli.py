@@ -1,0 +1,69 @@
+"""`headway ...`: the parser and the table of commands.
+
+The commands' signatures live in `headway_ops.commands`, which import typer and nothing else that is
+slow; each body imports what it works with when it is called. The base install has no typer:
+`headway` there says which extra to install.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import typer
+
+HELP = "Durable tasks on NATS JetStream, watched and steered from the terminal."
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and leave with its exit code (see `headway_ops.say.Exit`)."""
+    from headway_ops import say
+
+    try:
+        build()(args=None if argv is None else list(argv), prog_name="headway")
+    except BrokenPipeError:
+        # The reader (`head`, a pager) has gone; python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except Exception as e:
+        if os.environ.get("HEADWAY_DEBUG"):
+            raise
+        say.fail(e)
+
+
+def build() -> typer.Typer:
+    """The parser with all commands; raises ModuleNotFoundError in a base install."""
+    import typer
+
+    from headway_ops import commands, say
+    from headway_ops.commands.options import root
+
+    app = typer.Typer(
+        name="headway", help=HELP, epilog=say.EXIT_HELP, no_args_is_help=True,
+        rich_markup_mode=None, pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    )  # fmt: skip
+    app.callback()(root)
+    groups: dict[str, typer.Typer] = {}
+    for path, function in commands.table().items():
+        group, _, name = path.rpartition(" ")
+        if group and group not in groups:
+            groups[group] = typer.Typer(
+                name=group, help=_GROUPS[group], no_args_is_help=True, rich_markup_mode=None
+            )
+            app.add_typer(groups[group])
+        (groups[group] if group else app).command(name)(function)
+    return app
+
+
+_GROUPS = {
+    "replay": "New runs from old ones, from the start.",
+    "queue": "Queues: what waits, limits, pause and resume.",
+    "image": "Task images.",
+}

@@ -1,0 +1,40 @@
+"""The table of commands: path on the command line to function, in the order of the help text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headway_ops.commands import bench, build, care, follow, give, look, serve, steer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def table() -> dict[str, Callable[..., None]]:
+    """Every command; `queue ls` is `ls` in the group `queue`."""
+    return {
+        "up": serve.up,
+        "demo": serve.demo,
+        "engine": serve.engine,
+        "agent": serve.agent,
+        "enqueue": give.enqueue,
+        "run": give.run,
+        "ls": look.ls,
+        "show": look.show,
+        "watch": follow.watch,
+        "logs": follow.logs,
+        "result": follow.result,
+        "cancel": steer.cancel,
+        "resume": steer.resume,
+        "replay run": steer.replay_run,
+        "queue ls": steer.queue_ls,
+        "queue pause": steer.queue_pause,
+        "queue resume": steer.queue_resume,
+        "queue limit": steer.queue_limit,
+        "agents": look.agents,
+        "check": build.check,
+        "deploy": build.deploy,
+        "image build": build.image_build,
+        "doctor": care.doctor,
+        "bench": bench.bench,
+    }

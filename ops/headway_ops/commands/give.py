@@ -1,0 +1,65 @@
+"""enqueue, run: give work to Headway."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from headway_ops.commands.options import JsonFlag
+
+TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="Task id.")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Parameters: JSON where it is, else text."),
+]
+Payload = Annotated[
+    str, typer.Option("--payload", help="All parameters as a JSON object, or @file, or @- (stdin).")
+]
+Key = Annotated[str, typer.Option("--key", help="Idempotency key: the same key, the same run.")]
+Delay = Annotated[str, typer.Option("--delay", help='Start later: "90s", "10m", "1h30m".')]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be repeated.")]
+Queue = Annotated[str, typer.Option("--queue", help="Instead of the task's own queue.")]
+Priority = Annotated[int, typer.Option("--priority", help="Higher goes first, -1000 to 1000.")]
+
+
+def enqueue(
+    task: TaskArgument,
+    parameters: Parameters = None,
+    payload: Payload = "",
+    key: Key = "",
+    delay: Delay = "",
+    tag: Tags = None,
+    queue: Queue = "",
+    priority: Priority = 0,
+    count: Annotated[int, typer.Option("--count", min=1, max=1_000_000, help="So many runs.")] = 1,
+    as_json: JsonFlag = False,
+) -> None:
+    """Enqueue a run of a task; prints its id."""
+    from headway_ops import giving
+
+    ask = giving.Ask(task, giving.payload_of(payload, parameters or []), key, delay,
+                     tuple(tag or ()), queue, priority)  # fmt: skip
+    giving.enqueue(ask, count, as_json=as_json)
+
+
+def run(
+    task: TaskArgument,
+    parameters: Parameters = None,
+    payload: Payload = "",
+    key: Key = "",
+    delay: Delay = "",
+    tag: Tags = None,
+    queue: Queue = "",
+    priority: Priority = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Enqueue and follow: timeline and logs live, then the result. Exit 1 if the run failed.
+
+    Ctrl+C stops the watching only; the run goes on.
+    """
+    from headway_ops import giving
+
+    ask = giving.Ask(task, giving.payload_of(payload, parameters or []), key, delay,
+                     tuple(tag or ()), queue, priority)  # fmt: skip
+    giving.enqueue_and_follow(ask, as_json=as_json)

@@ -1,0 +1,47 @@
+"""Options that several commands share, and those before the command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="Run id, or a prefix that is its own.")
+]
+QueueArgument = Annotated[str, typer.Argument(metavar="QUEUE", help="Name of the queue.")]
+Targets = Annotated[
+    list[str],
+    typer.Argument(metavar="MODULE_OR_FILE...", help="Where the tasks are: app.py, pkg.mod."),
+]
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        from headway._version import __version__
+
+        sys.stdout.write(f"headway {__version__}\n")
+        raise typer.Exit(0)
+
+
+def root(
+    nats_url: Annotated[
+        str, typer.Option("--nats-url", help="Where NATS is (HEADWAY_NATS_URL).")
+    ] = "",
+    namespace: Annotated[
+        str,
+        typer.Option("--namespace", "-n", help="Project and environment (HEADWAY_NAMESPACE)."),
+    ] = "",
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it and end.")
+    ] = False,
+) -> None:
+    """Durable tasks on NATS JetStream, watched and steered from the terminal."""
+    # Through the environment: the settings have one reader, and child processes hear it too.
+    if nats_url:
+        os.environ["HEADWAY_NATS_URL"] = nats_url
+    if namespace:
+        os.environ["HEADWAY_NAMESPACE"] = namespace

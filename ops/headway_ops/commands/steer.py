@@ -1,0 +1,93 @@
+"""cancel, resume, replay, queue: change what happens."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from headway_ops.commands.options import JsonFlag, QueueArgument, RunArgument
+
+
+def cancel(
+    run: RunArgument,
+    reason: Annotated[str, typer.Option("--reason", help="For the audit trail.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Cancel a run: final once acknowledged, running code is stopped."""
+    from headway_ops import steering
+
+    steering.cancel(run, reason, as_json=as_json)
+
+
+def resume(
+    run: RunArgument,
+    once: Annotated[
+        list[str] | None,
+        typer.Option("--once", help="Decide on an ambiguous once mark: KEY=done or KEY=rerun."),
+    ] = None,
+    override: Annotated[
+        bool,
+        typer.Option("--override", help="Although an older attempt is not confirmed dead."),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Same run, next attempt, now: skips backoff, or decides a review."""
+    from headway_ops import steering
+
+    steering.resume(run, once or [], override=override, as_json=as_json)
+
+
+def replay_run(
+    run: RunArgument,
+    clear: Annotated[
+        list[str] | None,
+        typer.Option("--clear", help="Glob of once keys that may happen again."),
+    ] = None,
+    version: Annotated[
+        str, typer.Option("--version", help='A version, or "original"; default the current.')
+    ] = "",
+    queue: Annotated[str, typer.Option("--queue", help="Instead of the run's queue.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """A new run from an old one: same payload, from the start; done once marks are kept."""
+    from headway_ops import steering
+
+    steering.replay(run, tuple(clear or ()), version, queue, as_json=as_json)
+
+
+def queue_ls(as_json: JsonFlag = False) -> None:
+    """List the queues."""
+    from headway_ops import looking
+
+    looking.list_queues(as_json=as_json)
+
+
+def queue_pause(queue: QueueArgument, as_json: JsonFlag = False) -> None:
+    """Start nothing more from a queue; what runs goes on."""
+    from headway_ops import steering
+
+    steering.set_queue(queue, paused=True, as_json=as_json)
+
+
+def queue_resume(queue: QueueArgument, as_json: JsonFlag = False) -> None:
+    """Start runs from a paused queue again."""
+    from headway_ops import steering
+
+    steering.set_queue(queue, paused=False, as_json=as_json)
+
+
+def queue_limit(
+    queue: QueueArgument,
+    limit: Annotated[int, typer.Argument(metavar="LIMIT", min=0, help="At once; 0 = no limit.")],
+    key_limit: Annotated[
+        int, typer.Option("--per-key", min=-1, help="At once per limit key; 0 = no limit.")
+    ] = -1,
+    as_json: JsonFlag = False,
+) -> None:
+    """Change how many runs of a queue may be open at once."""
+    from headway_ops import steering
+
+    steering.set_queue(
+        queue, limit=limit, key_limit=None if key_limit < 0 else key_limit, as_json=as_json
+    )

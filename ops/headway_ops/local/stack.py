@@ -1,0 +1,273 @@
+"""The servers and roles of one machine: started together, kept alive, stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import tempfile
+import tomllib
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headway import config
+from headway.client import Client
+from headway.errors import HeadwayError
+from headway.wire.commands import AgentRow, Info
+from headway_ops.deploying import Registered, register
+from headway_ops.local.nats import NatsConfig, NatsServer
+from headway_ops.local.ports import free_port
+from headway_ops.local.postgres import PostgresConfig, PostgresServer
+from headway_ops.local.roles import Part, Role, keep_alive
+from headway_ops.say import Exit, Fail
+from headway_ops.settings import SERVER_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from headway_ops.check import Report
+    from headway_ops.hostimage import Image
+    from headway_ops.local.state import StateDir
+
+DEFAULT_PORT = 4222
+READY_WITHIN = 60.0
+"""Seconds until engine and agent must answer."""
+STARTS = 3
+"""An engine or agent that had to be started so often before it was ready will not get ready."""
+DRAIN = 5.0
+"""Seconds that running attempts get at a stop; they go on at the next start."""
+PATH_LIMIT = 60
+"""Bytes of the agent's folder: sockets lie below it, and their address holds 107."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to start."""
+
+    namespace: str = "default"
+    runtime: str = "process"
+    """docker or process."""
+    port: int = 0
+    """Of NATS; 0 = 4222, or a free one."""
+    postgres_port: int = 0
+    """0 = unix socket only."""
+    slots: int = 8
+    queues: set[str] = field(default_factory=lambda: {"default"})
+
+
+def nats_port(asked: int) -> int:
+    """The port that was asked for, 4222, or a free one; Fail if the asked one is taken."""
+    if asked:
+        if not _is_free(asked):
+            raise Fail(f"port {asked} is taken", "choose another --port, or leave it out",
+                       Exit.REFUSED)  # fmt: skip
+        return asked
+    return DEFAULT_PORT if _is_free(DEFAULT_PORT) else free_port()
+
+
+def _is_free(port: int) -> bool:
+    import socket
+
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+class Stack:
+    """One local installation in a state directory that is held open. Start once, stop once."""
+
+    def __init__(self, state: StateDir, plan: Plan, tell: Callable[[str], None]) -> None:
+        self.state, self.plan, self._tell = state, plan, tell
+        self.nats = NatsServer(
+            state.folder("nats"), NatsConfig(port=nats_port(plan.port), monitor=True)
+        )
+        if plan.postgres_port and not _is_free(plan.postgres_port):
+            raise Fail(f"port {plan.postgres_port} is taken", "choose another --postgres-port",
+                       Exit.REFUSED)  # fmt: skip
+        self.postgres = PostgresServer(
+            state.folder("postgres"), PostgresConfig(port=plan.postgres_port or None)
+        )
+        file, logs = state.path / SERVER_FILE, state.folder("logs")
+        self.engine = Role("engine", file, logs / "engine.log", 15.0)
+        self.agent = Role("agent", file, logs / "agent.log", DRAIN + 15.0)
+        self.image: Image | None = None
+        """Docker: what tasks under development run in."""
+        self._client: Client | None = None
+        self._watchers: list[asyncio.Task[None]] = []
+        plan.queues |= self._queues_before()
+
+    @property
+    def agent_name(self) -> str:
+        """One for each state directory: agents of one name would reap each other's containers."""
+        return f"local-{sha256(os.fsencode(self.state.path)).hexdigest()[:6]}"
+
+    @property
+    def client(self) -> Client:
+        """Connected once the stack has started."""
+        if self._client is None:
+            raise Fail("the stack does not run")
+        return self._client
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that lead a client here."""
+        return {
+            "HEADWAY_NATS_URL": self.nats.url,
+            "HEADWAY_NAMESPACE": self.plan.namespace,
+        }
+
+    async def start(self, queues: Awaitable[set[str]] | None = None) -> None:
+        """Start everything at once; return when NATS stands and engine and agent are on their way.
+
+        `queues`: more queues for the agent, which waits for them. Whoever calls this calls `stop`
+        too, also if it raises.
+        """
+        # The password exists after this; from here on the roles can be given their settings.
+        await asyncio.to_thread(self.postgres.prepare)
+        self._write_settings()
+
+        async def agent() -> None:
+            # It tells the engine which images it has when it registers.
+            await self._make_image()
+            if queues is not None:
+                self.plan.queues |= await queues
+                self._write_settings()
+            await self.agent.start()
+
+        await asyncio.gather(
+            self.nats.start(),
+            self.postgres.start(),
+            self.engine.start(),
+            agent(),
+        )
+        parts: dict[str, Part] = {
+            "nats": self.nats, "postgres": self.postgres,
+            "engine": self.engine, "agent": self.agent,
+        }  # fmt: skip
+        self._watchers = [
+            asyncio.create_task(keep_alive(name, part, self._tell), name=f"keep {name}")
+            for name, part in parts.items()
+        ]
+        base = config.from_environment({**os.environ, **self.environment})
+        self._client = await Client.open(base)
+        self.state.say_where(self.nats.url, self.plan.namespace)
+
+    async def _make_image(self) -> None:
+        if self.plan.runtime != "docker":
+            return
+        from headway_ops.deploying import docker_client
+        from headway_ops.hostimage import ensure_host_base
+
+        self.image = await asyncio.to_thread(lambda: ensure_host_base(docker_client(), self._tell))
+
+    async def ready(self) -> Info:
+        """Wait until the engine can commit and an agent is registered; Fail with the logs' ends."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + READY_WITHIN
+        pause = 0.02
+        while loop.time() < deadline:
+            with contextlib.suppress(HeadwayError, TimeoutError):
+                async with asyncio.timeout(1.0):
+                    info = await self.client.api("info", None, Info)
+                    if info.store_ok:
+                        agents = await self.client.api("agents", None, list[AgentRow])
+                        if any(agent.alive for agent in agents):
+                            return info
+            for role in (self.engine, self.agent):
+                if role.starts > STARTS:
+                    raise Fail(f"the {role.name} ends at its start:\n{role.tail()}",
+                               f"look into {self.state.path / 'logs'}")  # fmt: skip
+            await asyncio.sleep(pause)
+            pause = min(0.1, pause * 1.5)
+        raise Fail(
+            f"engine and agent are not ready after {READY_WITHIN:g} s\n"
+            f"engine: {self.engine.tail()}\nagent: {self.agent.tail()}",
+            f"look into {self.state.path / 'logs'}",
+        )
+
+    async def register(self, report: Report, version: str) -> Registered:
+        """Register tasks under development: the agent runs them from their folder."""
+        await self.serve({task.queue for task in report.tasks})
+        image = self.image
+        return await register(
+            self.client, report, version, dev=True, source=report.root,
+            image=image.id if image else "", image_tag=image.tag if image else "",
+        )  # fmt: skip
+
+    async def serve(self, queues: set[str]) -> None:
+        """Make the agent take runs from these queues too; it is started again if it did not."""
+        if queues <= self.plan.queues:
+            return
+        self.plan.queues |= queues
+        self._write_settings()
+        if self.agent.running:
+            self._tell(f"agent: now also serves {', '.join(sorted(queues))}")
+            await self.agent.stop()
+            await self.agent.start()
+
+    async def stop(self) -> None:
+        """Agent, engine, Postgres, NATS: what writes goes first. May be called again."""
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        self._watchers = []
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+        await self.agent.stop()
+        await self.engine.stop()
+        await asyncio.gather(self.postgres.stop(), self.nats.stop())
+        self.state.close()
+
+    # --- settings of engine and agent
+
+    def _agent_folder(self) -> Path:
+        folder = self.state.path / "agent"
+        if len(os.fsencode(folder)) > PATH_LIMIT:
+            name = f"hw-{os.getuid()}-{sha256(os.fsencode(folder)).hexdigest()[:8]}"
+            folder = Path(tempfile.gettempdir()) / name
+        # Others may pass through to the sockets that are meant for them, and read nothing.
+        folder.mkdir(mode=0o711, exist_ok=True)
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            raise Fail(f"{folder} belongs to somebody else", "choose another --state-dir")
+        return folder
+
+    def _write_settings(self) -> None:
+        plan = self.plan
+        sections: dict[str, dict[str, Any]] = {
+            "nats": {"url": self.nats.url, "fsynced": True},
+            "postgres": {"dsn": self.postgres.dsn()},
+            "agent": {
+                "name": self.agent_name,
+                "ns": plan.namespace,
+                "state_dir": str(self._agent_folder()),
+                "queues": sorted(plan.queues),
+                "slots": plan.slots,
+                "runtime": plan.runtime,
+                "drain_timeout": DRAIN,
+            },
+        }
+        lines = ["# Written by `headway up` at each start. It holds a password."]
+        for name, values in sections.items():
+            lines.append(f"[{name}]")
+            lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+        path = self.state.path / SERVER_FILE
+        new = path.with_suffix(".new")
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write("\n".join(lines) + "\n")
+        new.replace(path)
+
+    def _queues_before(self) -> set[str]:
+        """Queues that the last start served: runs may still wait in them."""
+        try:
+            content = tomllib.loads((self.state.path / SERVER_FILE).read_text())
+            return {str(name) for name in content["agent"]["queues"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            return set()

@@ -1,0 +1,108 @@
+"""The state directory of `headway up`: its format, its lock, and what clients find there.
+
+```
+.headway/FORMAT        the layout's version: a newer one is refused
+.headway/lock          held (flock) by the running `headway up`; holds its pid
+.headway/client.toml   where clients connect; there while it runs
+.headway/nats/ postgres/ agent/ logs/ headway.toml
+```
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from typing import TYPE_CHECKING
+
+from headway.discovery import FILE
+from headway_ops.say import Exit, Fail
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORMAT = 1
+
+
+class StateDir:
+    """One state directory, held by one process. `open` and `close` once each; close may repeat."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._lock = -1
+
+    def open(self) -> None:
+        """Make it if need be, take its lock, check its format; Fail says what is in the way.
+
+        A crash leaves nothing to clean up: the kernel drops the lock with the process.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise Fail(f"cannot make {self.path}: {e.strerror}", "--state-dir DIR",
+                       Exit.USAGE) from None  # fmt: skip
+        ignore = self.path / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+        self._take_lock()
+        try:
+            self._check_format()
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_lock(self) -> None:
+        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            pid = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip()
+            os.close(self._lock)
+            self._lock = -1
+            if e.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+                raise
+            raise Fail(
+                f"{self.path} is in use by another `headway up` (pid {pid or 'unknown'})",
+                "use that one, stop it, or choose another --state-dir",
+                Exit.REFUSED,
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def _check_format(self) -> None:
+        path = self.path / "FORMAT"
+        try:
+            text = path.read_text("ascii").strip()
+        except FileNotFoundError:
+            path.write_text(f"{FORMAT}\n", "ascii")
+            return
+        if not text.isdigit() or int(text) > FORMAT:
+            raise Fail(
+                f"{self.path} has format {text[:20]!r}; this Headway reads up to {FORMAT}",
+                "install the newer Headway that made it, or choose another --state-dir",
+                Exit.REFUSED,
+            )
+
+    def folder(self, name: str) -> Path:
+        """A folder inside, made if need be."""
+        path = self.path / name
+        path.mkdir(exist_ok=True)
+        return path
+
+    def say_where(self, nats_url: str, namespace: str) -> None:
+        """Write what clients find by walking up from their working directory."""
+        text = (
+            "# Written by `headway up`; gone when it stops.\n"
+            f"nats_url = {json.dumps(nats_url)}\nnamespace = {json.dumps(namespace)}\n"
+        )
+        new = self.path / f"{FILE}.new"
+        new.write_text(text)
+        new.replace(self.path / FILE)
+
+    def close(self) -> None:
+        """Take the client file away and give the lock back."""
+        if self._lock >= 0:
+            (self.path / FILE).unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = -1

@@ -1,0 +1,206 @@
+"""How runs, events and queues look in a terminal: pure, from wire Structs to rich texts and tables.
+
+Every outside string goes through `safe_line`; every line fits 80 columns where the data allows it.
+The words and glyphs are the same as in the terminal app.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rich.table import Table
+from rich.text import Text
+
+from headway.safe import safe_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from headway.wire.commands import AgentRow, QueueRow, RunRow
+
+
+class Look(NamedTuple):
+    """How a status shows: one cell, its ASCII stand-in, a word for columns, a rich style."""
+
+    glyph: str
+    ascii: str
+    word: str
+    style: str
+
+
+LOOKS: dict[str, Look] = {
+    "delayed": Look("◷", "@", "DELAY", "dim"),
+    "queued": Look("○", "o", "QUE", "dim"),
+    "starting": Look("◔", "(", "START", "blue"),
+    "running": Look("●", "*", "RUN", "blue"),
+    "waiting": Look("◌", "z", "WAIT", "cyan"),
+    "retrying": Look("↻", "r", "RETRY", "yellow"),
+    "review": Look("⚑", "?", "REVW", "bold yellow"),
+    "cancelling": Look("⊖", "-", "CNCLG", "dim"),
+    "succeeded": Look("✓", "+", "DONE", "green"),
+    "failed": Look("✗", "x", "FAIL", "bold red"),
+    "timed_out": Look("⧗", "t", "TIME", "red"),
+    "cancelled": Look("⊘", "c", "CANC", "dim"),
+    "expired": Look("∅", "e", "EXPIR", "dim"),
+}
+UNKNOWN = Look("·", ".", "?", "dim")
+
+
+def look(status: str) -> Look:
+    """The look of a status in either case; one that is not known keeps a neutral one."""
+    return LOOKS.get(status.lower(), UNKNOWN)
+
+
+def unicode_output() -> bool:
+    """True if stdout can write the glyphs."""
+    return (sys.stdout.encoding or "ascii").lower().replace("-", "") in {"utf8", "utf16", "utf32"}
+
+
+def status_text(status: str, *, full: bool = False, glyphs: bool | None = None) -> Text:
+    """Glyph and word of a status; `full` gives the name that queries use."""
+    shape = look(status)
+    with_glyph = unicode_output() if glyphs is None else glyphs
+    word = safe_line(status.lower(), 20) if full or shape is UNKNOWN else shape.word
+    return Text(f"{shape.glyph if with_glyph else shape.ascii} {word}", style=shape.style)
+
+
+def span(seconds: float) -> str:
+    """A duration in at most two units: `0.4 ms`, `12.3 s`, `4 m 12 s`, `3 h 5 m`, `2 d 4 h`."""
+    if seconds < 0:
+        return "-" + span(-seconds)
+    if seconds < 0.01:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} m"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def size(count: int) -> str:
+    """A number of bytes: `812 B`, `1.2 KB`, `64.0 MB`."""
+    value = float(count)
+    for unit in ("B", "KB", "MB"):
+        if value < 1000:
+            return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def age(at: datetime | None, now: datetime) -> str:
+    """How long ago, short: `4s`, `12m`, `3h`, `2d`."""
+    if at is None:
+        return "-"
+    seconds = max(0, int((now - at).total_seconds()))
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
+
+
+def clock(at: datetime) -> str:
+    """The local time of day, to the millisecond."""
+    local = at.astimezone()
+    return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
+
+
+def one_line(value: Any, limit: int = 60) -> str:
+    """A JSON value on one safe line."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return safe_line(text, limit)
+
+
+def pairs(data: Mapping[str, Any], limit: int = 60) -> str:
+    """`key=value` for everything in a mapping, safe and capped."""
+    shown = (f"{safe_line(k, 40)}={one_line(v, limit)}" for k, v in data.items())
+    return safe_line("  ".join(shown), 400)
+
+
+def a_table(*columns: str, wide: int = -1) -> Table:
+    """A table without borders; the column number `wide` (filled with `cut`) gives way first."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for index, name in enumerate(columns):
+        table.add_column(name, no_wrap=index != wide, overflow="ellipsis")
+    return table
+
+
+def cut(text: str) -> Text:
+    """A safe cell that is cut with an ellipsis where there is no room, never wrapped."""
+    return Text(safe_line(text, 400), no_wrap=True, overflow="ellipsis")
+
+
+def runs_table(rows: Sequence[RunRow], now: datetime) -> Table:
+    """The list of runs, newest first: status, id, task, attempt, checkpoint, age."""
+    table = a_table("STATUS", "RUN", "TASK", "TRY", "CHECKPOINT", "AGE", wide=2)
+    for row in rows:
+        point = f"#{row.checkpoint} {row.checkpoint_name}" if row.checkpoint else "-"
+        table.add_row(
+            status_text(row.status),
+            Text(safe_line(row.run, 26)),
+            cut(row.task),
+            f"{row.attempt}/{row.max_attempts}" if row.max_attempts else str(row.attempt),
+            Text(safe_line(point, 14)),
+            age(row.created_at, now),
+        )
+    return table
+
+
+def counts_line(counts: Mapping[str, int]) -> Text:
+    """Live runs by status, on one line."""
+    text = Text()
+    for status, count in counts.items():
+        if count:
+            text.append_text(status_text(status, full=True)).append(f" {count}   ")
+    return text
+
+
+def queues_table(rows: Sequence[QueueRow], now: datetime) -> Table:
+    """The queues: limits and what waits in them."""
+    table = a_table("QUEUE", "STATE", "LIMIT", "OPEN", "QUEUED", "RETRY", "DELAY", "AGENTS",
+                    "OLDEST", wide=0)  # fmt: skip
+    for row in rows:
+        limit = str(row.limit) if row.limit else "none"
+        if row.key_limit:
+            limit += f" ({row.key_limit}/key)"
+        table.add_row(
+            cut(row.queue),
+            Text("paused", style="bold yellow") if row.paused else Text("open"),
+            limit,
+            str(row.open),
+            str(row.queued + row.dispatched),
+            str(row.retrying),
+            str(row.delayed),
+            Text(str(row.agents), style="" if row.agents else "bold yellow"),
+            age(row.oldest_at, now),
+        )
+    return table
+
+
+def agents_table(rows: Sequence[AgentRow]) -> Table:
+    """The agents: alive or not, what they serve, how full they are."""
+    table = a_table("AGENT", "STATE", "RUNTIME", "SLOTS", "SHARED", "OPEN", "QUEUES", wide=6)
+    for row in rows:
+        if not row.alive:
+            state = Text("lost", style="bold red")
+        elif row.degraded:
+            state = Text("degraded", style="bold yellow")
+        else:
+            state = Text("alive", style="green")
+        table.add_row(
+            Text(safe_line(row.agent, 24)),
+            state,
+            Text(safe_line(row.runtime, 10)),
+            str(row.slots),
+            str(row.shared_slots),
+            str(row.open),
+            cut(", ".join(row.queues)),
+        )
+    return table

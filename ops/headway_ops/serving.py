@@ -1,0 +1,108 @@
+"""engine, agent: one long-running role in this process, until SIGTERM or Ctrl+C."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headway.safe import safe_line
+from headway_engine.config import Config, load_config
+from headway_ops.say import Exit, Fail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+class _Lines(logging.Formatter):
+    """One safe line a record: time, level, logger, message; tracebacks stay readable."""
+
+    default_msec_format = "%s.%03d"
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return "\n".join(safe_line(line, 8000) for line in text.splitlines())
+
+
+def logs() -> None:
+    """Logs go to stderr; HEADWAY_LOG_LEVEL is debug, info (the default), warning or error."""
+    level = os.environ.get("HEADWAY_LOG_LEVEL", "info").upper()
+    if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise Fail(f"HEADWAY_LOG_LEVEL={level.lower()!r}", "debug, info, warning or error",
+                   Exit.USAGE)  # fmt: skip
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def settings(path: str) -> Config:
+    """The settings of the file, or of the variables alone."""
+    return load_config(Path(path) if path else None)
+
+
+def serve(main: Coroutine[Any, Any, None]) -> None:
+    """Run to the end, on uvloop where it is installed."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
+def on_stop(stop: Callable[[], object]) -> None:
+    """Call it at SIGTERM and Ctrl+C; a second Ctrl+C ends the process at once.
+
+    SIGTERM may come several times: the kernel sends the death signal once for each thread of a
+    parent that dies. So only the first one counts, and what cleans up is not cut short.
+    """
+    loop = asyncio.get_running_loop()
+    stopping = False
+
+    def first() -> None:
+        nonlocal stopping
+        if stopping:
+            return
+        stopping = True
+        loop.remove_signal_handler(signal.SIGINT)
+        stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, first)
+
+
+def engine(config: str) -> None:
+    """`headway engine`: until stopped; what ends one of its services ends the process."""
+    from headway_engine.assembly import Engine
+
+    logs()
+    made = settings(config)
+
+    async def main() -> None:
+        one = Engine(made)
+        on_stop(one.stop)
+        await one.run()
+
+    serve(main())
+
+
+def agent(config: str) -> None:
+    """`headway agent`: until stopped; then it drains. An agent that fails ends the process."""
+    from headway_engine.assembly import AgentProcess
+
+    logs()
+    made = settings(config)
+    if made.agent is None:
+        raise Fail("the settings have no [agent] section", "give at least agent.state_dir, in a"
+                   " file (--config) or as HEADWAY_AGENT_STATE_DIR", Exit.USAGE)  # fmt: skip
+
+    async def main() -> None:
+        one = AgentProcess(made)
+        on_stop(one.stop)
+        await one.run()
+
+    serve(main())

@@ -1,0 +1,38 @@
+"""What the command line knows of the installation near here, beyond the client's settings."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from typing import Any
+
+from headway.discovery import client_file
+
+SERVER_FILE = "headway.toml"
+"""In the state directory: what engine and agent of `headway up` are started with."""
+
+
+def postgres_dsn() -> str:
+    """Where Postgres is: HEADWAY_POSTGRES_DSN, or what `headway up` near here uses; else empty.
+
+    It holds a password: never print it.
+    """
+    given = os.environ.get("HEADWAY_POSTGRES_DSN", "")
+    if given:
+        return given
+    file = client_file()
+    if file is None:
+        return ""
+    try:
+        content: dict[str, Any] = tomllib.loads((file.parent / SERVER_FILE).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return ""
+    # Another NATS may be meant than that of the file: then its Postgres is another one too.
+    if os.environ.get("HEADWAY_NATS_URL", "") not in {"", _value(content, "nats", "url")}:
+        return ""
+    return _value(content, "postgres", "dsn")
+
+
+def _value(content: dict[str, Any], section: str, key: str) -> str:
+    table: dict[str, Any] = content.get(section) or {}
+    return str(table.get(key, ""))

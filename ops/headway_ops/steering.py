@@ -1,0 +1,99 @@
+"""cancel, resume, replay, queue settings: one request, one line of answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from headway.ids import new_run_id
+from headway.wire.commands import CancelAsk, Done, QueueAsk, QueueRow, ReplayAsk, ResumeAsk
+from headway_ops import link, say
+from headway_ops.say import Exit, Fail
+
+if TYPE_CHECKING:
+    from headway.client import Client
+
+
+def cancel(run: str, reason: str, *, as_json: bool) -> None:
+    """Cancel a run; an id that is not known yet is kept for its enqueue."""
+    link.prefix_of(run)
+
+    async def work(client: Client) -> Done:
+        full = await link.run_id(client, run)
+        return await client.api("cancel", CancelAsk(full, reason), Done)
+
+    _answer(link.with_client(work), "cancelled", as_json=as_json)
+
+
+def resume(run: str, once: list[str], *, override: bool, as_json: bool) -> None:
+    """Ask for the next attempt now, with decisions on ambiguous once marks."""
+    link.prefix_of(run)
+    decided = decisions(once)
+
+    async def work(client: Client) -> Done:
+        full = await link.run_id(client, run)
+        return await client.api("resume", ResumeAsk(full, decided, override=override), Done)
+
+    _answer(link.with_client(work), "resumed", as_json=as_json)
+
+
+def decisions(words: list[str]) -> dict[str, Literal["done", "rerun"]]:
+    """KEY=done and KEY=rerun as a mapping; the key may hold `=` itself."""
+    decided: dict[str, Literal["done", "rerun"]] = {}
+    for word in words:
+        key, _, decision = word.rpartition("=")
+        if not key or decision not in {"done", "rerun"}:
+            raise Fail(f"--once {word!r}", "write KEY=done or KEY=rerun", Exit.USAGE)
+        decided[key] = "done" if decision == "done" else "rerun"
+    return decided
+
+
+def replay(run: str, clear: tuple[str, ...], version: str, queue: str, *, as_json: bool) -> None:
+    """Make a new run from an old one; prints the new run's id."""
+    link.prefix_of(run)
+    new = new_run_id()
+
+    async def work(client: Client) -> Done:
+        full = await link.run_id(client, run)
+        ask = ReplayAsk(full, new, clear, version, queue or None)
+        return await client.api("replay", ask, Done)
+
+    done = link.with_client(work)
+    _check(done)
+    if as_json:
+        say.data({"run": done.run or new, "outcome": done.outcome, "status": done.status})
+    else:
+        say.line(done.run or new)
+
+
+def set_queue(
+    queue: str,
+    *,
+    limit: int | None = None,
+    key_limit: int | None = None,
+    paused: bool | None = None,
+    as_json: bool,
+) -> None:
+    """Change a queue live; what is None stays."""
+    ask = QueueAsk(queue, limit, key_limit, paused)
+    row = link.with_client(lambda client: client.api("queue-set", ask, QueueRow))
+    if as_json:
+        say.data(row)
+        return
+    state = "paused" if row.paused else "open"
+    say.tell(f"queue {row.queue}: {state}, limit {row.limit or 'none'}")
+
+
+def _check(done: Done) -> None:
+    """Raise for a refusal; `already` is an answer, not an error."""
+    if done.outcome not in {"ok", "already"}:
+        code = say.exit_of(done.outcome)
+        raise Fail(done.message or f"{done.outcome}: the run is {done.status}", "", code)
+
+
+def _answer(done: Done, verb: str, *, as_json: bool) -> None:
+    _check(done)
+    if as_json:
+        say.data(done)
+    else:
+        already = " already" if done.outcome == "already" else ""
+        say.tell(f"{done.run}{already} {verb}: now {done.status.lower() or 'unknown'}")

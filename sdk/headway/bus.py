@@ -1,0 +1,346 @@
+"""The NATS layer: connections, requests with typed errors, acknowledged publishes.
+
+`pull.py` holds the pull loop, `history.py` the reads of stored messages. These three (and the
+client) are the only users of nats-py in the SDK; engine, agent and TUI share them.
+
+A timeout here always means *unknown*: the message may have been stored, and one that was written
+while disconnected is sent after a reconnect. Repeat only what the receiver recognises as the same.
+"""
+
+# ruff: noqa: ASYNC109 - a timeout here ends in a typed error that says what was asked of whom.
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from nats import errors as nats_errors
+from nats.aio.client import Client as NatsClient
+
+from headway import subjects
+from headway.errors import HeadwayError, NotReachable, QueueFull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from nats.aio.msg import Msg
+
+    from headway.config import Settings
+
+log = logging.getLogger("headway.bus")
+
+PING_INTERVAL = 10
+"""Seconds between pings; two missed ones end a half-open connection."""
+RECONNECT_WAIT = 0.1
+"""Seconds between attempts at one server."""
+PENDING_SIZE = 16 * 1024 * 1024
+"""Bytes that may wait for the socket before a publish waits too; also the buffer while away."""
+
+EXPECTED_LAST = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED_LAST_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
+
+_STORE_FULL = 10077
+_WRONG_LAST = 10071
+
+
+class JetStreamRefused(HeadwayError):
+    """JetStream refused a request; `err_code` says why."""
+
+    code = "jetstream_refused"
+
+    def __init__(self, what: str, status: int, err_code: int, description: str) -> None:
+        self.status, self.err_code, self.description = status, err_code, description
+        super().__init__(f"{what}: {description} ({status}, {err_code})")
+
+
+class WrongLast(JetStreamRefused):
+    """A compare-and-set publish lost: somebody else has written in between."""
+
+    code = "wrong_last"
+
+
+class _ApiError(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class PubAck(msgspec.Struct, omit_defaults=True):
+    """JetStream has stored a message. `duplicate` never counts as stored by us."""
+
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+    domain: str = ""
+
+
+class _PubAnswer(PubAck, omit_defaults=True):
+    error: _ApiError | None = None
+
+
+_pub_answer = msgspec.json.Decoder(_PubAnswer)
+
+
+class Connection(NatsClient):
+    """A NATS connection that tells any number of listeners when it breaks and when it is back."""
+
+    def __init__(self, shown_url: str) -> None:
+        super().__init__()
+        self.shown_url = shown_url
+        """The servers without secrets, for messages."""
+        self.reconnect_hooks: dict[int, Callable[[], None]] = {}
+        self.disconnect_hooks: dict[int, Callable[[], None]] = {}
+        self.attempts: set[asyncio.Timeout] = set()
+        """Requests that end at a reconnect, to be made again (`ask(again=True)`)."""
+        self._hook_ids = itertools.count()
+        self._quiet = False
+
+    def when_back(self, hook: Callable[[], None]) -> Callable[[], None]:
+        """Call `hook` after each reconnect; returns what takes it off again."""
+        key = next(self._hook_ids)
+        self.reconnect_hooks[key] = hook
+        return lambda: void(self.reconnect_hooks.pop(key, None))
+
+    def when_away(self, hook: Callable[[], None]) -> Callable[[], None]:
+        """Call `hook` at each disconnect; returns what takes it off again."""
+        key = next(self._hook_ids)
+        self.disconnect_hooks[key] = hook
+        return lambda: void(self.disconnect_hooks.pop(key, None))
+
+    async def note_error(self, error: Exception) -> None:
+        """nats-py's error callback: a refused permission is heard here and nowhere else."""
+        # While the server is away every attempt fails; one line says it.
+        repeated = isinstance(error, OSError) or not self.is_connected
+        level = logging.DEBUG if self._quiet and repeated else logging.WARNING
+        self._quiet = self._quiet or repeated
+        log.log(level, "nats %s: %s: %s", self.shown_url, type(error).__name__, error)
+
+    async def note_disconnected(self) -> None:
+        """nats-py's callback when the connection broke."""
+        if not self.is_closed:
+            log.warning("nats %s: connection lost, trying again", self.shown_url)
+        for hook in list(self.disconnect_hooks.values()):
+            hook()
+
+    async def note_reconnected(self) -> None:
+        """nats-py's callback when the connection stands again and is subscribed again."""
+        self._quiet = False
+        log.info("nats %s: connected again", self.shown_url)
+        now = asyncio.get_running_loop().time()
+        for attempt in self.attempts:
+            attempt.reschedule(now)
+        for hook in list(self.reconnect_hooks.values()):
+            hook()
+
+
+def void(_: object) -> None:
+    """Drop a value: for lambdas that must return nothing."""
+
+
+async def connect(
+    settings: Settings,
+    *,
+    kind: str,
+    ident: str,
+    on_reconnect: Callable[[], None] | None = None,
+    on_disconnect: Callable[[], None] | None = None,
+) -> Connection:
+    """A connection that reconnects forever; raises NotReachable if the first one does not stand.
+
+    `kind` (engine, agent, client, viewer, operator) and `ident` name the principal: its answers
+    come under its own inbox prefix, so that permissions can keep others out. The hooks run in the
+    event loop and must only set flags or events.
+    """
+    nc = Connection(settings.shown_url)
+    if on_reconnect is not None:
+        nc.when_back(on_reconnect)
+    if on_disconnect is not None:
+        nc.when_away(on_disconnect)
+    options: dict[str, Any] = {}
+    if settings.credentials:
+        options["user_credentials"] = settings.credentials
+    if settings.tls_ca or any(u.startswith("tls://") for u in settings.urls):
+        options["tls"] = ssl.create_default_context(cafile=settings.tls_ca or None)
+    try:
+        # nats-py tries forever when it may reconnect forever: the first time is bounded here.
+        async with asyncio.timeout(settings.connect_timeout):
+            await nc.connect(
+                settings.urls,
+                name=f"headway-{kind}-{ident}",
+                inbox_prefix=subjects.inbox_prefix(kind, ident),
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=RECONNECT_WAIT,  # pyright: ignore[reportArgumentType]  # a float works
+                connect_timeout=max(1, round(settings.connect_timeout)),
+                ping_interval=PING_INTERVAL,
+                max_outstanding_pings=2,
+                pending_size=PENDING_SIZE,
+                error_cb=nc.note_error,
+                disconnected_cb=nc.note_disconnected,
+                reconnected_cb=nc.note_reconnected,
+                **options,
+            )
+    except (TimeoutError, OSError, nats_errors.Error) as e:
+        await _abandon(nc)
+        why = f" ({type(e).__name__}: {e})" if str(e) else ""
+        raise NotReachable(
+            f"NATS is not reachable at {settings.shown_url}{why}:"
+            " start it with `headway up`, or set HEADWAY_NATS_URL"
+        ) from None
+    nc._quiet = False  # pyright: ignore[reportPrivateUsage]
+    return nc
+
+
+async def _abandon(nc: Connection) -> None:
+    try:
+        await nc.close()
+    except Exception as e:  # a half-made connection may fail anywhere while it closes
+        log.debug("closing an unfinished connection: %s", e)
+
+
+def no_answer(nc: NatsClient, what: str, timeout: float) -> NotReachable:
+    """The error for a request that nobody answered in time."""
+    url = getattr(nc, "shown_url", "")
+    link = "" if nc.is_connected else " (the connection is down)"
+    return NotReachable(
+        f"no answer to {what} from NATS at {url} within {timeout:g} s{link}:"
+        " is the engine running? See `headway doctor`"
+    )
+
+
+async def ask(
+    nc: NatsClient,
+    subject: str,
+    body: bytes = b"",
+    *,
+    timeout: float = 5.0,
+    headers: Mapping[str, str] | None = None,
+    again: bool = False,
+) -> Msg:
+    """One request, one answer; NotReachable if nobody listens or nobody answers in time.
+
+    nats-py lets a request wait its whole timeout although its connection broke. With `again` it is
+    made anew right after the reconnect: for requests that the receiver recognises as the same.
+    """
+    if not again or not isinstance(nc, Connection):
+        return await _ask_once(nc, subject, body, timeout, headers)
+    loop = asyncio.get_running_loop()
+    deadline, came_back = loop.time() + timeout, False
+    while True:
+        attempt = asyncio.timeout(None)
+        try:
+            async with attempt:
+                nc.attempts.add(attempt)
+                rest = max(0.01, deadline - loop.time())
+                return await _ask_once(nc, subject, body, rest, headers)
+        except TimeoutError:
+            came_back = True
+        except NotReachable:
+            # Whoever answers may need a moment longer than we did to be back.
+            if not came_back or loop.time() + 0.05 > deadline:
+                raise
+            await asyncio.sleep(0.05)
+        finally:
+            nc.attempts.discard(attempt)
+
+
+async def _ask_once(
+    nc: NatsClient, subject: str, body: bytes, timeout: float, headers: Mapping[str, str] | None
+) -> Msg:
+    try:
+        # publish() writes into the header dictionary it is given: it gets a copy.
+        return await nc.request(
+            subject, body, timeout=timeout, headers=dict(headers) if headers else None
+        )
+    except nats_errors.NoRespondersError:
+        raise NotReachable(
+            f"nobody answers {subject} on NATS at {getattr(nc, 'shown_url', '')}:"
+            " is the engine running? See `headway doctor`"
+        ) from None
+    except (TimeoutError, nats_errors.TimeoutError):
+        raise no_answer(nc, subject, timeout) from None
+    except (
+        nats_errors.ConnectionClosedError,
+        nats_errors.ConnectionDrainingError,
+        nats_errors.OutboundBufferLimitError,
+    ) as e:
+        raise NotReachable(f"NATS at {getattr(nc, 'shown_url', '')}: {e}") from None
+
+
+async def jsapi(
+    nc: NatsClient, verb: str, body: Mapping[str, Any] | None = None, *, timeout: float = 5.0
+) -> dict[str, Any]:
+    """A JetStream API call: `jsapi(nc, "STREAM.INFO.RUNS")`. Raises JetStreamRefused."""
+    answer = await ask(
+        nc, f"$JS.API.{verb}", msgspec.json.encode(body) if body else b"", timeout=timeout
+    )
+    data: dict[str, Any] = msgspec.json.decode(answer.data, type=dict[str, Any])
+    error = data.get("error")
+    if error:
+        raise JetStreamRefused(
+            verb, error.get("code", 0), error.get("err_code", 0), error.get("description", "")
+        )
+    return data
+
+
+async def publish_acked(
+    nc: NatsClient,
+    subject: str,
+    body: bytes,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 5.0,
+    *,
+    again: bool = False,
+) -> PubAck:
+    """Publish to a stream and wait for its word.
+
+    Raises QueueFull (the stream is full, nothing was stored), WrongLast (compare-and-set lost),
+    JetStreamRefused (anything else it said), NotReachable (no stream, no server, or no answer in
+    time: then the message may still have been stored). `again` as in `ask`.
+    """
+    msg = await ask(nc, subject, body, timeout=timeout, headers=headers, again=again)
+    return _pub_ack(subject, msg.data)
+
+
+async def publish_batch_acked(
+    nc: NatsClient, messages: Sequence[tuple[str, bytes]], timeout: float = 5.0
+) -> PubAck | None:
+    """Publish many to one stream for one round trip: only the last one asks for its ack.
+
+    One connection keeps the order, so the ack of the last says that all before it were handled. Use
+    it for streams that refuse no single message (`discard: old`), one stream per call. After
+    NotReachable any of them may have been stored: repeat all. Empty = None.
+    """
+    if not messages:
+        return None
+    try:
+        for subject, body in itertools.islice(messages, len(messages) - 1):
+            await nc.publish(subject, body)
+    except nats_errors.Error as e:
+        raise NotReachable(f"NATS at {getattr(nc, 'shown_url', '')}: {e}") from None
+    subject, body = messages[-1]
+    return await publish_acked(nc, subject, body, timeout=timeout)
+
+
+def _pub_ack(subject: str, data: bytes) -> PubAck:
+    answer = _pub_answer.decode(data)
+    e = answer.error
+    if e is None:
+        return answer
+    if e.err_code == _STORE_FULL:
+        raise QueueFull
+    kind = WrongLast if e.err_code == _WRONG_LAST else JetStreamRefused
+    raise kind(f"publish on {subject}", e.code, e.err_code, e.description)
+
+
+def expect_last(seq: int, over: str) -> dict[str, str]:
+    """Headers of a compare-and-set: the last message under the filter `over` has this sequence."""
+    return {EXPECTED_LAST: str(seq), EXPECTED_LAST_SUBJECT: over}
+
+
+async def publish_all(nc: NatsClient, messages: Iterable[tuple[str, bytes]]) -> None:
+    """Publish many without asking for acks (logs, beats, answers)."""
+    for subject, body in messages:
+        await nc.publish(subject, body)

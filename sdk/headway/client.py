@@ -1,0 +1,319 @@
+"""Client: enqueue runs, await their results, steer them.
+
+One client per process and event loop: `await default_client()`. Callbacks of NATS only book what
+they hear; nothing is decided or waited for in them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from headway import bus, config, subjects
+from headway.enqueues import Outbox, refusal_of
+from headway.errors import (
+    HeadwayError,
+    NoSuchRun,
+    NotReachable,
+    NotRecorded,
+    SomeRefused,
+    TooLarge,
+)
+from headway.handles import RunHandle
+from headway.ids import new_run_id
+from headway.results import Results
+from headway.wire import (
+    BLOB_PART,
+    INLINE_LIMIT,
+    NOTHING,
+    PAYLOAD_LIMIT,
+    BlobRef,
+    Malformed,
+    commands,
+    decode,
+    encode,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from nats.aio.msg import Msg
+
+    from headway.enqueues import RunRecord
+
+log = logging.getLogger("headway.client")
+
+T = TypeVar("T")
+
+_BUSY = frozenset({"busy", "unavailable"})
+
+
+class Client:
+    """A connection to Headway. Make it with `Client.open()` or `default_client()`."""
+
+    def __init__(self, connection: bus.Connection, settings: config.Settings, ident: str) -> None:
+        self.connection, self.settings, self.id = connection, settings, ident
+        self.namespace = settings.namespace
+        self.durability = "unknown"
+        """What *accepted* is worth on this NATS; the engine says it (DECISIONS C5)."""
+        self.outbox = Outbox(connection, settings, ident, subjects.reply(ident, "a"))
+        self.results = Results(connection, self.namespace, self.outbox, self.ask_results)
+
+    @classmethod
+    async def open(cls, settings: config.Settings | None = None) -> Client:
+        """Connect; settings come from HEADWAY_* variables. Raises NotReachable."""
+        settings = settings or config.from_environment()
+        # Not to be guessed: whoever knows it could listen to our answers.
+        ident = secrets.token_hex(12)
+        nc = await bus.connect(settings, kind="client", ident=ident)
+        client = cls(nc, settings, ident)
+        await nc.subscribe(subjects.reply_all(ident), cb=client._on_answers)
+        return client
+
+    async def close(self) -> None:
+        """Send what waits, stop waiting, disconnect. May be called again."""
+        if self.connection.is_closed:
+            return
+        await self.results.close()
+        if self.connection.is_connected:
+            await self.outbox.close()
+        await self.connection.close()
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _on_answers(self, msg: Msg) -> None:
+        try:
+            answers = decode(commands.ANSWERS, msg.data)
+        except Malformed as e:
+            log.warning("an answer could not be read: %s", e)
+            return
+        if answers.durability:
+            self.durability = answers.durability
+        for recorded in answers.recorded:
+            self.outbox.note(recorded)
+            if recorded.outcome != "recorded":
+                self.results.on_known(recorded.run)
+        for ended in answers.ended:
+            self.results.on_ended(ended)
+
+    # --- enqueue
+
+    async def submit(
+        self, items: Sequence[commands.EnqueueItem], result_type: Any = Any
+    ) -> list[RunHandle[Any]]:
+        """Enqueue runs; returns when all are recorded, or accepted and the engine is silent.
+
+        A duplicate's handle is that of the run which holds the key. Raises BadPayload, KeyConflict
+        or Refused (one item), SomeRefused (several), QueueFull, NotReachable, and NotRecorded where
+        *accepted* would not survive a power cut. After NotReachable it is unknown whether they were
+        enqueued: repeat with the same items.
+        """
+        if not items:
+            return []
+        for i in items:
+            if len(bytes(i.payload)) > INLINE_LIMIT:
+                await self._stow(i)
+        records = [self.outbox.record(i.run, own=True) for i in items]
+        submission = self.outbox.put(records, [Raw(encode(i)) for i in items])
+        in_time = await self.outbox.recorded(submission, self.settings.request_timeout)
+        handles: list[RunHandle[Any]] = [RunHandle(self, r, result_type) for r in records]
+        if not in_time:
+            await self._fall_back(handles)
+        refused = [(r.id, r.refusal.code, r.refusal.reason) for r in records if r.refusal]
+        if refused and len(items) == 1:
+            raise refusal_of(refused[0][1], refused[0][2])
+        if refused:
+            raise SomeRefused(handles, refused)
+        return handles
+
+    async def _fall_back(self, handles: list[RunHandle[Any]]) -> None:
+        """Not recorded in time: is *accepted* good enough on this NATS?"""
+        if self.durability == "unknown":
+            try:
+                self.durability = (await self.info()).durability or "unknown"
+            except HeadwayError as e:
+                log.info("asking the engine: %s", e)
+        if self.durability == "lazy":
+            raise NotRecorded(handles)
+        log.warning(
+            "%d enqueues are accepted but not recorded yet: engine or store is behind (%s)",
+            sum(h.recorded == "accepted" for h in handles),
+            self.durability,
+        )
+
+    async def _stow(self, item: commands.EnqueueItem) -> None:
+        """Put a large payload into blobs; the item then carries the reference."""
+        body = bytes(item.payload)
+        if len(body) > PAYLOAD_LIMIT:
+            raise TooLarge("the payload", len(body), PAYLOAD_LIMIT)
+        upload, digest = secrets.token_hex(8), sha256(body).hexdigest()
+        count = -(-len(body) // BLOB_PART)
+        for index in range(count):
+            part = commands.BlobPut(
+                run=item.run,
+                upload=upload,
+                index=index,
+                last=index == count - 1,
+                data=body[index * BLOB_PART : (index + 1) * BLOB_PART],
+                sha256=digest if index == count - 1 else "",
+            )
+            answer = await self.api("blob-put", part, Raw)
+            if part.last:
+                item.payload_ref = msgspec.json.decode(answer, type=BlobRef)
+                item.payload = NOTHING
+
+    async def fetch_blob(self, ref: BlobRef) -> bytes:
+        """A body that was too large to travel inline; checked against its hash."""
+        body = bytearray()
+        while len(body) < ref.size:
+            ask = commands.BlobGet(key=ref.key, offset=len(body))
+            part = await self.api("blob-get", ask, commands.BlobPart)
+            if not part.data:
+                break
+            body += part.data
+        if sha256(body).hexdigest() != ref.sha256:
+            raise HeadwayError(f"blob {ref.key} is damaged: its hash differs; see `headway doctor`")
+        return bytes(body)
+
+    # --- handles and results
+
+    def handle(self, run: str, result_type: Any = Any) -> RunHandle[Any]:
+        """A handle to any run by its id, also of another client's; nothing is sent."""
+        return RunHandle(self, self.outbox.record(run), result_type)
+
+    async def ended(self, record: RunRecord, within: float | None) -> commands.Ended:
+        """Wait for a run's end; see RunHandle.result."""
+        return await self.results.wait(record, within)
+
+    async def result(self, run: str, result_type: Any = Any, within: float | None = None) -> Any:
+        """The result of any run by its id; see RunHandle.result."""
+        return await self.handle(run, result_type).result(within)
+
+    # --- the engine's api
+
+    async def api(self, verb: str, body: msgspec.Struct | None, answer_type: type[T]) -> T:
+        """A request to the engine. Raises Refused (or a kind of it) and NotReachable.
+
+        `busy` is tried again with jitter until the request timeout is used up; every verb may be
+        repeated.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.settings.request_timeout
+        subject = subjects.api(self.namespace, self.settings.user, verb)
+        data = encode(body) if body is not None else b"{}"
+        pause = 0.05
+        while True:
+            rest = max(0.05, deadline - loop.time())
+            msg = await bus.ask(self.connection, subject, data, timeout=rest, again=True)
+            answer = decode(commands.API_ANSWER, msg.data)
+            error = answer.error
+            if error is None:
+                return msgspec.json.decode(bytes(answer.data) or b"null", type=answer_type)
+            if error.code not in _BUSY:
+                raise _refusal(error)
+            pause = min(1.0, pause * 2) * random.uniform(0.7, 1.3)
+            if loop.time() + pause > deadline:
+                raise NotReachable(f"the engine cannot answer {verb} now: {error.message}")
+            await asyncio.sleep(pause)
+
+    async def info(self) -> commands.Info:
+        """Who answers, and how durable its NATS is."""
+        info = await self.api("info", None, commands.Info)
+        self.durability = info.durability or self.durability
+        return info
+
+    async def runs(self, query: commands.RunsQuery | None = None) -> commands.RunsPage:
+        """A page of the list of runs, newest first."""
+        return await self.api("runs", query or commands.RunsQuery(), commands.RunsPage)
+
+    async def run(self, run: str) -> commands.RunDetail:
+        """Everything about one run: its id, or a prefix that only one has. Raises NoSuchRun."""
+        return await self.api("run", commands.RunAsk(run=run), commands.RunDetail)
+
+    async def cancel(self, run: str, reason: str = "") -> commands.Done:
+        """Cancel: final once answered, also for an id that intake has not seen yet."""
+        return await self.api("cancel", commands.CancelAsk(run, reason), commands.Done)
+
+    async def resume(self, ask: commands.ResumeAsk) -> commands.Done:
+        """The next attempt now, with decisions on ambiguous once marks where they are asked for."""
+        return await self.api("resume", ask, commands.Done)
+
+    async def replay(
+        self,
+        run: str,
+        *,
+        clear: tuple[str, ...] = (),
+        version: str = "",
+        queue: str | None = None,
+        result_type: Any = Any,
+    ) -> RunHandle[Any]:
+        """A new run with the same payload, from the start; done once marks and tokens are kept."""
+        new_run = new_run_id()
+        ask = commands.ReplayAsk(run, new_run, clear=clear, version=version, queue=queue)
+        done = await self.api("replay", ask, commands.Done)
+        return self.handle(done.run or new_run, result_type)
+
+    async def ask_results(self, runs: list[str]) -> commands.ResultsAnswer:
+        """Which of these have ended? One request for up to a thousand."""
+        return await self.api("result", commands.ResultsAsk(runs), commands.ResultsAnswer)
+
+
+def _refusal(error: commands.ApiError) -> HeadwayError:
+    if error.code in ("not_found", "no_such_run"):
+        return NoSuchRun(error.message, error.code)
+    return refusal_of(error.code, error.message)
+
+
+_clients: dict[tuple[int, int], asyncio.Future[Client]] = {}
+
+
+async def default_client() -> Client:
+    """The client of this process and event loop, connected at the first call (DECISIONS F8).
+
+    A forked child and another loop get their own. It is closed when `asyncio.run` ends.
+    """
+    loop = asyncio.get_running_loop()
+    key = (os.getpid(), id(loop))
+    opening = _clients.get(key)
+    if opening is not None and opening.get_loop() is not loop:
+        opening = None  # an ended loop's address was given out again
+    if opening is not None and opening.done():
+        failed = opening.cancelled() or opening.exception() is not None
+        if failed or opening.result().connection.is_closed:
+            opening = None
+    if opening is None:
+        opening = _clients[key] = loop.create_task(_open_default(key))
+    return await asyncio.shield(opening)
+
+
+async def _open_default(key: tuple[int, int]) -> Client:
+    client = await Client.open()
+    # asyncio.run closes asynchronous generators when it ends: the one hook that a loop offers.
+    guard = _closing(client, key)
+    await anext(guard)
+    _guards[key] = guard
+    return client
+
+
+_guards: dict[tuple[int, int], AsyncGenerator[None]] = {}
+
+
+async def _closing(client: Client, key: tuple[int, int]) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        _clients.pop(key, None)
+        _guards.pop(key, None)
+        await client.close()

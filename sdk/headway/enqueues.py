@@ -1,0 +1,221 @@
+"""The way of an enqueue from the caller to INGEST, and *recorded* back.
+
+What is enqueued at the same moment travels in one message: with fsync always one message costs the
+same as fifty. While two messages wait for their ack, the next one gathers. Every step can be
+repeated: the run's id, made by the caller, says that it is the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING
+
+from headway import subjects
+from headway.bus import publish_acked
+from headway.errors import BadPayload, HeadwayError, KeyConflict, NotReachable, Refused
+from headway.wire import commands, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from msgspec import Raw
+
+    from headway.bus import Connection
+    from headway.config import Settings
+
+log = logging.getLogger("headway.client")
+
+MESSAGE_ITEMS = 500
+"""Enqueues in one message at most; the wire allows 2000."""
+MESSAGE_BYTES = 700 * 1024
+"""Bytes of items in one message at most; the server takes 1 MB."""
+IN_FLIGHT = 2
+"""Messages that wait for their ack at once: the next one gathers meanwhile."""
+
+
+class RunRecord:
+    """What this client knows of one run; shared by all handles to it."""
+
+    __slots__ = (
+        "__weakref__", "ended", "future", "id", "interval", "next_at", "own", "refusal", "state",
+        "submission", "unwatch", "waiters", "winner",
+    )  # fmt: skip
+
+    def __init__(self, run: str, *, own: bool) -> None:
+        self.id = run
+        self.own = own
+        """Its end is pushed to us; others are watched on `hw.live`."""
+        self.state = "accepted"
+        """accepted | recorded | duplicate | rejected."""
+        self.winner = ""
+        self.refusal: commands.Recorded | None = None
+        self.ended: commands.Ended | None = None
+        self.submission: Submission | None = None
+        # Who waits for the end (results.py).
+        self.future: asyncio.Future[None] | None = None
+        self.waiters = 0
+        self.next_at = self.interval = 0.0
+        self.unwatch: asyncio.Task[None] | None = None
+
+
+class Submission:
+    """One call of submit: its runs wait together."""
+
+    __slots__ = ("done", "left", "progress_at", "unsent")
+
+    def __init__(self, count: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.left = self.unsent = count
+        self.done: asyncio.Future[None] = loop.create_future()
+        self.progress_at = loop.time()
+
+    def fail(self, error: HeadwayError) -> None:
+        """None of it can be promised."""
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+def refusal_of(code: str, reason: str) -> HeadwayError:
+    """The typed error for the engine's refusal of an enqueue or a command."""
+    if code in ("bad_payload", "payload"):
+        return BadPayload(reason)
+    if code == "key_conflict":
+        return KeyConflict(reason, code)
+    return Refused(reason or code, code)
+
+
+class Outbox:
+    """Gathers enqueues into messages, publishes them, and books what the engine says of them."""
+
+    def __init__(self, nc: Connection, settings: Settings, client: str, reply: str) -> None:
+        self._nc, self._settings = nc, settings
+        self._client, self._reply = client, reply
+        self._subject = subjects.ingest(settings.namespace)
+        self._waiting: deque[tuple[RunRecord, Raw]] = deque()
+        self._sending: set[asyncio.Task[None]] = set()
+        self._kicked = False
+        self.records: weakref.WeakValueDictionary[str, RunRecord] = weakref.WeakValueDictionary()
+        self.messages = 0
+        """INGEST messages sent."""
+
+    def record(self, run: str, *, own: bool = False) -> RunRecord:
+        """The record of a run, made if nobody holds one."""
+        found = self.records.get(run)
+        if found is None:
+            found = self.records[run] = RunRecord(run, own=own)
+        return found
+
+    def put(self, records: Sequence[RunRecord], bodies: Sequence[Raw]) -> Submission:
+        """Send these soon, with whatever else is enqueued at this moment."""
+        submission = Submission(len(records), asyncio.get_running_loop())
+        for record in records:
+            record.submission = submission
+        self._waiting.extend(zip(records, bodies, strict=True))
+        self._kick()
+        return submission
+
+    async def recorded(self, submission: Submission, patience: float) -> bool:
+        """Wait until all is recorded; False if the engine was silent for `patience` seconds.
+
+        Raises what the publish raised (QueueFull, NotReachable ...).
+        """
+        loop = asyncio.get_running_loop()
+        done = submission.done
+        while not done.done():
+            if submission.unsent:
+                rest: float | None = None  # the publish has its own time limit, and its error
+            else:
+                rest = submission.progress_at + patience - loop.time()
+                if rest <= 0:
+                    return False
+            await asyncio.wait((done,), timeout=patience if rest is None else rest)
+        done.result()
+        return True
+
+    def note(self, answer: commands.Recorded) -> None:
+        """The engine's word on one enqueue."""
+        record = self.records.get(answer.run)
+        if record is None:
+            return
+        record.state = answer.outcome
+        if answer.outcome == "duplicate":
+            record.winner = answer.winner
+        elif answer.outcome == "rejected":
+            record.refusal = answer
+        submission, record.submission = record.submission, None
+        if submission is None:
+            return
+        submission.left -= 1
+        submission.progress_at = asyncio.get_running_loop().time()
+        if not submission.left and not submission.done.done():
+            submission.done.set_result(None)
+
+    def _kick(self) -> None:
+        # One tick later, so that everything enqueued in this one travels together.
+        if not self._kicked and self._waiting and len(self._sending) < IN_FLIGHT:
+            self._kicked = True
+            asyncio.get_running_loop().call_soon(self._launch)
+
+    def _launch(self) -> None:
+        self._kicked = False
+        while self._waiting and len(self._sending) < IN_FLIGHT:
+            task = asyncio.get_running_loop().create_task(self._send(self._take()))
+            self._sending.add(task)
+            task.add_done_callback(self._sent)
+
+    def _take(self) -> list[tuple[RunRecord, Raw]]:
+        chunk: list[tuple[RunRecord, Raw]] = []
+        size = 0
+        while self._waiting and len(chunk) < MESSAGE_ITEMS:
+            size += len(bytes(self._waiting[0][1])) + 1
+            if chunk and size > MESSAGE_BYTES:
+                break
+            chunk.append(self._waiting.popleft())
+        return chunk
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("sending enqueues failed", exc_info=error)
+        self._kick()
+
+    async def _send(self, chunk: list[tuple[RunRecord, Raw]]) -> None:
+        batch = commands.EnqueueBatch(
+            items=[body for _, body in chunk], client=self._client, reply=self._reply
+        )
+        submissions = [r.submission for r, _ in chunk]
+        try:
+            await self._publish(encode(batch))
+        except HeadwayError as e:
+            for submission in submissions:
+                if submission is not None:
+                    submission.fail(e)
+            return
+        now = asyncio.get_running_loop().time()
+        for submission in submissions:
+            if submission is not None:
+                submission.unsent -= 1
+                submission.progress_at = now
+
+    async def _publish(self, body: bytes) -> None:
+        """Until it is acked or the time is over; intake takes a repeated run as the same."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings.request_timeout
+        self.messages += 1
+        while True:
+            rest = max(0.05, deadline - loop.time())
+            try:
+                await publish_acked(self._nc, self._subject, body, timeout=rest, again=True)
+                return
+            except NotReachable:
+                # No stream at this moment: the server is just starting.
+                if deadline - loop.time() < 0.1:
+                    raise
+                await asyncio.sleep(0.05)
+
+    async def close(self) -> None:
+        """Wait for what is being sent."""
+        while self._sending or self._waiting:
+            await asyncio.sleep(0) if not self._sending else await asyncio.wait(self._sending)

@@ -1,0 +1,200 @@
+"""Follow one run: stored first, then live, without a consumer on the server.
+
+Subscribed before reading, joined by number (events) or by stream sequence (logs). A hole that does
+not close within 2 s is read from the store; so is everything after a reconnect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from headway import subjects
+from headway.errors import HeadwayError
+from headway.history import history, sequence_of
+from headway.states import TERMINAL
+from headway.wire import Malformed, commands, decode, events
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from types import TracebackType
+
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+    from headway.client import Client
+
+HOLE = 2.0
+"""Seconds for which a missing number may still arrive by itself."""
+LOOK_AGAIN = 30.0
+"""Seconds of silence after which the store is asked whether something was missed."""
+LINGER = 0.3
+"""Seconds of silence after a run's end that end its log."""
+PAGE = 1000
+CAPACITY = 10_000
+"""Messages that may wait for a slow reader; beyond that the store is read instead."""
+
+_ENDED = {s.value for s in TERMINAL}
+
+
+class RunLog(NamedTuple):
+    """A chunk of a run's output. `missing`: lines before it that did not get here."""
+
+    epoch: int
+    chunk: events.LogChunk
+    missing: int
+
+
+class _Live:
+    """A subscription whose messages wait here; `lost` after a reconnect or an overflow."""
+
+    def __init__(self, client: Client, *to: str) -> None:
+        self._nc, self._subjects = client.connection, to
+        self._subs: list[Subscription] = []
+        self.messages: deque[Msg] = deque()
+        self.event = asyncio.Event()
+        self.lost = False
+        self._unhook = self._nc.when_back(self._on_back)
+
+    def _on_back(self) -> None:
+        self.lost = True
+        self.event.set()
+
+    async def _on_message(self, msg: Msg) -> None:
+        if len(self.messages) >= CAPACITY:
+            self.messages.clear()
+            self.lost = True
+        self.messages.append(msg)
+        self.event.set()
+
+    async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 - False, not an error
+        """True if something arrived (or was lost) within that time."""
+        if not self.messages and not self.lost:
+            self.event.clear()
+            try:
+                async with asyncio.timeout(timeout):
+                    await self.event.wait()
+            except TimeoutError:
+                return False
+        return True
+
+    async def __aenter__(self) -> _Live:
+        for s in self._subjects:
+            self._subs.append(await self._nc.subscribe(s, cb=self._on_message))
+        await self._nc.flush()  # the server knows of it before history is read
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._unhook()
+        for s in self._subs:
+            if not self._nc.is_closed:
+                await s.unsubscribe()
+
+
+async def follow_events(client: Client, run: str, after: int) -> AsyncGenerator[events.Event]:
+    """Events with n > after, in order, without gaps or doubles, until the run has ended."""
+    n, early = after, dict[int, events.Event]()
+    async with _Live(client, subjects.live_event(client.namespace, run)) as live:
+        look = True
+        while True:
+            if look:
+                try:
+                    for e in await _stored_events(client, run, n):
+                        early[e.n] = e
+                except HeadwayError:
+                    # Asked again after the next silence; what comes live is shown meanwhile.
+                    if not early and n == after and not client.connection.is_connected:
+                        raise
+                look = False
+            while (e := early.pop(n + 1, None)) is not None:
+                n = e.n
+                yield e
+                if e.target in _ENDED:
+                    return
+            if not await live.wait(HOLE if early else LOOK_AGAIN) or live.lost:
+                live.lost, look = False, True
+            while live.messages:
+                msg = live.messages.popleft()
+                try:
+                    body = decode(events.RUN_EVENTS, msg.data)
+                except Malformed:
+                    continue
+                early.update((e.n, e) for e in body.events if e.n > n)
+
+
+async def _stored_events(client: Client, run: str, after: int) -> list[events.Event]:
+    found: list[events.Event] = []
+    while True:
+        page = await client.api(
+            "events", commands.RunAsk(run=run, after=after, n=PAGE), list[events.Event]
+        )
+        found += page
+        if len(page) < PAGE:
+            return found
+        after = page[-1].n
+
+
+async def follow_logs(client: Client, run: str) -> AsyncGenerator[RunLog]:
+    """Log chunks, stored and live, until the run has ended and its output is quiet."""
+    ns = client.namespace
+    ended, next_line = False, dict[int, int]()
+    last_seq = 0
+
+    def to_log(subject: str, data: bytes) -> RunLog | None:
+        try:
+            chunk = decode(events.LOG_CHUNK, data)
+        except Malformed:
+            return None
+        epoch = subjects.epoch_of_log(subject)
+        missing = max(0, chunk.first - next_line.get(epoch, 1))
+        next_line[epoch] = max(next_line.get(epoch, 1), chunk.first + len(chunk.lines))
+        return RunLog(epoch, chunk, missing)
+
+    tail = subjects.live_log(ns, run)
+    async with _Live(client, tail, subjects.live_event(ns, run)) as live:
+        look = True
+        while True:
+            if look:
+                ended = ended or await _has_ended(client, run)
+                stored = f"hw.log.{ns}.{run}.>"
+                async for m in history(client.connection, subjects.LOGS, stored, last_seq + 1):
+                    last_seq = m.seq
+                    if line := to_log(m.subject, m.data):
+                        yield line
+                look = False
+            if not await live.wait(LINGER if ended else LOOK_AGAIN) or live.lost:
+                if ended and not live.lost:
+                    return
+                live.lost, look = False, True
+            while live.messages:
+                msg = live.messages.popleft()
+                if not msg.subject.startswith("hw.live.log."):
+                    ended = ended or _says_end(msg.data)
+                    continue
+                seq = sequence_of(msg)
+                if seq and seq <= last_seq:
+                    continue
+                last_seq = max(last_seq, seq)
+                if line := to_log(msg.subject, msg.data):
+                    yield line
+
+
+def _says_end(data: bytes) -> bool:
+    try:
+        return any(e.target in _ENDED for e in decode(events.RUN_EVENTS, data).events)
+    except Malformed:
+        return False
+
+
+async def _has_ended(client: Client, run: str) -> bool:
+    try:
+        answer = await client.ask_results([run])
+    except HeadwayError:
+        return False
+    return any(e.run == run for e in answer.ended)

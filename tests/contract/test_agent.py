@@ -1,0 +1,256 @@
+"""The agent end to end over a link in memory: real runners as processes, real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec import Raw
+
+from headway.wire import rpc
+from headway_engine.agent import Agent, AgentConfig
+from headway_engine.agent.config import WarmConfig
+from headway_engine.runtime.docker import DockerRuntime
+from support.agentrig import Rig, first, rigged
+from support.docker import base_image, require_docker
+from support.fakelink import FakeLink, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    async with rigged() as made:
+        yield made
+
+
+async def test_a_run_becomes_a_result(rig: Rig):
+    await rig.agent()
+    run = rig.engine.add("add", {"a": 2, "b": 3})
+    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    assert isinstance(done, rpc.Finished)
+    assert bytes(done.result) == b"5"
+    assert rig.engine.of(run, rpc.Started)
+    assert rig.engine.acked == [run]
+    await until(lambda: [c for r, _, c in rig.engine.logs if r == run and "adding 2 3" in c.lines])
+
+
+async def test_an_exception_is_a_failure_with_its_traceback(rig: Rig):
+    await rig.agent()
+    run = rig.engine.add("fails", {})
+    failed = await until(lambda: first(rig.engine.of(run, rpc.AttemptFailed)))
+    assert isinstance(failed, rpc.AttemptFailed)
+    assert (failed.cause, failed.error.message) == ("error", "no good")
+    assert "raise ValueError" in failed.error.traceback
+
+
+async def test_a_killed_runner_is_lost_and_the_next_attempt_goes_on(rig: Rig):
+    agent = await rig.agent()
+    run = rig.engine.add("counts", {"until": 3})
+    await until(lambda: len(rig.engine.saves) == 3)
+    os.kill(rig.pid_of(agent, run), signal.SIGKILL)
+    lost = await until(lambda: first(rig.engine.of(run, rpc.AttemptLost)))
+    assert isinstance(lost, rpc.AttemptLost)
+    assert "SIGKILL" in lost.why
+    last = rig.engine.saves[-1]
+    rig.engine.again(run, checkpoint=3, checkpoint_name="n-3", state=last.state, schema=last.schema)
+    rig.engine.runs[run].payload = Raw(b'{"until": 5}')
+    await until(lambda: len(rig.engine.saves) == 5)
+    assert [(s.epoch, s.number) for s in rig.engine.saves] == [
+        (1, 1), (1, 2), (1, 3), (2, 4), (2, 5),
+    ]  # fmt: skip
+
+
+async def test_saves_of_one_moment_travel_in_one_request(rig: Rig):
+    await rig.agent()
+    run = rig.engine.add("steps", {})
+    await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    assert len(rig.engine.saves) == 20
+    assert rig.engine.save_requests <= 5
+
+
+async def test_large_bodies_go_through_blobs(rig: Rig):
+    await rig.agent()
+    run = rig.engine.add("large", {"size": 1_500_000})
+    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    assert isinstance(done, rpc.Finished)
+    assert done.ref is not None
+    assert rig.engine.blobs[done.ref.key] == b'"' + b"y" * 1_500_000 + b'"'
+    assert rig.engine.saves[0].ref.size == 1_500_002
+
+
+async def test_exit_without_a_result_is_a_crash(rig: Rig):
+    await rig.agent()
+    run = rig.engine.add("dies", {})
+    failed = await until(lambda: first(rig.engine.of(run, rpc.AttemptFailed)))
+    assert isinstance(failed, rpc.AttemptFailed)
+    assert (failed.cause, failed.exit_code) == ("crash", 0)
+
+
+@pytest.mark.parametrize("task", ["sleeps", "stubborn"])
+async def test_a_cancel_is_reported_when_the_process_is_certainly_gone(rig: Rig, task: str):
+    agent = await rig.agent()
+    run = rig.engine.add(task, {}, grace=0.3)
+    await until(lambda: rig.engine.of(run, rpc.Started))
+    pid = rig.pid_of(agent, run)
+    rig.engine.stop = [(run, 1, "cancel")]  # repeated by each beat
+    await until(lambda: rig.engine.of(run, rpc.Stopped))
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert not rig.engine.of(run, rpc.AttemptFailed)
+
+
+async def test_timeout_is_measured_from_started_and_ends_the_attempt(rig: Rig):
+    await rig.agent()
+    run = rig.engine.add("sleeps", {}, timeout=0.3, grace=0.3)
+    failed = await until(lambda: first(rig.engine.of(run, rpc.AttemptFailed)))
+    assert isinstance(failed, rpc.AttemptFailed)
+    assert failed.cause == "timeout"
+
+
+async def test_shared_worker_runs_many_at_once_in_one_process(rig: Rig):
+    agent = await rig.agent()
+    runs = [rig.engine.add("noop", {}, isolation="shared") for _ in range(500)]
+    await until(lambda: len([r for r in rig.engine.reports if isinstance(r, rpc.Finished)]) == 500)
+    assert agent.pool.starts == 1
+    assert {r.run for r in rig.engine.reports} == set(runs)
+    assert rig.engine.report_requests < 250
+
+
+async def test_started_is_left_out_when_the_end_comes_first(rig: Rig):
+    await rig.agent()
+    run = rig.engine.add("noop", {}, isolation="shared")
+    await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    later = rig.engine.add("noop", {}, isolation="shared")
+    await until(lambda: first(rig.engine.of(later, rpc.Finished)))
+    assert not rig.engine.of(later, rpc.Started)
+
+
+async def test_a_stubborn_shared_run_recycles_the_worker_and_the_others_are_not_charged(rig: Rig):
+    await rig.agent()
+    bad = rig.engine.add("stubborn", {}, isolation="shared", grace=0.2)
+    good = rig.engine.add("sleeps", {}, isolation="shared", grace=0.2)
+    await until(lambda: rig.engine.of(bad, rpc.Started) and rig.engine.of(good, rpc.Started))
+    rig.engine.stop = [(bad, 1, "cancel")]
+    await until(lambda: rig.engine.of(bad, rpc.Stopped))
+    lost = await until(lambda: first(rig.engine.of(good, rpc.AttemptLost)))
+    assert isinstance(lost, rpc.AttemptLost)
+
+
+async def test_a_warm_runner_takes_the_next_run(rig: Rig):
+    rig.warm = WarmConfig(low=1, high=1)
+    agent = await rig.agent()
+    cold = rig.engine.add("add", {"a": 1, "b": 1})
+    await until(lambda: first(rig.engine.of(cold, rpc.Finished)))
+    await until(lambda: agent.pool.warm == 1)
+    run = rig.engine.add("add", {"a": 1, "b": 2})
+    started = await until(lambda: rig.engine.of(run, rpc.Started))
+    assert not started[0].cold
+
+
+async def test_no_slot_no_claim(rig: Rig):
+    rig.options = {"slots": 1}
+    agent = await rig.agent()
+    one = rig.engine.add("sleeps", {})
+    two = rig.engine.add("sleeps", {})
+    await until(lambda: rig.engine.of(one, rpc.Started))
+    assert two not in agent.attempts.live
+    assert two not in rig.engine.acked
+
+
+async def test_secrets_reach_the_task_and_not_its_log(rig: Rig):
+    file = rig.folder / "given.toml"
+    file.write_text('[vars]\nPLAIN = "open"\n[secrets]\nAPI_KEY = "s3cr3t-value-77"\n')
+    rig.options = {"provider_file": str(file)}
+    await rig.agent()
+    run = rig.engine.add("leaks", {}, env=("PLAIN",), secrets=("API_KEY",))
+    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    assert isinstance(done, rpc.Finished)
+    assert bytes(done.result) == b'"open"'
+    chunks = await until(lambda: [c for r, _, c in rig.engine.logs if r == run])
+    assert chunks[0].lines == ["the secret is [redacted] indeed"]
+
+
+async def test_a_secret_that_is_not_provided_gives_the_run_back(rig: Rig):
+    await rig.agent()
+    run = rig.engine.add("leaks", {}, secrets=("API_KEY",))
+    back = await until(lambda: rig.engine.of(run, rpc.GivenBack))
+    assert back[0].fault == "agent"
+    assert "API_KEY" in back[0].why
+
+
+async def test_code_that_cannot_be_imported_is_an_image_failure(rig: Rig):
+    (rig.folder / "src" / "hwtasks.py").write_text("import nothing_of_that_name\n")
+    await rig.agent()
+    run = rig.engine.add("add", {"a": 1, "b": 1})
+    failed = await until(lambda: first(rig.engine.of(run, rpc.AttemptFailed)))
+    assert isinstance(failed, rpc.AttemptFailed)
+    assert (failed.cause, failed.retry) == ("image", False)
+    assert "nothing_of_that_name" in failed.error.message
+
+
+async def test_stale_epoch_ends_the_attempt_without_a_report(rig: Rig):
+    agent = await rig.agent()
+    rig.engine.save_outcome = lambda save: "stale_epoch" if save.number == 2 else "ok"
+    run = rig.engine.add("counts", {"until": 3})
+    await until(lambda: len(rig.engine.saves) == 2)
+    await until(lambda: run not in agent.attempts.live)
+    assert [type(r) for r in rig.engine.reports] == [rpc.Started]
+
+
+async def test_a_changed_source_restarts_what_was_loaded_from_it(rig: Rig):
+    rig.warm = WarmConfig(low=1, high=1)
+    rig.engine.version.dev = True
+    agent = await rig.agent()
+    run = rig.engine.add("add", {"a": 1, "b": 1})
+    await until(lambda: first(rig.engine.of(run, rpc.Finished)) and agent.pool.warm == 1)
+    source = rig.folder / "src" / "hwtasks.py"
+    source.write_text(source.read_text().replace("return a + b", "return a + b + 100"))
+    os.utime(source, (1, 1))
+    starts = agent.pool.starts
+    await until(lambda: agent.pool.starts > starts and agent.pool.warm == 1)
+    run = rig.engine.add("add", {"a": 1, "b": 1})
+    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    assert isinstance(done, rpc.Finished)
+    assert bytes(done.result) == b"102"
+
+
+@pytest.mark.docker
+async def test_a_run_in_a_container_ends_with_its_result_and_a_kill_is_lost(rig: Rig):
+    require_docker()
+    rig.folder.chmod(0o755)
+    config = AgentConfig(state_dir=str(rig.folder / "s"), name="d", warm=WarmConfig(low=1, high=2))
+    agent = Agent(config, FakeLink(rig.engine), DockerRuntime(base_image=base_image()))
+    await agent.start()
+    try:
+        await asyncio.wait_for(agent.ready(), 10)
+        run = rig.engine.add("add", {"a": 2, "b": 3})
+        done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+        assert isinstance(done, rpc.Finished)
+        assert bytes(done.result) == b"5"
+        await until(lambda: agent.pool.warm >= 1)
+        run = rig.engine.add("counts", {"until": 2})
+        started = await until(lambda: rig.engine.of(run, rpc.Started))
+        assert not started[0].cold
+        await until(lambda: len(rig.engine.saves) == 2)
+        worker = agent.attempts.live[run].worker
+        assert worker is not None
+        assert worker.handle is not None
+        await agent.runtime.signal(worker.handle, signal.SIGKILL)
+        lost = await until(lambda: first(rig.engine.of(run, rpc.AttemptLost)))
+        assert isinstance(lost, rpc.AttemptLost)
+        assert "SIGKILL" in lost.why
+        oom = rig.engine.add("eats", {}, memory=64 * 1024 * 1024)
+        failed = await until(lambda: first(rig.engine.of(oom, rpc.AttemptFailed)))
+        assert isinstance(failed, rpc.AttemptFailed)
+        assert failed.cause == "oom"
+    finally:
+        rig.agents = []
+        await agent.stop(drain=True)
+    left = DockerRuntime()
+    assert await left.list_all(agent.pool.owner) == []
+    await left.close()

@@ -1,0 +1,175 @@
+"""The agent's lease: beats, freezing, a session's end, restarts, drains, the breaker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from headway.wire import encode, rpc
+from headway_engine.agent.uplink import WorkItem
+from headway_engine.runtime.process import ProcessRuntime
+from support.agentrig import Rig, first, gone, reaped, rigged
+from support.fakelink import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    async with rigged() as made:
+        yield made
+
+
+async def test_store_down_freezes_and_kills_nothing(rig: Rig):
+    agent = await rig.agent()
+    run = rig.engine.add("sleeps", {})
+    await until(lambda: rig.engine.of(run, rpc.Started))
+    rig.engine.store_down = True
+    await until(lambda: agent.attempts.frozen)
+    rig.engine.store_down = False
+    await until(lambda: not agent.attempts.frozen)
+    assert run in agent.attempts.live
+
+
+async def test_session_over_kills_everything_and_registers_anew(rig: Rig):
+    agent = await rig.agent()
+    run = rig.engine.add("sleeps", {})
+    await until(lambda: rig.engine.of(run, rpc.Started))
+    pid = rig.pid_of(agent, run)
+    rig.engine.session_over = True
+    await until(lambda: len(rig.engine.registered) == 2)
+    await until(lambda: gone(pid))
+    assert not agent.attempts.live
+    assert rig.engine.registered[1].holds == []
+    assert not rig.engine.of(run, rpc.AttemptLost)
+
+
+async def test_a_new_agent_adopts_what_runs_and_the_run_goes_on(rig: Rig):
+    agent = await rig.agent()
+    run = rig.engine.add("waits", {"path": str(rig.folder / "go")})
+    await until(lambda: len(rig.engine.saves) == 1)
+    await agent.stop(drain=False)
+    second = await rig.agent()
+    assert rig.engine.registered[1].holds == [(run, 1)]
+    assert rig.engine.registered[1].session == 1
+    (rig.folder / "go").touch()
+    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    assert isinstance(done, rpc.Finished)
+    assert (done.epoch, bytes(done.result)) == (1, b'"went on"')
+    assert [s.number for s in rig.engine.saves] == [1, 2]
+    assert second.pool.starts == 0
+
+
+async def test_what_died_without_an_agent_is_lost_at_the_next_start(rig: Rig):
+    agent = await rig.agent()
+    run = rig.engine.add("sleeps", {})
+    await until(lambda: rig.engine.of(run, rpc.Started))
+    pid = rig.pid_of(agent, run)
+    await agent.stop(drain=False)
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: reaped(pid))
+    await rig.agent()
+    lost = await until(lambda: first(rig.engine.of(run, rpc.AttemptLost)))
+    assert isinstance(lost, rpc.AttemptLost)
+
+
+async def test_breaker_stops_pulling_after_failed_starts_of_different_runs(rig: Rig):
+    agent = await rig.agent()
+    for _ in range(3):
+        run = rig.engine.add("leaks", {}, secrets=("API_KEY",))
+        await until(lambda run=run: rig.engine.of(run, rpc.GivenBack))
+    await until(lambda: agent.degraded)
+    waiting = rig.engine.add("add", {"a": 1, "b": 1})
+    assert agent.claims.want() == 0
+    assert waiting not in rig.engine.acked
+
+
+async def test_drain_lets_runs_end_and_leaves_no_runner(rig: Rig):
+    rig.options = {"drain_timeout": 0.3}
+    agent = await rig.agent()
+    run = rig.engine.add("sleeps", {}, grace=0.5)
+    await until(lambda: rig.engine.of(run, rpc.Started))
+    owner = agent.pool.owner
+    await agent.stop(drain=True)
+    assert rig.engine.of(run, rpc.Stopped)[0].why == "drain"
+    assert await ProcessRuntime(rig.folder / "s").list_all(owner) == []
+
+
+async def test_an_engine_that_is_away_is_asked_again_until_it_answers(rig: Rig):
+    await rig.agent()
+    run = rig.engine.add("counts", {"until": 3})
+    await until(lambda: rig.engine.of(run, rpc.Started))
+    rig.engine.down = True
+    await asyncio.sleep(0)
+    rig.engine.down = False
+    await until(lambda: len({s.number for s in rig.engine.saves}) == 3)
+
+
+async def test_an_overdue_lease_freezes_and_kills_nothing(rig: Rig):
+    rig.engine.lease, rig.engine.beat_every = 0.3, 0.1
+    agent = await rig.agent()
+    run = rig.engine.add("sleeps", {})
+    await until(lambda: rig.engine.of(run, rpc.Started))
+    rig.engine.down = True
+    await until(lambda: agent.attempts.frozen)
+    pid = rig.pid_of(agent, run)
+    rig.engine.down = False
+    await until(lambda: not agent.attempts.frozen)
+    assert rig.pid_of(agent, run) == pid
+    assert len(rig.engine.registered) == 1
+
+
+async def test_without_engine_and_nats_for_long_everything_is_killed(rig: Rig):
+    rig.engine.beat_every = 0.1
+    rig.options = {"orphan_after": 0.5}
+    agent = await rig.agent()
+    run = rig.engine.add("sleeps", {})
+    await until(lambda: rig.engine.of(run, rpc.Started))
+    pid = rig.pid_of(agent, run)
+    rig.engine.down = True
+    await until(lambda: gone(pid))
+    assert not agent.attempts.live
+    rig.engine.down = False
+    await until(lambda: len(rig.engine.registered) == 2)
+
+
+async def test_a_runner_that_the_journal_does_not_know_is_ended(rig: Rig):
+    agent = await rig.agent()
+    run = rig.engine.add("sleeps", {})
+    await until(lambda: rig.engine.of(run, rpc.Started))
+    pid = rig.pid_of(agent, run)
+    await agent.stop(drain=False)
+    (rig.folder / "s" / "journal").unlink()
+    second = await rig.agent()
+    await until(lambda: gone(pid))
+    assert not second.attempts.live
+    assert rig.engine.registered[1].holds == []
+
+
+async def test_a_stop_of_what_is_not_here_is_confirmed_and_its_late_assignment_dropped(rig: Rig):
+    agent = await rig.agent()
+    run = rig.engine.add("add", {"a": 1, "b": 1})
+    assignment = rig.engine.runs[run]
+    rig.engine.queue.clear()
+    agent.attempts.stopping.stop_by_id(run, 1, "cancel")
+    await until(lambda: rig.engine.of(run, rpc.Stopped))
+    agent.plans.learn_version(rig.engine.version)
+    agent.plans.learn_spec("v1", rig.engine.specs["add"])
+    agent.attempts.accept(assignment, "e1")
+    await until(lambda: len(rig.engine.of(run, rpc.Stopped)) == 2)
+    assert agent.pool.starts == 0
+    assert not agent.attempts.live
+
+
+async def test_messages_over_the_free_slots_go_back_with_a_delay(rig: Rig):
+    rig.options = {"slots": 1}
+    agent = await rig.agent()
+    one, two = rig.engine.add("sleeps", {}), rig.engine.add("sleeps", {})
+    rig.engine.queue.clear()
+    agent.claims.deliver([WorkItem(encode(rpc.Work(r)), r) for r in (one, two)])
+    await until(lambda: one in rig.engine.acked and (two, 0.2) in rig.engine.naked)

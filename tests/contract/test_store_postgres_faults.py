@@ -1,0 +1,171 @@
+"""What a failing statement does to others: nothing (DECISIONS A2, E1, G4)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from headway.ids import encode
+from headway.states import RunState
+from headway_engine.happenings import Cancel, Finished
+from headway_engine.store import StoreDown
+from headway_engine.store.postgres import PostgresStore
+from headway_engine.store.postgres.identity import STEP
+from support.factories import NS, a_checkpoint, a_step, an_agent, an_enqueue
+from support.locks import transaction, waiting_for_a_lock
+from support.wait import until
+
+if TYPE_CHECKING:
+    from support.stores import PostgresKit
+
+
+async def test_a_poison_enqueue_is_rejected_alone(postgres_kit: PostgresKit) -> None:
+    items = [an_enqueue() for _ in range(9)]
+    items[4].run.limit_key = "a\x00b"
+    outcomes, _ = await postgres_kit.store.enqueue(NS, items, {"default": (9, 9)})
+    assert [o.outcome for o in outcomes] == ["recorded"] * 4 + ["rejected"] + ["recorded"] * 4
+    assert "\x00" not in outcomes[4].reason
+
+
+async def test_a_poison_save_is_rejected_alone(postgres_kit: PostgresKit) -> None:
+    kit = postgres_kit
+    session = await kit.ready()
+    runs = [await kit.attempt(session) for _ in range(5)]
+    saves = [a_checkpoint(r, 1) for r in runs]
+    saves[2].name = "\x00"
+    done = await kit.store.save([*saves, a_step(runs[0], "k\x00"), a_step(runs[1], "s")])
+    assert [d.outcome for d in done] == ["ok", "ok", "rejected", "ok", "ok", "rejected", "ok"]
+    too_large = a_checkpoint(runs[2], 1, size=2**70)
+    assert [d.outcome for d in await kit.store.save([too_large])] == ["rejected"]
+    assert [d.outcome for d in await kit.store.save([a_checkpoint(runs[2], 1)])] == ["ok"]
+
+
+async def test_a_poison_happening_is_rejected_alone(postgres_kit: PostgresKit) -> None:
+    kit = postgres_kit
+    session = await kit.ready()
+    runs = [await kit.attempt(session) for _ in range(3)]
+    outcomes = await kit.store.commit([(r.id, Cancel("user:me", "\x00")) for r in runs[:1]])
+    outcomes += await kit.store.commit(
+        [(runs[1].id, Finished(runs[1].epoch)), (runs[2].id, Cancel("user:\x00"))]
+    )
+    assert [o.outcome for o in outcomes] == ["rejected", "ok", "rejected"]
+
+
+async def test_a_connection_lost_in_the_middle_is_repeated(postgres_kit: PostgresKit) -> None:
+    kit = postgres_kit
+    run = await kit.attempt(await kit.ready())
+    async with transaction(kit) as somebody:
+        await somebody.execute("SELECT 1 FROM runs FOR UPDATE")
+        save = asyncio.create_task(kit.store.save([a_checkpoint(run, 1)]))
+        pid = await until(lambda: waiting_for_a_lock(kit))
+        await somebody.execute("SELECT pg_terminate_backend($1)", pid)
+    assert [d.outcome for d in await save] == ["ok"]
+    assert (await kit.record(run.id)).ck == 1
+
+
+async def test_all_connections_lost_are_made_anew(postgres_kit: PostgresKit) -> None:
+    kit = postgres_kit
+    run = await kit.attempt(await kit.ready())
+    await kit.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'headway' AND datname = current_database()"
+    )
+    assert [d.outcome for d in await kit.store.save([a_checkpoint(run, 1)])] == ["ok"]
+
+
+async def test_a_store_that_takes_no_writes_is_down_and_comes_back(
+    postgres_kit: PostgresKit,
+) -> None:
+    kit = postgres_kit
+    run = await kit.attempt(await kit.ready())
+    impatient = PostgresStore(kit.dsn, "e3", size=2, list_size=1, patience=0.2)
+    await impatient.open()
+    try:
+        async with transaction(kit) as somebody:
+            await somebody.execute("LOCK TABLE runs")
+            with pytest.raises(StoreDown):
+                await impatient.save([a_checkpoint(run, 1)])
+            with pytest.raises(StoreDown):
+                await impatient.enqueue(NS, [an_enqueue()], {})
+        assert [d.outcome for d in await impatient.save([a_checkpoint(run, 1)])] == ["ok"]
+    finally:
+        await impatient.close()
+    with pytest.raises(StoreDown):
+        await impatient.now()
+
+
+async def test_no_server_is_store_down() -> None:
+    store = PostgresStore("postgres://nobody@127.0.0.1:1/none", "e1")
+    with pytest.raises(StoreDown):
+        await store.open()
+    await store.close()
+
+
+async def test_it_works_without_a_statement_cache(postgres_kit: PostgresKit) -> None:
+    kit = postgres_kit
+    session = await kit.ready()
+    store = PostgresStore(kit.dsn, "e4", size=2, list_size=1, statement_cache_size=0)
+    await store.open()
+    try:
+        item = an_enqueue()
+        _, given = await store.enqueue(NS, [item], {"default": (1, 0)})
+        assert len(given) == 1
+        (got,) = (await store.claim(NS, "a1", session, "n", [item.run.id], None)).claimed
+        assert [d.outcome for d in await store.save([a_checkpoint(got.run, 1)])] == ["ok"]
+        (end,) = await store.commit([(got.run.id, Finished(got.run.epoch))])
+        assert end.outcome == "ok"
+    finally:
+        await store.close()
+
+
+async def test_a_batch_leaves_one_outbox_row_until_it_is_published(
+    postgres_kit: PostgresKit,
+) -> None:
+    kit = postgres_kit
+
+    async def left() -> int:
+        return (await kit.fetch("SELECT count(*) FROM outbox"))[0][0]
+
+    session = await kit.ready()
+    runs = await kit.enqueued(*[an_enqueue() for _ in range(6)])
+    assert await left() == 1
+    await kit.store.dispatch(NS, "default", 9, 9)
+    answer = await kit.store.claim(NS, "a1", session, "n", [r.id for r in runs], None)
+    claimed = [c.run for c in answer.claimed]
+    await kit.store.save([a_checkpoint(r, 1) for r in claimed])
+    assert await left() == 3
+    await kit.store.published([(r.id, 1) for r in runs[:5]])
+    await kit.store.save([a_checkpoint(claimed[0], 2)])
+    assert await left() == 4  # one run of the first batch is still missing
+    await kit.store.published([(r.id, 4) for r in runs])
+    await kit.store.save([a_checkpoint(claimed[0], 3)])
+    assert await left() == 2  # what was not published yet, and this one
+
+
+async def test_another_database_raises_all_live_epochs_once(postgres_kit: PostgresKit) -> None:
+    kit = postgres_kit
+    session = await kit.ready()
+    run = await kit.in_state(RunState.RUNNING, session)
+    ended = await kit.in_state(RunState.FAILED, session)
+    await kit.advance(3600)
+    await kit.execute("UPDATE meta SET timeline = timeline + 1")  # as after a failover
+    late = await kit.engine("e2")
+    await kit.engine("e3")
+    assert (await kit.record(run.id)).epoch == run.epoch + STEP
+    assert (await kit.record(ended.id)).epoch == ended.epoch
+    (save,) = await late.save([a_checkpoint(run, 1)])
+    assert save.outcome == "stale_epoch"
+    old = an_enqueue(id=encode(int(kit.now().timestamp() * 1000) - 60_000, 7))
+    new = an_enqueue(id=encode(int(kit.now().timestamp() * 1000) + 60_000, 7))
+    await late.enqueue(NS, [old, new], {})
+    assert [(await kit.record(i.run.id)).epoch for i in (old, new)] == [STEP, 0]
+
+
+async def test_the_operator_can_raise_the_epochs(postgres_kit: PostgresKit) -> None:
+    kit = postgres_kit
+    run = await kit.in_state(RunState.RUNNING, await kit.ready())
+    await kit.postgres.raise_floor()
+    assert (await kit.record(run.id)).epoch == run.epoch + STEP
+    await kit.store.register(NS, an_agent("a2"), 15.0)

@@ -1,0 +1,132 @@
+"""The schema guards itself: migrations, triggers, checks, the shape of the SQL (A3, A6, G3)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from importlib import resources
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from headway.states import RunState
+from headway_engine.store.postgres import PostgresStore, statements
+from headway_engine.store.postgres.commit import in_one_write
+from headway_engine.store.postgres.migrate import SchemaTooNew, migrate, migrations, numbers
+from support.factories import a_checkpoint
+
+if TYPE_CHECKING:
+    from support.stores import PostgresKit
+
+FILES = sorted(
+    f.name.removesuffix(".sql")
+    for f in resources.files("headway_engine.store.postgres").joinpath("sql").iterdir()
+)
+
+
+async def test_engines_that_start_together_migrate_once(postgres: str) -> None:
+    assert set(await asyncio.gather(*[migrate(postgres) for _ in range(4)])) == {1}
+    conn: Any = await asyncpg.connect(postgres)
+    try:
+        rows = await conn.fetch("SELECT version FROM schema")
+    finally:
+        await conn.close()
+    assert [r[0] for r in rows] == [v for v, _ in migrations()]
+
+
+async def test_a_newer_schema_is_refused_with_what_to_do(postgres_kit: PostgresKit) -> None:
+    kit = postgres_kit
+    await kit.execute("INSERT INTO schema (version, min_engine) VALUES (9999, '99.0')")
+    store = PostgresStore(kit.dsn, "e2")
+    with pytest.raises(SchemaTooNew, match=r"needs engine 99\.0 or newer"):
+        await store.open()
+    await kit.execute("UPDATE schema SET min_engine = '0.0.1' WHERE version = 9999")
+    await store.open()  # it expanded only: side by side with newer engines
+    await store.close()
+
+
+def test_versions_compare_as_numbers() -> None:
+    assert numbers("0.10.0") > numbers("0.9.9")
+    assert numbers("1.2.0rc1") == (1, 2, 0)
+
+
+async def refused(conn: Any, run: str, state: str) -> bool:
+    """True if the trigger, and nothing else, refuses the move."""
+    try:
+        await conn.execute("UPDATE runs SET state = $2 WHERE id = $1", run, state)
+    except asyncpg.PostgresError as e:
+        return e.sqlstate == "HW001"
+    return False
+
+
+async def test_the_trigger_refuses_what_is_not_in_the_table_of_moves(
+    postgres_kit: PostgresKit,
+) -> None:
+    kit = postgres_kit
+    run = await kit.attempt(await kit.ready())
+    conn: Any = await asyncpg.connect(kit.dsn)
+    try:
+        for source, target in product(RunState, RunState):
+            await conn.execute("ALTER TABLE runs DISABLE TRIGGER USER")
+            await conn.execute("UPDATE runs SET state = $2 WHERE id = $1", run.id, source.value)
+            await conn.execute("ALTER TABLE runs ENABLE TRIGGER USER")
+            legal = not await refused(conn, run.id, target.value)
+            assert legal is in_one_write(source, target), (source, target)
+    finally:
+        await conn.close()
+
+
+@pytest.mark.parametrize("column", ["epoch", "n"])
+async def test_epochs_and_event_numbers_never_go_back(
+    postgres_kit: PostgresKit, column: str
+) -> None:
+    await postgres_kit.attempt(await postgres_kit.ready())
+    with pytest.raises(asyncpg.PostgresError, match="illegal move"):
+        await postgres_kit.execute(f"UPDATE runs SET {column} = {column} - 1")
+
+
+async def test_a_save_of_another_epoch_than_the_runs_cannot_be_stored(
+    postgres_kit: PostgresKit,
+) -> None:
+    kit = postgres_kit
+    run = await kit.attempt(await kit.ready())
+    await kit.store.save([a_checkpoint(run, 1)])
+    with pytest.raises(asyncpg.CheckViolationError):
+        await kit.execute("UPDATE checkpoints SET epoch = epoch - 1")
+
+
+async def test_a_legal_update_calls_no_trigger_function(postgres_kit: PostgresKit) -> None:
+    rows = await postgres_kit.fetch(
+        "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgqual IS NULL"
+    )
+    assert rows == []
+
+
+@pytest.mark.parametrize("area", FILES)
+def test_rows_are_locked_in_order_before_they_are_updated(area: str) -> None:
+    for name, sql in statements.load(area).items():
+        bare = re.sub(r"--[^\n]*", "", sql)
+        for update in re.findall(
+            r"UPDATE\s+\w+(?:\s+\w+)?\s+SET(.*?)(?=\bRETURNING\b|\Z|\)\s*,)", bare, re.DOTALL
+        ):
+            source = re.search(r"(?<!SELECT)\s+FROM\s+(?!unnest)(\w+)", update)
+            if source is None:
+                continue
+            assert re.search(r"ORDER BY [^)]*FOR (NO KEY )?UPDATE", bare), (area, name)
+
+
+@pytest.mark.parametrize("area", FILES)
+def test_statements_take_values_as_parameters_only(area: str) -> None:
+    for name, sql in statements.load(area).items():
+        assert "%s" not in sql, name
+        assert "{" not in sql.replace("'{}'", "").replace("'{", "").replace("}'", ""), name
+
+
+async def test_facts_name_what_a_crash_could_lose(postgres_kit: PostgresKit) -> None:
+    facts = await postgres_kit.store.facts()
+    (row,) = await postgres_kit.fetch("SHOW fsync")
+    assert facts.durable is (row[0] == "on")
+    assert any("fsync" in p for p in facts.problems) is not facts.durable
+    assert (facts.kind, facts.schema) == ("postgres", 1)

@@ -1,0 +1,133 @@
+"""Timers, the outbox's sweeper and the pruner, for every store."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from headway.ids import encode
+from headway.states import RunState
+from headway_engine.happenings import Due, Finished, Overdue, Started
+from headway_engine.lifecycle import START_DEADLINE, TIMEOUT_SLACK
+from support.factories import NS, a_checkpoint, an_enqueue
+
+if TYPE_CHECKING:
+    from support.stores import Kit
+
+
+@pytest.mark.parametrize("state", [RunState.DELAYED, RunState.RETRYING, RunState.WAITING])
+async def test_a_run_is_due_on_time_and_never_early(kit: Kit, state: RunState) -> None:
+    session = await kit.ready()
+    run = await kit.in_state(state, session)
+    due = (await kit.record(run.id)).due_at
+    assert due is not None
+    assert await kit.store.due(10) == ([], due, kit.now())
+    (early,) = await kit.move(run.id, Due())
+    assert early.outcome == "refused"
+    await kit.advance((due - kit.now()).total_seconds())
+    assert await kit.store.due(10) == ([run.id], None, due)
+    (now,) = await kit.move(run.id, Due())
+    assert now.run is not None
+    assert now.run.state is RunState.QUEUED
+    assert await kit.store.due(10) == ([], None, due)
+
+
+async def test_the_earliest_are_due_first(kit: Kit) -> None:
+    at = [kit.now() + timedelta(seconds=s) for s in (30, 10, 20)]
+    runs = await kit.enqueued(*[an_enqueue(due_at=due) for due in at])
+    await kit.advance(25)
+    assert await kit.store.due(1) == ([runs[1].id], at[0], kit.now())
+    assert (await kit.store.due(9))[0] == [runs[1].id, runs[2].id]
+
+
+async def test_ttl_and_deadline_end_runs(kit: Kit) -> None:
+    session = await kit.ready()
+    soon = kit.now() + timedelta(seconds=10)
+    ttl, deadline, started = await kit.enqueued(
+        an_enqueue(ttl_at=soon), an_enqueue(deadline_at=soon), an_enqueue(ttl_at=soon)
+    )
+    got = await kit.claimed(started.id, session)
+    await kit.move(started.id, Started(got.run.epoch))
+    assert await kit.store.overdue(10) == []
+    await kit.advance(10)
+    found = await kit.store.overdue(10)
+    assert sorted(found) == sorted([ttl.id, deadline.id])
+    outcomes = await kit.store.commit([(run, Overdue()) for run in found])
+    assert {o.run.state for o in outcomes if o.run} == {RunState.EXPIRED}
+    assert await kit.store.overdue(10) == []
+
+
+async def test_a_start_that_takes_too_long_is_given_back(kit: Kit) -> None:
+    run = await kit.attempt(await kit.ready())
+    await kit.advance(START_DEADLINE.total_seconds() - 1)
+    assert await kit.store.overdue(10) == []
+    await kit.advance(1)
+    assert await kit.store.overdue(10) == [run.id]
+    (back,) = await kit.move(run.id, Overdue())
+    assert back.run is not None
+    assert (back.run.state, back.run.unstarted) == (RunState.QUEUED, 1)
+
+
+async def test_the_engine_ends_an_attempt_that_its_agent_does_not(kit: Kit) -> None:
+    run = await kit.attempt(await kit.ready(timeout=100.0))
+    await kit.store.save([a_checkpoint(run, 1)])
+    await kit.advance(99 + TIMEOUT_SLACK.total_seconds())
+    assert await kit.store.overdue(10) == []
+    await kit.advance(1)
+    assert await kit.store.overdue(10) == [run.id]
+    (end,) = await kit.move(run.id, Overdue())
+    assert end.run is not None
+    assert (end.run.state, end.run.epoch) == (RunState.TIMED_OUT, run.epoch + 1)
+    assert end.stop is not None
+
+
+async def test_what_was_not_published_is_found_and_then_forgotten(kit: Kit) -> None:
+    session = await kit.ready()
+    run = await kit.attempt(session)
+    await kit.store.save([a_checkpoint(run, 1)])
+    (end,) = await kit.move(run.id, Finished(run.epoch))
+    assert end.run is not None
+    assert await kit.store.unpublished(5) == []
+    await kit.advance(6)
+    other = await kit.engine("e2")
+    (found,) = await other.unpublished(5)
+    assert found[:4] == (run.id, NS, "research", "default")
+    assert [e.n for e in found[4]] == list(range(1, end.run.n + 1))
+    await other.published([(run.id, end.run.n)])
+    await other.tick()
+    assert await kit.store.unpublished(5) == []
+
+
+async def test_what_was_published_in_part_is_still_found(kit: Kit) -> None:
+    run = await kit.attempt(await kit.ready())
+    await kit.store.published([(run.id, 1)])
+    await kit.store.tick()
+    await kit.advance(6)
+    ((_, _, _, _, events),) = await kit.store.unpublished(5)
+    assert [e.kind for e in events] == ["starting"]
+
+
+async def test_ended_runs_are_pruned_after_their_retention(kit: Kit) -> None:
+    session = await kit.ready()
+    made = int(kit.now().timestamp() * 1000)
+    run = await kit.attempt(session, id=encode(made, 1))
+    live = await kit.attempt(session, id=encode(made, 2))
+    await kit.store.save([a_checkpoint(run, 1)])
+    await kit.move(run.id, Finished(run.epoch))
+    assert await kit.store.prune() == 0
+    await kit.advance(31 * 86400)
+    assert await kit.store.prune() >= 1
+    assert await kit.store.get(NS, run.id) is None
+    assert await kit.store.events(NS, run.id, 0, 10) == []
+    assert (await kit.record(live.id)).state is RunState.STARTING
+
+
+async def test_spent_keys_and_refusals_are_pruned(kit: Kit) -> None:
+    await kit.enqueued(an_enqueue(key="k"))
+    refused = an_enqueue().run.id
+    await kit.store.reject(NS, refused, "unknown_task", "no")
+    await kit.advance(8 * 86400)
+    assert await kit.store.prune() == 2
+    assert (await kit.store.ends(NS, [refused])).others == {refused: "unknown"}

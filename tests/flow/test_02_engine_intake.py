@@ -1,0 +1,280 @@
+"""The door of enqueue: what is recorded, what is refused, what happens when something is away."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+
+from headway import bus, subjects
+from headway.bus import jsapi
+from headway.ids import new_run_id
+from headway.wire import BlobRef, encode, rpc
+from headway.wire.commands import BlobPut, EnqueueItem, TaskSpec
+from support.engines import Caller, calling, config_for, running_engine
+from support.scripted_agent import finish
+from support.stacks import stack
+from support.wait import until
+
+if TYPE_CHECKING:
+    from headway_engine.assembly import Engine
+    from headway_engine.service import Service
+
+SCHEMA = Raw(
+    encode(
+        {
+            "type": "object",
+            "properties": {"topic": {"type": "string"}},
+            "required": ["topic"],
+            "additionalProperties": False,
+        }
+    )
+)
+TYPED = TaskSpec("noop", payload_schema=SCHEMA, schema_hash="abc")
+
+
+def service(engine: Engine, name: str) -> Service:
+    return next(s for s in engine.services if s.name == name)
+
+
+async def left_in_ingest(caller: Caller) -> int:
+    info = await jsapi(caller.nc, f"STREAM.INFO.{subjects.INGEST}")
+    return int(info["state"]["messages"])
+
+
+async def test_a_poison_item_fails_alone(nats: str, database: str) -> None:
+    async with stack(nats, database) as (_, caller, _):
+        good, bad, worse = new_run_id(), new_run_id(), new_run_id()
+        await caller.send(
+            EnqueueItem(good, "noop", Raw(b"{}")),
+            b'{"run":"%s","task":"noop","payload":{},"nonsense":1}' % bad.encode(),
+            EnqueueItem(worse, "noop", Raw(b"{}"), tags=("nul\x00",)),
+            b'{"task":"noop"}',
+        )
+        assert (await caller.word(good)).outcome == "recorded"
+        assert (await caller.word(bad)).code == "malformed"
+        assert (await caller.word(worse)).code == "bad_request"
+
+
+async def test_an_undecodable_message_is_terminated_and_the_next_one_works(
+    nats: str, database: str
+) -> None:
+    async with stack(nats, database) as (_, caller, _):
+        for body in (b"\xff\xfe", b"{", b'{"items":3}', b'{"items":[],"reply":"hw.run.a.b.ev"}'):
+            await bus.publish_acked(caller.nc, subjects.ingest("default"), body)
+        assert (await caller.enqueue()).outcome == "recorded"
+
+        async def empty() -> bool:
+            return await left_in_ingest(caller) == 0
+
+        await until(empty)
+
+
+async def test_an_unknown_task_is_refused_with_what_to_do(nats: str, database: str) -> None:
+    async with stack(nats, database) as (_, caller, _):
+        word = await caller.enqueue("nope")
+        assert (word.outcome, word.code) == ("rejected", "unknown_task")
+        assert "headway deploy" in word.reason
+        # The refusal is kept: result() raises it later (DECISIONS J3).
+        others = (await caller.api("result", {"runs": [word.run]}))["others"]
+        assert others[word.run].startswith("rejected")
+
+
+async def test_the_same_id_again_is_recorded_and_with_another_payload_refused(
+    nats: str, database: str
+) -> None:
+    async with stack(nats, database) as (_, caller, _):
+        first = await caller.enqueue(payload=b'{"a":1,"b":2}')
+        caller.recorded.clear()
+        again = await caller.enqueue(payload=b'{"b":2, "a":1}', run=first.run)
+        assert again.outcome == "recorded"
+        caller.recorded.clear()
+        other = await caller.enqueue(payload=b'{"a":2}', run=first.run)
+        assert (other.outcome, other.code) == ("rejected", "conflict")
+
+
+async def test_the_same_key_gives_the_same_run(nats: str, database: str) -> None:
+    async with stack(nats, database) as (_, caller, agent):
+        agent.script = finish(b"7")
+        await agent.start()
+        first = await caller.enqueue(key="k")
+        await caller.end(first.run)
+        caller.ended.clear()
+        second = await caller.enqueue(key="k")
+        assert (second.outcome, second.winner) == ("duplicate", first.run)
+        # The winner has ended already: its end is pushed at once.
+        assert bytes((await caller.end(first.run)).result) == b"7"
+        other = await caller.enqueue(key="k", payload=b'{"x":1}')
+        assert (other.outcome, other.code) == ("rejected", "conflict")
+
+
+async def test_a_run_id_from_another_hour_is_refused(nats: str, database: str) -> None:
+    async with stack(nats, database) as (_, caller, _):
+        for offset in (-3_700_000, 3_700_000):
+            run = new_run_id(time.time_ns() // 1_000_000 + offset)
+            assert (await caller.enqueue(run=run)).code == "bad_id"
+
+
+async def test_foreign_payloads_are_checked_and_stamped_ones_are_not(
+    nats: str, database: str
+) -> None:
+    async with stack(nats, database, TYPED) as (_, caller, _):
+        assert (await caller.enqueue(payload=b'{"topic":"tides"}')).outcome == "recorded"
+        for payload, says in (
+            (b'{"topic":3}', "payload.topic: expected string, got integer"),
+            (b"{}", "missing topic"),
+            (b'{"topic":"a","x":1}', "payload.x: no such parameter"),
+            (b"[1]", "expected a JSON object"),
+        ):
+            word = await caller.enqueue(payload=payload)
+            assert (word.outcome, word.code) == ("rejected", "bad_payload")
+            assert says in word.reason
+        old = await caller.enqueue(payload=b"{}", schema="an-older-hash")
+        assert old.code == "bad_payload"
+        assert (await caller.enqueue(payload=b'{"topic":3}', schema="abc")).outcome == "recorded"
+
+
+async def test_a_large_payload_goes_through_blobs(nats: str, database: str) -> None:
+    async with stack(nats, database) as (_, caller, agent):
+        await agent.register()
+        run, body = new_run_id(), b'{"x":"' + secrets.token_hex(400_000).encode() + b'"}'
+        upload, size = secrets.token_hex(4), 500_000
+        parts = [body[i : i + size] for i in range(0, len(body), size)]
+        answer: Any = None
+        for i, part in enumerate(parts):
+            last = i == len(parts) - 1
+            ask = BlobPut(run, upload, i, last, part, sha256(body).hexdigest() if last else "")
+            answer = await caller.api("blob-put", ask)
+        ref = msgspec.convert(answer, BlobRef)
+        await caller.send(EnqueueItem(run, "noop", payload_ref=ref))
+        assert (await caller.word(run)).outcome == "recorded"
+        given = (await agent.claim([run])).assignments[0]
+        assert given.payload_ref == ref
+        got = bytearray()
+        while len(got) < ref.size:
+            piece = await agent.ask(
+                "blob_get", rpc.GetPart(run, given.epoch, ref.key, len(got)), rpc.GET_ANSWER
+            )
+            got += piece.data
+        assert bytes(got) == body
+        stolen = BlobRef(f"other/{run}/{ref.sha256}", ref.size, ref.sha256)
+        word = await caller.enqueue(payload_ref=stolen, run=new_run_id())
+        assert word.code == "bad_request"
+
+
+async def test_answers_too_large_for_one_message_are_spilled_to_blobs(
+    nats: str, database: str
+) -> None:
+    async with stack(nats, database) as (_, caller, agent):
+        agent.slots = 16
+        await agent.register()
+        runs = [new_run_id() for _ in range(12)]
+        payload = b'{"x":"' + b"a" * 120_000 + b'"}'
+        for run in runs:
+            await caller.send(EnqueueItem(run, "noop", Raw(payload)))
+        for run in runs:
+            await caller.word(run)
+
+        async def all_dispatched() -> bool:
+            info = await jsapi(caller.nc, f"STREAM.INFO.{subjects.WORK}")
+            return info["state"]["messages"] == len(runs)
+
+        await until(all_dispatched)
+        got = await agent.claim(runs)
+        assert got.refused == []
+        assert {a.run for a in got.assignments} == set(runs)
+        ref = got.assignments[0].payload_ref
+        assert ref is not None
+        assert ref.size == len(payload)
+
+
+async def test_an_early_cancel_is_honoured_by_intake(nats: str, database: str) -> None:
+    async with stack(nats, database) as (_, caller, _):
+        run = new_run_id()
+        done = await caller.api("cancel", {"run": run, "reason": "too late"})
+        assert done["outcome"] == "ok"
+        await caller.enqueue(run=run)
+
+        async def cancelled() -> bool:
+            answer = await caller.api("result", {"runs": [run]})
+            return [e["status"] for e in answer.get("ended", ())] == ["cancelled"]
+
+        await until(cancelled)
+
+
+async def test_what_was_accepted_while_no_engine_ran_is_recorded_from_its_ingest_time(
+    nats: str, database: str
+) -> None:
+    config = config_for(nats, database)
+    async with calling(nats) as caller:
+        async with running_engine(config):
+            await caller.deploy()
+        run, sent = new_run_id(), time.time()
+        await caller.send(EnqueueItem(run, "noop", Raw(b"{}"), delay=30.0))
+        accepted = time.time()
+        async with running_engine(config):
+            assert (await caller.word(run)).outcome == "recorded"
+            row = (await caller.api("run", {"run": run}))["row"]
+            due = msgspec.convert(row["due_at"], type=datetime).timestamp() - 30.0
+            # Not from when the engine came back, but from when JetStream stored it.
+            assert sent - 1 <= due <= accepted + 0.2
+
+
+async def test_no_reply_but_an_inbox_is_answered(nats: str, database: str) -> None:
+    async with stack(nats, database) as (engine, caller, agent):
+        await agent.register()
+        run = new_run_id()
+        spoof = subjects.run_event("default", run)
+        runs_before = (await jsapi(caller.nc, f"STREAM.INFO.{subjects.RUNS}"))["state"]["last_seq"]
+        api = subjects.api("default", "tester", "info")
+        await caller.nc.publish(api, b"{}", reply=spoof)
+        await agent.nc.publish(
+            subjects.rpc("default", "a1", "load"), encode(rpc.Load(run, 1)), reply=spoof
+        )
+        doors: list[Any] = [service(engine, "door"), service(engine, "control")]
+        await until(lambda: all(d.strikes == 1 for d in doors))
+        after = (await jsapi(caller.nc, f"STREAM.INFO.{subjects.RUNS}"))["state"]["last_seq"]
+        assert after == runs_before
+
+
+async def test_an_agent_speaks_only_for_itself(nats: str, database: str) -> None:
+    async with stack(nats, database) as (_, _, agent):
+        await agent.register()
+        subject = subjects.rpc("default", "another", "save", agent.engine)
+        msg = await agent.nc.request(subject, encode(rpc.Saves("a1", agent.session, [])))
+        assert b'"rpc_error":"forbidden"' in msg.data
+
+
+async def test_an_unknown_verb_is_not_served(nats: str, database: str) -> None:
+    async with stack(nats, database) as (_, caller, agent):
+        answer = await caller.api_raw("dance")
+        assert answer.error is not None
+        assert answer.error.code == "not_served"
+        msg = await agent.nc.request(subjects.rpc("default", "a1", "dance"), b"{}")
+        assert b'"rpc_error":"not_served"' in msg.data
+
+
+async def test_the_actor_of_a_command_is_the_user_of_its_subject(nats: str, database: str) -> None:
+    async with stack(nats, database) as (_, caller, _):
+        word = await caller.enqueue()
+        done = await caller.api("cancel", {"run": word.run, "reason": "no need"})
+        assert (done["outcome"], done["status"]) == ("ok", "cancelled")
+        assert (await caller.end(word.run)).status == "cancelled"
+        last = (await caller.api("events", {"run": word.run}))[-1]
+        assert last["actor"] == "user:tester"
+
+
+async def test_another_namespace_sees_nothing(nats: str, database: str) -> None:
+    async with stack(nats, database) as (_, caller, _):
+        word = await caller.enqueue()
+        for verb in ("run", "why", "events", "resume"):
+            answer = await caller.api_raw(verb, {"run": word.run}, ns="other")
+            assert answer.error is not None or bytes(answer.data) == b"[]"
+        await caller.api("cancel", {"run": word.run}, ns="other")
+        row = (await caller.api("run", {"run": word.run}))["row"]
+        assert row["status"] == "queued"

@@ -1,0 +1,272 @@
+"""`headway up` as a user runs it: real child processes, process runtime, one state directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.timeout(120)
+
+APP = """
+import asyncio
+
+from msgspec import Struct
+
+from headway import checkpoint, resume, task
+
+SAYS = "hello"
+
+
+class Count(Struct):
+    n: int = 0
+
+
+@task
+async def greet(name: str) -> str:
+    print("greeting", name)
+    return f"{SAYS} {name}"
+
+
+@task(queue="slow")
+async def count(to: int, pace: float = 0.0) -> list[int]:
+    state = await resume(Count())
+    start = state.n
+    while state.n < to:
+        state.n += 1
+        await checkpoint(f"n-{state.n}", state)
+        await asyncio.sleep(pace)
+    return [start, state.n]
+"""
+WITHIN = 30.0
+
+
+def clean_environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_")}
+
+
+@dataclass
+class Up:
+    """A running `headway up`."""
+
+    process: subprocess.Popen[str]
+    folder: Path
+    facts: dict[str, Any]
+
+    def headway(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command in the project's folder: it finds the stack by itself."""
+        return subprocess.run(
+            [sys.executable, "-m", "headway_ops", *arguments],
+            cwd=self.folder, env=clean_environment(), capture_output=True, text=True,
+            timeout=60, check=False,
+        )  # fmt: skip
+
+    def result(self, *arguments: str) -> Any:
+        """What `headway run` prints as the result."""
+        done = self.headway("run", *arguments)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def runs(self, *arguments: str) -> list[dict[str, Any]]:
+        """`headway ls --json`."""
+        done = self.headway("ls", "--json", *arguments)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.communicate(timeout=60)
+        return self.process.returncode
+
+
+def begin(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "headway_ops", "up", "--runtime", "process", "--json", *arguments],
+        cwd=folder, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+
+
+def start(folder: Path, *arguments: str) -> Up:
+    process = begin(folder, *arguments)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        _, error = process.communicate(timeout=30)
+        pytest.fail(f"headway up did not start: {error}")
+    return Up(process, folder, json.loads(line))
+
+
+def until(true: Any, within: float = WITHIN) -> None:
+    """Poll; the state of other processes has no event to await."""
+    deadline = time.monotonic() + within
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A project's folder, where root's Postgres user may enter (pytest's own is 0700)."""
+    path = Path(tempfile.mkdtemp(prefix="hwup-"))
+    path.chmod(0o711)
+    (path / "app.py").write_text(APP)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def up(folder: Path) -> Iterator[Up]:
+    """One stack for all tests of this file."""
+    running = start(folder, "--tasks", "app.py")
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+
+
+def test_a_task_of_the_watched_file_runs_and_its_result_is_printed(up: Up) -> None:
+    assert set(up.facts["tasks"]) == {"greet", "count"}
+    done = up.headway("run", "greet", "name=ana")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == "hello ana"
+    assert "succeeded" in done.stderr
+    assert "greeting ana" in done.stderr
+
+
+def test_a_queue_named_by_a_task_is_served(up: Up) -> None:
+    assert up.result("count", "to=3") == [0, 3]
+
+
+def test_ls_show_logs_and_result_tell_of_it_afterwards(up: Up) -> None:
+    up.result("greet", "name=bo")
+    row = up.runs("--task", "greet", "--limit", "1")[0]
+    assert row["status"].lower() == "succeeded"
+    shown = up.headway("show", row["run"])
+    assert shown.returncode == 0, shown.stderr
+    assert "Timeline" in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    assert "greeting bo" in up.headway("logs", row["run"]).stdout
+    assert json.loads(up.headway("result", row["run"]).stdout) == "hello bo"
+    watched = up.headway("watch", row["run"])
+    assert (watched.returncode, "succeeded" in watched.stdout) == (0, True)
+
+
+def test_refusals_have_their_exit_codes(up: Up) -> None:
+    assert up.headway("run", "greet", "nome=x").returncode == 2
+    assert up.headway("run", "no-such-task").returncode == 4
+    assert up.headway("result", "01ARZ3NDEKTSV4RRFFQ69G5FAV").returncode == 4
+    assert up.headway("show", "01ARZ3NDEKTSV4RRFFQ69G5FAV").returncode == 4
+
+
+def test_a_second_up_on_the_folder_is_refused_with_the_pid(up: Up) -> None:
+    second = begin(up.folder)
+    _, error = second.communicate(timeout=30)
+    assert second.returncode == 4
+    assert f"pid {up.process.pid}" in error
+
+
+def test_a_paused_queue_holds_its_runs_until_it_is_resumed(up: Up) -> None:
+    assert up.headway("queue", "pause", "default").returncode == 0
+    run = up.headway("enqueue", "greet", "name=eve").stdout.strip()
+    early = up.headway("result", run)
+    assert early.returncode == 1
+    assert "no result yet" in early.stderr
+    assert up.headway("queue", "resume", "default").returncode == 0
+    late = up.headway("result", run, "--wait", "--timeout", "30")
+    assert json.loads(late.stdout) == "hello eve"
+
+
+def test_a_cancelled_run_ends_and_a_replay_is_a_new_run(up: Up) -> None:
+    run = up.headway("enqueue", "greet", "name=flo", "--delay", "1h").stdout.strip()
+    assert up.headway("cancel", run, "--reason", "changed my mind").returncode == 0
+    assert up.runs("--status", "cancelled")[0]["run"] == run
+    assert up.headway("result", run).returncode == 1
+    new = up.headway("replay", "run", run).stdout.strip()
+    assert new != run
+    assert json.loads(up.headway("result", new, "--wait").stdout) == "hello flo"
+
+
+def test_doctor_finds_nothing_bad(up: Up) -> None:
+    done = up.headway("doctor", "--json")
+    findings = json.loads(done.stdout)
+    assert done.returncode == 0, findings
+    assert {"nats", "postgres", "engine", "agents"} <= {f["name"] for f in findings}
+    assert all(f["state"] != "bad" for f in findings)
+
+
+def test_an_edit_is_served_without_a_restart(up: Up) -> None:
+    app = up.folder / "app.py"
+    app.write_text(APP.replace('SAYS = "hello"', 'SAYS = "good morning"'))
+    try:
+        until(lambda: up.result("greet", "name=cy") == "good morning cy")
+    finally:
+        app.write_text(APP)
+    until(lambda: up.result("greet", "name=cy") == "hello cy")
+
+
+def test_an_engine_that_dies_is_started_again(up: Up) -> None:
+    os.kill(up.facts["pids"]["engine"], signal.SIGKILL)
+    assert up.result("greet", "name=dee") == "hello dee"
+
+
+def test_a_run_goes_on_from_its_checkpoint_after_kill_9(up: Up) -> None:
+    run = up.headway("enqueue", "count", "to=80", "pace=0.1").stdout.strip()
+
+    def events() -> list[dict[str, Any]]:
+        return json.loads(up.headway("show", run, "--json").stdout)["events"]
+
+    until(lambda: sum(e["kind"] == "checkpoint" for e in events()) >= 3)
+    # All of the agent's runners, waiting ones too: one of them is the run's.
+    for child in psutil.Process(up.facts["pids"]["agent"]).children(recursive=True):
+        child.kill()
+    first, last = json.loads(up.headway("result", run, "--wait", "--timeout", "60").stdout)
+    assert first >= 3
+    assert last == 80
+
+
+def test_sigterm_stops_everything_and_the_data_is_there_at_the_next_start(up: Up) -> None:
+    family = psutil.Process(up.process.pid).children(recursive=True)
+    assert len(family) > 3
+    before = {row["run"] for row in up.runs()}
+    assert up.stop() == 0
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive
+    assert not (up.folder / ".headway" / "client.toml").exists()
+
+    again = start(up.folder)
+    try:
+        assert before <= {row["run"] for row in again.runs("--limit", "1000")}
+    finally:
+        assert again.stop() == 0
+
+
+def test_a_killed_up_leaves_no_process_behind(folder: Path) -> None:
+    up = start(folder, "--tasks", "app.py")
+    up.result("greet", "name=gus")
+    family = psutil.Process(up.process.pid).children(recursive=True)
+    up.process.kill()
+    up.process.communicate(timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not [p.cmdline() for p in alive]
+
+
+def test_the_command_given_decides_how_up_ends(folder: Path) -> None:
+    process = begin(folder, "--once-ready-cmd", "exit 7")
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 7, error
+    assert json.loads(out)["nats_url"]

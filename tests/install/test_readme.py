@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEXTS = ["README.md", "ops/README.md"]
+SCRIPTS = ["ops/demo", "ops/test", ".ci/run"]
+
+
+def commands(text: str) -> list[list[str]]:
+    """Every `headway ...` of the code blocks and of inline code, split into words."""
+    blocks = re.findall(r"```(?:\w*)\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"`(headway [^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    found: list[list[str]] = []
+    for line in lines:
+        match = re.match(r"(?:\$ )?(headway(?: [a-z-].*)?)$", line)
+        if match:
+            try:
+                found.append(shlex.split(match[1], comments=True))
+            except ValueError:  # a line of a transcript, not a command
+                continue
+    return found
+
+
+def headway(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "headway_ops", *arguments],
+        capture_output=True, text=True, timeout=50, check=False, cwd="/",
+    )  # fmt: skip
+
+
+def paths() -> set[str]:
+    """All command paths: `ls`, `queue pause` ..."""
+    from headway_ops.commands import table
+
+    return set(table())
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_scripts_are_there_executable_and_well_formed(name: str) -> None:
+    path = ROOT / name
+    assert os.access(path, os.X_OK)
+    text = path.read_text()
+    assert text.startswith("#!/usr/bin/env bash\n")
+    assert "set -euo pipefail" in text
+    done = subprocess.run(["bash", "-n", str(path)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_readme_names_both_commands() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert "ops/demo" in text
+    assert "ops/test" in text
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_command_of_the_texts_exists(name: str) -> None:
+    known = paths()
+    groups = {path.split()[0] for path in known if " " in path}
+    found = commands((ROOT / name).read_text())
+    assert found
+    for words in found:
+        if len(words) < 2 or words[1].startswith("-"):
+            continue
+        path = " ".join(words[1:3]) if words[1] in groups else words[1]
+        if path in groups:  # the text speaks of the whole group
+            continue
+        assert path in known, " ".join(words)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_option_of_the_texts_exists(name: str) -> None:
+    helps: dict[str, str] = {}
+    groups = {path.split()[0] for path in paths() if " " in path}
+    for words in commands((ROOT / name).read_text()):
+        if len(words) < 2 or words[1].startswith("-"):
+            continue
+        path = words[1:3] if words[1] in groups else words[1:2]
+        for word in words[len(path) + 1 :]:
+            if not word.startswith("--") or word == "--":
+                continue
+            key = " ".join(path)
+            if key not in helps:
+                helps[key] = headway(*path, "--help").stdout
+            assert word.partition("=")[0] in helps[key], " ".join(words)
+
+
+def test_the_constraints_pin_versions_and_name_no_place() -> None:
+    lines = (ROOT / ".ci" / "constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert len(pins) > 50
+    for pin in pins:
+        assert re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.+!-]+", pin), pin

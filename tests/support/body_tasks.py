@@ -1,0 +1,241 @@
+"""Tasks with bodies of every size and kind, and ends of every kind; run in real runners."""
+
+# ruff: noqa: ASYNC110, ASYNC240 - what users write
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headway import (
+    Retry,
+    RetryAt,
+    RetryIn,
+    StopRun,
+    attempt,
+    checkpoint,
+    once,
+    resume,
+    sleep,
+    step,
+    sync,
+    task,
+    token,
+)
+
+
+class Held(msgspec.Struct):
+    """A state of any size."""
+
+    n: int = 0
+    text: str = ""
+
+
+def _left(folder: str, name: str) -> bool:
+    """Did an earlier attempt come here? Now this one has."""
+    path = Path(folder) / name
+    if path.exists():
+        return True
+    path.touch()
+    return False
+
+
+def _die() -> None:
+    os.kill(os.getpid(), 9)
+
+
+@task
+async def b_echo(value: Any) -> Any:
+    return value
+
+
+@task
+async def b_size(text: str) -> int:
+    return len(text)
+
+
+@task(isolation="shared")
+async def b_shared(text: str) -> str:
+    return text
+
+
+@task
+async def b_grows(folder: str, size: int) -> list[Any]:
+    state = await resume(Held())
+    if state.n == 0:
+        await checkpoint("grown", Held(1, "x" * size))
+        _die()
+    return [attempt().resumed_from, attempt().attempt, state.n, len(state.text)]
+
+
+@task
+async def b_result(size: int) -> str:
+    return "r" * size
+
+
+@task
+async def b_steps(folder: str, count: int, size: int) -> int:
+    ran = 0
+
+    async def make(i: int) -> str:
+        nonlocal ran
+        ran += 1
+        return f"{i:06d}" + "s" * size
+
+    total = 0
+    for start in range(0, count, 100):
+        got = await asyncio.gather(
+            *(step(f"s-{i:06d}", make, i) for i in range(start, min(start + 100, count)))
+        )
+        total += sum(int(v[:6]) for v in got)
+    if not _left(folder, "all-steps"):
+        _die()
+    return total * 1_000_000 + ran
+
+
+@task
+async def b_too_large() -> None:
+    await checkpoint("first", Held(1))
+    await checkpoint("giant", Held(2, "x" * (64 * 1024 * 1024)))
+
+
+@task
+async def b_odd_state(folder: str, text: str) -> str:
+    state = await resume(Held())
+    if state.n == 0:
+        await checkpoint("odd", Held(1, text))
+        _die()
+    return state.text
+
+
+class Renamed(msgspec.Struct):
+    """What `Held` became after a refactoring."""
+
+    n: int = 0
+    body: str = ""
+
+
+@task
+async def b_mismatch(folder: str, migrate: bool) -> str:
+    if not _left(folder, "saved"):
+        await checkpoint("old", Held(1, "kept"))
+        _die()
+    if migrate:
+        moved = await resume(Renamed(), migrate=lambda old: Renamed(old["n"], old["text"]))
+        return moved.body
+    return (await resume(Renamed())).body
+
+
+@task(suspend_after="0.2s")
+async def b_sleeps() -> list[int]:
+    await step("before", int, 1)
+    await sleep("1.2s", key="nap")
+    return [attempt().epoch, attempt().attempt]
+
+
+def _effect(folder: str) -> str:
+    path = Path(folder) / "effects"
+    with path.open("a") as f:
+        f.write(token() + "\n")
+    if len(path.read_text().splitlines()) == 1:
+        _die()
+    return "made"
+
+
+@task
+async def b_once(folder: str) -> str | None:
+    return await once("pay", _effect, folder)
+
+
+@task(timeout="0.4s", grace="0.5s")
+async def b_slow() -> None:
+    await asyncio.sleep(600)
+
+
+@task(
+    timeout="0.4s",
+    grace="0.5s",
+    retry=Retry(max_attempts=2, retry_on=(TimeoutError,), min_delay=0.01, max_delay=0.01),
+)
+async def b_slow_once(folder: str) -> str:
+    if _left(folder, "slept"):
+        return "in time"
+    await asyncio.sleep(600)
+    return "never"
+
+
+@task(grace="5s")
+async def b_cleans(folder: str) -> None:
+    await checkpoint("working", Held(1))
+    try:
+        (Path(folder) / "busy").touch()
+        await asyncio.Event().wait()
+    finally:
+        await checkpoint("cleaned", Held(2))
+        (Path(folder) / "cleaned").touch()
+
+
+@task(grace="0.3s")
+def b_stubborn(folder: str) -> None:
+    (Path(folder) / "busy").touch()
+    while True:
+        time.sleep(0.05)
+
+
+@task
+async def b_stops() -> None:
+    raise StopRun("no use")
+
+
+@task(retry=Retry(max_attempts=3, min_delay=30, max_delay=60))
+async def b_retry_in(folder: str) -> int:
+    if not _left(folder, "failed"):
+        raise RetryIn(0.1)
+    return attempt().attempt
+
+
+@task(retry=Retry(max_attempts=3, min_delay=30, max_delay=60))
+async def b_retry_at(folder: str) -> int:
+    if not _left(folder, "failed"):
+        raise RetryAt(datetime.now(UTC) + timedelta(seconds=0.2))
+    return attempt().attempt
+
+
+@task
+def b_plain(folder: str) -> list[Any]:
+    state = sync.resume(Held())
+    if state.n == 0:
+        sync.checkpoint("one", Held(1, "plain"))
+        _die()
+    upper = sync.step("upper", str.upper, state.text)
+    sync.sleep(0.01, key="nap")
+    return [upper, sync.once("pay", str.lower, "PAID")]
+
+
+@task
+def b_enqueues() -> str:
+    try:
+        sync.enqueue(b_echo, 1)
+    except Exception as e:
+        return f"{type(e).__name__}: {e}"
+    return "enqueued"
+
+
+@task(retry=Retry(max_attempts=3, min_delay=0.01, max_delay=0.01))
+async def b_count(number: int) -> int:
+    return number
+
+
+@task
+async def b_exits() -> None:
+    os._exit(7)
+
+
+def all_tasks() -> list[Any]:
+    """The tasks of this module."""
+    return [v for k, v in globals().items() if k.startswith("b_")]

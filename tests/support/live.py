@@ -1,0 +1,102 @@
+"""The whole stack in one process: engine, agent on real runner processes, client; real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from headway import bus
+from headway.client import Client
+from headway.wire import commands
+from headway_engine.agent import Agent, AgentConfig
+from headway_engine.agent.config import WarmConfig
+from headway_engine.agent.link import NatsLink
+from headway_engine.runtime.process import ProcessRuntime
+from support import body_tasks
+from support.engines import config_for, running_engine
+from support.servers import settings_for
+from support.wait import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from headway.handles import RunHandle
+    from headway.wire.events import Event
+    from headway_engine.assembly import Engine
+    from headway_engine.runtime import Runtime
+
+
+class Live:
+    """What a test drives."""
+
+    def __init__(self, client: Client, engine: Engine, agent: Agent, folder: Path) -> None:
+        self.client, self.engine, self.agent, self.folder = client, engine, agent, folder
+
+    async def start(self, task: Any, *args: Any, **options: Any) -> RunHandle[Any]:
+        """Enqueue one run; recorded when this returns."""
+        item = task.options(**options).item(args, {})
+        return (await self.client.submit([item], task.signature.result_type))[0]
+
+    async def result(self, task: Any, *args: Any, within: float = 30.0) -> Any:
+        """Enqueue one run and wait for its result."""
+        return await (await self.start(task, *args)).result(within)
+
+    async def events(self, run: str) -> list[Event]:
+        """Its timeline, as stored."""
+        return (await self.client.run(run)).events
+
+    async def in_state(self, handle: RunHandle[Any], status: str) -> commands.RunDetail:
+        """Wait until the run is in that state."""
+
+        async def there() -> commands.RunDetail | None:
+            detail = await handle.detail()
+            return detail if detail.row.status.lower() == status else None
+
+        found = await until(there, 20, what=f"{handle.id} {status}", every=0.05)
+        assert found is not None
+        return found
+
+
+@asynccontextmanager
+async def live(
+    nats: str, database: str, runtime: Runtime | None = None, **engine: Any
+) -> AsyncGenerator[Live]:
+    """Everything started, the tasks of `body_tasks` deployed; all of it gone in the end."""
+    with tempfile.TemporaryDirectory(prefix="hw") as text:
+        folder = Path(text)
+        folder.chmod(0o755)
+        (folder / "src").mkdir()
+        shutil.copy(body_tasks.__file__, folder / "src" / "body_tasks.py")
+        async with running_engine(config_for(nats, database, **engine)) as made:
+            client = await Client.open(settings_for(nats))
+            specs = [replace(t.spec(), module="") for t in body_tasks.all_tasks()]
+            what = commands.Deployment(
+                "v1", specs, modules=("body_tasks",), source=str(folder / "src"), dev=True
+            )
+            await client.api("deploy", what, dict[str, Any])
+            nc = await bus.connect(settings_for(nats), kind="agent", ident="a1")
+            config = AgentConfig(
+                state_dir=str(folder / "s"),
+                name="a1",
+                runtime="process",
+                warm=WarmConfig(low=0, high=0),
+                drain_timeout=0.2,
+                kill_after=0.5,
+            )
+            agent = Agent(
+                config, NatsLink(nc, "default", "a1"), runtime or ProcessRuntime(folder / "s")
+            )
+            await agent.start()
+            try:
+                await asyncio.wait_for(agent.ready(), 10)
+                yield Live(client, made, agent, folder)
+            finally:
+                await agent.stop()
+                await nc.close()
+                await client.close()

@@ -1,0 +1,218 @@
+"""An engine in miniature for the client's tests: real NATS, runs in a dict.
+
+It pulls INGEST, answers *recorded*, ends runs when told to, and answers `hw.api`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+from msgspec import Raw, Struct
+
+from headway import bus, pull, subjects
+from headway.ids import new_run_id
+from headway.wire import BlobRef, ErrorInfo, commands, encode
+from headway.wire.events import Event, RunEvents
+from headway_engine import streams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from nats.aio.msg import Msg
+
+    from headway.config import Settings
+
+NS = "default"
+
+
+class Responder:
+    """Answers like the engine. Set the fields to misbehave."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.silent = False
+        """Pulls, but says nothing on replies."""
+        self.open = asyncio.Event()
+        """Cleared: what was enqueued stays in INGEST, as with a store that is down."""
+        self.open.set()
+        self.end_with: Callable[[commands.EnqueueItem], commands.Ended] | None = None
+        """Ends each run right after it is recorded."""
+        self.durability = "fsynced"
+        self.items: dict[str, commands.EnqueueItem] = {}
+        self.replies: dict[str, str] = {}
+        self.keys: dict[str, str] = {}
+        self.ended: dict[str, commands.Ended] = {}
+        self.events: dict[str, list[Event]] = {}
+        self.cancelled: list[str] = []
+        self.blobs: dict[str, bytes] = {}
+        self.asked: list[tuple[str, str]] = []
+        """(user, verb) of each api request."""
+        self.messages = 0
+        self.busy = 0
+        """How many api requests are answered `busy` first."""
+        self._parts: dict[str, bytes] = {}
+        self._queue: asyncio.Queue[list[Msg]] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self.nc = await bus.connect(self.settings, kind="engine", ident="mini")
+        await streams.ensure_streams(self.nc)
+        self.loop = pull.PullLoop(
+            self.nc,
+            subjects.INGEST,
+            subjects.INTAKE_CONSUMER,
+            want=lambda: 256,
+            deliver=self._queue.put_nowait,
+        )
+        await self.nc.subscribe(subjects.API_ANY, queue=subjects.ENGINE_QUEUE, cb=self._on_api)
+        await self.nc.flush()
+        self._tasks = [asyncio.create_task(self.loop.run()), asyncio.create_task(self._intake())]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.loop.stop()
+        await asyncio.wait(self._tasks[:1], timeout=5)
+        for t in self._tasks:
+            t.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.nc.close()
+
+    async def _intake(self) -> None:
+        while True:
+            batches = await self._queue.get()
+            await self.open.wait()
+            for msg in batches:
+                self.messages += 1
+                batch = commands.ENQUEUE.decode(msg.data)
+                said = [self._record(commands.ITEM.decode(i), batch.reply) for i in batch.items]
+                if not self.silent:
+                    answers = commands.Answers(recorded=said, durability=self.durability)
+                    await self.nc.publish(batch.reply, encode(answers))
+                await pull.ack(self.nc, [msg])
+                if self.end_with is not None:
+                    ends = [self.end_with(self.items[r.run]) for r in said if r.run in self.items]
+                    await self.end(*ends)
+
+    def _record(self, item: commands.EnqueueItem, reply: str) -> commands.Recorded:
+        if "refuse" in item.tags:
+            return commands.Recorded(item.run, "rejected", code="bad_payload", reason="$.x: no")
+        if item.key:
+            winner = self.keys.setdefault(item.key, item.run)
+            if winner != item.run and bytes(self.items[winner].payload) != bytes(item.payload):
+                reason = f"key {item.key} belongs to {winner}"
+                return commands.Recorded(item.run, "rejected", code="key_conflict", reason=reason)
+            if winner != item.run:
+                return commands.Recorded(item.run, "duplicate", winner=winner)
+        self.items[item.run] = item
+        self.replies[item.run] = reply
+        self.happen(item.run, "queued", target="QUEUED")
+        return commands.Recorded(item.run, "recorded")
+
+    def happen(self, run: str, kind: str, target: str = "") -> Event:
+        """Note one event of a run."""
+        log = self.events.setdefault(run, [])
+        event = Event(n=len(log) + 1, at=datetime.now(UTC), kind=kind, target=target)
+        log.append(event)
+        return event
+
+    async def publish(self, run: str, *events: Event) -> None:
+        """Publish events to RUNS, as the relay does after the commit."""
+        body = encode(RunEvents(run, NS, "t", list(events)))
+        await bus.publish_acked(self.nc, subjects.run_event(NS, run), body)
+
+    async def end(self, *ended: commands.Ended, push: bool = True) -> None:
+        """End runs; with push=False the answer to the caller is lost."""
+        for e in ended:
+            self.ended[e.run] = e
+            last = self.happen(e.run, e.status.lower(), target=e.status.upper())
+            await self.publish(e.run, last)
+        if not push or self.silent:
+            return
+        for reply in {self.replies[e.run] for e in ended}:
+            mine = [e for e in ended if self.replies[e.run] == reply]
+            await self.nc.publish(reply, encode(commands.Answers(ended=mine)))
+
+    async def _on_api(self, msg: Msg) -> None:
+        if not subjects.may_answer(msg.reply):
+            return
+        who = subjects.parse_api(msg.subject)
+        self.asked.append((who.user, who.verb))
+        if self.busy:
+            self.busy -= 1
+            answer = commands.ApiAnswer(error=commands.ApiError("busy", "later"))
+        else:
+            answer = self._answer(who.verb, msg.data)
+        await self.nc.publish(msg.reply, encode(answer))
+
+    def _answer(self, verb: str, body: bytes) -> commands.ApiAnswer:
+        data: Any
+        if verb == "info":
+            data = commands.Info("mini", "0", "postgres", True, self.durability, datetime.now(UTC))
+        elif verb == "result":
+            data = self._results(msgspec.json.decode(body, type=commands.ResultsAsk).runs)
+        elif verb == "events":
+            ask = msgspec.json.decode(body, type=commands.RunAsk)
+            found = [e for e in self.events.get(ask.run, []) if e.n > ask.after][: ask.n]
+            data = found
+        elif verb == "cancel":
+            ask_cancel = msgspec.json.decode(body, type=commands.CancelAsk)
+            self.cancelled.append(ask_cancel.run)
+            data = commands.Done(ask_cancel.run, "ok", "cancelled")
+        elif verb == "blob-put":
+            data = self._put(msgspec.json.decode(body, type=commands.BlobPut))
+        elif verb == "blob-get":
+            get = msgspec.json.decode(body, type=commands.BlobGet)
+            whole = self.blobs[get.key]
+            data = commands.BlobPart(whole[get.offset : get.offset + get.length], len(whole))
+        elif verb == "run":
+            error = commands.ApiError("not_found", "no such run")
+            return commands.ApiAnswer(error=error)
+        else:
+            return commands.ApiAnswer(error=commands.ApiError("not_served", verb))
+        return commands.ApiAnswer(data=Raw(msgspec.json.encode(data)))
+
+    def _results(self, runs: list[str]) -> commands.ResultsAnswer:
+        ended = [self.ended[r] for r in runs if r in self.ended]
+        others = {
+            r: "queued" if r in self.items else "unknown" for r in runs if r not in self.ended
+        }
+        return commands.ResultsAnswer(ended, others)
+
+    def _put(self, part: commands.BlobPut) -> Struct | None:
+        body = self._parts[part.upload] = self._parts.get(part.upload, b"") + part.data
+        if not part.last:
+            return None
+        return self.keep(f"{NS}/{part.run}/{part.sha256}", body)
+
+    def keep(self, key: str, body: bytes) -> BlobRef:
+        """Put a blob; its reference."""
+        self.blobs[key] = body
+        return BlobRef(key, len(body), sha256(body).hexdigest())
+
+
+def item(payload: bytes = b'{"x":1}', **fields: object) -> commands.EnqueueItem:
+    """An enqueue of task `t`, with a fresh id."""
+    made = commands.EnqueueItem(run=new_run_id(), task="t", payload=Raw(payload))
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+def succeed(item: commands.EnqueueItem) -> commands.Ended:
+    """The run returned its own payload."""
+    return commands.Ended(item.run, "succeeded", result=item.payload)
+
+
+def fail(item: commands.EnqueueItem) -> commands.Ended:
+    """The run raised."""
+    return commands.Ended(item.run, "failed", error=ErrorInfo("ValueError", "bad", "trace"))

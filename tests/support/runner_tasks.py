@@ -1,0 +1,196 @@
+"""Tasks for the runner's tests, imported by real runner processes."""
+
+# ruff: noqa: T201, ASYNC240, ASYNC251 - what users write
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from headway import (
+    RetryIn,
+    StopRun,
+    attempt,
+    checkpoint,
+    once,
+    resume,
+    sleep,
+    step,
+    sync,
+    task,
+    token,
+)
+from headway.retry import Retry
+
+print("module imported")
+
+
+class Count(msgspec.Struct):
+    """A state."""
+
+    n: int = 0
+    pad: str = ""
+
+
+@task
+async def counting(to: int, pad: int = 0) -> int:
+    state = await resume(Count())
+    while state.n < to:
+        state.n += 1
+        state.pad = "x" * pad
+        await checkpoint(f"n-{state.n}", state)
+    return state.n
+
+
+@task
+async def forever() -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await checkpoint("cleanup", Count(1))
+        print("cleaned up")
+
+
+@task
+async def flood(lines: int) -> str:
+    text = "x" * 99
+    for _ in range(lines):
+        print(text)
+    print("the last line")
+    return "flooded"
+
+
+@task
+async def talk() -> None:
+    print("to stdout")
+    print("to stderr", file=sys.stderr)
+    logging.getLogger("mine").info("to the log")
+    os.write(1, b"past python\n")
+    sys.stdout.write("no newline")
+
+
+def stamp(path: str) -> str:
+    with Path(path).open("a") as f:
+        f.write(f"{token()}\n")
+    return token()
+
+
+async def hang(path: str) -> None:
+    stamp(path)
+    await asyncio.Event().wait()
+
+
+@task
+async def once_hanging(path: str) -> None:
+    await once("effect", hang, path)
+
+
+@task
+async def once_quick(path: str) -> str:
+    return await once("effect", stamp, path)
+
+
+@task
+async def noop(value: int) -> int:
+    return value
+
+
+@task
+async def says(name: str) -> str:
+    print(f"I am {name}")
+    await asyncio.sleep(0)
+    print(f"still {name}")
+    return name
+
+
+@task
+async def fails() -> None:
+    raise ValueError("no \x00 luck")
+
+
+@task
+async def stops() -> None:
+    raise StopRun("enough")
+
+
+@task
+async def later() -> None:
+    raise RetryIn(7)
+
+
+@task(retry=Retry(retry_on=(OSError,)))
+async def picky() -> None:
+    raise ValueError("not an OSError")
+
+
+@task(retry=Retry(retry_on=(TimeoutError,)))
+async def patient() -> None:
+    await asyncio.Event().wait()
+
+
+@task
+async def naps() -> str:
+    await sleep("1h", "nap")
+    return "rested"
+
+
+@task
+async def exits() -> None:
+    sys.exit(3)
+
+
+@task
+async def blocks(path: str) -> None:
+    Path(path).touch()
+    time.sleep(60)
+
+
+@task
+async def leaves() -> str:
+    async def straggler() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            print("straggler ended")
+
+    left = asyncio.create_task(straggler())
+    await asyncio.sleep(0)
+    return str(left.done())
+
+
+@task
+def plain(to: int) -> int:
+    state = sync.resume(Count())
+    while state.n < to:
+        state.n += 1
+        sync.step(f"s{state.n}", str, state.n)
+        sync.checkpoint(f"n-{state.n}", state)
+    return state.n
+
+
+@task
+def plain_forever() -> None:
+    while True:
+        sync.sleep(0.01)
+
+
+@task
+async def environment() -> list[str]:
+    return [*sorted(k for k in os.environ if k.startswith("HEADWAY")), os.environ["GREETING"]]
+
+
+@task
+async def who() -> list[str]:
+    info = attempt()
+    return [info.run, str(info.epoch), str(info.resumed_from)]
+
+
+@task
+async def large(size: int) -> str:
+    return await step("big", "y".ljust, size, "y")

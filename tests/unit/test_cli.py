@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMANDS = [
+    "up", "demo", "engine", "agent", "enqueue", "run", "ls", "show", "watch", "logs", "result",
+    "cancel", "resume", "replay", "queue", "agents", "check", "deploy", "image", "doctor", "bench",
+]  # fmt: skip
+
+
+def headway(*arguments: str, code: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_")}
+    start = code + "from headway_ops.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", start, *arguments],
+        capture_output=True, text=True, cwd="/", timeout=50, check=False,
+        env={**clean, "COLUMNS": "80", **env},
+    )  # fmt: skip
+
+
+def test_help_lists_every_command_and_the_exit_codes() -> None:
+    done = headway("--help")
+    assert done.returncode == 0
+    _usage, *described = done.stdout.splitlines()
+    assert not [line for line in described if line.endswith("...")]  # no description is cut
+    listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
+    assert set(COMMANDS) <= listed
+    for word in ("1 failed", "2 usage", "3 world changed", "4 refused", "5 no link"):
+        assert word in " ".join(done.stdout.split())
+
+
+def test_help_fits_eighty_columns() -> None:
+    for path in ([], ["enqueue"], ["up"], ["ls"], ["queue"], ["deploy"]):
+        done = headway(*path, "--help")
+        assert done.returncode == 0
+        assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_groups_hold_all_their_commands() -> None:
+    done = headway("queue", "--help")
+    listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
+    assert {"ls", "pause", "resume", "limit"} <= listed
+
+
+def test_help_loads_nothing_slow() -> None:
+    probe = (
+        "import atexit, sys\n"
+        "slow = {'rich', 'nats', 'asyncio', 'asyncpg', 'docker', 'textual', 'headway.client'}\n"
+        "atexit.register(lambda: print('LOADED', sorted(slow & set(sys.modules))))\n"
+    )
+    assert "LOADED []" in headway("--help", code=probe).stdout
+
+
+def test_without_typer_the_command_says_which_extra_to_install() -> None:
+    hide = "import sys; sys.modules['typer'] = None\n"
+    done = headway(code=hide)
+    assert done.returncode == 2
+    assert "pip install 'headway[cli]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_extra_of_one_command_is_named() -> None:
+    hide = "import sys; sys.modules['docker'] = None\n"
+    done = headway("image", "build", "/tmp", code=hide)
+    assert done.returncode == 2
+    assert "pip install 'headway[engine]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nonsense"], ["enqueue"], ["ls", "--status", "nonsense"], ["show", "no!id"],
+     ["enqueue", "t", "notkeyvalue"], ["enqueue", "t", "--payload", "[1]"],
+     ["enqueue", "Bad.Name"], ["resume", "01JD9K4W2M", "--once", "k=maybe"],
+     ["enqueue", "t", "--delay", "soon"]],
+)  # fmt: skip
+def test_wrong_usage_ends_with_2_and_one_clear_line(arguments: list[str]) -> None:
+    done = headway(*arguments, HEADWAY_NATS_URL="nats://127.0.0.1:1")
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip()
+
+
+def test_no_answer_ends_with_5_and_says_where_and_what_to_do() -> None:
+    done = headway("ls", HEADWAY_NATS_URL="nats://me:secret@127.0.0.1:1",
+                   HEADWAY_CONNECT_TIMEOUT="0.5")  # fmt: skip
+    assert done.returncode == 5, done.stderr
+    assert "127.0.0.1:1" in done.stderr
+    assert "headway up" in done.stderr
+    assert "secret" not in done.stderr
+
+
+def test_shell_completion_is_there() -> None:
+    done = headway("--show-completion", "bash")
+    assert done.returncode == 0
+    assert "complete" in done.stdout
+
+
+def test_the_version_is_the_package_s() -> None:
+    from headway._version import __version__
+
+    assert headway("--version").stdout == f"headway {__version__}\n"
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "task_file.py").write_text("x = 1\n")
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from headway_ops.cli import main; main()", "check", "task_file.py",
+         "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path,
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    error = process.stderr.read().decode()
+    process.stderr.close()
+    process.wait(50)
+    assert "Traceback" not in error
+    assert "Exception ignored" not in error
+
+
+def test_json_is_one_object_per_line_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    done = headway("check", str(tmp_path / "empty.py"), "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["tasks"] == []

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from headway.config import Settings
+from headway.wire.commands import Info, TaskSpec
+from headway.wire.events import Event
+from headway_ops import doctor
+from headway_ops.demo import proof_of
+from headway_ops.local.up import example_of
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("version", "state"),
+    [("2.15.1", "ok"), ("2.15.0", "bad"), ("2.9.25", "bad"), ("2.16.0-dev", "ok"),
+     ("3.0.0", "ok"), ("odd", "note")],
+)  # fmt: skip
+def test_an_older_nats_server_is_refused(version: str, state: str) -> None:
+    assert doctor.nats_version(version).state == state
+
+
+@pytest.mark.parametrize(
+    ("facts", "state"),
+    [({"server_version": "18.6"}, "ok"), ({"server_version": "15.0"}, "ok"),
+     ({"server_version": "14.20"}, "bad"), ({"server_version": ""}, "note"),
+     ({"server_version": "18.6", "fsync": "off"}, "bad"),
+     ({"server_version": "18.6", "synchronous_commit": "off"}, "bad"),
+     ({"server_version": "18.6", "full_page_writes": "off"}, "bad"),
+     ({"server_version": "18.6", "fsync": "on", "synchronous_commit": "local"}, "ok")],
+)  # fmt: skip
+def test_postgres_settings_that_break_promises_are_bad(facts: dict[str, Any], state: str) -> None:
+    (finding,) = doctor.postgres_facts(facts)
+    assert finding.state == state
+    assert finding.todo or state != "bad"
+
+
+@pytest.mark.parametrize(
+    ("durability", "store_ok", "state"),
+    [("fsynced", True, "ok"), ("replicated", True, "ok"), ("lazy", True, "note"),
+     ("fsynced", False, "bad")],
+)  # fmt: skip
+def test_what_accepted_is_worth_is_said(durability: str, store_ok: bool, state: str) -> None:
+    info = Info("e1", "0.1.0", "postgres", store_ok, durability, NOW)
+    finding = doctor.engine(info)
+    assert finding.state == state
+    assert durability in finding.what
+
+
+async def test_it_answers_in_full_while_nats_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HEADWAY_POSTGRES_DSN", raising=False)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))  # bound, not listening: refused
+        url = f"nats://127.0.0.1:{s.getsockname()[1]}"
+        monkeypatch.setenv("HEADWAY_NATS_URL", url)
+        settings = replace(Settings(), nats_url=url, connect_timeout=1.0)
+        found = {f.name: f for f in await doctor.look(settings)}
+    assert found["nats"].state == "bad"
+    assert found["nats"].todo
+    assert {"python", "settings", "postgres", "engine", "agents", "docker"} <= set(found)
+
+
+async def test_it_answers_in_full_while_postgres_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADWAY_POSTGRES_DSN", "postgresql://me:secret@127.0.0.1:1/headway")
+    (finding,) = await doctor.postgres(None)
+    assert finding.state == "bad"
+    assert "secret" not in finding.what + finding.todo
+
+
+def events(*told: tuple[str, int, dict[str, Any]]) -> list[Event]:
+    return [Event(n, NOW, kind, epoch, data=data) for n, (kind, epoch, data) in enumerate(told, 1)]
+
+
+def test_the_demo_believes_stored_events_only() -> None:
+    survived = events(
+        ("started", 1, {"container": "a"}),
+        ("checkpoint", 1, {"number": 1}),
+        ("checkpoint", 1, {"number": 2}),
+        ("lost", 1, {}),
+        ("started", 3, {"container": "b", "resumed_from": 2}),
+        ("checkpoint", 3, {"number": 3}),
+        ("once", 3, {"status": "started"}),
+        ("once", 3, {"status": "done"}),
+    )
+    proof = proof_of(survived)
+    assert proof.holds
+    assert (proof.containers, proof.resumed_from, proof.last_before) == (["a", "b"], [2], 2)
+    assert not proof_of(survived[:3] + survived[5:]).holds  # no second container
+    twice = [*survived, Event(9, NOW, "once", 3, data={"status": "done"})]
+    assert not proof_of(twice).holds
+
+
+def test_the_example_names_the_parameters_that_must_be_given() -> None:
+    spec = TaskSpec("t", payload_schema=b'{"type":"object","required":["a","b"]}')  # pyright: ignore[reportArgumentType] bytes are raw JSON
+    assert example_of(spec) == "headway run t a=... b=..."
+    assert example_of(TaskSpec("t")) == "headway run t"

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from headway.discovery import variables
+from headway_ops.local.stack import nats_port
+from headway_ops.local.state import StateDir
+from headway_ops.say import Exit, Fail
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_second_up_on_the_same_folder_names_the_pid_of_the_first(tmp_path: Path) -> None:
+    hold = (
+        "import sys; from pathlib import Path; from headway_ops.local.state import StateDir\n"
+        "StateDir(Path(sys.argv[1])).open(); print('held', flush=True); sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as first:  # fmt: skip
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        with pytest.raises(Fail, match=f"pid {first.pid}") as e:
+            StateDir(tmp_path).open()
+        assert e.value.code == Exit.REFUSED
+        first.kill()
+    # A crash leaves nothing behind that would have to be cleaned up.
+    again = StateDir(tmp_path)
+    again.open()
+    assert (tmp_path / "lock").read_text().strip() == str(os.getpid())
+    again.close()
+
+
+def test_a_newer_format_is_refused_and_nothing_is_touched(tmp_path: Path) -> None:
+    (tmp_path / "FORMAT").write_text("2\n")
+    with pytest.raises(Fail, match="format") as e:
+        StateDir(tmp_path).open()
+    assert e.value.code == Exit.REFUSED
+    assert (tmp_path / "FORMAT").read_text() == "2\n"
+    (tmp_path / "FORMAT").write_text("1\n")
+    StateDir(tmp_path).open()  # the refusal gave the lock back
+
+
+def test_clients_find_it_while_it_runs_and_not_after(tmp_path: Path) -> None:
+    state = StateDir(tmp_path / ".headway")
+    state.open()
+    state.say_where("nats://127.0.0.1:5555", "dev")
+    found = variables(tmp_path)
+    assert found == {"HEADWAY_NATS_URL": "nats://127.0.0.1:5555", "HEADWAY_NAMESPACE": "dev"}
+    state.close()
+    state.close()
+    assert variables(tmp_path) == {}
+
+
+def test_git_never_sees_the_state(tmp_path: Path) -> None:
+    state = StateDir(tmp_path / ".headway")
+    state.open()
+    assert (tmp_path / ".headway" / ".gitignore").read_text() == "*\n"
+    state.close()
+
+
+def test_an_asked_port_that_is_taken_is_an_error_and_the_default_gives_way() -> None:
+    import socket
+
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        taken = s.getsockname()[1]
+        with pytest.raises(Fail, match=f"port {taken} is taken"):
+            nats_port(taken)
+        assert nats_port(0) != taken

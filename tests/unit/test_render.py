@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+
+from headway.states import RunState
+from headway.wire import ErrorInfo
+from headway.wire.commands import AgentRow, CheckpointRow, MarkRow, QueueRow, RunDetail, RunRow
+from headway.wire.events import KINDS, Event
+from headway_ops import render, story
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+RUN = "01JD9K4W2M8QZ5V7N3XBTRFHCA"
+HOSTILE = "a\x1b[2J\x9b31m\u202eb"
+
+
+def printed(*parts: RenderableType, width: int = 80) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=width, markup=False, highlight=False, emoji=False)
+    for part in parts:
+        console.print(part)
+    return out.getvalue()
+
+
+def a_row(**more: object) -> RunRow:
+    fields: dict[str, object] = {
+        "run": RUN, "task": "research", "status": "running", "queue": "default",
+        "created_at": NOW - timedelta(minutes=3), "attempt": 1, "max_attempts": 3,
+        "checkpoint": 4, "checkpoint_name": "turn-3", **more,
+    }  # fmt: skip
+    return RunRow(**fields)  # pyright: ignore[reportArgumentType] fields of a Struct by name
+
+
+def test_every_status_has_its_own_glyph_and_word_one_cell_wide() -> None:
+    statuses = [s.status for s in RunState]
+    assert set(render.LOOKS) == set(statuses)
+    for part in ("glyph", "ascii", "word"):
+        shown = [getattr(render.LOOKS[s], part) for s in statuses]
+        assert len(set(shown)) == len(shown)
+    assert all(cell_len(k.glyph) == cell_len(k.ascii) == 1 for k in render.LOOKS.values())
+
+
+def test_without_unicode_only_ascii_is_used() -> None:
+    assert all(render.status_text(s.status, glyphs=False).plain.isascii() for s in RunState)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0 ms"), (0.0004, "0.4 ms"), (0.25, "250 ms"), (0.9996, "1.0 s"), (12.34, "12.3 s"),
+     (59.96, "1 m 0 s"), (252, "4 m 12 s"), (11100, "3 h 5 m"), (187200, "2 d 4 h"),
+     (-2, "-2.0 s")],
+)  # fmt: skip
+def test_durations(seconds: float, text: str) -> None:
+    assert render.span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1234, "1.2 KB"), (64_000_000, "64.0 MB"),
+                        (5_000_000_000, "5.0 GB")],
+)  # fmt: skip
+def test_sizes(count: int, text: str) -> None:
+    assert render.size(count) == text
+
+
+def test_the_list_fits_eighty_columns_and_keeps_the_id_whole() -> None:
+    rows = [a_row(task="t" * 64, checkpoint_name="n" * 60, status=s.status) for s in RunState]
+    text = printed(render.runs_table(rows, NOW))
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count(RUN) == len(rows)
+
+
+def test_what_outsiders_wrote_cannot_reach_the_terminal() -> None:
+    row = a_row(task=HOSTILE, checkpoint_name=HOSTILE, tags=(HOSTILE,), agent=HOSTILE,
+                version=HOSTILE, queue=HOSTILE, key=HOSTILE, status=HOSTILE,
+                error=ErrorInfo(HOSTILE, HOSTILE, HOSTILE))  # fmt: skip
+    keys = (
+        "key", "name", "why", "agent", "fn", "due_at", "status", "reason", "token", "error",
+        "cause", "decision", "container", HOSTILE,
+    )  # fmt: skip
+    data: dict[str, Any] = {key: HOSTILE for key in keys}  # noqa: C420
+    events = [Event(1, NOW, kind, data=data, actor=f"user:{HOSTILE}") for kind in (*KINDS, HOSTILE)]
+    detail = RunDetail(
+        row, why=HOSTILE, events=events,
+        checkpoints=[CheckpointRow(1, HOSTILE, 1, NOW, 1)],
+        marks=[MarkRow(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 1, NOW)],
+    )  # fmt: skip
+    queue = QueueRow(HOSTILE, paused=True)
+    agent = AgentRow(HOSTILE, HOSTILE, True, 1, NOW, HOSTILE, (HOSTILE,))
+    text = printed(
+        render.runs_table([row], NOW), story.story(detail, NOW),
+        render.queues_table([queue], NOW), render.agents_table([agent]),
+        width=400,
+    )  # fmt: skip
+    assert not {"\x1b", "\x9b", "\u202e"} & set(text)
+    assert "\\x1b" in text
+
+
+def test_a_gap_in_the_timeline_is_said() -> None:
+    events = [Event(n, NOW + timedelta(seconds=n), "checkpoint", data={"number": n, "name": "a"})
+              for n in (1, 2, 6)]  # fmt: skip
+    lines = [t.plain for t in story.timeline(events)]
+    assert "... missing: 3 to 5" in lines
+    assert len(lines) == 4
+
+
+def test_the_story_tells_attempts_checkpoints_and_retries() -> None:
+    at = (NOW - timedelta(seconds=60 - n) for n in range(60))
+    told: list[tuple[str, dict[str, Any], int]] = [
+        ("queued", {}, 0),
+        ("starting", {"agent": "box"}, 1),
+        ("started", {"container": "hw-1"}, 1),
+        ("checkpoint", {"number": 1, "name": "turn-1", "size": 1200}, 1),
+        ("retrying", {"error": {"type": "ValueError", "message": "no"}, "attempt": 1,
+                      "max_attempts": 3, "due_at": NOW.isoformat()}, 1),
+        ("started", {"resumed_from": 1}, 2),
+        ("once", {"key": "mail", "status": "done", "fn": "send"}, 2),
+        ("succeeded", {"size": 12}, 2),
+    ]  # fmt: skip
+    events = [
+        Event(n, next(at), kind, epoch, data=data)
+        for n, (kind, data, epoch) in enumerate(told, start=1)
+    ]
+    detail = RunDetail(a_row(status="succeeded", ended_at=NOW), events=events, why="it has ended")
+    text = printed(story.story(detail, NOW), width=100)
+    for word in ("why: it has ended", "#1 turn-1, 1.2 KB", "attempt 1 of 3 failed",
+                 "ValueError: no", "resumes from checkpoint #1", "mail, done, send",
+                 "from the first line"):  # fmt: skip
+        assert word in text
+
+
+def test_no_line_of_a_story_is_wider_than_the_terminal() -> None:
+    detail = RunDetail(a_row(), events=[Event(1, NOW, "warning", data={"why": "w" * 300})],
+                       why="y" * 300)  # fmt: skip
+    assert max(map(len, printed(story.story(detail, NOW)).splitlines())) <= 80

@@ -1,0 +1,104 @@
+"""Subjects: built, parsed, and never from a name that could mean more than itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headway import subjects
+from headway.errors import BadName
+from headway.ids import new_run_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RUN = new_run_id()
+BUILDERS: list[Callable[[str], str]] = [
+    subjects.ingest,
+    lambda x: subjects.work("ns", x),
+    lambda x: subjects.work(x, "q"),
+    lambda x: subjects.work_consumer("ns", x),
+    lambda x: subjects.run_event("ns", x),
+    lambda x: subjects.live_event(x, RUN),
+    lambda x: subjects.log("ns", x, 1),
+    lambda x: subjects.live_log("ns", x, 1),
+    lambda x: subjects.span("ns", x),
+    lambda x: subjects.rpc("ns", x, "claim"),
+    lambda x: subjects.rpc("ns", "a", x),
+    lambda x: subjects.rpc("ns", "a", "claim", x),
+    lambda x: subjects.rpc_of(x).replace("*", "any"),
+    lambda x: subjects.api("ns", x, "runs"),
+    lambda x: subjects.ctl("ns", x, RUN),
+    lambda x: subjects.reply(x, "t"),
+    lambda x: subjects.reply("c", x),
+    lambda x: subjects.inbox_prefix("agent", x),
+]
+HOSTILE = [
+    "",
+    "*",
+    ">",
+    "a.b",
+    "a b",
+    "a\r\nb",
+    "a\x00",
+    "$JS",
+    "\ud800",
+    "\u00e9",
+    "a" * 65,
+    "a\n",
+]
+
+
+@pytest.mark.parametrize("build", BUILDERS, ids=range(len(BUILDERS)))
+@pytest.mark.parametrize("token", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_token_is_refused_before_nats(build: Callable[[str], str], token: str) -> None:
+    with pytest.raises(BadName):
+        build(token)
+
+
+@given(st.text())
+def test_a_built_subject_has_exactly_the_tokens_it_should(token: str) -> None:
+    for build in BUILDERS:
+        try:
+            made = build(token)
+        except BadName:
+            continue
+        assert not set(made) & set(" \t\r\n*>\x00")
+        assert made.isascii()
+
+
+def test_round_trips() -> None:
+    assert subjects.parse_rpc(subjects.rpc("ns", "a1", "claim", "e1")) == ("ns", "a1", "claim")
+    assert subjects.parse_rpc(subjects.rpc("ns", "a1", "claim")) == ("ns", "a1", "claim")
+    assert subjects.parse_api(subjects.api("ns", "Eva", "runs")) == ("ns", "Eva", "runs")
+    for subject in (
+        subjects.run_event("ns", RUN),
+        subjects.live_event("ns", RUN),
+        subjects.log("ns", RUN, 3),
+        subjects.live_log("ns", RUN, 3),
+        subjects.span("ns", RUN),
+        subjects.live_span("ns", RUN),
+    ):
+        assert subjects.run_of(subject) == RUN
+    assert subjects.epoch_of_log(subjects.log("ns", RUN, 3)) == 3
+    assert subjects.epoch_of_log(subjects.live_log("ns", RUN, 12)) == 12
+
+
+def test_only_reply_subjects_are_published_to_for_a_caller() -> None:
+    assert subjects.is_reply(subjects.reply("c1", "t1"))
+    for bad in (
+        "hw.run.ns.x.ev",
+        "hw.reply.c",
+        "hw.reply.c.t.more",
+        "hw.reply.*.t",
+        "hw.reply.c.>",
+    ):
+        assert not subjects.is_reply(bad)
+
+
+def test_only_inboxes_are_answered() -> None:
+    assert subjects.may_answer(f"{subjects.inbox_prefix('agent', 'a1')}.xyz")
+    assert not subjects.may_answer(subjects.run_event("ns", RUN))
