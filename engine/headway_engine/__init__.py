@@ -2,7 +2,8 @@
 
 The path of one run, module by module:
 
-1. `intake`     takes enqueue requests off INGEST (`checks`, `newruns`), commits, answers, acks.
+1. `intake`     takes enqueue requests off INGEST, answers, acks; `recorder` checks and commits them
+                (`checks`, `newruns`), as it does for what tasks enqueue (`children`).
 2. `dispatch`   gives due runs to WORK, as many as live agents have slots free (`credits`).
 3. `claims`     an agent asks for them (`door`): the epoch goes up, a lease covers the attempt.
 4. `saves`      what the attempt says: checkpoints, steps, once marks, and reports (`reports`).

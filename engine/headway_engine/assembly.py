@@ -41,8 +41,10 @@ log = logging.getLogger("headway.engine")
 
 T = TypeVar("T")
 
-RETRY = 1.0
-"""Seconds between two tries to reach a server at start."""
+RETRY_FIRST, RETRY = 0.05, 1.0
+"""Seconds between two tries to reach a server at start: at first, and later."""
+SAY_EVERY = 10.0
+"""Seconds between two lines that say what is awaited."""
 
 
 def nats_settings(config: NatsConfig, user: str = "engine") -> Settings:
@@ -90,16 +92,20 @@ async def until_reached(
     *errors: type[Exception],
 ) -> T | None:
     """Try until it works, saying now and then what is awaited; None if stopped meanwhile."""
-    tries = 0
+    loop = asyncio.get_running_loop()
+    begun, said, tries = loop.time(), float("-inf"), 0
     while not stop.is_set():
+        tries += 1
         try:
             return await attempt()
         except errors as e:
-            if tries % 10 == 0:
-                log.warning("waits for %s: tries=%d why=%s", what, tries + 1, e)
-            tries += 1
+            if loop.time() - said > SAY_EVERY:
+                log.warning("waits for %s: tries=%d why=%s", what, tries, e)
+                said = loop.time()
+        # Servers that are started beside us are there in a moment.
+        pause = min(RETRY, max(RETRY_FIRST, 0.3 * (loop.time() - begun)))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(RETRY):
+            async with asyncio.timeout(pause):
                 await stop.wait()
     return None
 
@@ -237,9 +243,14 @@ class AgentProcess:
         if self._runtime is not None:
             return self._runtime
         if self.agent_config.runtime == "docker":
+            from headway_engine.agent.service import CHANNELS
             from headway_engine.runtime.docker import DockerRuntime
 
-            return DockerRuntime(base_image=self._base_image)
+            outside = self.agent_config.host_channel_dir
+            inside = str(Path(self.agent_config.state_dir) / CHANNELS)
+            return DockerRuntime(
+                base_image=self._base_image, path_map=(inside, outside) if outside else None
+            )
         from headway_engine.runtime.process import ProcessRuntime
 
         return ProcessRuntime(Path(self.agent_config.state_dir), uid=self._uid)

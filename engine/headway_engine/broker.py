@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from headway import subjects
-from headway.bus import JetStreamRefused
+from headway.bus import JetStreamRefused, jsapi
 from headway.errors import NotReachable
 from headway_engine import streams
 from headway_engine.store import StoreDown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headway.bus import Connection
     from headway_engine.config import NatsConfig
     from headway_engine.credits import Place
+
+
+log = logging.getLogger("headway.engine")
 
 
 class Broker:
@@ -24,14 +30,28 @@ class Broker:
         self.facts: streams.Facts | None = None
         self.queues: set[Place] = set()
         """Queues whose consumer was made by us."""
+        self.renewed: Callable[[], object] = lambda: None
+        """Called when WORK is another stream than before: what was in it is gone."""
 
     async def ensure(self) -> streams.Facts:
         """Create or update the streams; raises NotReachable or JetStreamRefused."""
-        c = self._config
+        c, before = self._config, self.work_created
         self.facts = await streams.ensure_streams(
             self._nc, replicas=c.replicas, fsynced=c.fsynced, monitor_url=c.monitor_url
         )
+        if before and self.work_created != before:
+            log.warning("the stream WORK was made anew: what was dispatched is published again")
+            self.renewed()
         return self.facts
+
+    async def look(self) -> None:
+        """Repair if WORK is gone, or is not the stream that we know; raises as `ensure`."""
+        try:
+            info = await jsapi(self._nc, f"STREAM.INFO.{subjects.WORK}")
+        except JetStreamRefused:
+            info = {}
+        if str(info.get("created", "")) != self.work_created:
+            await self.repair()
 
     async def repair(self) -> None:
         """Something is gone: make streams and consumers again; raises as `ensure`."""

@@ -33,8 +33,11 @@ class Unfit(HeadwayError):
         super().__init__(message)
 
 
-def check_item(item: EnqueueItem, ns: str, ingest: datetime) -> None:
-    """What can be said without the store; raises Unfit. `ingest`: when JetStream stored it."""
+def check_item(item: EnqueueItem, ns: str, ingest: datetime | None) -> None:
+    """What can be said without the store; raises Unfit.
+
+    `ingest`: when JetStream stored it; None for an id that was not made by a clock (a child's).
+    """
     for what, text in (
         ("key", item.key or ""),
         ("limit_key", item.limit_key),
@@ -51,7 +54,7 @@ def check_item(item: EnqueueItem, ns: str, ingest: datetime) -> None:
         raise Unfit("bad_request", "key_scope=parent needs a parent run")
     if item.at is not None and item.at.tzinfo is None:
         raise Unfit("bad_request", "at: a time needs its offset, such as 2030-01-01T00:00:00Z")
-    if abs(time_of(item.run) - ingest.timestamp() * 1000) > MAX_SKEW_MS:
+    if ingest is not None and abs(time_of(item.run) - ingest.timestamp() * 1000) > MAX_SKEW_MS:
         raise Unfit(
             "bad_id",
             f"run id {item.run} was made more than an hour away from its arrival:"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -29,18 +30,21 @@ from headway.wire.rpc import (
     RpcError,
     VersionInfo,
 )
-from headway_engine.blobs import BlobsDown, store_blob
+from headway_engine.blobs import BlobsDown, blob_key, store_blob
+from headway_engine.happenings import VersionMissing
 from headway_engine.saves import BUSY
 from headway_engine.store import StoreDown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from headway.wire import BlobRef
     from headway.wire.commands import TaskSpec
     from headway_engine.blobs import Blobs
     from headway_engine.credits import Place
     from headway_engine.dispatch import Dispatcher
     from headway_engine.door import Asked, Door
+    from headway_engine.happenings import Happening
     from headway_engine.relay import Relay
     from headway_engine.service import Health
     from headway_engine.store import Store
@@ -69,6 +73,7 @@ class Agents:
         lease: float,
         beat_every: float,
         ensure_queue: Callable[[str, str], Awaitable[None]],
+        image_grace: float = 30.0,
     ) -> None:
         """`ensure_queue(ns, queue)`: make the queue's consumer in WORK, once."""
         self._store, self._blobs = store, blobs
@@ -76,8 +81,11 @@ class Agents:
         self._engine, self._lease, self._beat_every = engine, lease, beat_every
         self._ensure_queue = ensure_queue
         self._images: dict[Place, frozenset[str]] = {}
+        self._imageless: dict[tuple[str, str, str], float] = {}
+        """Since when nobody on a queue has an image: (ns, queue, image) to loop time."""
         self._loop = asyncio.get_running_loop()
         self.claimed = self.refused = 0
+        self._image_grace = image_grace
 
     def serve(self, door: Door) -> None:
         """Hang the verbs into the door."""
@@ -175,6 +183,11 @@ class Agents:
             self._dispatcher.credits.gone(asked.ns, ask.agent)
             asked.answer(Claimed(self._engine, session_over=True))
             return
+        if answer.overdue:
+            asked.answer(Claimed(self._engine, busy=BUSY))
+            return
+        if answer.imageless:
+            await self._look_for_images(asked.ns, answer.imageless)
         for given in answer.claimed:
             run = given.run
             self._relay.events(run.ns, run.id, run.task, run.queue, given.events)
@@ -185,12 +198,32 @@ class Agents:
         if len(body) > ANSWER_LIMIT:
             try:
                 await self._spill(answer.claimed)
-            except BlobsDown:
+            except (BlobsDown, StoreDown):
                 asked.answer(Claimed(self._engine, busy=BUSY))
                 return
             body = self._encode(answer.claimed, answer.refused)
         asked.send(body)
         self.heard(asked.ns, ask.agent, ask.free, ask.shared_free)
+
+    async def _look_for_images(self, ns: str, runs: list[tuple[str, str, str, str]]) -> None:
+        """An image that no live agent of the queue has for a while: its runs go to REVIEW (G2)."""
+        try:
+            agents = [a for a in await self._store.agents(ns) if a.alive]
+            nowhere: list[tuple[str, Happening]] = []
+            for run, queue, version, image in runs:
+                place = (ns, queue, image)
+                if any(queue in a.queues and image in a.images for a in agents):
+                    self._imageless.pop(place, None)
+                    continue
+                now = self._loop.time()
+                if now - self._imageless.setdefault(place, now) >= self._image_grace:
+                    nowhere.append((run, VersionMissing(version)))
+            if nowhere:
+                outcomes = await self._store.commit(nowhere)
+                self._relay.told(outcomes)
+                self._dispatcher.told(outcomes)
+        except StoreDown as e:
+            self._health.bad(str(e))  # they come again
 
     def _encode(self, claimed: list[Given], refused: list[tuple[str, str]]) -> bytes:
         """The answer: each task's spec and each version once."""
@@ -213,18 +246,23 @@ class Agents:
         for given in claimed:
             run = given.run
             if len(body := bytes(given.payload)) > SPILL_OVER:
-                given.payload_ref = await store_blob(self._blobs, run.ns, run.id, body)
+                given.payload_ref = await self._lend(run.ns, run.id, body)
                 given.payload = NOTHING
             if len(body := bytes(given.state)) > SPILL_OVER:
-                given.state_ref = await store_blob(self._blobs, run.ns, run.id, body)
+                given.state_ref = await self._lend(run.ns, run.id, body)
                 given.state = NOTHING
             if len(encode(given.marks)) > SPILL_OVER:
                 given.marks, given.marks_more = [], True
 
+    async def _lend(self, ns: str, run: str, body: bytes) -> BlobRef:
+        """A copy for this answer alone: no row names it, so its end is settled first."""
+        await self._store.purge_later(ns, run, [blob_key(ns, run, sha256(body).hexdigest())])
+        return await store_blob(self._blobs, ns, run, body)
+
     async def _load(self, asked: Asked) -> None:
         ask = decode(LOAD, asked.body)
         try:
-            marks, more = await self._store.load_marks(ask.run, ask.epoch, ask.after)
+            marks, more = await self._store.load_marks(asked.ns, ask.run, ask.epoch, ask.after)
         except StoreDown as e:
             asked.refuse("busy", str(e))
             return

@@ -18,7 +18,7 @@ from headway_engine.store import StoreDown
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from headway_engine.happenings import Happening
+    from headway_engine.happenings import Happening, Told
     from headway_engine.store.records import Outcome
 
 log = logging.getLogger("headway.engine")
@@ -71,11 +71,12 @@ class Grouping(Service, Generic[I, O]):
     def submit(self, items: Sequence[I], done: Callable[[list[O] | None], object]) -> bool:
         """Hand in a request; `done(outcomes)` is called after the commit, `done(None)` for busy.
 
-        False if there is no room: then `done` is never called.
+        False if there is no room, or the store is known to be down: then `done` is never called.
         """
         count = len(items)
         full = self._waiting + count > self._capacity and self._waiting > 0
-        if full or self.stopping.is_set():
+        # With the store away a queue would only fill with what is asked again and again.
+        if full or self.stopping.is_set() or self._health.down():
             return False
         if count == 1:
             runs = frozenset((self._run_of(items[0]),))
@@ -97,7 +98,7 @@ class Grouping(Service, Generic[I, O]):
                 future.set_result(outcomes)
 
         if not self.submit(items, done):
-            raise StoreDown("too much waits for the store")
+            raise StoreDown(self._health.down_reason or "too much waits for the store")
         outcomes = await future
         if outcomes is None:
             raise StoreDown(self._health.down_reason or None)
@@ -178,15 +179,12 @@ class Grouping(Service, Generic[I, O]):
             at = end
 
 
-Move = tuple[str, "Happening"]
-
-
-class Commits(Grouping[Move, "Outcome"]):
+class Commits(Grouping["Told", "Outcome"]):
     """Transitions: `store.commit` in groups; what they did is told to `tell` before the callers."""
 
     def __init__(
         self,
-        commit: Callable[[Sequence[Move]], Awaitable[list[Outcome]]],
+        commit: Callable[[Sequence[Told]], Awaitable[list[Outcome]]],
         tell: Callable[[Iterable[Outcome]], None],
         health: Health,
         *,
@@ -194,7 +192,7 @@ class Commits(Grouping[Move, "Outcome"]):
         batch: int = 512,
         capacity: int = 20_000,
     ) -> None:
-        async def act(moves: list[Move]) -> list[Outcome]:
+        async def act(moves: list[Told]) -> list[Outcome]:
             outcomes = await commit(moves)
             tell(outcomes)
             return outcomes
@@ -207,10 +205,10 @@ class Commits(Grouping[Move, "Outcome"]):
         """One transition; raises StoreDown."""
         return (await self.call([(run, happening)]))[0]
 
-    async def move_many(self, moves: Sequence[Move]) -> list[Outcome]:
+    async def move_many(self, moves: Sequence[Told]) -> list[Outcome]:
         """Several, in order per run; raises StoreDown."""
         return await self.call(moves)
 
 
-def _run_of_move(move: Move) -> str:
+def _run_of_move(move: Told) -> str:
     return move[0]

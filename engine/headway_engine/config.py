@@ -102,6 +102,9 @@ class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Saves, and transitions, that may wait for the store; beyond that agents hear `busy`."""
     api_workers: Count = 8
     """Requests of clients and consoles that are served at once."""
+    image_grace: Seconds = 30.0
+    """Seconds in which an image may still come to an agent (they look every 10 s); then runs that
+    need it wait for a person."""
     prune_every: Seconds = 30.0
     """Seconds between looks for rows past their retention."""
     drain: Seconds = 10.0

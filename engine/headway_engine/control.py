@@ -73,10 +73,12 @@ class Control(Service):
         *,
         workers: int = 8,
         capacity: int = 2048,
+        store_down: Callable[[], str] = lambda: "",
     ) -> None:
+        """`store_down`: why the store is away; then only `info` is served."""
         super().__init__()
         self._nc, self._post, self._verbs = nc, post, verbs
-        self._workers = workers
+        self._workers, self._store_down = workers, store_down
         self._queue: asyncio.Queue[tuple[str, str, str, str, bytes] | None] = asyncio.Queue(
             capacity
         )
@@ -89,6 +91,10 @@ class Control(Service):
             log.warning("api with a reply that is no inbox: subject=%s", msg.subject)
             return
         ns, user, verb = subjects.parse_api(msg.subject)
+        if verb != "info" and (why := self._store_down()):
+            # At once: it must not wait behind those that the store does not answer.
+            self._refuse(reply, "unavailable", f"the store does not answer: {why}")
+            return
         try:
             self._queue.put_nowait((reply, ns, user, verb, msg.data))
         except asyncio.QueueFull:

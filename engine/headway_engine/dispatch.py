@@ -39,6 +39,14 @@ TICK = 1.0
 SWEEP_EVERY = 30.0
 """Seconds between searches for dispatches whose messages are gone."""
 PAUSE = 0.2
+SEND_TRIES = 3
+"""Of a batch, with a repair of WORK between; then it is left to the sweep."""
+AFTER_LOSS = 5
+"""Looks of the sweep, a second apart, after WORK was made anew or the store was away."""
+SETTLED = 3.0
+"""Seconds in which a batch is certainly written and noted, then; once too often does no harm."""
+NOTE_EVERY = 0.5
+"""Seconds in which written batches are gathered for the store: only the sweep asks, after 30 s."""
 _TAKEN = "taken "
 
 Counts = dict[str, tuple[int, int]]
@@ -69,6 +77,7 @@ class Dispatcher(Service):
         self._event = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._limited: set[Place] = set()
+        self._written: dict[str, list[tuple[int, int]]] = {}
         self.published = 0
 
     # --- hints from others; never wait
@@ -186,10 +195,13 @@ class Dispatcher(Service):
     async def run(self) -> None:
         """Choose and publish until stopped."""
         async with asyncio.TaskGroup() as self._group:
+            noting = self._group.create_task(self._note())
             try:
                 await self._choose()
             finally:
                 self._group = None
+                noting.cancel()
+        await self._note_written()
 
     async def _choose(self) -> None:
         while not self.stopping.is_set():
@@ -241,23 +253,46 @@ class Dispatcher(Service):
     async def _send_one(self, dispatch: Dispatch) -> None:
         subject = subjects.work(dispatch.ns, dispatch.queue)
         messages = [(subject, encode(Work(run, shared))) for run, shared in dispatch.runs]
-        try:
-            ack = await publish_batch_acked(self._nc, messages)
-        except HeadwayError as e:
-            # The row stays without a sequence: the sweep publishes it again.
-            log.warning(
-                "WORK cannot be written: queue=%s runs=%d why=%s", dispatch.queue, len(messages), e
-            )
-            if isinstance(e, NotReachable | JetStreamRefused):
+        for _ in range(SEND_TRIES):
+            # Noted under the stream that was known before: if it was made anew meanwhile, the sweep
+            # publishes the batch once more, which is better than never.
+            created = self._work_created()
+            try:
+                ack = await publish_batch_acked(self._nc, messages)
+            except HeadwayError as e:
+                log.warning(
+                    "WORK cannot be written: queue=%s runs=%d why=%s",
+                    dispatch.queue,
+                    len(messages),
+                    e,
+                )
+                if not isinstance(e, NotReachable | JetStreamRefused):
+                    return  # the row stays without a sequence: the sweep publishes it again
                 await asyncio.sleep(PAUSE)
                 with contextlib.suppress(HeadwayError):
                     await self._repair()
+            else:
+                break
+        else:
             return
         self.published += len(messages)
         self.passed.fire()
         if ack is not None:
-            with contextlib.suppress(StoreDown):
-                await self._store.dispatched(dispatch.id, ack.seq, self._work_created())
+            self._written.setdefault(created, []).append((dispatch.id, ack.seq))
+
+    async def _note(self) -> None:
+        while True:
+            await asyncio.sleep(NOTE_EVERY)
+            await self._note_written()
+
+    async def _note_written(self) -> None:
+        """Tell the store which batches are in WORK; what it does not hear is published again."""
+        if not self._written:
+            return
+        written, self._written = self._written, {}
+        with contextlib.suppress(StoreDown):
+            for created, batches in written.items():
+                await self._store.dispatched(batches, created)
 
     def again(self, dispatches: Iterable[Dispatch]) -> None:
         """Publish these once more (the sweep found their messages gone)."""
@@ -333,13 +368,24 @@ class WorkSweep(Ticker):
         store: Store,
         work_created: Callable[[], str],
         places: Callable[[], Iterable[Place]],
+        look: Callable[[], Awaitable[None]],
     ) -> None:
+        """`look`: see whether WORK was made anew (by another engine, by hand)."""
         super().__init__(SWEEP_EVERY)
+        self._look = look
+        self._seen, self._closer = "", 0
         self._nc, self._dispatcher, self._store = nc, dispatcher, store
         self._work_created, self._places = work_created, places
 
+    def after_outage(self) -> None:
+        """The store is back: what it did without being heard was never published."""
+        self._closer = AFTER_LOSS
+        self.wake()
+
     async def once(self) -> float | None:
         """Ask each consumer for its ack floor, then the store what lies below it unclaimed."""
+        with contextlib.suppress(HeadwayError):
+            await self._look()
         acked: dict[Place, int] = {}
         for ns, queue in list(self._places()):
             durable = subjects.work_consumer(ns, queue)
@@ -348,8 +394,13 @@ class WorkSweep(Ticker):
             except (JetStreamRefused, NotReachable):
                 continue
             acked[ns, queue] = int(info["ack_floor"]["stream_seq"])
-        gone = await self._store.undispatched(acked, self._work_created())
+        older_than = SETTLED if self._closer else SWEEP_EVERY
+        gone = await self._store.undispatched(acked, self._work_created(), older_than)
         if gone:
             log.info("dispatches published again: batches=%d", len(gone))
             self._dispatcher.again(gone)
-        return None
+        if self._seen not in ("", self._work_created()):
+            self._closer = AFTER_LOSS
+        self._seen = self._work_created()
+        self._closer = max(0, self._closer - 1)
+        return TICK if self._closer else None

@@ -68,16 +68,27 @@ class Door(Service):
     name = "door"
 
     def __init__(
-        self, nc: NatsClient, post: Post, engine: str, *, workers: int = 8, capacity: int = 4096
+        self,
+        nc: NatsClient,
+        post: Post,
+        engine: str,
+        *,
+        workers: int = 8,
+        capacity: int = 4096,
+        store_down: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`nc`: the connection that hears requests; `capacity`: slow requests that may wait."""
+        """`nc`: the connection that hears requests; `capacity`: slow requests that may wait.
+
+        `store_down`: then slow verbs are answered `busy` at once. They must not queue up behind
+        those that wait for the store: beats are among them.
+        """
         super().__init__()
         self._nc, self._post, self._engine = nc, post, engine
         self._quick: dict[str, Quick] = {}
         self._slow: dict[str, Slow] = {}
         self._busy: dict[str, bytes] = {}
         self._queue: asyncio.Queue[tuple[Slow, Asked] | None] = asyncio.Queue(capacity)
-        self._workers = workers
+        self._workers, self._store_down = workers, store_down
         self.strikes = 0
         """Requests whose reply was no inbox: never answered."""
 
@@ -106,6 +117,9 @@ class Door(Service):
             slow = self._slow.get(verb)
             if slow is None:
                 asked.refuse("not_served", f"this engine does not serve rpc {verb[:64]!r}")
+                return
+            if self._store_down():
+                asked.send(self._busy[verb])
                 return
             try:
                 self._queue.put_nowait((slow, asked))

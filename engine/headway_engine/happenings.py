@@ -142,3 +142,6 @@ Happening = (
     | Overdue
     | VersionMissing
 )
+
+Told = tuple[str, Happening] | tuple[str, Happening, str]
+"""A run, what happened to it, and the namespace that the teller speaks for, if it is an agent."""

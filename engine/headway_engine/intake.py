@@ -11,19 +11,17 @@ import asyncio
 import logging
 from collections import deque
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from headway import subjects
-from headway.codec import payload_hash
 from headway.ids import is_run_id
 from headway.pull import PullLoop, ack, delivery_of, nak, term
-from headway.wire import INLINE_LIMIT, Malformed, decode, encode
-from headway.wire.commands import ENQUEUE, ITEM, Answers, EnqueueItem, Recorded, TaskSpec
-from headway_engine.blobs import BlobsDown, NoBlob, store_blob
-from headway_engine.checks import Unfit, check_item, check_payload, needs_check, no_task
-from headway_engine.newruns import new_run
+from headway.wire import Malformed, decode, encode
+from headway.wire.commands import ENQUEUE, ITEM, Answers, EnqueueItem, Recorded
+from headway_engine.blobs import BlobsDown
+from headway_engine.checks import Unfit
 from headway_engine.service import STORE_PAUSE, Health, Service
 from headway_engine.store import StoreDown
 
@@ -33,9 +31,8 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
     from headway.bus import Connection
-    from headway_engine.blobs import Blobs
-    from headway_engine.dispatch import Counts, Dispatcher
     from headway_engine.post import Post
+    from headway_engine.recorder import Recorder, Specs
     from headway_engine.relay import Relay
     from headway_engine.store import Store
     from headway_engine.store.records import NewRun
@@ -46,10 +43,6 @@ BATCH_ITEMS = 1000
 """Runs that go into one commit, about."""
 HOLD = 20.0
 """Seconds that messages are held while the store is down, below the consumer's ack_wait of 30 s."""
-THREAD_BYTES = 16 * 1024
-"""A payload larger than this is checked in a thread."""
-
-Spec = tuple[str, TaskSpec]
 
 
 class _Head(msgspec.Struct):
@@ -86,8 +79,7 @@ class Intake(Service):
         self,
         nc: Connection,
         store: Store,
-        blobs: Blobs,
-        dispatcher: Dispatcher,
+        recorder: Recorder,
         relay: Relay,
         answers: Post,
         health: Health,
@@ -95,20 +87,17 @@ class Intake(Service):
         now: Callable[[], datetime],
         durability: Callable[[], str],
         repair: Callable[[], Awaitable[None]],
-        scheduled: Callable[[datetime | None], None],
         batch: int = 256,
         lanes: int = 2,
     ) -> None:
         """Wire it up.
 
-        `now`: the store's clock, about; `repair`: make stream and consumer again;
-        `scheduled(due_at)`: a delayed run was recorded.
+        `now`: the store's clock, about; `repair`: make stream and consumer again.
         """
         super().__init__()
-        self._nc, self._store, self._blobs = nc, store, blobs
-        self._dispatcher, self._relay, self._answers = dispatcher, relay, answers
+        self._nc, self._store, self._recorder = nc, store, recorder
+        self._relay, self._answers = relay, answers
         self._health, self._now, self._durability = health, now, durability
-        self._scheduled = scheduled
         self._batch, self._lanes = batch, lanes
         self._waiting: deque[tuple[Msg, float]] = deque()
         self._event = asyncio.Event()
@@ -232,10 +221,9 @@ class Intake(Service):
 
     async def _record_ns(self, ns: str, jobs: list[_Job]) -> None:
         now = self._now()
-        specs: dict[tuple[str, str], Spec | None] = {}
+        specs: Specs = {}
         fresh: list[NewRun] = []
         replies: list[tuple[str, bool]] = []
-        counts: Counts = {}
         answers: dict[str, list[Recorded]] = {}
         for job in jobs:
             base = min(job.at, now)
@@ -247,13 +235,8 @@ class Intake(Service):
                     continue
                 fresh.append(new)
                 replies.append((job.reply, job.want_result))
-                if new.run.due_at is None:
-                    run, shared = counts.get(new.run.queue, (0, 0))
-                    counts[new.run.queue] = (
-                        (run, shared + 1) if new.run.shared else (run + 1, shared)
-                    )
         if fresh:
-            await self._commit(ns, fresh, replies, counts, answers)
+            await self._commit(ns, fresh, replies, answers)
         self._answer(answers)
 
     async def _commit(
@@ -261,22 +244,11 @@ class Intake(Service):
         ns: str,
         fresh: list[NewRun],
         replies: list[tuple[str, bool]],
-        counts: Counts,
         answers: dict[str, list[Recorded]],
     ) -> None:
-        reserved = self._dispatcher.reserve(ns, counts)
-        done: Any = []
-        try:
-            outcomes, done = await self._store.enqueue(ns, fresh, reserved)
-        finally:
-            self._dispatcher.settle(ns, counts, reserved, done)
+        outcomes = await self._recorder.commit(ns, fresh)
         ended: list[tuple[str, str, str]] = []
         for out, (reply, want_result) in zip(outcomes, replies, strict=True):
-            record = out.record
-            if record is not None and out.events:
-                self._relay.events(ns, out.run, record.task, record.queue, out.events)
-                if record.due_at is not None:
-                    self._scheduled(record.due_at)
             word = out.outcome
             if word == "rejected":
                 self.rejected += 1
@@ -301,48 +273,14 @@ class Intake(Service):
         job: _Job,
         raw: msgspec.Raw,
         base: datetime,
-        specs: dict[tuple[str, str], Spec | None],
+        specs: Specs,
     ) -> NewRun:
         try:
             item: EnqueueItem = decode(ITEM, memoryview(raw))
         except Malformed as e:
             raise Unfit("malformed", str(e)) from None
-        check_item(item, ns, job.at)
-        which = (item.task, item.version or "")
-        if which not in specs:
-            specs[which] = await self._store.spec(ns, *which)
-        found = specs[which]
-        if found is None:
-            raise no_task(item.task, ns, item.version)
-        spec = found[1]
-        body, ref = bytes(item.payload) or b"{}", item.payload_ref
-        if needs_check(item, spec):
-            await self._check_payload(body, item, spec)
-        if ref is None and len(body) > INLINE_LIMIT:
-            ref = await store_blob(self._blobs, ns, item.run, body)
-        if ref is not None:
-            digest, body = ref.sha256, b""
-        else:
-            digest = payload_hash(body)
         reply = job.reply if job.want_result else ""
-        try:
-            return new_run(ns, item, spec, base, body, ref, digest, reply)
-        except OverflowError:
-            raise Unfit("bad_request", "a time is out of range") from None
-
-    async def _check_payload(self, body: bytes, item: EnqueueItem, spec: TaskSpec) -> None:
-        schema = bytes(spec.payload_schema)
-        if not schema:
-            return
-        if item.payload_ref is not None:
-            try:
-                body = await self._blobs.get(item.payload_ref.key)
-            except NoBlob as e:
-                raise Unfit("bad_request", f"payload_ref: {e}") from None
-        if len(body) > THREAD_BYTES:
-            await asyncio.to_thread(check_payload, body, schema)
-        else:
-            check_payload(body, schema)
+        return await self._recorder.prepare(ns, item, job.at, base, reply, specs)
 
     # --- answering
 

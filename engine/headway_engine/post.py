@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nats import errors as nats_errors
 
+from headway.bus import publish_all
 from headway_engine.service import Service
 
 if TYPE_CHECKING:
@@ -55,11 +56,18 @@ class Post(Service):
                 await self._event.wait()
                 continue
             letters, self.letters = self.letters, []
-            for subject, body in letters:
-                try:
-                    await self._nc.publish(subject, body)
-                except nats_errors.Error as e:
-                    if not self.dropped:
-                        log.warning("post drops letters: subject=%s why=%s", subject, e)
-                    self.dropped += 1
+            try:
+                await publish_all(self._nc, letters)
+            except nats_errors.Error:
+                await self._send(letters)
             self.passed.fire()
+
+    async def _send(self, letters: list[tuple[str, bytes]]) -> None:
+        """One after the other, since one of them cannot be sent; twice is harmless."""
+        for subject, body in letters:
+            try:
+                await self._nc.publish(subject, body)
+            except nats_errors.Error as e:
+                if not self.dropped:
+                    log.warning("post drops letters: subject=%s why=%s", subject, e)
+                self.dropped += 1

@@ -35,8 +35,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("headway.engine")
 
+GATHER = 0.01
+"""Seconds that events wait for more: what a short run goes through in them is one message."""
+GATHER_MESSAGES = 256
+"""So many waiting events do not wait for more."""
+MESSAGE_EVENTS = 64
+"""Events of one run in one message at most."""
 BATCH_MESSAGES = 512
-BATCH_BYTES = 2 * 1024 * 1024
+BATCH_EVENTS = 2048
 ANSWER_BYTES = 512 * 1024
 """Largest answer to a caller, well below the server's limit of 1 MB a message."""
 PAUSE = 0.2
@@ -60,7 +66,7 @@ class Relay(Service):
         self._nc, self._store = nc, store
         self._answers, self._work = answers, work
         self._capacity = capacity
-        self._queue: deque[tuple[str, bytes, str, int]] = deque()
+        self._queue: deque[RunEvents] = deque()
         self._event = asyncio.Event()
         self.published = 0
         self.left = 0
@@ -68,7 +74,7 @@ class Relay(Service):
 
     @property
     def waiting(self) -> int:
-        """Messages that wait for the publisher."""
+        """Calls whose events wait for the publisher."""
         return len(self._queue)
 
     # --- what others call after a commit; never waits
@@ -80,9 +86,7 @@ class Relay(Service):
         if len(self._queue) >= self._capacity:
             self.left += 1
             return
-        body = encode(RunEvents(run, ns, task, events, queue))
-        # The store keeps run ids and namespaces well-formed: no token is checked again here.
-        self._queue.append((f"hw.run.{ns}.{run}.ev", body, run, events[-1].n))
+        self._queue.append(RunEvents(run, ns, task, events, queue))
         self._event.set()
 
     def told(self, outcomes: Iterable[Outcome]) -> None:
@@ -140,6 +144,9 @@ class Relay(Service):
                 self._event.clear()
                 await self._event.wait()
                 continue
+            if len(self._queue) < GATHER_MESSAGES and not self.stopping.is_set():
+                # Nobody who waits for a result waits for this.
+                await asyncio.sleep(GATHER)
             batch, marks = self._take()
             while not await self._publish(batch):
                 if self.stopping.is_set():
@@ -150,15 +157,36 @@ class Relay(Service):
             self.passed.fire()
 
     def _take(self) -> tuple[list[tuple[str, bytes]], list[tuple[str, int]]]:
+        """The next messages, a run's events together, and how far each run is told with them."""
         batch: list[tuple[str, bytes]] = []
         marks: list[tuple[str, int]] = []
-        size = 0
-        while self._queue and len(batch) < BATCH_MESSAGES and size < BATCH_BYTES:
-            subject, body, run, n = self._queue.popleft()
-            batch.append((subject, body))
-            marks.append((run, n))
-            size += len(body)
+        for told in self._gathered():
+            body = encode(told)
+            # The store keeps run ids and namespaces well-formed: no token is checked again here.
+            batch.append((f"hw.run.{told.ns}.{told.run}.ev", body))
+            marks.append((told.run, told.events[-1].n))
         return batch, marks
+
+    def _gathered(self) -> Iterable[RunEvents]:
+        """The oldest events, those of one run in one message and in their order."""
+        by_run: dict[str, RunEvents] = {}
+        events = 0
+        while self._queue and len(by_run) < BATCH_MESSAGES and events < BATCH_EVENTS:
+            told = self._queue[0]
+            first = by_run.get(told.run)
+            if first is None:
+                by_run[told.run] = told
+            elif len(first.events) + len(told.events) <= MESSAGE_EVENTS:
+                # The lists are their commit's own: nothing is added to them.
+                by_run[told.run] = RunEvents(
+                    told.run, told.ns, told.task, [*first.events, *told.events],
+                    first.queue or told.queue,
+                )  # fmt: skip
+            else:
+                break
+            events += len(told.events)
+            self._queue.popleft()
+        return by_run.values()
 
     async def _publish(self, batch: list[tuple[str, bytes]]) -> bool:
         try:

@@ -11,23 +11,27 @@ import random
 from typing import TYPE_CHECKING
 
 from headway.errors import Refused
+from headway.states import OPEN
 from headway.wire import CHECKPOINT_LIMIT, KEY_LIMIT, clean_text, decode, encode
 from headway.wire.rpc import (
     GET_PART,
     PUT_PART,
     REPORTS,
     SAVES,
+    Finished,
     GetAnswer,
     PutAnswer,
     Reported,
+    ReportOutcome,
     Save,
     SaveCheckpoint,
     Saved,
     SaveOutcome,
 )
-from headway_engine.blobs import BlobsDown, NoBlob
-from headway_engine.commits import Commits, Grouping, Move
+from headway_engine.blobs import BlobsDown, NoBlob, blob_key
+from headway_engine.commits import Commits, Grouping
 from headway_engine.reports import happening_of, outcome_of
+from headway_engine.store import StoreDown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from headway_engine.blobs import Blobs
     from headway_engine.blobs.uploads import Uploads
     from headway_engine.door import Asked, Door
+    from headway_engine.happenings import Told
     from headway_engine.relay import Relay
     from headway_engine.service import Health
     from headway_engine.store import Store
@@ -45,12 +50,15 @@ if TYPE_CHECKING:
 BUSY = 0.2
 """Seconds after which an agent asks again; it adds jitter."""
 
+Owned = tuple[str, Save]
+"""A save with the namespace of the agent that sent it."""
+
 _SAVED_BUSY = encode(Saved(busy=BUSY))
 _REPORTED_BUSY = encode(Reported(busy=BUSY))
 _OK = "ok"
 
 
-class SaveLanes(Grouping["Save", "SaveDone"]):
+class SaveLanes(Grouping["Owned", "SaveDone"]):
     """`store.save` in groups; the events go to the relay before the callers hear of it."""
 
     def __init__(
@@ -63,9 +71,9 @@ class SaveLanes(Grouping["Save", "SaveDone"]):
         batch: int = 128,
         capacity: int = 20_000,
     ) -> None:
-        async def act(saves: list[Save]) -> list[SaveDone]:
-            done = await store.save(saves)
-            for save, d in zip(saves, done, strict=True):
+        async def act(saves: list[Owned]) -> list[SaveDone]:
+            done = await store.save([s for _, s in saves], [ns for ns, _ in saves])
+            for (_, save), d in zip(saves, done, strict=True):
                 if d.events:
                     relay.events(d.ns, save.run, d.task, "", d.events)
             return done
@@ -73,8 +81,8 @@ class SaveLanes(Grouping["Save", "SaveDone"]):
         super().__init__("saves", act, _run_of, health, lanes=lanes, batch=batch, capacity=capacity)
 
 
-def _run_of(save: Save) -> str:
-    return save.run
+def _run_of(owned: Owned) -> str:
+    return owned[1].run
 
 
 class Attempts:
@@ -82,6 +90,7 @@ class Attempts:
 
     def __init__(
         self,
+        store: Store,
         saves: SaveLanes,
         commits: Commits,
         blobs: Blobs,
@@ -89,7 +98,7 @@ class Attempts:
         heard: Callable[[str, str, int, int], None],
     ) -> None:
         """`heard(ns, agent, free, shared_free)`: what an envelope says of the agent's slots."""
-        self._saves, self._commits = saves, commits
+        self._store, self._saves, self._commits = store, saves, commits
         self._blobs, self._uploads, self._heard = blobs, uploads, heard
         self.rejected = 0
 
@@ -117,7 +126,7 @@ class Attempts:
 
         if not saves:
             asked.answer(Saved())
-        elif not self._saves.submit(saves, done):
+        elif not self._saves.submit([(asked.ns, s) for s in saves], done):
             asked.send(_SAVED_BUSY)
 
     def _save_some(self, asked: Asked, saves: list[Save], bad: list[str]) -> None:
@@ -141,7 +150,7 @@ class Attempts:
 
         if not good:
             done([])
-        elif not self._saves.submit(good, done):
+        elif not self._saves.submit([(asked.ns, s) for s in good], done):
             asked.send(_SAVED_BUSY)
 
     def _report(self, asked: Asked) -> None:
@@ -150,23 +159,42 @@ class Attempts:
             return
         self._heard(asked.ns, asked.agent, body.free, body.shared_free)
         reports: list[Report] = body.reports
-        moves: list[Move] = [(r.run, happening_of(r, random.random)) for r in reports]
+        bad = [_foreign_ref(r, asked.ns) for r in reports]
+        moves: list[Told] = [
+            (r.run, happening_of(r, random.random), asked.ns)
+            for r, foreign in zip(reports, bad, strict=True)
+            if not foreign
+        ]
 
         def done(outcomes: list[Outcome] | None) -> None:
             if outcomes is None:
                 asked.send(_REPORTED_BUSY)
                 return
-            answer = Reported([outcome_of(r, o) for r, o in zip(reports, outcomes, strict=True)])
-            asked.answer(answer)
+            found = iter(outcomes)
+            asked.answer(
+                Reported([
+                    ReportOutcome("rejected", "ref: not a blob of this run")
+                    if foreign else outcome_of(r, next(found))
+                    for r, foreign in zip(reports, bad, strict=True)
+                ])
+            )  # fmt: skip
 
         if not moves:
-            asked.answer(Reported())
+            done([])
         elif not self._commits.submit(moves, done):
             asked.send(_REPORTED_BUSY)
 
     async def _put(self, asked: Asked) -> None:
         part = decode(PUT_PART, asked.body)
         try:
+            if not await self._holds(asked, part.run, part.epoch):
+                asked.answer(PutAnswer("stale_epoch", message="the attempt is not this agent's"))
+                return
+            if part.last and not await self._store.keep_blob(
+                asked.ns, part.run, blob_key(asked.ns, part.run, part.sha256)
+            ):
+                asked.answer(PutAnswer("busy", message="an older copy is going", busy=BUSY))
+                return
             ref = await self._uploads.part(
                 asked.ns,
                 part.run,
@@ -179,25 +207,43 @@ class Attempts:
             )
         except Refused as e:
             asked.answer(PutAnswer("refused", message=str(e)))
-        except BlobsDown as e:
+        except (BlobsDown, StoreDown) as e:
             asked.answer(PutAnswer("busy", message=str(e), busy=BUSY))
         else:
             asked.answer(PutAnswer(ref=ref))
 
     async def _get(self, asked: Asked) -> None:
         part = decode(GET_PART, asked.body)
-        if not part.key.startswith(f"{asked.ns}/"):
-            asked.answer(GetAnswer("refused", message="not a blob of this namespace"))
+        if not part.key.startswith(f"{asked.ns}/{part.run}/"):
+            asked.answer(GetAnswer("refused", message="not a blob of this run"))
             return
         length = min(max(1, part.length), 512 * 1024)
         try:
+            if not await self._holds(asked, part.run, part.epoch):
+                asked.answer(GetAnswer("stale_epoch", message="the attempt is not this agent's"))
+                return
             data = await self._blobs.get(part.key, max(0, part.offset), length)
         except NoBlob as e:
             asked.answer(GetAnswer("not_found", message=str(e)))
-        except BlobsDown as e:
+        except (BlobsDown, StoreDown) as e:
             asked.answer(GetAnswer("busy", message=str(e), busy=BUSY))
         else:
             asked.answer(GetAnswer(data=data))
+
+    async def _holds(self, asked: Asked, run: str, epoch: int) -> bool:
+        """An agent reads and writes bodies of its own attempts only; raises StoreDown."""
+        record = await self._store.get(asked.ns, run)
+        return (
+            record is not None
+            and (record.agent, record.epoch) == (asked.agent, epoch)
+            and record.state in OPEN
+        )
+
+
+def _foreign_ref(report: Report, ns: str) -> bool:
+    """A result may lie nowhere but among the run's own blobs."""
+    ref = report.ref if isinstance(report, Finished) else None
+    return ref is not None and not ref.key.startswith(f"{ns}/{report.run}/")
 
 
 def flaw_of(save: Save, ns: str) -> str:

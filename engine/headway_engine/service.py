@@ -103,7 +103,7 @@ class Service:
 class Ticker(Service):
     """A service that makes a pass every `period` seconds, or at once when it is woken.
 
-    While the store is down it tries again after a short pause, and says so once.
+    While the store is down it tries again after a short pause.
     """
 
     def __init__(self, period: float) -> None:
@@ -129,7 +129,7 @@ class Ticker(Service):
                 down = False
             except StoreDown as e:
                 if not down:
-                    log.warning("%s waits: store_down=%s", self.name, e)
+                    log.debug("%s waits: store_down=%s", self.name, e)
                 down, rest = True, STORE_PAUSE
             self.passed.fire()
             await self._rest(self.period if rest is None else rest)
@@ -151,14 +151,25 @@ class Health:
         self._clock = clock
         self._last = float("-inf")
         self.down_reason = ""
+        self.on_back: Callable[[], object] = lambda: None
+        """Called when an outage is over."""
 
     def good(self) -> None:
         """The store has just committed or answered."""
-        self._last = self._clock()
-        self.down_reason = ""
+        now = self._clock()
+        if self.down_reason:
+            log.warning("the store answers again: away_s=%.1f", now - self._last)
+            self.down_reason = ""
+            self.on_back()
+        self._last = now
 
     def bad(self, reason: str) -> None:
-        """The store did not answer."""
+        """The store did not answer; said once, until it does."""
+        if not self.down_reason:
+            log.warning(
+                "the store is away: enqueues wait in NATS, attempts hold: why=%s",
+                reason,
+            )
         self.down_reason = reason or "the store does not answer"
 
     def ready(self) -> bool:
@@ -195,17 +206,26 @@ class Probe(Ticker):
 
     name = "probe"
 
-    def __init__(self, health: Health, ask: Callable[[], Awaitable[object]]) -> None:
+    def __init__(
+        self,
+        health: Health,
+        ask: Callable[[], Awaitable[object]],
+        patience: float = READY_WINDOW,
+    ) -> None:
         super().__init__(READY_WINDOW / 4)
-        self._health, self._ask = health, ask
+        self._health, self._ask, self._patience = health, ask, patience
 
     async def once(self) -> float | None:
         """Ask, if nothing was heard of the store lately."""
         if self._health.quiet(READY_WINDOW / 3):
             try:
-                await self._ask()
+                # A store that takes the question and says nothing is down as well.
+                async with asyncio.timeout(self._patience):
+                    await self._ask()
             except StoreDown as e:
                 self._health.bad(str(e))
+            except TimeoutError:
+                self._health.bad(f"no answer within {self._patience:g} s")
             else:
                 self._health.good()
         return None

@@ -31,6 +31,7 @@ from headway.wire.commands import (
 )
 from headway_engine.control import ApiRefused, Asker
 from headway_engine.happenings import Cancel, Resume
+from headway_engine.store.replay import moved
 from headway_engine.why import Facts, explain
 
 if TYPE_CHECKING:
@@ -226,7 +227,16 @@ class Verbs:
 
     async def _result(self, asker: Asker, body: bytes) -> ResultsAnswer:
         ask = decode(_RESULTS, body)
-        return await self._store.ends(asker.ns, ask.runs)
+        answer = await self._store.ends(asker.ns, ask.runs)
+        # What does not fit a message is said to have ended: the client asks again for those.
+        size = 0
+        for i, end in enumerate(answer.ended):
+            size += len(bytes(end.result)) + (50_000 if end.error else 300)
+            if size > PAGE_BYTES and i:
+                answer.others |= {e.run: e.status for e in answer.ended[i:]}
+                del answer.ended[i:]
+                break
+        return answer
 
     async def _queues(self, asker: Asker, body: bytes) -> list[Any]:
         return list(await self._store.queue_rows(asker.ns))
@@ -277,6 +287,9 @@ class Verbs:
         new = await self._store.replay(asker.ns, ask, asker.actor)
         if isinstance(new, str):
             raise ApiRefused("refused", new)
+        for key in new.blobs:
+            # Before the rows that name them; repeating it is safe.
+            await self._blobs.put(moved(key, ask.run, new.run.id), await self._blobs.get(key))
         outcomes, dispatches = await self._store.enqueue(asker.ns, [new], {})
         counts = {new.run.queue: (0, 1) if new.run.shared else (1, 0)}
         self._dispatcher.settle(asker.ns, counts, {}, dispatches)

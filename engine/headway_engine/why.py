@@ -147,7 +147,8 @@ def _review(run: Run, facts: Facts) -> str:
         )
     if run.reason == "version":
         return (
-            f"No agent has version {run.version or '?'}: bring that image to an agent and resume,"
+            f"No agent has {f'version {run.version}' if run.version else 'the current version'}"
+            " of its task: bring that image to an agent and resume,"
             " or replay the run with the current version."
         )
     if run.reason == "state":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -10,6 +12,7 @@ from headway._version import __version__
 from headway.wire.commands import Info
 from headway.wire.events import EngineBeat
 from headway_engine.blobs.uploads import Uploads
+from headway_engine.children import Children
 from headway_engine.claims import Agents
 from headway_engine.commits import Commits
 from headway_engine.control import Control
@@ -20,15 +23,16 @@ from headway_engine.intake import Intake
 from headway_engine.post import Post
 from headway_engine.presence import Beat, Hints
 from headway_engine.pruner import Pruner
+from headway_engine.recorder import Recorder
 from headway_engine.relay import Relay, Sweeper
 from headway_engine.rescuer import Rescuer
 from headway_engine.saves import Attempts, SaveLanes
 from headway_engine.service import Health, Probe, Service, StoreClock
+from headway_engine.store import StoreDown
 from headway_engine.timers import DueTimer, OverdueTimer
 from headway_engine.verbs import Verbs
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Iterable
 
     from headway.bus import Connection
@@ -131,28 +135,39 @@ def wire(p: Parts) -> list[Service]:
         lease=c.lease,
         beat_every=c.beat_every,
         ensure_queue=broker.ensure_queue,
+        image_grace=c.image_grace,
     )
-    door = Door(answers, post_answers, p.id)
+    door = Door(answers, post_answers, p.id, store_down=p.health.down)
     agents.serve(door)
-    Attempts(saves, commits, blobs, uploads, agents.heard).serve(door)
+    Attempts(store, saves, commits, blobs, uploads, agents.heard).serve(door)
 
     async def info() -> Info:
-        return p.info(await store.now())
+        if not p.health.down():
+            with contextlib.suppress(StoreDown, TimeoutError):
+                async with asyncio.timeout(1):
+                    return p.info(await store.now())
+        # Who asks in an outage must hear that there is one.
+        return p.info(p.clock.now())
+
+    def store_down() -> str:
+        return p.health.down_reason if p.health.down() else ""
 
     verbs = Verbs(store, commits, dispatcher, ticks, relay, blobs, uploads, info)
-    control = Control(answers, post_answers, verbs.table(), workers=c.api_workers)
+    control = Control(
+        answers, post_answers, verbs.table(), workers=c.api_workers, store_down=store_down
+    )
+    recorder = Recorder(store, blobs, dispatcher, relay, due.scheduled)
+    Children(store, blobs, saves, recorder, p.clock.now).serve(door)
     intake = Intake(
         work,
         store,
-        blobs,
-        dispatcher,
+        recorder,
         relay,
         post_answers,
         p.health,
         now=p.clock.now,
         durability=lambda: broker.durability,
         repair=broker.repair,
-        scheduled=due.scheduled,
         batch=c.intake_batch,
         lanes=c.intake_lanes,
     )
@@ -178,6 +193,16 @@ def wire(p: Parts) -> list[Service]:
             "commits_waiting": commits.waiting,
         }
 
+    sweep = WorkSweep(
+        work,
+        dispatcher,
+        store,
+        work_created,
+        lambda: broker.queues | ticks.states.keys(),
+        broker.look,
+    )
+    broker.renewed = sweep.wake
+    p.health.on_back = sweep.after_outage
     hints = Hints(work, dispatcher, p.id, p.started)
     # Stopped in reverse: first the doors, then what commits, last what tells of it.
     return [
@@ -193,10 +218,8 @@ def wire(p: Parts) -> list[Service]:
         OverdueTimer(store, commits),
         Rescuer(store, c.lease, lambda: work.is_connected and answers.is_connected, tell),
         Sweeper(relay, store),
-        WorkSweep(
-            work, dispatcher, store, work_created, lambda: broker.queues | ticks.states.keys()
-        ),
-        Pruner(store, c.prune_every),
+        sweep,
+        Pruner(store, blobs, c.prune_every),
         Beat(p.id, post_work, lambda: p.beat(counters())),
         intake,
         door,

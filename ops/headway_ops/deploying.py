@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,13 +103,25 @@ def docker_client() -> Any:
     import docker
     from docker.errors import DockerException
 
+    client = None
     try:
-        client = docker.APIClient(timeout=60)
+        client = docker.APIClient(os.environ.get("DOCKER_HOST"), timeout=60)
         client.ping()
     except DockerException as e:
-        raise Fail(f"no Docker engine answers: {e}", "start it, or use --process",
+        if client is not None:
+            client.close()
+        raise Fail(f"no Docker engine answers: {_where(e)}", "start it, or use --process",
                    Exit.NO_LINK) from None  # fmt: skip
     return client
+
+
+def _where(error: Exception) -> str:
+    """The address that was tried, and the last cause: docker-py wraps it several times."""
+    while (inner := error.__cause__ or error.__context__) is not None and inner is not error:
+        if not isinstance(inner, Exception):
+            break
+        error = inner
+    return f"{os.environ.get('DOCKER_HOST') or 'the default socket'}: {error}"
 
 
 def build_image(path: str, base: str, *, as_json: bool) -> None:

@@ -10,8 +10,10 @@ import asyncio
 import os
 import shutil
 import sys
+import tempfile
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,11 +23,10 @@ from rich.text import Text
 from headway import bus
 from headway.client import Client
 from headway.config import Settings, from_environment
-from headway.discovery import client_file
 from headway.errors import HeadwayError
 from headway.safe import safe_line
 from headway.wire.commands import AgentRow, Info
-from headway_ops import say
+from headway_ops import link, say
 from headway_ops.say import Exit
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def run(*, as_json: bool) -> None:
     say.quiet_library()
     findings = asyncio.run(look(from_environment()))
     if as_json:
-        say.data(findings)
+        say.rows(findings)
     else:
         show(findings)
     if any(f.state == "bad" for f in findings):
@@ -127,14 +128,7 @@ def python() -> Finding:
 
 def where(settings: Settings) -> Finding:
     """Which installation is meant, and who said so."""
-    file = client_file()
-    if os.environ.get("HEADWAY_NATS_URL"):
-        source = "HEADWAY_NATS_URL"
-    elif file is not None:
-        source = str(file)
-    else:
-        source = "the default"
-    return ok("settings", f"{settings.shown_url}, namespace {settings.namespace} (from {source})")
+    return ok("settings", link.asked(settings))
 
 
 async def _broker_and_behind(settings: Settings) -> tuple[list[Finding], list[Finding]]:
@@ -163,7 +157,9 @@ async def _broker_and_behind(settings: Settings) -> tuple[list[Finding], list[Fi
                 agents = [note("agents", "not asked: no engine answers")]
             else:
                 rest = [engine(info)]
-                agents = await _probe("agents", lambda: agents_of(client))
+                agents = [note("agents", "not asked: the engine's store does not answer")]
+                if info.store_ok:
+                    agents = await _probe("agents", lambda: agents_of(client))
             return broker, [*database, *rest, *agents]
         finally:
             await client.close()
@@ -306,7 +302,7 @@ async def _docker() -> list[Finding]:
     def ask() -> dict[str, Any]:
         import docker
 
-        client = docker.APIClient(timeout=4)
+        client = docker.APIClient(os.environ.get("DOCKER_HOST"), timeout=4)
         try:
             return dict(client.version())
         finally:
@@ -317,4 +313,30 @@ async def _docker() -> list[Finding]:
     except Exception as e:
         return [note("docker", f"no engine answers here ({type(e).__name__})",
                      "agents on this host need --runtime process")]  # fmt: skip
-    return [ok("docker", f"{version.get('Version', '?')}, API {version.get('ApiVersion', '?')}")]
+    found = ok("docker", f"{version.get('Version', '?')}, API {version.get('ApiVersion', '?')}")
+    return [found, *await _probe("channel", channel)]
+
+
+async def channel() -> list[Finding]:
+    """How containers talk to an agent here: by sockets, if a probe container reaches one."""
+    from headway_engine.runtime.docker import DockerRuntime
+    from headway_ops.hostimage import base_tag
+
+    runtime = DockerRuntime(base_image=base_tag())
+    try:
+        await runtime.ensure_image("")
+    except HeadwayError:
+        todo = "`headway up` or `headway image build` makes it"
+        return [note("channel", "not probed: no base image yet", todo)]
+    try:
+        with tempfile.TemporaryDirectory(prefix="hw") as folder:
+            why = await runtime.reach(Path(folder))
+    finally:
+        await runtime.close()
+    if why:
+        return [
+            bad("channel", f"unix sockets do not cross: {why}",
+                "run the agent on the Docker engine's own host, or name its host's folder in"
+                " agent.host_channel_dir")
+        ]  # fmt: skip
+    return [ok("channel", "unix sockets: a probe container reached one")]

@@ -40,7 +40,7 @@ def watch(run: str, *, as_json: bool) -> None:
     link.prefix_of(run)
 
     async def work(client: Client) -> str:
-        full = await link.run_id(client, run)
+        full = await link.known(client, run)
         return await _timeline(client, full, say.show, as_json=as_json)
 
     if link.with_client(work) != "SUCCEEDED":
@@ -58,6 +58,8 @@ async def _timeline(
             say.data({"run": run, "event": event})
         else:
             show(story.event_text(event, since))
+            if event.kind == "review":
+                say.tell(story.review_hint(run, event.data))
         if event.target in ENDED:
             return event.target
     return ""
@@ -140,7 +142,7 @@ def logs(run: str, *, follow: bool, attempt: int, as_json: bool) -> None:
     link.prefix_of(run)
 
     async def work(client: Client) -> None:
-        full = await link.run_id(client, run)
+        full = await link.known(client, run)
         if follow:
             async for log in client.handle(full).logs():
                 if not attempt or log.epoch == attempt:

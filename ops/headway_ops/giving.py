@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
+from headway.errors import BadPolicy
 from headway.ids import new_run_id
 from headway.retry import seconds
 from headway.subjects import name
@@ -44,10 +45,16 @@ class Ask:
             payload=Raw(self.payload),
             queue=name(self.queue, "queue") if self.queue else None,
             key=self.key or None,
-            priority=self.priority,
+            priority=_priority(self.priority),
             delay=seconds(self.delay, "--delay") if self.delay else 0.0,
             tags=self.tags,
         )
+
+
+def _priority(value: int) -> int:
+    if not -1000 <= value <= 1000:
+        raise BadPolicy("--priority", value, "-1000 to 1000")
+    return value
 
 
 def payload_of(payload: str, parameters: list[str]) -> bytes:
@@ -93,6 +100,12 @@ def enqueue(ask: Ask, count: int, *, as_json: bool) -> None:
             say.line(handle.id)
             if handle.duplicate:
                 say.tell(f"the key {ask.key!r} already has this run: nothing new was enqueued")
+    waiting = sum(handle.recorded == "accepted" for handle in handles)
+    if waiting:
+        say.tell(
+            f"{waiting} accepted, not recorded yet: they wait in NATS for the engine and its store"
+            " (`headway doctor` says what is away)"
+        )
 
 
 async def _submit(client: Client, ask: Ask, count: int) -> list[RunHandle[Any]]:

@@ -8,6 +8,7 @@ python.org) both become `/usr/local` in the image.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import importlib.util
 import io
@@ -17,13 +18,14 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from docker.errors import BuildError, ImageNotFound
+from docker.errors import BuildError, DockerException, ImageNotFound
 
 import headway
 
@@ -32,6 +34,11 @@ Progress = Callable[[str], None]
 RECIPE = "2"
 """Part of the tag: a change of what is below makes a new image."""
 REPOSITORY = "headway-base"
+LABEL = "headway.base"
+KEPT = 2
+"""Base images that stay, besides those that are in use."""
+FRESH = 3600
+"""Seconds in which none is removed: another program may be about to use it."""
 VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 STDLIB = f"usr/local/lib/{VERSION}"
 PACKAGES = f"{STDLIB}/site-packages"
@@ -111,7 +118,7 @@ def ensure_host_base(client: Any, progress: Progress | None = None) -> Image:
     say("compiling")
     dockerfile = (
         f"FROM {repository}:{raw}\n"
-        f"LABEL headway.base={version}\n"
+        f"LABEL {LABEL}={version}\n"
         # Exit 1 = a file of the library does not compile, which is meant so for a few.
         f"RUN python3 -m compileall -q -j0 /{STDLIB} >/dev/null || true\n"
     )
@@ -120,7 +127,35 @@ def ensure_host_base(client: Any, progress: Progress | None = None) -> Image:
     ):
         if "error" in step:
             raise BuildError(str(step["error"]), iter([]))
+    for old in outdated(client.images(filters={"label": [LABEL]}), time.time()):
+        remove(client, old)
     return Image(tag, str(client.inspect_image(tag)["Id"]))
+
+
+def outdated(rows: list[dict[str, Any]], now: float) -> list[str]:
+    """Tags of base images that nobody needs: all but the newest two, and none of the last hour."""
+    # Images made on a base inherit its label: only our own tags count.
+    bases = sorted(
+        (
+            (int(row["Created"]), tag)
+            for row in rows
+            for tag in row.get("RepoTags") or ()
+            if tag.startswith(f"{REPOSITORY}:")
+        ),
+        reverse=True,
+    )
+    return [tag for created, tag in bases[KEPT:] if created < now - FRESH]
+
+
+def remove(client: Any, tag: str) -> None:
+    """Take away a base image and what it was made of; never raises.
+
+    Not by force: what a container or another image is made of stays.
+    """
+    repository, _, version = tag.partition(":")
+    for name in (tag, f"{repository}:raw-{version}"):
+        with contextlib.suppress(DockerException):
+            client.remove_image(name)
 
 
 def write_tar(file: Any) -> int:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, TypeVar
 
 from headway.client import Client
 from headway.config import from_environment
+from headway.discovery import client_file
+from headway.errors import HeadwayError, NotReachable, Refused
 from headway.ids import is_run_id
 from headway.wire.commands import RunAsk, RunDetail
 from headway_ops import say
@@ -14,6 +17,9 @@ from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from headway.config import Settings
 
 T = TypeVar("T")
 
@@ -25,14 +31,36 @@ def with_client(work: Callable[[Client], Awaitable[T]]) -> T:
     """Connect, do the work, close. Ctrl+C ends it; raises NotReachable if nobody answers."""
     say.quiet_library()
 
+    settings = from_environment()
+
     async def main() -> T:
-        client = await Client.open(from_environment())
+        client = await Client.open(settings)
         try:
             return await work(client)
         finally:
             await client.close()
 
-    return asyncio.run(main())
+    try:
+        return asyncio.run(main())
+    except (Fail, HeadwayError) as e:
+        if say.explain(e).code in {Exit.REFUSED, Exit.NO_LINK}:
+            e.add_note(f"asked: {asked(settings)}")
+        raise
+
+
+def asked(settings: Settings) -> str:
+    """Which server, which namespace, and who chose it: on a shared machine it may be another's."""
+    return f"{settings.shown_url}, namespace {settings.namespace} ({source()})"
+
+
+def source(start: Path | None = None) -> str:
+    """Where the server's address comes from, seen from a folder (the working directory)."""
+    if os.environ.get("HEADWAY_NATS_URL"):
+        return "from HEADWAY_NATS_URL"
+    file = client_file(start)
+    if file is not None:
+        return f"from {file}"
+    return "the default: no `headway up` runs in this folder or above"
 
 
 def prefix_of(text: str) -> str:
@@ -50,6 +78,27 @@ def prefix_of(text: str) -> str:
 async def detail(client: Client, text: str) -> RunDetail:
     """The run with this id or unique prefix."""
     return await client.api("run", RunAsk(prefix_of(text)), RunDetail)
+
+
+async def known(client: Client, text: str) -> str:
+    """The full id of a run that the engine knows; without an engine a full id is taken as it is.
+
+    Its stored output and events can be read from NATS alone, so an absent engine is no reason to
+    stop; a run that does not exist would be waited for without end.
+    """
+    shown = prefix_of(text)
+    if not is_run_id(shown):
+        return await run_id(client, shown)
+    try:
+        answer = await client.ask_results([shown])
+    except (NotReachable, Refused) as e:
+        say.tell(f"is there such a run? The engine does not say: {e}")
+        return shown
+    if (refusal := answer.refused.get(shown)) is not None:
+        raise Fail(f"run {shown} was refused: {refusal.reason or refusal.code}", "", Exit.REFUSED)
+    if answer.others.get(shown) == "unknown":
+        raise Fail(f"no run {shown} is recorded", "headway ls", Exit.REFUSED)
+    return answer.aliases.get(shown, shown)
 
 
 async def run_id(client: Client, text: str) -> str:

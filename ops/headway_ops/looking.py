@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from headway.config import from_environment
 from headway.retry import seconds
 from headway.states import RunState
 from headway.wire.commands import AgentRow, QueueRow, RunRow, RunsPage, RunsQuery
@@ -37,10 +38,10 @@ def list_runs(
     )  # fmt: skip
     rows, page = link.with_client(lambda client: _pages(client, query, limit))
     if as_json:
-        say.data(rows)
+        say.rows(rows)
         return
     if not rows:
-        say.tell("no such runs")
+        say.tell(f"no such runs at {link.asked(from_environment())}")
         return
     say.show(render.runs_table(rows, page.as_of))
     if page.more:
@@ -97,7 +98,7 @@ def list_agents(*, as_json: bool) -> None:
     """Print the agents."""
     rows = link.with_client(lambda client: client.api("agents", None, list[AgentRow]))
     if as_json:
-        say.data(rows)
+        say.rows(rows)
     elif rows:
         say.show(render.agents_table(rows))
     else:
@@ -108,7 +109,7 @@ def list_queues(*, as_json: bool) -> None:
     """Print the queues."""
     rows = link.with_client(lambda client: client.api("queues", None, list[QueueRow]))
     if as_json:
-        say.data(rows)
+        say.rows(rows)
     elif rows:
         say.show(render.queues_table(rows, datetime.now(UTC)))
     else:

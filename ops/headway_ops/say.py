@@ -13,6 +13,8 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console, RenderableType
 
 
@@ -93,6 +95,7 @@ def _hints() -> dict[str, str]:
         "not_reachable": "headway doctor",
         "unavailable": "headway doctor",
         "not_found": "headway ls",
+        "ambiguous": "more letters of the id",
     }
 
 
@@ -174,6 +177,12 @@ def data(value: Any) -> None:
     sys.stdout.flush()
 
 
+def rows(values: Sequence[Any]) -> None:
+    """Many values, each as one line of JSON."""
+    for value in values:
+        data(value)
+
+
 def plain(value: Any) -> Any:
     """Structs, times and raw JSON as what `json` can write; absent raw bodies become null."""
     import msgspec
@@ -214,6 +223,8 @@ def fail(error: BaseException) -> NoReturn:
     """Print what is wrong and what to do, and leave with its exit code."""
     problem = explain(error)
     tell(f"headway: {problem.what}")
+    for note in getattr(error, "__notes__", ()):
+        tell(f"  {note}")
     if problem.todo:
         tell(f"  try: {problem.todo}")
     raise SystemExit(int(problem.code))

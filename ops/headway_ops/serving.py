@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -16,6 +17,10 @@ from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+
+COLLECT = (20_000, 20, 20)
+"""Thresholds of Python's cycle collector in a role (by default 700, 10, 10)."""
 
 
 class _Lines(logging.Formatter):
@@ -46,6 +51,11 @@ def settings(path: str) -> Config:
 
 def serve(main: Coroutine[Any, Any, None]) -> None:
     """Run to the end, on uvloop where it is installed."""
+    # What is loaded now stays; and records live for moments, in thousands, without cycles: looking
+    # through them as often as Python does by itself costs a tenth of the work.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT)
     try:
         import uvloop
     except ModuleNotFoundError:

@@ -21,7 +21,10 @@ def cancel(run: str, reason: str, *, as_json: bool) -> None:
         full = await link.run_id(client, run)
         return await client.api("cancel", CancelAsk(full, reason), Done)
 
-    _answer(link.with_client(work), "cancelled", as_json=as_json)
+    done = link.with_client(work)
+    if done.outcome == "already" and done.status not in {"cancelled", "cancelling"}:
+        raise Fail(f"run {done.run} is {done.status} already: nothing to cancel", "", Exit.CHANGED)
+    _answer(done, "cancelled", as_json=as_json)
 
 
 def resume(run: str, once: list[str], *, override: bool, as_json: bool) -> None:
@@ -95,5 +98,8 @@ def _answer(done: Done, verb: str, *, as_json: bool) -> None:
     if as_json:
         say.data(done)
     else:
-        already = " already" if done.outcome == "already" else ""
-        say.tell(f"{done.run}{already} {verb}: now {done.status.lower() or 'unknown'}")
+        status = done.status.lower() or "unknown"
+        if done.outcome == "already":
+            say.tell(f"{done.run} is {status} already")
+        else:
+            say.tell(f"{done.run} {verb}" + ("" if status == verb else f", now {status}"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.padding import Padding
 from rich.text import Text
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from headway.wire import ErrorInfo
     from headway.wire.commands import CheckpointRow, MarkRow, RunDetail
     from headway.wire.events import Event
+
+FACTS_WIDTH = 78
+"""Cells of a line of facts in the header: 80 columns less the indent."""
 
 # glyph, ASCII stand-in, style; statuses have theirs in `render.LOOKS`.
 _MARKS = {
@@ -59,13 +64,11 @@ def event_words(kind: str, data: dict[str, Any], epoch: int = 0) -> str:
         if isinstance(data.get("size"), int):
             words.append(size(data["size"]))
     elif kind in {"step", "once"}:
-        words = [get("key"), get("status"), get("fn")]
-        if isinstance(data.get("seconds"), int | float) and data["seconds"]:
-            words.append(span(data["seconds"]))
+        words = [_effect(data)]
     elif kind == "starting":
-        words = [f"epoch {epoch}", f"on {get('agent')}" if get("agent") else ""]
+        words = [_start(data, epoch)]
     elif kind == "started":
-        words = [_resumed(data.get("resumed_from")), get("container", 20), get("host", 20)]
+        words = [_resumed(data.get("resumed_from")), _place(data)]
     elif kind == "retrying":
         words = [_try(data), _due(data.get("due_at")), _error_words(data.get("error"))]
     elif kind in {"failed", "timed_out"}:
@@ -75,9 +78,12 @@ def event_words(kind: str, data: dict[str, Any], epoch: int = 0) -> str:
     elif kind == "succeeded":
         words = [f"result {size(data['size'])}"] if isinstance(data.get("size"), int) else []
     elif kind == "review":
-        words = [get("reason"), get("key"), f"token {get('token')}" if get("token") else ""]
+        words = [f"{get('reason')} {get('key')}".strip(),
+                 f"token {get('token')}" if get("token") else ""]  # fmt: skip
     elif kind == "resolved":
-        words = [get("key"), get("decision")]
+        words = [f"{get('key')} {get('decision')}".strip()]
+    elif kind == "cancelled" and isinstance(data.get("confirmed_dead"), bool):
+        words = ["its code has ended" if data["confirmed_dead"] else "its code may still run"]
     elif data.get("why"):
         words = [get("why", 200)]
     else:
@@ -85,10 +91,39 @@ def event_words(kind: str, data: dict[str, Any], epoch: int = 0) -> str:
     return safe_line(", ".join(w for w in words if w), 300)
 
 
+def _effect(data: dict[str, Any]) -> str:
+    """A step or once: `mail started: send()`, `mail done: send() took 2.0 ms`."""
+    key, status, fn = (one_line(data.get(name) or "") for name in ("key", "status", "fn"))
+    if data.get("child"):
+        return f"{key}: {fn} is run {one_line(data['child'], 26)}"
+    seconds = data.get("seconds")
+    took = f"took {span(seconds)}" if isinstance(seconds, int | float) and seconds else ""
+    call = f"{fn}()" if fn and fn.replace("_", "-") != key.replace("_", "-") else ""
+    head, tail = f"{key} {status}".strip(), f"{call} {took}".strip()
+    if call:
+        return f"{head}: {tail}"
+    return f"{head}, {tail}" if tail else head
+
+
+def _start(data: dict[str, Any], epoch: int) -> str:
+    """Which attempt, where. The epoch is told where it says more: it also counts losses."""
+    attempt, agent = data.get("attempt"), data.get("agent")
+    word = f"attempt {one_line(attempt, 10)}" if attempt else f"epoch {epoch}"
+    if attempt and epoch != attempt:
+        word += f", epoch {epoch}"
+    return f"{word} on {one_line(agent, 32)}" if agent else word
+
+
+def _place(data: dict[str, Any]) -> str:
+    container, host = data.get("container"), data.get("host")
+    words = f"in {one_line(container, 20)}" if container else ""
+    return f"{words} on {one_line(host, 20)}".strip() if host else words
+
+
 def _resumed(value: Any) -> str:
     if not value:
         return "from the first line"
-    return f"resumes from checkpoint #{one_line(value, 20)}"
+    return f"from checkpoint #{one_line(value, 20)}"
 
 
 def _try(data: dict[str, Any]) -> str:
@@ -140,6 +175,17 @@ _STATUS_KINDS = frozenset(
 )  # fmt: skip
 
 
+def review_hint(run: str, data: dict[str, Any]) -> str:
+    """What a person can type when a run waits for a decision."""
+    if data.get("reason") == "once" and data.get("key"):
+        key = shlex.quote(one_line(data["key"], 200))
+        return (
+            f"  it waits for you: did it happen?\n"
+            f"  headway resume {run} --once {key}=done     (or {key}=rerun)"
+        )
+    return f"  it waits for you: headway show {run}"
+
+
 def gap_text(first: int, last: int) -> Text:
     """A hole in a stream, said aloud."""
     many = f"{first}" if first == last else f"{first} to {last}"
@@ -166,7 +212,7 @@ def header(detail: RunDetail, now: datetime) -> list[RenderableType]:
     first.append(f"  {safe_line(row.task, 64)}", style="bold").append(f"  {safe_line(row.run, 26)}")
     facts = [
         f"queue {safe_line(row.queue, 64)}",
-        f"attempt {row.attempt} of {row.max_attempts}" if row.max_attempts else "",
+        f"attempt {row.attempt} of {row.max_attempts}" if row.attempt and row.max_attempts else "",
         f"epoch {row.epoch}" if row.epoch else "",
         f"version {safe_line(row.version, 24)}" if row.version else "",
         f"agent {safe_line(row.agent, 32)}" if row.agent else "",
@@ -181,7 +227,7 @@ def header(detail: RunDetail, now: datetime) -> list[RenderableType]:
                      f"{span((end - row.started_at).total_seconds())}")  # fmt: skip
     lines: list[RenderableType] = [
         first,
-        _indented(" · ".join(f for f in facts if f)),
+        *_facts([f for f in facts if f]),
         _indented(" · ".join(times)),
     ]
     if detail.why:
@@ -189,9 +235,20 @@ def header(detail: RunDetail, now: datetime) -> list[RenderableType]:
     return lines
 
 
+def _facts(facts: list[str]) -> list[RenderableType]:
+    """Facts side by side, broken between two facts and never inside one that fits a line."""
+    lines: list[str] = []
+    for fact in facts:
+        if lines and cell_len(lines[-1]) + 3 + cell_len(fact) <= FACTS_WIDTH:
+            lines[-1] += f" · {fact}"
+        else:
+            lines.append(fact)
+    return [_indented(line) for line in lines]
+
+
 def _indented(text: str, style: str = "") -> RenderableType:
     """Text that keeps its indent where it wraps."""
-    return Padding(Text(text, style=style), (0, 0, 0, 2))
+    return Padding(Text(text, style=style), (0, 0, 0, 2), expand=False)
 
 
 def error_lines(error: ErrorInfo) -> list[Text]:
@@ -203,7 +260,7 @@ def error_lines(error: ErrorInfo) -> list[Text]:
 
 def checkpoints_table(rows: list[CheckpointRow]) -> RenderableType:
     """The checkpoints that are kept."""
-    table = a_table("#", "NAME", "SIZE", "AT", "ATTEMPT", wide=1)
+    table = a_table("#", "NAME", "SIZE", "AT", "EPOCH", wide=1)
     for row in rows:
         table.add_row(
             str(row.number), cut(row.name), size(row.size), clock(row.at),
@@ -214,7 +271,7 @@ def checkpoints_table(rows: list[CheckpointRow]) -> RenderableType:
 
 def marks_table(rows: list[MarkRow]) -> RenderableType:
     """Recorded steps, once marks and waits."""
-    table = a_table("KIND", "KEY", "STATUS", "FUNCTION", "ATTEMPT", wide=1)
+    table = a_table("KIND", "KEY", "STATUS", "FUNCTION", "EPOCH", wide=1)
     for row in rows:
         table.add_row(
             Text(safe_line(row.kind, 12)), cut(row.key),
@@ -238,7 +295,7 @@ def story(detail: RunDetail, now: datetime) -> RenderableType:
         section("Checkpoints", checkpoints_table(detail.checkpoints))
     if detail.marks:
         section("Recorded", marks_table(detail.marks))
-    if detail.row.error is not None:
+    if detail.row.error is not None and detail.row.status != "cancelled":
         section("Error", *error_lines(detail.row.error))
     if detail.result:
         section("Result", Text(f"  {one_line(_body(bytes(detail.result)), 2000)}"))

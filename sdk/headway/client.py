@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Raw
 
 from headway import bus, config, subjects
-from headway.enqueues import Outbox, refusal_of
+from headway.enqueues import Outbox
 from headway.errors import (
     HeadwayError,
     NoSuchRun,
@@ -26,6 +26,7 @@ from headway.errors import (
     NotRecorded,
     SomeRefused,
     TooLarge,
+    refusal_of,
 )
 from headway.handles import RunHandle
 from headway.ids import new_run_id
@@ -213,19 +214,25 @@ class Client:
         deadline = loop.time() + self.settings.request_timeout
         subject = subjects.api(self.namespace, self.settings.user, verb)
         data = encode(body) if body is not None else b"{}"
-        pause = 0.05
+        pause, why = 0.05, ""
         while True:
             rest = max(0.05, deadline - loop.time())
-            msg = await bus.ask(self.connection, subject, data, timeout=rest, again=True)
+            try:
+                msg = await bus.ask(self.connection, subject, data, timeout=rest, again=True)
+            except NotReachable:
+                if why:  # it said why before it fell silent
+                    raise NotReachable(why) from None
+                raise
             answer = decode(commands.API_ANSWER, msg.data)
             error = answer.error
             if error is None:
                 return msgspec.json.decode(bytes(answer.data) or b"null", type=answer_type)
             if error.code not in _BUSY:
                 raise _refusal(error)
+            why = f"the engine cannot answer {verb} now: {error.message}; see `headway doctor`"
             pause = min(1.0, pause * 2) * random.uniform(0.7, 1.3)
             if loop.time() + pause > deadline:
-                raise NotReachable(f"the engine cannot answer {verb} now: {error.message}")
+                raise NotReachable(why)
             await asyncio.sleep(pause)
 
     async def info(self) -> commands.Info:

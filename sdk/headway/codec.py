@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, TypeVar, cast, overload
 
@@ -248,6 +249,10 @@ def payload_hash(raw: bytes) -> str:
 
     Two texts of the same value give the same hash. What is not JSON is hashed as it stands.
     """
+    return _hash_again(bytes(raw)) if len(raw) <= 64 else _hash(raw)
+
+
+def _hash(raw: bytes) -> str:
     try:
         # Wrapped, or with numbers or escapes that msgspec would change: the slow exact way.
         value = opened(raw)
@@ -255,3 +260,7 @@ def payload_hash(raw: bytes) -> str:
     except (Misfit, ValueError, RecursionError):
         body = bytes(raw)
     return sha256(body).hexdigest()
+
+
+_hash_again = lru_cache(1024)(_hash)
+"""No argument at all, or the same few small ones, is what most runs of a batch have."""

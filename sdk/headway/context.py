@@ -23,13 +23,14 @@ from headway.errors import (
     NotInRun,
     Refused,
     StaleAttempt,
+    refusal_of,
 )
 from headway.wire import KEY_LIMIT, clean_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from headway.wire.frames import Ack, Checkpoint, Fail, Finish, Mark, Wait
+    from headway.wire.frames import Ack, Await, Checkpoint, Enqueue, Fail, Finish, Mark, Wait
     from headway.wire.rpc import MarkRecord
 
 TOKEN_NAMESPACE = uuid.UUID("6ba0d2a4-6a53-5b0e-9c1f-5f6c8d1b7e21")
@@ -65,9 +66,12 @@ class Calls(Protocol):
         ...
 
     def save(
-        self, frame: Checkpoint | Mark | Wait | Finish | Fail, body: bytes = b""
+        self, frame: Checkpoint | Mark | Wait | Enqueue | Await | Finish | Fail, body: bytes = b""
     ) -> asyncio.Future[Ack]:
-        """Send what must be durable; the future ends with the store's word and never fails."""
+        """Send what must be durable; the future ends with the store's word and never fails.
+
+        Of an `await` it may take as long as a run takes; it is dropped at the attempt's end.
+        """
         ...
 
     async def fetch(self, slot: int, key: str) -> bytes:
@@ -198,14 +202,16 @@ class Context:
             await asyncio.wait(self.left)
             self.left = {f for f in self.left if not f.done()}
 
-    def send(self, frame: Checkpoint | Mark | Wait, body: bytes = b"") -> asyncio.Future[Ack]:
+    def send(
+        self, frame: Checkpoint | Mark | Wait | Enqueue, body: bytes = b""
+    ) -> asyncio.Future[Ack]:
         """Send and go on; `flush` waits for it before the attempt's end."""
         future = self.calls.save(frame, body)
         self.unacked.add(future)
         future.add_done_callback(self.unacked.discard)
         return future
 
-    async def wait(self, future: asyncio.Future[Ack], what: str) -> None:
+    async def wait(self, future: asyncio.Future[Ack], what: str) -> Ack:
         """Wait for the store's word on a request; raises unless it is ok."""
         try:
             ack = await asyncio.shield(future)
@@ -213,13 +219,19 @@ class Context:
             if not future.done():
                 self.left.add(future)
             raise
+        return self.word(ack, what)
+
+    def word(self, ack: Ack, what: str) -> Ack:
+        """An answer, if it is ok; raises otherwise."""
         if ack.outcome == "ok":
-            return
+            return ack
         if ack.outcome == "stale_epoch":
             self.over = StaleAttempt()
             raise self.over
         if ack.outcome == "cancelling":
             raise asyncio.CancelledError(f"{what}: the run is being cancelled")
+        if ack.code:
+            raise refusal_of(ack.code, ack.message)
         raise Refused(f"{what} was not saved: {ack.outcome} {ack.message}".rstrip(), ack.outcome)
 
     async def flush(self) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from headway import subjects
 from headway.bus import publish_acked
-from headway.errors import BadPayload, HeadwayError, KeyConflict, NotReachable, Refused
+from headway.errors import HeadwayError, NotReachable
 from headway.wire import commands, encode
 
 if TYPE_CHECKING:
@@ -75,15 +75,6 @@ class Submission:
         """None of it can be promised."""
         if not self.done.done():
             self.done.set_exception(error)
-
-
-def refusal_of(code: str, reason: str) -> HeadwayError:
-    """The typed error for the engine's refusal of an enqueue or a command."""
-    if code in ("bad_payload", "payload"):
-        return BadPayload(reason)
-    if code == "key_conflict":
-        return KeyConflict(reason, code)
-    return Refused(reason or code, code)
 
 
 class Outbox:

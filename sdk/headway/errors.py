@@ -226,6 +226,15 @@ class RunFailed(HeadwayError):
         )
 
 
+def refusal_of(code: str, reason: str) -> HeadwayError:
+    """The typed error for the engine's refusal of an enqueue or a command."""
+    if code in ("bad_payload", "payload"):
+        return BadPayload(reason)
+    if code == "key_conflict":
+        return KeyConflict(reason, code)
+    return Refused(reason or code, code)
+
+
 # --- control flow: never caught by `except Exception`
 
 

@@ -38,6 +38,23 @@ def derived_run_id(at_ms: int, *parts: str) -> str:
     return encode(at_ms, int.from_bytes(digest[:10], "big"))
 
 
+def child_run_id(root: str, parent: str, key: str) -> str:
+    """The id of the run that `parent` enqueues under a key: the same in every attempt of it.
+
+    `root` is the parent's own root. Its time half is the parent's (DECISIONS F7).
+    """
+    return derived_run_id(time_of(parent), root, parent, key)
+
+
+def child_root(root: str, key: str) -> str:
+    """The root of such a child: the id that it has under the parent's root itself.
+
+    So children have tokens of their own (siblings must not share them), and the child of a replay
+    has those of the child that it repeats.
+    """
+    return child_run_id(root, root, key)
+
+
 def is_run_id(text: str) -> bool:
     """True if the text is a well-formed run id."""
     return _ULID.match(text) is not None

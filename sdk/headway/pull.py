@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from headway.bus import Connection, JetStreamRefused
+from headway.bus import Connection, JetStreamRefused, publish_all
 from headway.errors import NotReachable
 
 if TYPE_CHECKING:
@@ -52,15 +52,13 @@ def delivery_of(msg: Msg) -> Delivery:
 
 async def ack(nc: NatsClient, messages: Iterable[Msg]) -> None:
     """Done with these: a lost ack only means one more delivery."""
-    for m in messages:
-        await nc.publish(m.reply, b"+ACK")
+    await publish_all(nc, [(m.reply, b"+ACK") for m in messages])
 
 
 async def nak(nc: NatsClient, messages: Iterable[Msg], delay: float = 0.0) -> None:
     """Give these back, to be delivered again after `delay` seconds."""
     body = b"-NAK" if delay <= 0 else b'-NAK {"delay":%d}' % int(delay * 1e9)
-    for m in messages:
-        await nc.publish(m.reply, body)
+    await publish_all(nc, [(m.reply, body) for m in messages])
 
 
 async def term(nc: NatsClient, messages: Iterable[Msg], reason: str) -> None:

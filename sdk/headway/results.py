@@ -14,8 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from headway import ids, subjects
-from headway.enqueues import refusal_of
-from headway.errors import HeadwayError, NoSuchRun, Refused
+from headway.errors import HeadwayError, NoSuchRun, Refused, refusal_of
 from headway.states import TERMINAL
 from headway.wire import Malformed, commands, decode, events
 
@@ -194,7 +193,9 @@ class Results:
             elif refusal := answer.refused.get(r.id):
                 r.refusal = refusal
                 self._tell(r)
-            elif (status := answer.others.get(r.id)) == "rejected":
+            elif (status := answer.others.get(r.id)) in _ENDED:
+                r.next_at = 0.0  # its result did not fit into this answer
+            elif status == "rejected":
                 self._fail(r, Refused(f"run {r.id} was refused by intake", "rejected"))
             elif status == "unknown" and not r.own and _old(r.id):
                 self._fail(r, NoSuchRun(f"no run {r.id}", "not_found"))

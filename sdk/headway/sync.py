@@ -92,17 +92,17 @@ def sleep(duration: Duration, key: str | None = None) -> None:
 
 
 def enqueue(task: Task[P, R] | Bound[P, R], *args: P.args, **kwargs: P.kwargs) -> RunHandle[R]:
-    """`task.enqueue(...)`, blocking; for scripts."""
+    """`task.enqueue(...)`, blocking."""
     return _in_background("enqueue", task.enqueue(*args, **kwargs))
 
 
 def call(task: Task[P, R] | Bound[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """`task.call(...)`, blocking; for scripts."""
+    """`task.call(...)`, blocking."""
     return _in_background("call", task.call(*args, **kwargs))
 
 
 def result(run: RunHandle[R], timeout: float | None = None) -> R:
-    """`run.result()`, blocking; for scripts."""
+    """`run.result()`, blocking."""
     return _in_background("result", run.result(timeout))
 
 

@@ -20,8 +20,9 @@ from typing import (
 import msgspec
 
 from headway import subjects
+from headway.children import start_children
 from headway.context import current_or_none
-from headway.errors import BadPolicy, BadTask, HeadwayError
+from headway.errors import BadPolicy, BadTask, NotInRun
 from headway.ids import new_run_id
 from headway.payloads import Signature, import_name, place
 from headway.retry import Duration, Retry, seconds
@@ -83,6 +84,8 @@ class Options(TypedDict, total=False):
     limit_key: str
     """The key of the queue's per-key limit (a tenant, say)."""
     version: str
+    step: str
+    """Inside a task only: the key under which the call is recorded, as the key of `step`."""
 
 
 class Task(Generic[P, R]):
@@ -111,11 +114,18 @@ class Task(Generic[P, R]):
         )
 
     async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> RunHandle[R]:
-        """Start a run; returns when it is recorded. Raises BadPayload with the bad field's path."""
+        """Start a run; returns when it is recorded. Raises BadPayload with the bad field's path.
+
+        Inside a task it starts a child of the running run, once: see `headway.children`.
+        """
         return await Bound(self, {}).enqueue(*args, **kwargs)
 
     async def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Start a run and wait for its result; raises RunFailed if it ends without one."""
+        """Start a run and wait for its result; raises RunFailed if it ends without one.
+
+        Inside a task the caller keeps its container while it waits (giving it back meanwhile comes
+        with a later release), so there must be a slot free for the child.
+        """
         return await Bound(self, {}).call(*args, **kwargs)
 
     async def batch(self, calls: Iterable[Mapping[str, Any]]) -> list[RunHandle[R]]:
@@ -149,6 +159,7 @@ class Bound(Generic[P, R]):
     def __init__(self, task: Task[P, R], options: Options) -> None:
         self.task = task
         self._fields = _checked(options)
+        self._step: str | None = self._fields.pop("step", None)
 
     def item(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> EnqueueItem:
         """The enqueue request of one call, checked; sends nothing."""
@@ -174,10 +185,11 @@ class Bound(Generic[P, R]):
 
     async def _submit(self, items: list[EnqueueItem]) -> list[RunHandle[R]]:
         if current_or_none() is not None:
-            raise HeadwayError(
-                f"task {self.task.id!r} cannot be enqueued from inside a task yet: return what"
-                " the next run needs, and let the caller of this run enqueue it"
-            )
+            # A handle that has what works inside of a task (see ChildHandle).
+            children: Any = await start_children(items, self.task.signature.result_type, self._step)
+            return children
+        if self._step is not None:
+            raise NotInRun(f"options(step={self._step!r}) is for calls from inside a task")
         # Deferred: the task's process never loads the NATS client.
         from headway.client import default_client
 
@@ -197,7 +209,7 @@ def _checked(options: Options) -> dict[str, Any]:
     for what in ("key_ttl", "delay", "ttl", "deadline"):
         if what in out:
             out[what] = seconds(out[what], what)
-    for what in ("key", "limit_key", "version"):
+    for what in ("key", "limit_key", "version", "step"):
         if what in out:
             _text(what, out[what])
     if "queue" in out:

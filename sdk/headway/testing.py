@@ -3,22 +3,31 @@
 `run` executes a task to its end, attempt after attempt, as the engine would. The real verbs run,
 over a store in a dict. `crash_after_every_checkpoint` runs it once cleanly, then once per
 checkpoint with a crash right after that checkpoint was acknowledged, and compares.
+
+Children that the task starts run in memory too, at once (a delay is not waited for) and each with a
+clock of its own; their tasks must be defined in this process. A run is over when its children are.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextvars import Context as Variables
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import msgspec
 
+from headway.children import ChildRecord
+from headway.codec import payload_hash
 from headway.context import AttemptInfo, Context
 from headway.errors import HeadwayError, OnceAmbiguous, RunFailed
-from headway.ids import new_run_id
+from headway.ids import child_root, new_run_id
 from headway.runner.attempt import Attempt
-from headway.wire.frames import Ack, Checkpoint, Fail, Finish, Mark, Wait
+from headway.tasks import registry
+from headway.wire import ErrorInfo, decode, encode
+from headway.wire.commands import ITEM
+from headway.wire.frames import Ack, Await, Checkpoint, Enqueue, Fail, Finish, Mark, Wait
 from headway.wire.rpc import MarkRecord
 
 if TYPE_CHECKING:
@@ -44,8 +53,13 @@ class Saved(msgspec.Struct, frozen=True):
 class MemoryRun:
     """One run's record: what the store of a real deployment would hold."""
 
-    def __init__(self, start: datetime | None = None) -> None:
-        self.id = new_run_id()
+    def __init__(
+        self, start: datetime | None = None, *, id: str = "", root: str = "", parent: str = ""
+    ) -> None:
+        self.id = id or new_run_id()
+        self.root, self.parent = root or self.id, parent
+        self.children: dict[str, asyncio.Task[bytes]] = {}
+        """By key; each gives its result as JSON, or raises what `run` would."""
         self.checkpoints: list[Saved] = []
         self.marks: dict[str, MarkRecord] = {}
         self.entered: Counter[str] = Counter()
@@ -72,13 +86,20 @@ class MemoryCalls:
         return self._seq
 
     def save(
-        self, frame: Checkpoint | Mark | Wait | Finish | Fail, body: bytes = b""
+        self, frame: Checkpoint | Mark | Wait | Enqueue | Await | Finish | Fail, body: bytes = b""
     ) -> asyncio.Future[Ack]:
         """Record it; the answer comes in the next tick of the loop, as from a store.
 
         After the crash nothing is recorded, and every answer is `stale_epoch`: it stops the code.
         """
         future: asyncio.Future[Ack] = self._loop.create_future()
+        if not self.dead and isinstance(frame, Await):
+            child = self.run.children[frame.key]
+            child.add_done_callback(lambda done: _end(future, frame.seq, done))
+            return future
+        if not self.dead and isinstance(frame, Enqueue):
+            self._loop.call_soon(_resolve, future, self._enqueue(frame, body))
+            return future
         outcome = "stale_epoch" if self.dead else self._store(frame, body)
         if isinstance(frame, Checkpoint) and frame.number == self.run.crash_at and not self.dead:
             self.dead, outcome = True, "stale_epoch"
@@ -86,7 +107,36 @@ class MemoryCalls:
         self._loop.call_soon(_resolve, future, ack)
         return future
 
-    def _store(self, frame: Checkpoint | Mark | Wait | Finish | Fail, body: bytes) -> str:
+    def _enqueue(self, frame: Enqueue, body: bytes) -> Ack:
+        """Start the child, unless an earlier attempt did."""
+        run = self.run
+        item = decode(ITEM, bytes(frame.item))
+        ack = Ack(slot=1, seq=frame.seq, run=item.run)
+        if frame.key in run.children:
+            return ack
+        task = registry().get(item.task)
+        if task is None:
+            known = ", ".join(sorted(registry()))
+            ack.outcome, ack.code = "rejected", "unknown_task"
+            ack.message = f"no task {item.task!r} is defined in this process (known: {known})"
+            return ack
+        run.marks[frame.key] = MarkRecord(
+            key=frame.key,
+            kind="enqueue",
+            fn=item.task,
+            epoch=self._epoch,
+            value=msgspec.Raw(encode(ChildRecord(item.run, payload_hash(body)))),
+        )
+        child = MemoryRun(
+            run.clock, id=item.run, root=child_root(run.root, frame.key), parent=run.id
+        )
+        # In variables of its own: it is another run, not code of this one.
+        run.children[frame.key] = self._loop.create_task(
+            _child(task, child, body), context=Variables()
+        )
+        return ack
+
+    def _store(self, frame: Any, body: bytes) -> str:
         run = self.run
         if isinstance(frame, Checkpoint):
             if frame.number != len(run.checkpoints) + 1:
@@ -164,7 +214,8 @@ async def _one_attempt(
         attempt=run.attempts,
         max_attempts=task.retry.policy.max_attempts,
         resumed_from=last.number if last else 0,
-        root=run.id,
+        root=run.root,
+        parent=run.parent,
     )
     calls = MemoryCalls(run, run.attempts)
     ctx = Context(
@@ -182,12 +233,46 @@ async def _one_attempt(
     return ending
 
 
+def _end(future: asyncio.Future[Ack], seq: int, child: asyncio.Task[bytes]) -> None:
+    """A child has ended: tell the parent who waits."""
+    if future.done():
+        return
+    ack = Ack(slot=1, seq=seq, status="succeeded")
+    error = asyncio.CancelledError() if child.cancelled() else child.exception()
+    if error is None:
+        ack.value = msgspec.Raw(child.result())
+    elif isinstance(error, RunFailed):
+        ack.status = error.status
+        ack.error = ErrorInfo(error.error_type, error.error_message, error.traceback)
+    else:  # such as OnceAmbiguous: a person would have to decide, so the test ends with it
+        future.set_exception(error)
+        return
+    future.set_result(ack)
+
+
 def _resolve(future: asyncio.Future[Ack], ack: Ack) -> None:
     if not future.done():
         future.set_result(ack)
 
 
-async def _to_the_end(task: Task[..., Any], run: MemoryRun, payload: bytes) -> Any:
+async def _child(task: Task[..., Any], run: MemoryRun, payload: bytes) -> bytes:
+    return (await _with_children(task, run, payload))[1]
+
+
+async def _with_children(task: Task[..., Any], run: MemoryRun, payload: bytes) -> tuple[Any, bytes]:
+    """Until it and its children have ended: its result, and that as JSON."""
+    try:
+        ended = await _to_the_end(task, run, payload)
+        if run.children:
+            await asyncio.wait(run.children.values())
+        return ended
+    finally:
+        for child in run.children.values():
+            child.cancel()
+        await asyncio.gather(*run.children.values(), return_exceptions=True)
+
+
+async def _to_the_end(task: Task[..., Any], run: MemoryRun, payload: bytes) -> tuple[Any, bytes]:
     failures = 0
     while run.attempts < MAX_ATTEMPTS:
         crashing = run.crash_at
@@ -197,9 +282,9 @@ async def _to_the_end(task: Task[..., Any], run: MemoryRun, payload: bytes) -> A
                 dues = [m.due_at for m in run.marks.values() if m.status == "open" and m.due_at]
                 run.clock = min((d for d in dues if d > run.clock), default=run.clock)
             continue
-        frame, _, value = ending
+        frame, body, value = ending
         if isinstance(frame, Finish):
-            return value
+            return value, body
         if frame.cause == "ambiguous":
             raise OnceAmbiguous(frame.key, frame.token)
         failures += 1
@@ -218,7 +303,7 @@ async def run(task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     BadPayload for a call that does not fit.
     """
     payload = task.signature.payload(args, kwargs)
-    return await _to_the_end(task, MemoryRun(), payload)
+    return (await _with_children(task, MemoryRun(), payload))[0]
 
 
 class CrashReport(msgspec.Struct, frozen=True):
@@ -237,17 +322,17 @@ async def crash_after_every_checkpoint(
     """Run once cleanly, then crash after each checkpoint, resume, and compare.
 
     Raises AssertionError if a run that was crashed gives another result or another final state, or
-    enters a once block more often than the clean run.
+    enters a once block more often than the clean run, or starts other children.
     """
     payload = task.signature.payload(args, kwargs)
     clean = MemoryRun()
-    result = await _to_the_end(task, clean, payload)
+    result = (await _with_children(task, clean, payload))[0]
     for point in list(clean.checkpoints):
         crashed = MemoryRun()
         crashed.crash_at = point.number
         where = f"after checkpoint {point.number} ({point.name!r})"
         try:
-            again = await _to_the_end(task, crashed, payload)
+            again = (await _with_children(task, crashed, payload))[0]
         except (OnceAmbiguous, HeadwayError) as e:
             raise AssertionError(f"crashed {where}, the task failed: {e}") from e
         if again != result:
@@ -265,4 +350,10 @@ async def crash_after_every_checkpoint(
                     f"crashed {where}, once({key!r}) ran {count} times, and"
                     f" {clean.entered[key]} without a crash"
                 )
+        if crashed.children.keys() != clean.children.keys():
+            raise AssertionError(
+                f"crashed {where}, it started the children {sorted(crashed.children)}, and"
+                f" {sorted(clean.children)} without a crash: give each call a key that stays,"
+                ' options(step="...")'
+            )
     return CrashReport(result, tuple(c.name for c in clean.checkpoints), dict(clean.entered))

@@ -13,6 +13,7 @@ from msgspec import Raw
 from headway.wire import rpc
 from headway_engine.agent import Agent, AgentConfig
 from headway_engine.agent.config import WarmConfig
+from headway_engine.agent.service import AgentCannotStart
 from headway_engine.runtime.docker import DockerRuntime
 from support.agentrig import Rig, first, rigged
 from support.docker import base_image, require_docker
@@ -71,6 +72,38 @@ async def test_saves_of_one_moment_travel_in_one_request(rig: Rig):
     await until(lambda: first(rig.engine.of(run, rpc.Finished)))
     assert len(rig.engine.saves) == 20
     assert rig.engine.save_requests <= 5
+
+
+async def test_the_first_saves_wait_until_the_start_is_committed(rig: Rig):
+    # A save says `started` too, but not where, nor how: it must not be the first to say it.
+    rig.engine.reporting.clear()
+    agent = await rig.agent()
+    run = rig.engine.add("counts", {"until": 3})
+    held = await until(lambda: (a := agent.attempts.live.get(run)) and a.held)
+    assert len(held) == 1
+    assert not rig.engine.saves
+    rig.engine.reporting.set()
+    await until(lambda: len(rig.engine.saves) == 3)
+    assert rig.engine.of(run, rpc.Started)[0].host
+
+
+async def test_a_silent_runner_is_warned_of_and_not_killed(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+):
+    agent = await rig.agent()
+    run = rig.engine.add("sleeps", {})
+    await until(lambda: (a := agent.attempts.live.get(run)) and a.started)
+    pid = rig.pid_of(agent, run)
+    os.kill(pid, signal.SIGSTOP)
+    worker = agent.attempts.live[run].worker
+    assert worker is not None
+    assert not worker.ping(100.0, 15.0)
+    assert worker.ping(116.0, 15.0)
+    assert not worker.ping(121.0, 15.0), "said once"
+    os.kill(pid, signal.SIGCONT)
+    await until(lambda: "answers again" in caplog.text)
+    assert not worker.silent
+    assert run in agent.attempts.live
 
 
 async def test_large_bodies_go_through_blobs(rig: Rig):
@@ -248,9 +281,37 @@ async def test_a_run_in_a_container_ends_with_its_result_and_a_kill_is_lost(rig:
         failed = await until(lambda: first(rig.engine.of(oom, rpc.AttemptFailed)))
         assert isinstance(failed, rpc.AttemptFailed)
         assert failed.cause == "oom"
+        fed = rig.engine.add("feeds", {}, memory=96 * 1024 * 1024)
+        done = await until(lambda: first(rig.engine.of(fed, rpc.Finished)))
+        assert isinstance(done, rpc.Finished)
+        assert bytes(done.result) == b"-9"
+        assert "killed for memory" in done.warning
     finally:
         rig.agents = []
         await agent.stop(drain=True)
     left = DockerRuntime()
     assert await left.list_all(agent.pool.owner) == []
     await left.close()
+
+
+@pytest.mark.docker
+async def test_an_agent_whose_sockets_no_container_reaches_says_so_and_does_not_start(rig: Rig):
+    require_docker()
+    rig.folder.chmod(0o755)
+    config = AgentConfig(state_dir=str(rig.folder / "s"), name="d")
+    elsewhere = rig.folder / "elsewhere"
+    mapped = (str(rig.folder / "s" / "ch"), str(elsewhere))
+    runtime = DockerRuntime(base_image=base_image(), path_map=mapped)
+    agent = Agent(config, FakeLink(rig.engine), runtime)
+    with pytest.raises(AgentCannotStart, match=r"host_channel_dir") as e:
+        await agent.start()
+    assert "could not connect" in str(e.value)
+    await agent.stop()
+    channels = rig.folder / "s" / "ch"
+    assert not list(channels.iterdir()), "the probe left nothing"
+    (rig.folder / "alias").symlink_to(channels)
+    right = DockerRuntime(
+        base_image=base_image(), path_map=(str(channels), str(rig.folder / "alias"))
+    )
+    assert await right.reach(channels) == ""
+    await right.close()

@@ -101,6 +101,18 @@ async def test_a_run_is_purged_by_its_prefix_alone(blobs: Blobs) -> None:
     assert await keys(blobs) == {"ns/two/a", "other/one/a"}
     with pytest.raises(NoBlob):
         await blobs.get("ns/one/a")
+    await blobs.put("ns/three/a", b"x")
+    assert await blobs.delete("ns/two/", "ns/three/", "ns/four/") == 2
+    assert await keys(blobs) == {"other/one/a"}
+    assert await blobs.delete() == 0
+
+
+async def test_single_blobs_are_removed_by_their_keys(blobs: Blobs) -> None:
+    for key in ("ns/run/a", "ns/run/ab", "ns/run/b"):
+        await blobs.put(key, b"x")
+    await blobs.remove(["ns/run/a", "ns/run/b", "ns/run/absent"])
+    assert await keys(blobs) == {"ns/run/ab"}
+    await blobs.remove([])
 
 
 async def test_a_blob_lies_under_its_hash(blobs: Blobs) -> None:

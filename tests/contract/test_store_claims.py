@@ -9,8 +9,10 @@ from msgspec import Raw
 
 from headway.states import RunState
 from headway.wire.commands import QueueAsk
+from headway.wire.rpc import Beat
 from headway_engine.happenings import GivenBack, Lost
 from support.factories import NS, a_checkpoint, a_deployment, a_step, an_agent, an_enqueue
+from support.stores import LEASE
 
 if TYPE_CHECKING:
     from headway_engine.store import ClaimAnswer
@@ -98,10 +100,24 @@ async def test_an_ended_session_claims_nothing(kit: Kit) -> None:
     (run,) = await kit.enqueued(an_enqueue())
     await dispatched(kit)
     assert (await claim(kit, session + 1, run.id)).session_over
-    await kit.advance(15)
-    answer = await claim(kit, session, run.id)
+    answer = await claim(kit, session - 1, run.id)
     assert (answer.session_over, answer.claimed) == (True, [])
     assert (await kit.record(run.id)).state is RunState.QUEUED
+
+
+async def test_an_overdue_lease_claims_nothing_until_a_beat_renews_it(kit: Kit) -> None:
+    # After an outage every lease is overdue; a claim that comes before the first beat must not
+    # make the agent end what it runs (DECISIONS B1).
+    session = await kit.ready()
+    (run,) = await kit.enqueued(an_enqueue())
+    await dispatched(kit)
+    await kit.advance(60)
+    for ask in ([run.id], [an_enqueue().run.id], []):
+        answer = await claim(kit, session, *ask)
+        assert (answer.overdue, answer.session_over, answer.claimed) == (True, False, [])
+    live, _, _ = await kit.store.beat(NS, Beat("a1", session, ""), LEASE)
+    assert live
+    assert [c.run.id for c in (await claim(kit, session, run.id)).claimed] == [run.id]
 
 
 async def test_a_version_is_pinned_at_the_first_claim(kit: Kit) -> None:
@@ -146,17 +162,17 @@ async def test_marks_come_in_pages(kit: Kit) -> None:
     got = await kit.claimed(run.id, session, nonce="n2")
     found, more = [m.key for m in got.marks], got.marks_more
     while more:
-        page, more = await kit.store.load_marks(run.id, got.run.epoch, found[-1])
+        page, more = await kit.store.load_marks(NS, run.id, got.run.epoch, found[-1])
         found += [m.key for m in page]
     assert found == keys
-    assert await kit.store.load_marks(run.id, run.epoch, "") == ([], False)
+    assert await kit.store.load_marks(NS, run.id, run.epoch, "") == ([], False)
 
 
 async def test_large_marks_make_small_pages(kit: Kit) -> None:
     session = await kit.ready()
     run = await kit.attempt(session)
     await kit.store.save([a_step(run, f"k{i}", "x" * 100_000) for i in range(6)])
-    marks, more = await kit.store.load_marks(run.id, run.epoch, "")
+    marks, more = await kit.store.load_marks(NS, run.id, run.epoch, "")
     assert (len(marks), more) == (3, True)
 
 
@@ -217,15 +233,15 @@ async def test_a_dispatch_is_published_again_only_when_it_is_gone(kit: Kit) -> N
     runs = await kit.enqueued(an_enqueue(), an_enqueue())
     batch = await kit.store.dispatch(NS, "default", 5, 5)
     assert batch is not None
-    await kit.store.dispatched(batch.id, 10, "stream-1")
+    await kit.store.dispatched([(batch.id, 10)], "stream-1")
     await kit.advance(31)
     queue = (NS, "default")
     assert await kit.store.undispatched({queue: 9}, "stream-1") == []
     (redo,) = await kit.store.undispatched({queue: 10}, "stream-1")
     assert {run for run, _ in redo.runs} == {r.id for r in runs}
     assert await kit.store.undispatched({queue: 10}, "stream-1") == []
-    await kit.store.dispatched(redo.id, 20, "stream-1")
-    await kit.advance(31)
+    await kit.store.dispatched([(redo.id, 20)], "stream-1")
+    # In a stream that is no more: at once.
     assert len(await kit.store.undispatched({queue: 10}, "stream-2")) == 1
 
 
@@ -234,6 +250,9 @@ async def test_a_dispatch_that_never_reached_work_is_found(kit: Kit) -> None:
     (run,) = await kit.enqueued(an_enqueue())
     await dispatched(kit)
     assert await kit.store.undispatched({}, "s") == []
+    await kit.advance(5)
+    assert await kit.store.undispatched({}, "s", 10.0) == []
+    (redo,) = await kit.store.undispatched({}, "s", 3.0)
     await kit.advance(31)
     (redo,) = await kit.store.undispatched({}, "s")
     assert redo.runs == [(run.id, False)]

@@ -27,7 +27,9 @@ FILES = sorted(
 
 
 async def test_engines_that_start_together_migrate_once(postgres: str) -> None:
-    assert set(await asyncio.gather(*[migrate(postgres) for _ in range(4)])) == {1}
+    assert set(await asyncio.gather(*[migrate(postgres) for _ in range(4)])) == {
+        migrations()[-1][0]
+    }
     conn: Any = await asyncpg.connect(postgres)
     try:
         rows = await conn.fetch("SELECT version FROM schema")
@@ -129,4 +131,5 @@ async def test_facts_name_what_a_crash_could_lose(postgres_kit: PostgresKit) -> 
     (row,) = await postgres_kit.fetch("SHOW fsync")
     assert facts.durable is (row[0] == "on")
     assert any("fsync" in p for p in facts.problems) is not facts.durable
-    assert (facts.kind, facts.schema) == ("postgres", 1)
+    newest = migrations()[-1][0]
+    assert (facts.kind, facts.schema) == ("postgres", newest)

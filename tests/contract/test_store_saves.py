@@ -8,7 +8,7 @@ import msgspec
 
 from headway.states import RunState
 from headway.wire import ErrorInfo
-from headway_engine.happenings import Cancel, Finished, Lost, Resume, Started
+from headway_engine.happenings import Cancel, Failed, Finished, Lost, Resume, Started
 from support.factories import NS, a_checkpoint, a_once, a_step
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ async def test_a_failed_mark_keeps_its_error(kit: Kit) -> None:
     await kit.store.save([a_once(run, "mail", "failed", error=error)])
     (mark,) = (await kit.record(run.id)).marks
     assert mark == msgspec.structs.replace(mark, key="mail", token="t", status="failed")
-    marks, more = await kit.store.load_marks(run.id, run.epoch, "")
+    marks, more = await kit.store.load_marks(NS, run.id, run.epoch, "")
     assert ([m.error for m in marks], more) == ([error], False)
 
 
@@ -239,3 +239,36 @@ async def test_a_short_sleep_keeps_its_due_time_over_attempts(kit: Kit) -> None:
     (mark,) = again.marks
     assert mark.due_at is not None
     assert (mark.status, mark.due_at.timestamp()) == ("open", due)
+
+
+async def test_an_agent_of_another_namespace_cannot_write_to_a_run(kit: Kit) -> None:
+    session = await kit.ready()
+    run = await kit.attempt(session)
+    foreign = await kit.store.save([a_checkpoint(run, 1), a_step(run, "s")], ["other", "other"])
+    assert [d.outcome for d in foreign] == ["stale_epoch", "stale_epoch"]
+    assert [(d.ns, d.events) for d in foreign] == [("", []), ("", [])]
+    told = await kit.store.commit(
+        [
+            (run.id, Finished(run.epoch), "other"),
+            (run.id, Started(run.epoch), NS),
+            (run.id, Failed(run.epoch, "error", ErrorInfo("E", "no")), "other"),
+        ]
+    )
+    assert [(o.outcome, o.run is None) for o in told] == [
+        ("unknown", True), ("ok", False), ("unknown", True),
+    ]  # fmt: skip
+    assert await kit.store.load_marks("other", run.id, run.epoch, "") == ([], False)
+    record = await kit.record(run.id)
+    assert (record.state, record.ck) == (RunState.RUNNING, 0)
+
+
+async def test_a_foreign_save_in_the_batch_does_not_disturb_the_runs_own(kit: Kit) -> None:
+    session = await kit.ready()
+    run = await kit.attempt(session)
+    own, later = a_checkpoint(run, 1), a_checkpoint(run, 9)
+    answers = await kit.store.save(
+        [own, later, own, a_step(run, "s"), a_step(run, "s")],
+        ["other", "other", NS, "other", NS],
+    )
+    assert [d.outcome for d in answers] == ["stale_epoch", "stale_epoch", "ok", "stale_epoch", "ok"]
+    assert (await kit.record(run.id)).ck == 1

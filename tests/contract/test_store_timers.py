@@ -9,6 +9,7 @@ import pytest
 
 from headway.ids import encode
 from headway.states import RunState
+from headway.wire import NOTHING, BlobRef
 from headway_engine.happenings import Due, Finished, Overdue, Started
 from headway_engine.lifecycle import START_DEADLINE, TIMEOUT_SLACK
 from support.factories import NS, a_checkpoint, an_enqueue
@@ -131,3 +132,77 @@ async def test_spent_keys_and_refusals_are_pruned(kit: Kit) -> None:
     await kit.advance(8 * 86400)
     assert await kit.store.prune() == 2
     assert (await kit.store.ends(NS, [refused])).others == {refused: "unknown"}
+
+
+async def test_the_blobs_of_a_pruned_run_go_a_day_later(kit: Kit) -> None:
+    session = await kit.ready()
+    made = int(kit.now().timestamp() * 1000)
+    small = await kit.attempt(session, id=encode(made, 1))
+    large = await kit.attempt(session, id=encode(made, 2))
+    ref = BlobRef(f"{NS}/{large.id}/{'a' * 64}", 200_000, "a" * 64)
+    for run in (small, large):
+        await kit.move(run.id, Finished(run.epoch, ref=ref if run is large else None))
+    await kit.advance(31 * 86400)
+    assert await kit.store.purges(10) == []
+    await kit.store.prune()
+    assert await kit.store.purges(10) == [], "who has just read its reference can still use it"
+    await kit.advance(86400 + 1)
+    (purge,) = await kit.store.purges(10)
+    assert (purge.ns, purge.run, purge.key) == (NS, large.id, "")
+    other = await kit.engine("e2")
+    assert await other.purges(10) == [], "one engine removes it"
+    await kit.advance(301)
+    assert await other.purges(10) == [purge], "unless it died over it"
+    await other.purged([purge.id])
+    await kit.advance(301)
+    assert await kit.store.purges(10) == []
+
+
+async def test_blobs_of_old_checkpoints_go_unless_they_are_named_again(kit: Kit) -> None:
+    session = await kit.ready(keep_checkpoints=1)
+    run = await kit.attempt(session)
+
+    def key(number: int) -> str:
+        return f"{NS}/{run.id}/{number % 8:064x}"
+
+    for number in range(1, 33):
+        save = a_checkpoint(run, number)
+        save.ref = BlobRef(key(number), 200_000, key(number)[-64:])
+        save.state = NOTHING
+        assert (await kit.store.save([save]))[0].outcome == "ok"
+    assert await kit.store.purges(100) == []
+    await kit.advance(3601)
+    found = {p.key for p in await kit.store.purges(100)}
+    # The first and the last one stay, and what they name.
+    assert found == {key(n) for n in range(8)} - {key(1), key(32)}
+
+
+async def test_a_blob_that_is_written_again_is_not_removed(kit: Kit) -> None:
+    run = await kit.attempt(await kit.ready())
+    await kit.store.purge_later(NS, run.id, ["a", "b"])
+    assert await kit.store.keep_blob(NS, run.id, "a")
+    await kit.advance(86401)
+    (purge,) = await kit.store.purges(10)
+    assert purge.key == "b"
+    assert not await kit.store.keep_blob(NS, run.id, "b"), "it is being removed just now"
+    await kit.store.purged([purge.id])
+    assert await kit.store.keep_blob(NS, run.id, "b")
+
+
+async def test_an_old_message_does_not_run_a_removed_run_again(kit: Kit) -> None:
+    session = await kit.ready()
+    made = int(kit.now().timestamp() * 1000)
+    old = an_enqueue(id=encode(made, 1), created_at=kit.now())
+    (run,) = await kit.enqueued(old)
+    got = await kit.claimed(run.id, session)
+    await kit.move(run.id, Finished(got.run.epoch))
+    await kit.advance(31 * 86400)
+    await kit.store.prune()
+    keyed = an_enqueue(id=run.id, created_at=old.run.created_at, key="k")
+    for again in (old, keyed):
+        ((outcome,), _) = await kit.store.enqueue(NS, [again], {})
+        assert (outcome.outcome, outcome.code) == ("rejected", "removed")
+    await kit.advance(31 * 86400)
+    await kit.store.prune()
+    ((outcome,), _) = await kit.store.enqueue(NS, [old], {})
+    assert outcome.outcome == "recorded"

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from nats.errors import MaxPayloadError
 
 from headway import bus, history, pull, subjects
 from headway.config import Settings
@@ -281,3 +282,48 @@ async def test_a_principal_hears_answers_only_under_its_own_inbox(
     connection: bus.Connection,
 ) -> None:
     assert connection.new_inbox().startswith("_INBOX.engine.test.")
+
+
+async def test_many_messages_go_out_in_their_order_and_before_what_comes_after(
+    connection: bus.Connection,
+) -> None:
+    nc = connection
+    got: list[bytes] = []
+
+    async def heard(msg: Msg) -> None:
+        got.append(msg.data)
+
+    await nc.subscribe("many", cb=heard)
+    await nc.publish("many", b"first")
+    await nc.publish_many([("many", b"%d\r\n" % i) for i in range(1000)])
+    await nc.publish("many", b"last")
+    await nc.publish_many([])
+    await until(lambda: len(got) == 1002)
+    assert got == [b"first", *(b"%d\r\n" % i for i in range(1000)), b"last"]
+    with pytest.raises(MaxPayloadError):
+        await nc.publish_many([("many", b"x" * (nc.max_payload + 1))])
+
+
+async def test_many_messages_written_while_away_arrive_after_the_reconnect(
+    connection: bus.Connection, nats_server: NatsServer
+) -> None:
+    got: list[bytes] = []
+
+    async def heard(msg: Msg) -> None:
+        got.append(msg.data)
+
+    await connection.subscribe("many", cb=heard)
+    await connection.flush()
+    async with Proxy(nats_server.port) as proxy:
+        url = f"nats://127.0.0.1:{proxy.port}"
+        nc = await bus.connect(servers.settings_for(url), kind="agent", ident="a")
+        try:
+            proxy.blackhole()
+            proxy.reset()
+            await until(lambda: not nc.is_connected)
+            await nc.publish_many([("many", b"%d" % i) for i in range(10)])
+            proxy.heal()
+            await until(lambda: len(got) == 10)
+            assert got == [b"%d" % i for i in range(10)]
+        finally:
+            await nc.close()

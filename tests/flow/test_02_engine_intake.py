@@ -15,15 +15,16 @@ from headway import bus, subjects
 from headway.bus import jsapi
 from headway.ids import new_run_id
 from headway.wire import BlobRef, encode, rpc
-from headway.wire.commands import BlobPut, EnqueueItem, TaskSpec
+from headway.wire.commands import BlobPut, EnqueueItem, ReplayAsk, TaskSpec
 from support.engines import Caller, calling, config_for, running_engine
 from support.scripted_agent import finish
-from support.stacks import stack
+from support.stacks import agent_on, assigned, stack
 from support.wait import until
 
 if TYPE_CHECKING:
     from headway_engine.assembly import Engine
     from headway_engine.service import Service
+    from support.scripted_agent import ScriptedAgent
 
 SCHEMA = Raw(
     encode(
@@ -248,6 +249,84 @@ async def test_an_agent_speaks_only_for_itself(nats: str, database: str) -> None
         subject = subjects.rpc("default", "another", "save", agent.engine)
         msg = await agent.nc.request(subject, encode(rpc.Saves("a1", agent.session, [])))
         assert b'"rpc_error":"forbidden"' in msg.data
+
+
+async def test_an_agent_of_another_namespace_cannot_touch_a_run(nats: str, database: str) -> None:
+    async with stack(nats, database) as (_, caller, agent):
+        await agent.start()
+        run = (await caller.enqueue()).run
+        a = await assigned(agent, run)
+        async with agent_on(nats, "spy", ns="other") as spy:
+            await spy.register()
+            save = rpc.SaveCheckpoint(run, a.epoch, 1, "c", "01", 1, Raw(b"1"))
+            assert [o.outcome for o in await spy.save(save)] == ["stale_epoch"]
+            done = rpc.Finished(run, a.epoch, Raw(b"1"), size=1)
+            assert [o.outcome for o in await spy.report(done)] == ["unknown"]
+            marks = await spy.ask("load", rpc.Load(run, a.epoch), rpc.LOADED)
+            assert marks.marks == []
+        assert [o.outcome for o in await agent.save(save)] == ["ok"]
+        await agent.report(done)
+        assert (await caller.end(run)).status == "succeeded"
+
+
+async def test_an_agent_reads_and_writes_bodies_of_its_own_attempts_only(
+    nats: str, database: str
+) -> None:
+    async with stack(nats, database) as (_, caller, agent), agent_on(nats, "a2") as other:
+        await agent.start()
+        await other.register()
+        word = await caller.enqueue()
+        a = await assigned(agent, word.run)
+        second = await caller.enqueue()
+        b = await assigned(agent, second.run)
+        body = b"secret"
+        put = rpc.PutPart(a.run, a.epoch, "u1", 0, True, body, sha256(body).hexdigest())
+        stored = await agent.ask("blob_put", put, rpc.PUT_ANSWER)
+        assert stored.outcome == "ok"
+        key = stored.ref.key
+
+        async def got(by: ScriptedAgent, run: str, epoch: int) -> str:
+            ask = rpc.GetPart(run, epoch, key)
+            answer: rpc.GetAnswer = await by.ask("blob_get", ask, rpc.GET_ANSWER)
+            assert (answer.outcome == "ok") == bool(answer.data)
+            return answer.outcome
+
+        assert await got(agent, a.run, a.epoch) == "ok"
+        assert await got(agent, b.run, b.epoch) == "refused"  # the key is of another run
+        assert await got(agent, a.run, a.epoch + 1) == "stale_epoch"
+        assert await got(other, a.run, a.epoch) == "stale_epoch"
+        assert (await other.ask("blob_put", put, rpc.PUT_ANSWER)).outcome == "stale_epoch"
+        stolen = rpc.Finished(b.run, b.epoch, ref=stored.ref, size=len(body))
+        assert [o.outcome for o in await agent.report(stolen)] == ["rejected"]
+        await agent.report(rpc.Finished(a.run, a.epoch, Raw(b"1"), size=1))
+        await caller.end(a.run)
+        assert await got(agent, a.run, a.epoch) == "stale_epoch"
+
+
+async def test_a_replay_takes_its_large_bodies_along(nats: str, database: str) -> None:
+    async with stack(nats, database) as (_, caller, agent):
+        await agent.start()
+        run, body = new_run_id(), b'{"x":"' + secrets.token_hex(90_000).encode() + b'"}'
+        ask = BlobPut(run, "u", 0, True, body, sha256(body).hexdigest())
+        ref = msgspec.convert(await caller.api("blob-put", ask), BlobRef)
+        await caller.send(EnqueueItem(run, "noop", payload_ref=ref))
+        a = await assigned(agent, run)
+        big = b'"' + b"m" * 200_000 + b'"'
+        put = rpc.PutPart(run, a.epoch, "u1", 0, True, big, sha256(big).hexdigest())
+        value = (await agent.ask("blob_put", put, rpc.PUT_ANSWER)).ref
+        mark = rpc.SaveMark(run, a.epoch, "k", "once", "f", "done", "t", ref=value, size=len(big))
+        assert [o.outcome for o in await agent.save(mark)] == ["ok"]
+        await agent.report(rpc.Finished(run, a.epoch, Raw(b"1"), size=1))
+        await caller.end(run)
+        new = new_run_id()
+        await caller.api("replay", ReplayAsk(run, new))
+        b = await assigned(agent, new)
+        refs = [b.payload_ref, b.marks[0].ref]
+        for found, content in zip(refs, (body, big), strict=True):
+            assert found is not None
+            assert found.key.startswith(f"default/{new}/")
+            got = await agent.ask("blob_get", rpc.GetPart(new, b.epoch, found.key), rpc.GET_ANSWER)
+            assert got.data == content
 
 
 async def test_an_unknown_verb_is_not_served(nats: str, database: str) -> None:

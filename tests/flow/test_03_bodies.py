@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
+from headway.client import Client
 from headway.errors import RunFailed, TooLarge
+from headway.wire import commands
 from support import body_tasks as t
-from support.live import live
+from support.engines import running_engine
+from support.live import live, live_config
+from support.servers import settings_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +43,47 @@ async def test_results_of_any_size_reach_the_caller(nats: str, database: str, si
     async with live(nats, database) as stack:
         assert await stack.result(t.b_result, size) == "r" * size
         assert await stack.result(t.b_shared, "r" * size) == "r" * size
+
+
+async def test_two_engines_share_large_bodies_through_the_object_store(
+    nats: str, database: str, tmp_path: Path
+):
+    # Parts of one body, and the requests for them, reach either engine.
+    beside = live_config(nats, database, "objects", id="e2")
+    async with live(nats, database, blobs="objects", id="e1") as stack, running_engine(beside):
+        assert await stack.result(t.b_size, "p" * (3000 * KIB)) == 3000 * KIB
+        assert await stack.result(t.b_grows, str(tmp_path), 7000 * KIB) == [1, 1, 1, 7000 * KIB]
+        assert await stack.result(t.b_result, 3000 * KIB) == "r" * (3000 * KIB)
+        sizes = await asyncio.gather(
+            *(stack.result(t.b_size, "p" * (200 * KIB + i)) for i in range(12))
+        )
+        assert sizes == [200 * KIB + i for i in range(12)]
+
+
+async def test_many_payloads_claimed_together_are_more_than_a_message_holds(
+    nats: str, database: str
+):
+    async with live(nats, database) as stack:
+        await stack.client.api("queue-set", commands.QueueAsk("default", paused=True), object)
+        runs = [await stack.start(t.b_shared, f"{i:02d}" + "p" * (120 * KIB)) for i in range(14)]
+        await stack.client.api("queue-set", commands.QueueAsk("default", paused=False), object)
+        got = await asyncio.gather(*(run.result(30) for run in runs))
+        assert [g[:2] for g in got] == [f"{i:02d}" for i in range(14)]
+        for run in runs:
+            kinds = [e.kind for e in await stack.events(run.id)]
+            assert kinds.count("starting") == 1, kinds
+
+
+async def test_many_large_results_reach_a_client_that_asks_for_all_at_once(
+    nats: str, database: str
+):
+    async with live(nats, database) as stack:
+        runs = [await stack.start(t.b_result, 100 * KIB + i) for i in range(25)]
+        for run in runs:
+            await run.result(30)
+        async with await Client.open(settings_for(nats)) as other:
+            got = await asyncio.gather(*(other.result(run.id, str, within=20) for run in runs))
+        assert [len(g) for g in got] == [100 * KIB + i for i in range(25)]
 
 
 async def test_thousands_of_recorded_steps_come_back_page_by_page(

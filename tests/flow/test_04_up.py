@@ -85,7 +85,7 @@ class Up:
         """`headway ls --json`."""
         done = self.headway("ls", "--json", *arguments)
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
@@ -171,6 +171,14 @@ def test_refusals_have_their_exit_codes(up: Up) -> None:
     assert up.headway("run", "no-such-task").returncode == 4
     assert up.headway("result", "01ARZ3NDEKTSV4RRFFQ69G5FAV").returncode == 4
     assert up.headway("show", "01ARZ3NDEKTSV4RRFFQ69G5FAV").returncode == 4
+    # A run that does not exist would be watched without end.
+    for verb in ("watch", "logs"):
+        done = up.headway(verb, "01ARZ3NDEKTSV4RRFFQ69G5FAV")
+        assert (done.returncode, done.stdout) == (4, "")
+        assert "asked: nats://127.0.0.1:" in done.stderr
+    run = up.headway("enqueue", "greet", "name=x").stdout.strip()
+    assert up.headway("result", run, "--wait").returncode == 0
+    assert up.headway("cancel", run).returncode == 3
 
 
 def test_a_second_up_on_the_folder_is_refused_with_the_pid(up: Up) -> None:
@@ -203,7 +211,7 @@ def test_a_cancelled_run_ends_and_a_replay_is_a_new_run(up: Up) -> None:
 
 def test_doctor_finds_nothing_bad(up: Up) -> None:
     done = up.headway("doctor", "--json")
-    findings = json.loads(done.stdout)
+    findings = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, findings
     assert {"nats", "postgres", "engine", "agents"} <= {f["name"] for f in findings}
     assert all(f["state"] != "bad" for f in findings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 
 from headway import checkpoint, resume, step, task
@@ -77,6 +78,16 @@ async def eats() -> None:
 
 
 @task
+async def feeds() -> int:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "kept = bytearray(b'x') * 1_000_000_000"
+    )
+    code = await child.wait()
+    await asyncio.sleep(1)
+    return code
+
+
+@task
 async def dies() -> None:
     os._exit(0)
 
@@ -88,3 +99,21 @@ async def waits(path: str) -> str:
         await asyncio.sleep(0.02)
     await checkpoint("after", 2)
     return "went on"
+
+
+@task
+async def calls(keys: list[str]) -> list[int]:
+    return await asyncio.gather(*(add.options(step=k).call(1, b=2) for k in keys))
+
+
+@task(isolation="shared")
+async def calls_large(size: int) -> str:
+    return str(len(await large.call(size)))
+
+
+@task(isolation="shared")
+async def leaves_a_child() -> str:
+    run = await noop.enqueue()
+    waiting = asyncio.create_task(run.result())
+    await asyncio.sleep(0.01)
+    return f"{run.id} {waiting.done()}"

@@ -1,6 +1,5 @@
 """Tasks with bodies of every size and kind, and ends of every kind; run in real runners."""
 
-# ruff: noqa: ASYNC110, ASYNC240 - what users write
 from __future__ import annotations
 
 import asyncio
@@ -17,6 +16,7 @@ from headway import (
     RetryAt,
     RetryIn,
     StopRun,
+    Task,
     attempt,
     checkpoint,
     once,
@@ -27,6 +27,7 @@ from headway import (
     task,
     token,
 )
+from headway.children import start_children
 
 
 class Held(msgspec.Struct):
@@ -218,12 +219,61 @@ def b_plain(folder: str) -> list[Any]:
 
 
 @task
-def b_enqueues() -> str:
+async def b_leaf(folder: str, name: str) -> str:
+    with (Path(folder) / f"ran-{name}").open("a") as file:
+        file.write(f"{attempt().run}\n")
+    while not (Path(folder) / "go").exists():  # noqa: ASYNC110 - what users write
+        await asyncio.sleep(0.01)
+    return name.upper()
+
+
+@task
+async def b_parent(folder: str, names: list[str]) -> list[Any]:
+    pid = os.getpid()
+    (Path(folder) / "pid").write_text(str(pid))
+    return [pid, *(await asyncio.gather(*(b_leaf.call(folder, n) for n in names)))]
+
+
+@task
+async def b_deep(depth: int) -> list[str]:
+    me = attempt()
+    below = await b_deep.call(depth - 1) if depth else []
+    return [f"{me.run} {me.parent}", *below]
+
+
+@task(isolation="shared")
+async def b_large_child(size: int) -> int:
+    text = await b_echo.call("x" * size)
+    return len(text)
+
+
+@task(retry=Retry(max_attempts=2, min_delay=0.01, max_delay=0.01))
+async def b_broken_child() -> None:
+    await b_failing.call()
+
+
+@task(retry=Retry(max_attempts=1))
+async def b_failing() -> None:
+    raise ValueError("no good")
+
+
+@task
+async def b_caller(name: str, payload: dict[str, Any]) -> str:
+    """Calls what its own version does not know as it is there."""
+    other: Task[..., str] = Task(b_leaf.fn, name, b_leaf.spec(), b_leaf.retry)
+    item = other.options(step="it").item(("", ""), {})
+    item.payload, item.schema = msgspec.Raw(msgspec.json.encode(payload)), ""
     try:
-        sync.enqueue(b_echo, 1)
+        await start_children([item], str, "it")
     except Exception as e:
         return f"{type(e).__name__}: {e}"
     return "enqueued"
+
+
+@task
+def b_plain_parent(value: int) -> list[int]:
+    run = sync.enqueue(b_count, value)
+    return [sync.call(b_count, value + 1), sync.result(run)]
 
 
 @task(retry=Retry(max_attempts=3, min_delay=0.01, max_delay=0.01))
@@ -239,3 +289,16 @@ async def b_exits() -> None:
 def all_tasks() -> list[Any]:
     """The tasks of this module."""
     return [v for k, v in globals().items() if k.startswith("b_")]
+@task(isolation="shared")
+async def b_one(n: int) -> int:
+    return n
+
+
+@task
+async def b_fan(n: int) -> list[float]:
+    a = time.time()
+    runs = await asyncio.gather(*(b_one.enqueue(i) for i in range(n)))
+    b = time.time()
+    got = await asyncio.gather(*(r.result() for r in runs))
+    assert got == list(range(n))
+    return [round(b - a, 3), round(time.time() - b, 3)]

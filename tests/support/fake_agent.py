@@ -19,6 +19,7 @@ from headway.wire.frames import (
     FROM_RUNNER,
     Ack,
     Checkpoint,
+    Enqueue,
     Env,
     Fail,
     Finish,
@@ -36,7 +37,7 @@ from support.wait import until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DURABLE = (Checkpoint, Mark, Wait, Finish, Fail)
+DURABLE = (Checkpoint, Mark, Wait, Enqueue, Finish, Fail)
 
 
 class FakeAgent:
@@ -103,7 +104,7 @@ class FakeAgent:
         elif isinstance(frame, DURABLE) and (outcome := self.outcome(frame)):
             conn.send(Ack(slot=frame.slot, seq=frame.seq, outcome=outcome))
 
-    async def start(self, **env: str) -> None:
+    async def start(self, stdout: Any = None, **env: str) -> None:
         """A runner process, up to its `ready`."""
         self.frames.clear()
         self.process = await asyncio.create_subprocess_exec(
@@ -111,6 +112,7 @@ class FakeAgent:
             "-m",
             "headway.runner",
             env={**os.environ, "HEADWAY_CHANNEL": self.address, **env},
+            stdout=stdout,
             stderr=asyncio.subprocess.PIPE,
         )
         await until(lambda: self.got(Ready) or self.got(LoadFailed), 20, what="ready")

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from headway import ids
 from headway.wire import BlobRef, decode, encode, rpc
-from headway.wire.commands import TaskSpec
+from headway.wire.commands import Ended, TaskSpec
 from headway.wire.events import LOG_CHUNK, LogChunk
 from headway_engine.agent.uplink import NoAnswer, WorkItem
 
@@ -56,8 +56,20 @@ class FakeEngine:
         self.down = False
         self.store_down = False
         self.session_over = False
+        self.reporting = asyncio.Event()
+        """Cleared: reports wait for their answer."""
+        self.reporting.set()
         self.save_outcome: Callable[[Any], str] = lambda _save: "ok"
         self._uploads: dict[str, list[bytes]] = {}
+        self.children: dict[str, rpc.Child] = {}
+        """By id, which is parent and key here."""
+        self.child_outcome: Callable[[rpc.Child], rpc.ChildOutcome] = lambda child: (
+            rpc.ChildOutcome("ok", f"{child.run}/{child.key}", fresh=True)
+        )
+        self.ended: dict[str, Ended] = {}
+        """Children that have ended, by id."""
+        self.asked: list[list[str]] = []
+        """What was asked for in each `ends` request."""
 
     def add(self, task: str, payload: Any, **spec: Any) -> str:
         """A new run of a task, ready to be pulled."""
@@ -124,6 +136,25 @@ class FakeEngine:
         self.reports += ask.reports
         return rpc.Reported([rpc.ReportOutcome("ok") for _ in ask.reports])
 
+    def _enqueue(self, body: bytes) -> Any:
+        ask = decode(rpc.CHILDREN, body)
+        self.children |= {f"{c.run}/{c.key}": c for c in ask.children}
+        return rpc.Enqueued([self.child_outcome(c) for c in ask.children])
+
+    def _ends(self, body: bytes) -> Any:
+        ask = decode(rpc.CHILDREN_ASK, body)
+        ids = [f"{c.run}/{c.key}" for c in ask.children]
+        self.asked.append(ids)
+        found = [(i, self.ended.get(i)) for i in ids]
+        return rpc.ChildrenEnds(
+            [rpc.ChildEnd(i, e.status if e else "running", e) for i, e in found]
+        )
+
+    def _child_get(self, body: bytes) -> Any:
+        ask = decode(rpc.GET_PART, body)
+        assert ask.child, ask
+        return self._blob_get(body)
+
     def _blob_put(self, body: bytes) -> Any:
         ask = decode(rpc.PUT_PART, body)
         parts = self._uploads.setdefault(ask.upload, [])
@@ -150,6 +181,8 @@ class FakeLink:
         self._want: Callable[[], int] = lambda: 0
         self._deliver: Callable[[list[WorkItem]], None] = lambda _items: None
         self.ctl: Callable[[bytes], None] = lambda _body: None
+        self.reply: Callable[[bytes], None] = lambda _body: None
+        self.back: Callable[[], None] = lambda: None
         self._tasks: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
 
@@ -165,10 +198,13 @@ class FakeLink:
         want: Callable[[], int],
         deliver: Callable[[list[WorkItem]], None],
         on_ctl: Callable[[bytes], None],
+        on_reply: Callable[[bytes], None],
+        on_back: Callable[[], None],
     ) -> None:
         """See the port."""
         del queues
         self._want, self._deliver, self.ctl = want, deliver, on_ctl
+        self.reply, self.back = on_reply, on_back
         self._tasks.append(asyncio.get_running_loop().create_task(self._pull()))
 
     async def _pull(self) -> None:
@@ -209,6 +245,8 @@ class FakeLink:
         """See the port."""
         del engine, timeout
         await asyncio.sleep(0)
+        if verb == "report":
+            await self.engine.reporting.wait()
         if self.engine.down:
             raise NoAnswer("down")
         return encode(self.engine.answer(verb, body))

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import replace
 
@@ -17,6 +17,7 @@ from headway.wire import commands
 from headway_engine.agent import Agent, AgentConfig
 from headway_engine.agent.config import WarmConfig
 from headway_engine.agent.link import NatsLink
+from headway_engine.config import BlobsConfig
 from headway_engine.runtime.process import ProcessRuntime
 from support import body_tasks
 from support.engines import config_for, running_engine
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from headway.handles import RunHandle
     from headway.wire.events import Event
     from headway_engine.assembly import Engine
+    from headway_engine.config import Config
     from headway_engine.runtime import Runtime
 
 
@@ -63,17 +65,30 @@ class Live:
         return found
 
 
+def live_config(nats: str, database: str, blobs: Any = "memory", **engine: Any) -> Config:
+    """The engine's settings of `live`, for a second engine beside it."""
+    return replace(config_for(nats, database, **engine), blobs=BlobsConfig(blobs))
+
+
+def _lay_out(folder: Path) -> None:
+    folder.chmod(0o755)
+    (folder / "src").mkdir()
+    shutil.copy(body_tasks.__file__, folder / "src" / "body_tasks.py")
+
+
 @asynccontextmanager
 async def live(
-    nats: str, database: str, runtime: Runtime | None = None, **engine: Any
+    nats: str,
+    database: str,
+    runtime: Runtime | None = None,
+    blobs: Literal["memory", "objects"] = "memory",
+    **engine: Any,
 ) -> AsyncGenerator[Live]:
     """Everything started, the tasks of `body_tasks` deployed; all of it gone in the end."""
     with tempfile.TemporaryDirectory(prefix="hw") as text:
         folder = Path(text)
-        folder.chmod(0o755)
-        (folder / "src").mkdir()
-        shutil.copy(body_tasks.__file__, folder / "src" / "body_tasks.py")
-        async with running_engine(config_for(nats, database, **engine)) as made:
+        _lay_out(folder)
+        async with running_engine(live_config(nats, database, blobs, **engine)) as made:
             client = await Client.open(settings_for(nats))
             specs = [replace(t.spec(), module="") for t in body_tasks.all_tasks()]
             what = commands.Deployment(

@@ -58,6 +58,11 @@ async def forever() -> None:
 
 
 @task
+async def exits_at_once() -> None:
+    os._exit(7)
+
+
+@task
 async def flood(lines: int) -> str:
     text = "x" * 99
     for _ in range(lines):
@@ -182,7 +187,8 @@ def plain_forever() -> None:
 
 @task
 async def environment() -> list[str]:
-    return [*sorted(k for k in os.environ if k.startswith("HEADWAY")), os.environ["GREETING"]]
+    ours = sorted(k for k in os.environ if k.startswith("HEADWAY_CHANNEL"))
+    return [*ours, os.environ["GREETING"]]
 
 
 @task
@@ -194,3 +200,46 @@ async def who() -> list[str]:
 @task
 async def large(size: int) -> str:
     return await step("big", "y".ljust, size, "y")
+
+
+@task
+async def calls(values: list[int]) -> list[int]:
+    return await asyncio.gather(*(noop.call(v) for v in values))
+
+
+@task
+async def calls_under_a_key(value: int) -> int:
+    return await noop.options(step="the call", tags=["t"]).call(value)
+
+
+@task(isolation="shared")
+async def leaves_a_child() -> str:
+    run = await says.enqueue("x" * 200_000)
+    waiting = asyncio.create_task(run.result())
+    await asyncio.sleep(0)
+    del waiting
+    return run.id
+
+
+@task
+async def impatient() -> str:
+    run = await says.enqueue("slow")
+    try:
+        await run.result(timeout=0.01)
+    except TimeoutError as e:
+        first = str(e).replace(run.id, "it")
+    return f"{first}; then {await run.result()}"
+
+
+@task
+async def naps_beside_a_call() -> None:
+    await asyncio.gather(sleep("10h", "long"), says.call("me"))
+
+
+async def _enqueues() -> str:
+    return (await noop.enqueue(1)).id
+
+
+@task
+async def calls_in_a_step() -> str:
+    return await step("inner", _enqueues)

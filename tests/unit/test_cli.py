@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from headway_ops import link
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -80,7 +82,7 @@ def test_a_missing_extra_of_one_command_is_named() -> None:
     [["nonsense"], ["enqueue"], ["ls", "--status", "nonsense"], ["show", "no!id"],
      ["enqueue", "t", "notkeyvalue"], ["enqueue", "t", "--payload", "[1]"],
      ["enqueue", "Bad.Name"], ["resume", "01JD9K4W2M", "--once", "k=maybe"],
-     ["enqueue", "t", "--delay", "soon"]],
+     ["enqueue", "t", "--delay", "soon"], ["enqueue", "t", "--priority", "5000"]],
 )  # fmt: skip
 def test_wrong_usage_ends_with_2_and_one_clear_line(arguments: list[str]) -> None:
     done = headway(*arguments, HEADWAY_NATS_URL="nats://127.0.0.1:1")
@@ -97,6 +99,17 @@ def test_no_answer_ends_with_5_and_says_where_and_what_to_do() -> None:
     assert "127.0.0.1:1" in done.stderr
     assert "headway up" in done.stderr
     assert "secret" not in done.stderr
+
+
+def test_an_error_says_which_server_was_asked_and_who_chose_it(tmp_path: Path) -> None:
+    chosen = headway("ls", HEADWAY_NATS_URL="nats://127.0.0.1:1", HEADWAY_CONNECT_TIMEOUT="0.5")
+    assert "asked: nats://127.0.0.1:1, namespace default (from HEADWAY_NATS_URL)" in chosen.stderr
+    # In a folder without a `headway up`, 4222 may be anybody's.
+    assert "the default: no `headway up` runs in this folder or above" in link.source(tmp_path)
+    (tmp_path / ".headway").mkdir()
+    file = tmp_path / ".headway" / "client.toml"
+    file.write_text('nats_url = "nats://127.0.0.1:1"\n')
+    assert link.source(tmp_path) == f"from {file}"
 
 
 def test_shell_completion_is_there() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headway_engine.commits import Grouping
-from headway_engine.service import Health, Service, Signal, run_services
+from headway_engine.service import Health, Probe, Service, Signal, run_services
 from headway_engine.store import StoreDown
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Gate:
 
 def grouping(gate: Gate, **options: int) -> Grouping[str, str]:
     health = Health(lambda: 0.0)
+    health.good()
     # The run is what stands before the colon.
     return Grouping("test", gate, lambda i: i.split(":")[0], health, **options)
 
@@ -116,6 +117,48 @@ async def test_when_the_store_is_down_everybody_hears_busy_and_the_lane_goes_on(
             await g.call(["a:1"])
         gate.down = False
         assert await g.call(["a:1"]) == ["A:1"]
+
+
+async def test_nothing_gathers_while_the_store_is_known_to_be_down() -> None:
+    now = [0.0]
+    health = Health(lambda: now[0])
+    g = Grouping[str, str]("test", Gate(), str, health, lanes=1)
+    health.bad("away")
+    now[0] = 60.0
+    assert not g.submit(["a"], lambda _: None)
+    assert g.waiting == 0
+    health.good()
+    assert g.submit(["a"], lambda _: None)
+
+
+async def test_a_store_that_takes_the_question_and_never_answers_is_down() -> None:
+    now = [0.0]
+    health = Health(lambda: now[0])
+    asked = asyncio.Event()
+
+    async def ask() -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    probe = Probe(health, ask, patience=0.01)
+    async with running(probe):
+        await asked.wait()
+        await probe.passed.after(0)
+    assert "no answer" in health.down_reason
+    assert health.down()
+
+
+def test_an_outage_of_the_store_is_said_once_and_its_end_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    health = Health(lambda: 1.0)
+    for _ in range(3):
+        health.bad("connection refused")
+    health.good()
+    health.good()
+    assert [r.levelname for r in caplog.records] == ["WARNING", "WARNING"]
+    assert "connection refused" in caplog.messages[0]
+    assert "answers again" in caplog.messages[1]
 
 
 async def test_too_much_waiting_is_refused_at_once() -> None:

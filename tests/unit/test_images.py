@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import docker
 import pytest
@@ -13,7 +13,6 @@ from support.docker import base_image, require_docker
 
 if TYPE_CHECKING:
     from pathlib import Path
-from typing import Any
 
 
 @pytest.fixture
@@ -74,6 +73,40 @@ def test_base_tag_is_stable_and_names_this_interpreter():
     assert {"run/hw", "app", "tmp", "etc/passwd"} <= names
     assert f"{hostimage.PACKAGES}/headway/wire/frames.py" in names
     assert not any("/nats" in n or "/test/" in n for n in names)
+
+
+def test_old_base_images_go_but_never_the_newest_two_nor_a_fresh_one():
+    now = 1_000_000.0
+
+    def image(age: float, *tags: str) -> dict[str, Any]:
+        return {"Created": int(now - age), "RepoTags": list(tags)}
+
+    rows = [
+        image(90_000, "headway-base:d"),
+        image(5, "project:made-on-a"),
+        image(10, "headway-base:a"),
+        image(50_000, "headway-base:c", "mine:latest"),
+        image(1_000, "headway-base:b"),
+        image(2_000, "headway-base:fresh"),
+        image(95_000),
+    ]
+    assert hostimage.outdated(rows, now) == ["headway-base:c", "headway-base:d"]
+    alone = [image(90_000, "headway-base:x"), image(80_000, "headway-base:y")]
+    assert hostimage.outdated(alone, now) == []
+
+
+@pytest.mark.docker
+def test_removing_a_base_image_leaves_what_else_names_it():
+    require_docker()
+    client = docker.APIClient(version="auto", timeout=60)
+    ident = base_image()
+    for tag in ("test-old", "raw-test-old"):
+        client.tag(ident, "headway-base", tag)
+    hostimage.remove(client, "headway-base:test-old")
+    tags = cast("list[str]", client.inspect_image(ident)["RepoTags"])
+    assert not [tag for tag in tags if tag.endswith("test-old")]
+    hostimage.remove(client, "headway-base:test-old")
+    client.close()
 
 
 @pytest.mark.docker

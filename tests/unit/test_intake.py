@@ -69,6 +69,10 @@ def test_what_is_fine_passes(fields: dict[str, Any]) -> None:
     check_item(item(**fields), "ns", NOW)
 
 
+def test_the_id_of_a_child_is_as_old_as_its_parent() -> None:
+    check_item(item(run=new_run_id(MS - 90 * 86_400_000)), "ns", None)
+
+
 def test_times_count_from_the_ingest_time() -> None:
     new = recorded(delay=60.0, ttl=30.0, deadline=600.0, key="k", key_ttl=3600.0)
     assert new.run.created_at == new.queued_at == NOW
@@ -178,11 +182,13 @@ def code_of(body: bytes, schema: bytes) -> str:
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=16,
 )
+_OBJECT = st.dictionaries(st.text(), _JSON, max_size=6)
 
 
-@given(st.dictionaries(st.text(), _JSON), st.dictionaries(st.text(), _JSON))
+@given(_OBJECT, _OBJECT)
 def test_no_payload_and_no_schema_breaks_the_check(
     payload: dict[str, Any], properties: dict[str, Any]
 ) -> None:

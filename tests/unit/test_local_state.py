@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headway.discovery import variables
-from headway_ops.local.stack import nats_port
+from headway_ops.local.stack import Plan, Stack, nats_port
 from headway_ops.local.state import StateDir
 from headway_ops.say import Exit, Fail
 
@@ -76,3 +77,42 @@ def test_an_asked_port_that_is_taken_is_an_error_and_the_default_gives_way() -> 
         with pytest.raises(Fail, match=f"port {taken} is taken"):
             nats_port(taken)
         assert nats_port(0) != taken
+
+
+async def test_a_port_that_is_taken_between_look_and_start_is_left_to_its_owner(
+    tmp_path: Path,
+) -> None:
+    with socket.socket() as owner:
+        owner.bind(("127.0.0.1", 0))
+        taken = owner.getsockname()[1]
+        stack = Stack(StateDir(tmp_path), Plan(), lambda _text: None)
+        stack.nats.port = taken
+        owner.listen()
+        try:
+            await stack._start_nats()  # pyright: ignore[reportPrivateUsage] the race itself
+            assert stack.nats.running
+            assert stack.nats.port not in {0, taken}
+            await stack.nats.stop()
+            stack.plan.port = stack.nats.port = taken
+            with pytest.raises(Fail, match=f"port {taken} is taken"):
+                await stack._start_nats()  # pyright: ignore[reportPrivateUsage] the race itself
+        finally:
+            await stack.nats.stop()
+
+
+def test_docker_host_is_heeded() -> None:
+    # In a process of its own: docker-py leaves the socket of a failed connect open.
+    pick = (
+        "from headway_ops.local.up import pick_runtime; from headway_ops.say import Fail\n"
+        "print(pick_runtime('auto'))\n"
+        "try: pick_runtime('docker')\n"
+        "except Fail as e: print(e.what, e.todo, sep=chr(10))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", pick], capture_output=True, text=True, check=True,
+        env={**os.environ, "DOCKER_HOST": "unix:///nonexistent"},
+    )  # fmt: skip
+    runtime, what, todo = done.stdout.splitlines()
+    assert runtime == "process"
+    assert "unix:///nonexistent" in what
+    assert "--runtime process" in todo

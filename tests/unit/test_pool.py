@@ -12,6 +12,7 @@ from headway.wire.rpc import VersionInfo
 from headway_engine.agent.config import Caps, WarmConfig
 from headway_engine.agent.plans import NotAllowed, Plan, plan_of
 from headway_engine.agent.shelves import (
+    SETTLE,
     WARM_SIZE,
     Shelf,
     Tokens,
@@ -52,6 +53,14 @@ def test_refill_fills_the_gap_and_counts_what_is_being_started():
     half = shelf(used=0.0, warm=1)
     half.starting = 1
     assert refill_plan([half], CONFIG, 1.0) == [half, half]
+
+
+def test_refill_lets_a_run_that_was_just_taken_start_unless_the_shelf_is_low():
+    assert refill_plan([shelf(used=1.0, warm=1)], CONFIG, 1.0 + SETTLE / 2) == []
+    taken = shelf(used=1.0, warm=1)
+    assert refill_plan([taken], CONFIG, 1.0 + SETTLE) == [taken] * 3
+    low = shelf(used=1.0)
+    assert refill_plan([low], CONFIG, 1.0 + SETTLE / 2) == [low] * 4
 
 
 def test_refill_keeps_within_the_memory_cap_and_serves_the_latest_first():

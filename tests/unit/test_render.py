@@ -118,7 +118,8 @@ def test_the_story_tells_attempts_checkpoints_and_retries() -> None:
         ("retrying", {"error": {"type": "ValueError", "message": "no"}, "attempt": 1,
                       "max_attempts": 3, "due_at": NOW.isoformat()}, 1),
         ("started", {"resumed_from": 1}, 2),
-        ("once", {"key": "mail", "status": "done", "fn": "send"}, 2),
+        ("once", {"key": "mail", "status": "started", "fn": "send"}, 2),
+        ("once", {"key": "mail", "status": "done", "fn": "send", "seconds": 0.002}, 2),
         ("succeeded", {"size": 12}, 2),
     ]  # fmt: skip
     events = [
@@ -128,9 +129,48 @@ def test_the_story_tells_attempts_checkpoints_and_retries() -> None:
     detail = RunDetail(a_row(status="succeeded", ended_at=NOW), events=events, why="it has ended")
     text = printed(story.story(detail, NOW), width=100)
     for word in ("why: it has ended", "#1 turn-1, 1.2 KB", "attempt 1 of 3 failed",
-                 "ValueError: no", "resumes from checkpoint #1", "mail, done, send",
-                 "from the first line"):  # fmt: skip
+                 "ValueError: no", "from checkpoint #1", "mail started: send()",
+                 "mail done: send() took 2.0 ms", "from the first line, in hw-1"):  # fmt: skip
         assert word in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "epoch", "words"),
+    [
+        ("once", {"key": "send", "status": "started", "fn": "send"}, 1, "send started"),
+        ("once", {"key": "send-it", "status": "done", "fn": "send_it", "seconds": 1.5}, 1,
+         "send-it done, took 1.5 s"),
+        ("step", {"key": "plan-0", "fn": "plan", "seconds": 3.0}, 1, "plan-0: plan() took 3.0 s"),
+        ("step", {"key": "@0.1", "fn": "b-leaf", "verb": "enqueue", "status": "done",
+                  "child": "01KDA7Q2"}, 1, "@0.1: b-leaf is run 01KDA7Q2"),
+        ("starting", {"agent": "box", "attempt": 1}, 1, "attempt 1 on box"),
+        ("starting", {"agent": "box", "attempt": 1}, 3, "attempt 1, epoch 3 on box"),
+        ("started", {"container": "c1", "host": "h1", "resumed_from": 6}, 1,
+         "from checkpoint #6, in c1 on h1"),
+        ("review", {"reason": "once", "key": "mail", "token": "t"}, 2, "once mail, token t"),
+        ("cancelled", {"confirmed_dead": False}, 2, "its code may still run"),
+    ],
+)  # fmt: skip
+def test_lines_of_the_timeline_read_well(
+    kind: str, data: dict[str, Any], epoch: int, words: str
+) -> None:
+    assert story.event_words(kind, data, epoch) == words
+
+
+def test_the_facts_of_a_run_break_between_facts() -> None:
+    row = a_row(epoch=3, version="dev-36b038b6d713", agent="local-49946e", tags=("nightly", "big"),
+                origin=RUN)  # fmt: skip
+    lines = printed(story.story(RunDetail(row), NOW)).splitlines()
+    facts = ["queue default", "attempt 1 of 3", "epoch 3", "version dev-36b038b6d713",
+             "agent local-49946e", "tags nightly, big", f"origin {RUN}"]  # fmt: skip
+    assert all(any(fact in line for line in lines) for fact in facts)
+    assert lines == [line.rstrip() for line in lines]
+
+
+def test_a_run_that_waits_for_a_person_says_what_to_type() -> None:
+    hint = story.review_hint(RUN, {"reason": "once", "key": "a b"})
+    assert f"headway resume {RUN} --once 'a b'=done" in hint
+    assert f"headway show {RUN}" in story.review_hint(RUN, {"reason": "lost"})
 
 
 def test_no_line_of_a_story_is_wider_than_the_terminal() -> None:

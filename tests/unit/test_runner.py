@@ -83,6 +83,24 @@ async def test_the_channels_address_and_token_leave_the_environment(agent: FakeA
     assert result(done) == ["hello"]
 
 
+async def test_started_is_said_before_user_code_can_end_the_process(agent: FakeAgent) -> None:
+    await agent.start()
+    agent.run("exits-at-once")
+    assert await agent.exit_code() == 7
+    await agent.wait_for(RunStarted)
+
+
+async def test_output_is_taken_over_from_a_regular_file_too(
+    agent: FakeAgent, tmp_path: Path
+) -> None:
+    with (tmp_path / "out").open("wb") as file:
+        await agent.start(stdout=file)
+        agent.run("talk")
+        assert await agent.exit_code() == 0
+    assert "to stdout" in agent.log_lines("out")
+    assert (tmp_path / "out").read_bytes() == b""
+
+
 async def test_a_checkpoint_returns_only_after_its_ack(agent: FakeAgent) -> None:
     agent.outcome = lambda _: ""
     await agent.start()
@@ -317,7 +335,7 @@ async def test_a_payload_that_does_not_fit_fails_without_a_retry(agent: FakeAgen
     await agent.start()
     agent.run("counting", b'{"to":"three"}')
     (fail,) = await agent.wait_for(Fail)
-    assert (fail.error.type, fail.retry) == ("BadPayload", False)
+    assert (fail.cause, fail.error.type, fail.retry) == ("payload", "BadPayload", False)
     assert "$.to" in fail.error.message
 
 

@@ -631,7 +631,7 @@ async def test_a_long_sleep_gives_the_container_back_once_no_other_verb_is_in_pr
 
     run = MemoryRun()
     start = run.clock
-    value = await testing._to_the_end(both, run, b"{}")  # pyright: ignore[reportPrivateUsage]  # to see the record
+    value, _ = await testing._to_the_end(both, run, b"{}")  # pyright: ignore[reportPrivateUsage]  # to see the record
     assert value == "up"
     assert (run.clock - start).total_seconds() == 36000
     assert run.attempts >= 2

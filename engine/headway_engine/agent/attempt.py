@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headway.wire import BlobRef
-    from headway.wire.rpc import Assignment, Save, SaveOutcome
+    from headway.wire.rpc import Assignment
+    from headway_engine.agent.children import Child
     from headway_engine.agent.logs import LogStream
     from headway_engine.agent.plans import Plan
     from headway_engine.agent.worker import Worker
@@ -38,7 +39,7 @@ class Attempt:
     """When its run frame was sent; 0 = not yet."""
     started: bool = False
     started_sent: bool = False
-    held: list[tuple[Save, int, Callable[[SaveOutcome], None]]] | None = None
+    held: list[Callable[[], None]] | None = None
     """Saves that wait until `started` is answered, or it would lack where and how it started."""
     deadline: float = float("inf")
     intent: str = ""
@@ -51,6 +52,8 @@ class Attempt:
     """Its end is on the way to the engine."""
     violation: str = ""
     log: LogStream | None = None
+    children: dict[str, Child] = field(default_factory=dict[str, "Child"])
+    """By key, as far as this agent knows them."""
     refs: dict[str, BlobRef] = field(default_factory=dict[str, "BlobRef"])
     """Where values of its marks lie that are too large for a frame."""
 

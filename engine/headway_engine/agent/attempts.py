@@ -12,14 +12,10 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from headway.wire import (
-    INLINE_LIMIT,
-    RESULT_LIMIT,
-    BlobRef,
-    ErrorInfo,
-)
+from headway.wire import INLINE_LIMIT, RESULT_LIMIT, BlobRef, ErrorInfo
 from headway.wire.frames import (
     Ack,
+    Await,
     Checkpoint,
     Enqueue,
     Fail,
@@ -35,6 +31,7 @@ from headway.wire.frames import (
 from headway.wire.rpc import (
     Assignment,
     AttemptFailed,
+    Finished,
     GivenBack,
     Report,
     ReportOutcome,
@@ -42,6 +39,7 @@ from headway.wire.rpc import (
 )
 from headway_engine.agent.attempt import Attempt, Journal, Terminal
 from headway_engine.agent.bodies import BadParts, Carrier
+from headway_engine.agent.children import Children
 from headway_engine.agent.handover import Handover
 from headway_engine.agent.output import Outputs
 from headway_engine.agent.plans import NotAllowed, Plans
@@ -99,7 +97,7 @@ class Attempts:
         self._loop = asyncio.get_running_loop()
         self.outputs = Outputs(config, clock, self._publish)
         self.saving, self.stopping = Saving(self), Stopping(self)
-        self.starting = Starting(self)
+        self.starting, self.children = Starting(self), Children(self)
         self.handover = Handover(carrier, uplink, config.ns)
         self.finished = 0
         """Attempts that ended here."""
@@ -193,10 +191,12 @@ class Attempts:
                 if (attempt := self.attempt_of(worker, frame.slot, frame.seq)) is not None:
                     self.handover.fetch(attempt, worker, frame)
             elif kind is Pong:
-                worker.lag_ms = frame.lag_ms
+                if worker.ponged(frame.lag_ms):
+                    log.warning("%s answers again", worker.name)
             elif kind is Enqueue:
-                message = "enqueue from inside a task is not served yet"
-                worker.send(Ack(frame.slot, frame.seq, "refused", message))
+                self.children.enqueue(worker, frame)
+            elif kind is Await:
+                self.children.wait(worker, frame)
             else:
                 self.violation(worker, f"frame {kind.__name__} at the wrong time")
             if worker.violation:
@@ -251,6 +251,8 @@ class Attempts:
             return
         if isinstance(report, AttemptFailed):
             report.error = self.clean(worker, report.error)
+        elif isinstance(report, Finished) and worker.oom:
+            report.warning = "a child process was killed for memory"
         attempt.reporting = True
         size = len(bytes(frame.result)) if isinstance(frame, Finish) else 40_000
         self._report(attempt, report, size, frame.seq)
@@ -301,6 +303,7 @@ class Attempts:
         else:
             self.run_used -= 1
         self.outputs.end(attempt)
+        self.children.forget(attempt)
         self.journal.end(attempt)
         worker = attempt.worker
         if worker is not None:

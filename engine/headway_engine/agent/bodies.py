@@ -134,14 +134,18 @@ class Carrier:
                     return answer.ref
         raise BlobRefused("refused", "the engine gave no reference")
 
-    async def get(self, run: str, epoch: int, engine: str, ref: BlobRef) -> bytes:
-        """Read a body; raises BlobRefused, also when it is not what its reference says."""
+    async def get(self, run: str, epoch: int, engine: str, ref: BlobRef, child: str = "") -> bytes:
+        """Read a body; raises BlobRefused, also when it is not what its reference says.
+
+        `child`: the result of the run's child under this key.
+        """
+        verb = "child_get" if child else "blob_get"
         out: list[bytes] = []
         at = 0
         async with self._gate:
             while at < ref.size:
-                body = encode(GetPart(run, epoch, ref.key, at, BLOB_PART))
-                answer = await self._ask("blob_get", body, engine, GET_ANSWER)
+                body = encode(GetPart(run, epoch, ref.key, at, BLOB_PART, child))
+                answer = await self._ask(verb, body, engine, GET_ANSWER)
                 if answer.outcome != "ok" or not answer.data:
                     raise BlobRefused(answer.outcome, answer.message or "the blob ends early")
                 out.append(answer.data)

@@ -57,6 +57,9 @@ class AgentConfig(Struct, frozen=True):
     """How runners are started."""
     channel: Literal["unix", "tcp"] = "unix"
     """How runners talk to the agent; TCP only on loopback."""
+    host_channel_dir: str = ""
+    """Docker: where the daemon's host has `<state_dir>/ch`, if the agent itself runs in a container
+    that mounts it; empty = under the same path."""
     warm: WarmConfig = field(default_factory=WarmConfig)
     caps: Caps = field(default_factory=Caps)
     provider_file: str = ""

@@ -62,9 +62,10 @@ class Handover:
         if ref is None:
             return 0
         data = await self._carrier.get(attempt.run, attempt.epoch, attempt.engine, ref)
-        return self._parts(worker, data)
+        return self.parts(worker, data)
 
-    def _parts(self, worker: Worker, data: bytes) -> int:
+    def parts(self, worker: Worker, data: bytes) -> int:
+        """Send a body in parts; the number under which a frame may name it."""
         blob = next(self._blobs)
         for part in parts_of(blob, data):
             worker.send(part)
@@ -144,7 +145,7 @@ class Handover:
         except BlobRefused as e:
             worker.send(Ack(frame.slot, frame.seq, e.outcome, str(e)))
             return
-        blob = self._parts(worker, data)
+        blob = self.parts(worker, data)
         worker.send(Ack(frame.slot, frame.seq, "ok", blob=blob))
 
 

@@ -128,7 +128,7 @@ class Leases:
                 log.info("cannot register: %s", e)
                 self._check_orphaned()
                 await asyncio.sleep(jittered(pause))
-                pause = min(2.0, pause * 2)
+                pause = min(2.0, pause * 1.3)
                 continue
             break
         self.heard()

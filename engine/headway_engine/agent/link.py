@@ -28,7 +28,8 @@ class NatsLink:
         self._nc, self._ns, self._agent = nc, ns, agent
         self._loops: list[pull.PullLoop] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._ctl: Subscription | None = None
+        self._subs: list[Subscription] = []
+        self._unhook: Callable[[], None] = lambda: None
 
     @property
     def connected(self) -> bool:
@@ -42,13 +43,20 @@ class NatsLink:
         want: Callable[[], int],
         deliver: Callable[[list[WorkItem]], None],
         on_ctl: Callable[[bytes], None],
+        on_reply: Callable[[bytes], None],
+        on_back: Callable[[], None],
     ) -> None:
-        """Subscribe to control messages and pull each queue's consumer."""
+        """Subscribe to control messages and answers, and pull each queue's consumer."""
 
         async def heard(msg: Msg) -> None:
             on_ctl(msg.data)
 
-        self._ctl = await self._nc.subscribe(subjects.ctl(self._ns, self._agent), cb=heard)
+        async def told(msg: Msg) -> None:
+            on_reply(msg.data)
+
+        self._subs.append(await self._nc.subscribe(subjects.ctl(self._ns, self._agent), cb=heard))
+        self._subs.append(await self._nc.subscribe(subjects.reply_all(self._agent), cb=told))
+        self._unhook = self._nc.when_back(on_back)
 
         def arrived(batch: list[Msg]) -> None:
             deliver([WorkItem(m.data, m) for m in batch])
@@ -138,6 +146,8 @@ class NatsLink:
     async def close(self) -> None:
         """Stop pulling and listening; the connection stays open."""
         await self.stop_pulling()
-        if self._ctl is not None and not self._nc.is_closed:
-            await self._ctl.unsubscribe()
-        self._ctl = None
+        self._unhook()
+        subs, self._subs = self._subs, []
+        for sub in subs:
+            if not self._nc.is_closed:
+                await sub.unsubscribe()

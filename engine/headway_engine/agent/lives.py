@@ -22,6 +22,7 @@ from headway_engine.runtime import (
     Exited,
     ImageMissing,
     Lost,
+    Oom,
     RunnerSpec,
     RuntimeUnavailable,
 )
@@ -252,6 +253,10 @@ class Lives:
                 if worker is not None:
                     worker.exited.set()
                     self.eof(worker)
+            elif isinstance(event, Oom):
+                worker = self.workers.get(event.name)
+                if worker is not None:
+                    worker.oom = True
             elif isinstance(event, Lost):
                 for worker in list(self.workers.values()):
                     if worker.conn is None and worker.settled.is_set():

@@ -55,16 +55,20 @@ class Saving:
                 frame.token, frame.value, ref, frame.size, frame.seconds, error, frame.after,
             )  # fmt: skip
             size = len(bytes(frame.value)) + 1000
+        self.in_turn(attempt, partial(self._a.uplink.save, attempt.engine, save, size, done))
+
+    def in_turn(self, attempt: Attempt, send: Callable[[], None]) -> None:
+        """Now, or when `started` is committed."""
         if attempt.held is not None:
-            attempt.held.append((save, size, done))
+            attempt.held.append(send)
         else:
-            self._a.uplink.save(attempt.engine, save, size, done)
+            send()
 
     def release(self, attempt: Attempt) -> None:
         """`started` is committed: what waited for it goes out, in order."""
         held, attempt.held = attempt.held or [], None
-        for save, size, done in held:
-            self._a.uplink.save(attempt.engine, save, size, done)
+        for send in held:
+            send()
 
     def _saved(self, worker: Worker, attempt: Attempt, seq: int, outcome: SaveOutcome) -> None:
         worker.answer(Ack(attempt.slot, seq, outcome.outcome, outcome.message))

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from headway.errors import HeadwayError
 from headway.wire import Malformed, decode, encode
 from headway.wire.events import AgentBeat
-from headway.wire.frames import Ping
 from headway.wire.rpc import CTL, Registered
 from headway_engine.agent.adoption import adopt, settle
 from headway_engine.agent.attempts import Attempts
@@ -41,8 +40,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("headway.agent")
 
+CHANNELS = "ch"
+"""The folder of all sockets, in the state folder."""
 TICK = 0.1
 PING_EVERY = 5.0
+SILENT_AFTER = 15.0
+"""Seconds without the answer to a ping until the agent warns."""
 FAILED_STARTS = 3
 """Failed starts of different runs, with none that worked between, until the agent stops pulling."""
 PROBE_EVERY = 5.0
@@ -69,6 +72,7 @@ class Agent:
     ) -> None:
         self.config, self.link, self.runtime, self.clock = config, link, runtime, clock
         self._state = Path(config.state_dir)
+        self._channels = self._state / CHANNELS
         self.host = host or socket.gethostname()
         self.provider = provider or Provider(
             Path(config.provider_file) if config.provider_file else None, config.env_prefix
@@ -102,6 +106,12 @@ class Agent:
         self._started = True
         self._build()
         await self.endpoints.start()
+        if self.config.channel == "unix" and (why := await self.runtime.reach(self._channels)):
+            raise AgentCannotStart(
+                f"containers do not reach this agent's sockets: {why}. The agent must run on the"
+                " host of the Docker engine; in a container, mount its channel directory from that"
+                " host and name it in agent.host_channel_dir"
+            )
         saved = read(self._state / "journal")
         self.journal.start(saved)
         self._adopted = await adopt(
@@ -113,18 +123,21 @@ class Agent:
         self._go(self.leases.run(session))
         self._go(self._ticks())
         self._go(self._beats())
+        self._go(self.attempts.children.run())
         await self.link.start(
             queues=self.config.queues,
             want=self.claims.want,
             deliver=self.claims.deliver,
             on_ctl=self._on_ctl,
+            on_reply=self.attempts.children.heard,
+            on_back=self.attempts.children.ask_all,
         )
 
     def _build(self) -> None:
         c = self.config
         self._state.mkdir(parents=True, exist_ok=True)
         self.endpoints: Endpoints = (
-            UnixEndpoints(self._state / "ch") if c.channel == "unix" else TcpEndpoints()
+            UnixEndpoints(self._channels) if c.channel == "unix" else TcpEndpoints()
         )
         self.plans = Plans(c.caps, self.runtime.caps.source_at)
         self.journal = FileJournal(self._state / "journal", self.plans)
@@ -261,10 +274,21 @@ class Agent:
             await self.pool.tick()
             if self.clock() - ping_at > PING_EVERY:
                 ping_at = self.clock()
-                for worker in self.pool.workers.values():
-                    if worker.slots:
-                        worker.send(Ping())
+                self._ping_all(ping_at)
             await asyncio.sleep(TICK)
+
+    def _ping_all(self, now: float) -> None:
+        # A warning only (DECISIONS B5): the process lives, so it is a timeout or a cancel that ends
+        # it, never this.
+        for worker in self.pool.workers.values():
+            if not worker.slots:
+                worker.pinged_at = None
+            elif worker.ping(now, SILENT_AFTER):
+                runs = ", ".join(a.run for a in worker.slots.values())
+                log.warning(
+                    "%s has not answered for %.0f s, its process lives: run %s",
+                    worker.name, SILENT_AFTER, runs[:200],
+                )  # fmt: skip
 
     async def _beats(self) -> None:
         """For the eyes; the lease has its own beat."""

@@ -21,6 +21,11 @@ WARM_SIZE = 24 * 1024 * 1024
 """Bytes that one waiting runner is counted with."""
 
 
+SETTLE = 0.05
+"""Seconds after a run was taken in which nothing is started for a shelf that is not low: the run
+needs the cores just then."""
+
+
 class Shelf(Struct):
     """What the pool keeps of one plan."""
 
@@ -50,6 +55,8 @@ def refill_plan(shelves: list[Shelf], config: WarmConfig, now: float) -> list[Sh
     room = config.memory // WARM_SIZE - sum(len(s.warm) + s.starting for s in shelves)
     wanted: list[Shelf] = []
     for shelf in sorted(shelves, key=lambda s: -s.used):
+        if now - shelf.used < SETTLE and len(shelf.warm) >= max(1, config.low):
+            continue
         missing = target_of(shelf, config, now) - len(shelf.warm) - shelf.starting
         count = max(0, min(missing, room))
         wanted += [shelf] * count

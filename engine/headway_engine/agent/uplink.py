@@ -18,8 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from headway.errors import HeadwayError
 from headway.wire import Malformed, decode, decoder, encode
 from headway.wire.rpc import (
+    ENQUEUED,
     REPORTED,
     SAVED,
+    Child,
+    ChildOutcome,
+    Children,
     Report,
     ReportOutcome,
     Reports,
@@ -71,8 +75,14 @@ class Link(Protocol):
         want: Callable[[], int],
         deliver: Callable[[list[WorkItem]], None],
         on_ctl: Callable[[bytes], None],
+        on_reply: Callable[[bytes], None],
+        on_back: Callable[[], None],
     ) -> None:
-        """Begin: `want` says for how many runs there is room, `deliver` and `on_ctl` only queue."""
+        """Begin: `want` says for how many runs there is room, the others only queue.
+
+        `on_reply`: `commands.Answers` came (pushed ends of children); `on_back`: connected again,
+        so what was pushed meanwhile is gone.
+        """
         ...
 
     def wake(self) -> None:
@@ -198,6 +208,12 @@ class Uplink:
         """Queue a report; see `save`."""
         self._lane("report", engine).put(_Item(report, size + 300, done))
 
+    def enqueue(
+        self, engine: str, child: Child, size: int, done: Callable[[ChildOutcome], None]
+    ) -> None:
+        """Queue an enqueue of an attempt; see `save`."""
+        self._lane("enqueue", engine).put(_Item(child, size + 300, done))
+
     def open(self, session: int) -> None:
         """A session began: what waits goes out under it."""
         self.session = session
@@ -233,6 +249,8 @@ class Uplink:
         if verb == "save":
             body = encode(Saves(self.agent, session, bodies))
             answers: Any = SAVED
+        elif verb == "enqueue":
+            body, answers = encode(Children(self.agent, session, bodies)), ENQUEUED
         else:
             body = encode(Reports(self.agent, session, bodies, free, shared))
             answers = REPORTED
@@ -262,6 +280,9 @@ class Uplink:
             error = decode(_RPC_ERROR, raw)
             log.warning("%s refused: %s %s", verb, error.rpc_error, error.message)
             if error.rpc_error in HOPELESS:
+                if verb == "enqueue":
+                    code, why = error.rpc_error, error.message
+                    return [ChildOutcome("rejected", code=code, message=why) for _ in bodies]
                 kind = SaveOutcome if verb == "save" else ReportOutcome
                 return [kind("rejected", message=error.message) for _ in bodies]
         return None

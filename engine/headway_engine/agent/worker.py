@@ -10,7 +10,7 @@ import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Protocol
 
-from headway.wire.frames import Ack, Env, Freeze, Hello, LoadFailed, Ready, ToRunner
+from headway.wire.frames import Ack, Env, Freeze, Hello, LoadFailed, Ping, Ready, ToRunner
 from headway_engine.agent.bodies import Assembly
 
 if TYPE_CHECKING:
@@ -83,6 +83,11 @@ class Worker:
         self.ended: Ended | None = None
         self.examined = False
         self.lag_ms = 0.0
+        self.pinged_at: float | None = None
+        """Monotonic seconds of the oldest ping without an answer."""
+        self.silent = False
+        self.oom = False
+        """A process of it was killed for memory; it may have been a child of the task."""
 
     @property
     def idle(self) -> bool:
@@ -102,6 +107,22 @@ class Worker:
             self.answered.popitem(last=False)
         self.send(ack)
 
+    def ping(self, now: float, limit: float) -> bool:
+        """Ask for a sign of life; True once, when none has come for `limit` seconds."""
+        if self.pinged_at is None:
+            self.pinged_at = now
+        self.send(Ping())
+        if self.silent or now - self.pinged_at < limit:
+            return False
+        self.silent = True
+        return True
+
+    def ponged(self, lag_ms: float) -> bool:
+        """The answer; True if it was overdue."""
+        self.lag_ms, self.pinged_at = lag_ms, None
+        was, self.silent = self.silent, False
+        return was
+
     def seen(self, seq: int) -> bool:
         """True if this frame came before: then it is answered again, or its answer will come."""
         if (ack := self.answered.get(seq)) is not None:
@@ -116,7 +137,7 @@ class Worker:
 
     def opened(self, conn: Conn, hello: Hello) -> None:
         """Dialled: a new one gets its environment, one that runs goes on."""
-        self.conn = conn
+        self.conn, self.pinged_at = conn, None
         if self.adopted and not self.ready:
             self.hello_slots = hello.slots
             self.ready = True

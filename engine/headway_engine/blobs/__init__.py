@@ -14,7 +14,7 @@ from headway.errors import HeadwayError
 from headway.wire import BlobRef
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 __all__ = ["Blobs", "BlobsDown", "NoBlob", "blob_key", "store_blob"]
 
@@ -58,8 +58,15 @@ class Blobs(Protocol):
         """Size in bytes; None = no such blob."""
         ...
 
-    async def delete(self, prefix: str) -> int:
-        """Remove all blobs whose key begins so; how many there were."""
+    async def delete(self, *prefixes: str) -> int:
+        """Remove all blobs whose key begins with one of these; how many there were.
+
+        May read the key of every blob: give many prefixes at once.
+        """
+        ...
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Remove the blobs with exactly these keys; those that are not there are no error."""
         ...
 
     def keys(self, prefix: str) -> AsyncIterator[str]:

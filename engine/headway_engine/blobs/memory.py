@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from headway_engine.blobs import NoBlob
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 
 class MemoryBlobs:
@@ -39,12 +39,16 @@ class MemoryBlobs:
         body = self._bodies.get(key)
         return None if body is None else len(body)
 
-    async def delete(self, prefix: str) -> int:
+    async def delete(self, *prefixes: str) -> int:
         """Forget those."""
-        gone = [key for key in self._bodies if key.startswith(prefix)]
-        for key in gone:
-            del self._bodies[key]
+        gone = [key for key in self._bodies if key.startswith(prefixes)]
+        await self.remove(gone)
         return len(gone)
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Forget these."""
+        for key in keys:
+            self._bodies.pop(key, None)
 
     async def keys(self, prefix: str) -> AsyncIterator[str]:
         """Keys that begin so."""

@@ -21,7 +21,7 @@ from headway.history import history, last
 from headway_engine.blobs import BlobsDown, NoBlob
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from nats.aio.client import Client as NatsClient
 
@@ -199,12 +199,16 @@ class ObjectBlobs:
         info: _Info | None = await self._guard(self._info, key)
         return None if info is None or info.deleted else info.size
 
-    async def delete(self, prefix: str) -> int:
-        """The entry is marked deleted (the standard's way), its chunks are purged."""
-        gone = [key async for key in self.keys(prefix)]
-        for key in gone:
-            await self._guard(self._delete, key)
+    async def delete(self, *prefixes: str) -> int:
+        """All entries are read once, whatever the number of prefixes."""
+        gone = [key async for key in self.keys("") if key.startswith(prefixes)]
+        await self.remove(gone)
         return len(gone)
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Chunks first, then the entry: a crash between leaves an entry to remove again."""
+        for key in keys:
+            await self._guard(self._delete, key)
 
     async def _delete(self, key: str) -> None:
         info = await self._info(key)

@@ -13,9 +13,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from headway_engine.blobs import BlobsDown, NoBlob
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator
+    from collections.abc import AsyncIterator, Generator, Sequence
 
 _GONE = frozenset({"404", "NoSuchKey", "NotFound"})
+BATCH = 1000
+"""Keys in one request."""
 _PAST_END = frozenset({"416", "InvalidRange"})
 
 
@@ -107,24 +109,28 @@ class S3Blobs:
             return int(head["ContentLength"])
         return None
 
-    async def delete(self, prefix: str) -> int:
+    async def delete(self, *prefixes: str) -> int:
         """List and delete, a thousand at a time."""
         count = 0
-        batch: list[dict[str, str]] = []
-        async for key in self.keys(prefix):
-            batch.append({"Key": self._prefix + key})
-            if len(batch) == 1000:
-                count += await self._delete(batch)
-                batch = []
-        return count + await self._delete(batch)
+        for prefix in prefixes:
+            batch: list[str] = []
+            async for key in self.keys(prefix):
+                batch.append(key)
+                if len(batch) == BATCH:
+                    await self.remove(batch)
+                    count, batch = count + len(batch), []
+            await self.remove(batch)
+            count += len(batch)
+        return count
 
-    async def _delete(self, batch: list[dict[str, str]]) -> int:
-        if batch:
+    async def remove(self, keys: Sequence[str]) -> None:
+        """A thousand at a time, as S3 allows."""
+        for i in range(0, len(keys), BATCH):
+            objects = [{"Key": self._prefix + key} for key in keys[i : i + BATCH]]
             with _errors("delete"):
                 await self._client.delete_objects(
-                    Bucket=self._bucket, Delete={"Objects": batch, "Quiet": True}
+                    Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}
                 )
-        return len(batch)
 
     async def keys(self, prefix: str) -> AsyncIterator[str]:
         """LIST, page by page."""

@@ -79,5 +79,5 @@ class Uploads:
         key = blob_key(ns, run, found)
         await self._blobs.put(key, body)
         if index:
-            await self._blobs.delete(folder)
+            await self._blobs.remove([f"{folder}{i}" for i in range(index)])
         return BlobRef(key, len(body), found)

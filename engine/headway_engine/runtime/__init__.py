@@ -8,11 +8,14 @@ channel. `docker` and `process` sit beside this file; one conformance suite runs
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from msgspec import Struct
 
 from headway.errors import HeadwayError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Progress = Callable[[str], None]
 """Hears one line about what a slow step does."""
@@ -154,6 +157,10 @@ class Runtime(Protocol):
 
     async def check(self) -> str:
         """Empty if runners can be started now, else the reason in one line."""
+        ...
+
+    async def reach(self, folder: Path) -> str:
+        """Empty if runners reach unix sockets in this folder of ours, else why not."""
         ...
 
     async def ensure_image(self, image: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal as signals
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -31,9 +32,11 @@ from headway_engine.runtime import (
     RuntimeUnavailable,
     State,
 )
+from headway_engine.runtime.reach import reach
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
 LABEL = "headway."
 FOREVER = 10**8
@@ -99,7 +102,8 @@ class DockerRuntime:
     """Runners as containers of a Docker engine on this host.
 
     `base_image`: used where a version names no image (development). `path_map`: (inside, outside),
-    when the agent itself runs in a container: its state folder as the daemon sees it.
+    when the agent itself runs in a container: its channel folder as the daemon sees it. Without
+    `base_url`, DOCKER_HOST says where the engine is, else it is the default socket.
     """
 
     def __init__(
@@ -110,7 +114,7 @@ class DockerRuntime:
         path_map: tuple[str, str] | None = None,
         threads: int = 6,
     ) -> None:
-        self.base_url = base_url or "unix:///var/run/docker.sock"
+        self.base_url = base_url or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
         self.base_image = base_image
         self._path_map = path_map
         self._pool = ThreadPoolExecutor(threads, "docker")
@@ -154,6 +158,21 @@ class DockerRuntime:
         except (DockerException, OSError, TimeoutError) as e:
             return f"no Docker engine answers on {self.base_url}: {e}"[:300]
         return ""
+
+    async def reach(self, folder: Path) -> str:
+        """By a probe container; without any image of ours yet, nothing is known and all is well."""
+        image = self.base_image or await self._an_image()
+        return await reach(self, folder, image) if image else ""
+
+    async def _an_image(self) -> str:
+        """The newest image that was made for tasks."""
+        filters = {"label": ["headway.tree"]}
+        try:
+            rows: list[dict[str, Any]] = await self._call(lambda c: c.images(filters=filters))
+        except (DockerException, OSError):
+            return ""
+        newest = max(rows, key=lambda r: int(r["Created"]), default=None)
+        return "" if newest is None else str(newest["Id"])
 
     async def ensure_image(self, image: str) -> str:
         """The image's id; see the port."""

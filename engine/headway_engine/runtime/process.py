@@ -106,6 +106,10 @@ class ProcessRuntime:
             return f"this kernel has no pidfd: {e}"
         return ""
 
+    async def reach(self, folder: Path) -> str:
+        """They share our file system."""
+        return ""
+
     async def ensure_image(self, image: str) -> str:
         """Images mean nothing here: the task's code comes from this machine."""
         return image

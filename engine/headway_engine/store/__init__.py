@@ -39,6 +39,7 @@ from headway_engine.store.records import (
     EnqueueOutcome,
     NewRun,
     Outcome,
+    Purge,
     QueueState,
     Run,
     SaveDone,
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
     from headway.wire.events import Event
     from headway.wire.rpc import Beat, MarkRecord, Register, Save
-    from headway_engine.happenings import Happening
+    from headway_engine.happenings import Told
 
 __all__ = ["BlobPart", "BlobRef", "ClaimAnswer", "Store", "StoreDown", "StoreFacts"]
 
@@ -79,8 +80,12 @@ class ClaimAnswer(Struct):
     claimed: list[Claimed] = []
     refused: list[tuple[str, str]] = []
     session_over: bool = False
+    overdue: bool = False
+    """Nothing was decided: the lease is overdue, and a beat has to renew it first."""
     outcomes: list[Outcome] = []
     """Transitions besides the claims (VersionMissing → REVIEW), to be published."""
+    imageless: list[tuple[str, str, str, str]] = []
+    """Refused since this agent lacks the image: (run, queue, version, image)."""
 
 
 class Store(Protocol):
@@ -127,9 +132,7 @@ class Store(Protocol):
         """Keep the refusal of an enqueue for 7 days, so that `result()` can raise it."""
         ...
 
-    async def ends(
-        self, ns: str, runs: Sequence[str]
-    ) -> ResultsAnswer:
+    async def ends(self, ns: str, runs: Sequence[str]) -> ResultsAnswer:
         """Which of these have ended, and what is known of the others."""
         ...
 
@@ -147,19 +150,21 @@ class Store(Protocol):
         """
         ...
 
-    async def dispatched(self, dispatch: int, last_seq: int, stream_created: str) -> None:
-        """The batch is in WORK; `last_seq` is the sequence of its last message."""
+    async def dispatched(self, batches: Sequence[tuple[int, int]], stream_created: str) -> None:
+        """These are in WORK: (dispatch, sequence of its last message)."""
         ...
 
     async def undispatched(
         self,
         acked: dict[tuple[str, str], int],
         stream_created: str,
+        older_than: float = 30.0,
     ) -> list[Dispatch]:
         """Dispatches whose messages are gone, or that were never published: publish them again.
 
-        `acked`: per (ns, queue) the consumer's ack floor in WORK (stream sequence). Older than 30 s
-        only. Batches with no run left to claim are forgotten.
+        `acked`: per (ns, queue) the consumer's ack floor in WORK (stream sequence). Older than so
+        many seconds only, unless they are in another stream than `stream_created`. Batches with no
+        run left to claim are forgotten.
         """
         ...
 
@@ -180,26 +185,31 @@ class Store(Protocol):
         """
         ...
 
-    async def load_marks(self, run: str, epoch: int, after: str) -> tuple[list[MarkRecord], bool]:
-        """A page of marks in key order, and whether there are more."""
+    async def load_marks(
+        self, ns: str, run: str, epoch: int, after: str
+    ) -> tuple[list[MarkRecord], bool]:
+        """A page of marks in key order, and whether there are more; none of another namespace."""
         ...
 
     # --- inside an attempt
 
-    async def save(self, saves: Sequence[Save]) -> list[SaveDone]:
+    async def save(self, saves: Sequence[Save], ns: Sequence[str] = ()) -> list[SaveDone]:
         """Checkpoints and marks, one conditional statement per kind and batch (DECISIONS A1).
+
+        `ns`: per save the namespace that its sender speaks for (empty: the caller vouches for all);
+        a run of another one is as if it did not exist.
 
         Outcomes: ok (also for a repeat), stale_epoch, conflict (same number or key, other
         content), gap, cancelling (a started mark while CANCELLING), rejected.
         """
         ...
 
-    async def commit(self, moves: Sequence[tuple[str, Happening]]) -> list[Outcome]:
+    async def commit(self, moves: Sequence[Told]) -> list[Outcome]:
         """Load, decide, write: each run's transition whole or not at all, in order per run.
 
         One round of I/O per batch; repeated on a lost race. Events, end, marks, key release and
-        outbox row are in the same commit. Outcomes besides decide's own: `unknown` (no such run),
-        `rejected` (the store cannot take it).
+        outbox row are in the same commit. Outcomes besides decide's own: `unknown` (no such run,
+        or none of the namespace that the move names), `rejected` (the store cannot take it).
         """
         ...
 
@@ -266,6 +276,31 @@ class Store(Protocol):
 
         Works in small batches.
         """
+        ...
+
+    # --- blobs that nobody names any more
+
+    async def purges(self, limit: int) -> list[Purge]:
+        """Blobs to remove now; no other engine gets them for five minutes.
+
+        Those of a pruned run come a day after its rows went, those of pruned checkpoints an hour.
+        A blob that a row still names is not among them. Answer with `purged`.
+        """
+        ...
+
+    async def purged(self, ids: Sequence[int]) -> None:
+        """These were removed."""
+        ...
+
+    async def keep_blob(self, ns: str, run: str, key: str) -> bool:
+        """This blob is about to be written (again): forget that it was to be removed.
+
+        False = an engine is removing it at this moment: ask again.
+        """
+        ...
+
+    async def purge_later(self, ns: str, run: str, keys: Sequence[str]) -> None:
+        """Remove these in a day, unless a row names them by then."""
         ...
 
     # --- registry, control, lists

@@ -25,6 +25,11 @@ def page(marks: Sequence[MarkRecord]) -> tuple[list[MarkRecord], bool]:
     return list(marks[:MARKS_PAGE]), len(marks) > MARKS_PAGE
 
 
+def lacks_image(info: VersionInfo, images: frozenset[str] | None) -> bool:
+    """Does the agent say that it does not have this version's image?"""
+    return images is not None and bool(info.image) and info.image not in images
+
+
 def refusal(
     run: Run,
     info: VersionInfo | None,
@@ -45,7 +50,7 @@ def refusal(
         return "it was not dispatched, or the dispatch is over"
     if paused:
         return f"queue {run.queue} is paused"
-    if images is not None and info.image and info.image not in images:
+    if lacks_image(info, images):
         return f"this agent does not have the image of version {info.version}"
     limits = [
         (place, free)

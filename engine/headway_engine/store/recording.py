@@ -63,6 +63,12 @@ def repeat(new: NewRun, first_hash: str, first: EnqueueOutcome) -> EnqueueOutcom
     return msgspec.structs.replace(first, events=[], record=None)
 
 
+def removed(new: NewRun) -> EnqueueOutcome:
+    """The id is that of a run which ended and was removed: an old message came again."""
+    reason = "a run with this id has ended, and was removed after its retention"
+    return EnqueueOutcome(new.run.id, "rejected", code="removed", reason=reason)
+
+
 def conflict(run: str, reason: str) -> EnqueueOutcome:
     """Refused: the id or the key is another run's."""
     return EnqueueOutcome(run, "rejected", code="conflict", reason=reason)

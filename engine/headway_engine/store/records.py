@@ -164,6 +164,8 @@ class NewRun(Struct):
     copy_from: str = ""
     """Replay: copy the done once marks of this run (except `clear` globs)."""
     clear: tuple[str, ...] = ()
+    blobs: tuple[str, ...] = ()
+    """Replay: keys of blobs of `copy_from`, copied under this run before it is enqueued."""
 
 
 class EnqueueOutcome(Struct):
@@ -252,3 +254,12 @@ class AgentState(Struct):
     degraded: str = ""
     open: int = 0
     images: tuple[str, ...] = ()
+
+
+class Purge(Struct, frozen=True):
+    """A blob to remove, or all blobs of a run (`key` empty); `id` for `Store.purged`."""
+
+    id: int
+    ns: str
+    run: str
+    key: str = ""

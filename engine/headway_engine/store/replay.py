@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from headway.states import TERMINAL, RunState
 from headway_engine.store.records import NewRun, Run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from headway.wire import BlobRef
@@ -23,6 +26,7 @@ def replayed(
     payload_hash: str,
     schema: str,
     tags: tuple[str, ...],
+    mark_refs: Iterable[BlobRef] = (),
 ) -> NewRun | str:
     """A new run from the start, with the same payload; or why not.
 
@@ -54,11 +58,17 @@ def replayed(
     return NewRun(
         new,
         payload,
-        ref,
+        None if ref is None else replace(ref, key=moved(ref.key, run.id, new.id)),
         payload_hash,
         tags=tags,
         schema_hash=schema,
         queued_at=now,
         copy_from=run.id,
         clear=ask.clear,
+        blobs=tuple(sorted({r.key for r in (ref, *mark_refs) if r is not None})),
     )
+
+
+def moved(key: str, source: str, target: str) -> str:
+    """The key of a copied blob; `copy_marks` does the same."""
+    return key.replace(f"/{source}/", f"/{target}/")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from headway.children import ChildRecord
 from headway.wire.rpc import Save, SaveCheckpoint, SaveMark
 
 if TYPE_CHECKING:
@@ -54,6 +57,22 @@ def split(saves: Sequence[Save]) -> list[Round]:
     return rounds
 
 
+def by_namespace(saves: Sequence[Save], ns: Sequence[str]) -> list[list[int]] | None:
+    """Places in `saves` per namespace, if two of them name the same run; else None.
+
+    One of the two is not its agent's: it must not share a statement, nor an answer, with the other.
+    """
+    if not ns or len(set(ns)) == 1:
+        return None
+    owner: dict[str, str] = {}
+    if all(owner.setdefault(s.run, who) == who for s, who in zip(saves, ns, strict=True)):
+        return None
+    places: dict[str, list[int]] = {}
+    for i, who in enumerate(ns):
+        places.setdefault(who, []).append(i)
+    return list(places.values())
+
+
 def checkpoint_data(save: SaveCheckpoint) -> dict[str, Any]:
     """Body of the event `checkpoint`."""
     return {"number": save.number, "name": save.name, "size": save.size}
@@ -79,6 +98,8 @@ def mark_data(save: SaveMark) -> dict[str, Any]:
         data["seconds"] = save.seconds
     if save.error is not None:
         data["error"] = save.error.type
+    if save.kind == "enqueue":
+        data["child"] = msgspec.json.decode(bytes(save.value), type=ChildRecord).run
     return data
 
 

@@ -97,6 +97,7 @@ class PostgresServer:
         self.socket_dir = run if self._own_run else Path(tempfile.mkdtemp(prefix="hwpg-"))
         self._process = Process("postgres", directory / "postgres.log")
         self._uid: int | None = None
+        self._secret_made = False
 
     @property
     def pid(self) -> int:
@@ -138,8 +139,8 @@ class PostgresServer:
         """SIGKILL the postmaster: for tests. Its children end when they notice."""
         self._process.kill()
 
-    def prepare(self) -> None:
-        """Program tree, folders, initdb: blocking, repeatable. ServerFailed says what to do."""
+    def lay(self) -> None:
+        """Folders and the password, so that `dsn` holds: blocking, quick, repeatable."""
         tree = program_tree()
         self._uid = server_uid()
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -150,14 +151,28 @@ class PostgresServer:
                 os.chown(d, self._uid, self._uid)
         self.directory.chmod(0o711)
         self.socket_dir.chmod(0o755)
-        have, want = self._data_version(), major_version(tree)
-        if have is not None and have != want:
+        if not self._has_data(tree) and not self._secret_made:
+            self._make_password()
+            self._secret_made = True
+
+    def prepare(self) -> None:
+        """`lay`, and initdb: blocking, repeatable. ServerFailed says what to do."""
+        self.lay()
+        tree = program_tree()
+        if not self._has_data(tree):
+            self._initdb(tree)
+
+    def _has_data(self, tree: Path) -> bool:
+        have = self._data_version()
+        if have is None:
+            return False
+        want = major_version(tree)
+        if have != want:
             raise ServerFailed(
                 f"{self.data} was made by Postgres {have}, this is Postgres {want}: dump it with"
                 f" the old version, move the folder away, start again and restore"
             )
-        if have is None:
-            self._initdb(tree)
+        return True
 
     def _data_version(self) -> str | None:
         try:
@@ -165,19 +180,23 @@ class PostgresServer:
         except FileNotFoundError:
             return None
 
-    def _initdb(self, tree: Path) -> None:
-        # Into a folder beside, renamed when complete: a crash in the middle leaves no half of it.
-        fresh = self.directory / "data.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(mode=0o700)
+    def _make_password(self) -> None:
         secret = self.directory / "password"
         secret.unlink(missing_ok=True)
         fd = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(fd, "w") as f:
             f.write(secrets.token_urlsafe(24) + "\n")
         if self._uid is not None:
-            os.chown(fresh, self._uid, self._uid)
             os.chown(secret, self._uid, self._uid)
+
+    def _initdb(self, tree: Path) -> None:
+        # Into a folder beside, renamed when complete: a crash in the middle leaves no half of it.
+        fresh = self.directory / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700)
+        secret = self.directory / "password"
+        if self._uid is not None:
+            os.chown(fresh, self._uid, self._uid)
         command = [
             str(tree / "bin" / "initdb"), "-D", str(fresh), "-U", ROLE, "-E", "UTF8",
             "--locale=C.UTF-8", "--data-checksums", "--auth=scram-sha-256",

@@ -21,6 +21,7 @@ from headway_ops.deploying import Registered, register
 from headway_ops.local.nats import NatsConfig, NatsServer
 from headway_ops.local.ports import free_port
 from headway_ops.local.postgres import PostgresConfig, PostgresServer
+from headway_ops.local.process import ServerFailed
 from headway_ops.local.roles import Part, Role, keep_alive
 from headway_ops.say import Exit, Fail
 from headway_ops.settings import SERVER_FILE
@@ -62,10 +63,13 @@ def nats_port(asked: int) -> int:
     """The port that was asked for, 4222, or a free one; Fail if the asked one is taken."""
     if asked:
         if not _is_free(asked):
-            raise Fail(f"port {asked} is taken", "choose another --port, or leave it out",
-                       Exit.REFUSED)  # fmt: skip
+            raise _taken(asked)
         return asked
     return DEFAULT_PORT if _is_free(DEFAULT_PORT) else free_port()
+
+
+def _taken(port: int) -> Fail:
+    return Fail(f"port {port} is taken", "choose another --port, or leave it out", Exit.REFUSED)
 
 
 def _is_free(port: int) -> bool:
@@ -129,8 +133,10 @@ class Stack:
         `queues`: more queues for the agent, which waits for them. Whoever calls this calls `stop`
         too, also if it raises.
         """
-        # The password exists after this; from here on the roles can be given their settings.
-        await asyncio.to_thread(self.postgres.prepare)
+        # The password exists after this and the port is ours; before, the roles could be given
+        # no settings, or would talk to somebody else's server on that port. The engine loads
+        # while a new database is made.
+        await asyncio.gather(asyncio.to_thread(self.postgres.lay), self._start_nats())
         self._write_settings()
 
         async def agent() -> None:
@@ -142,7 +148,6 @@ class Stack:
             await self.agent.start()
 
         await asyncio.gather(
-            self.nats.start(),
             self.postgres.start(),
             self.engine.start(),
             agent(),
@@ -158,6 +163,20 @@ class Stack:
         base = config.from_environment({**os.environ, **self.environment})
         self._client = await Client.open(base)
         self.state.say_where(self.nats.url, self.plan.namespace)
+
+    async def _start_nats(self) -> None:
+        """Start NATS; on another port if somebody took the chosen one between look and start."""
+        for last in (False, False, True):
+            try:
+                return await self.nats.start()
+            except ServerFailed as e:
+                if "address already in use" not in str(e):
+                    raise
+                if self.plan.port:
+                    raise _taken(self.plan.port) from None
+                if last:
+                    raise
+                self.nats.port = free_port()
 
     async def _make_image(self) -> None:
         if self.plan.runtime != "docker":

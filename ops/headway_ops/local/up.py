@@ -58,7 +58,11 @@ def pick_runtime(asked: str) -> str:
 
     try:
         docker_client().close()
-    except (Fail, ModuleNotFoundError):
+    except Fail as e:
+        if asked == "docker":
+            raise Fail(e.what, "start it, or --runtime process", e.code) from None
+        return "process"
+    except ModuleNotFoundError:
         if asked == "docker":
             raise
         return "process"
@@ -156,6 +160,8 @@ class _Up:
         say.show(Text(f"headway is up ({took:.1f} s); Ctrl+C stops it"), Text(), table, Text())
         tasks = self._report.tasks if self._report else []
         example = example_of(tasks[0]) if tasks else "headway up --tasks app.py"
+        if self._options.tasks and not tasks:
+            example = "mend the tasks' file: it is watched, and registered as soon as it is right"
         say.show(Text(f"  try    {example}"), Text("         headway ls"))
         say.show(Text(f"  else   export HEADWAY_NATS_URL={stack.nats.url}   (in other folders)"))
 

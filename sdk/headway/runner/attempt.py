@@ -68,7 +68,11 @@ class Attempt:
         value: Any = None
         error: BaseException | None = None
         try:
-            args, kwargs = self.task.signature.arguments(payload)
+            try:
+                args, kwargs = self.task.signature.arguments(payload)
+            except BadPayload as e:
+                # The version that runs is not the one whose types the payload was made for.
+                return self._fail("payload", e)
             if ctx.stopping:
                 raise asyncio.CancelledError
             if self.task.is_async:

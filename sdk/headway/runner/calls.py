@@ -22,7 +22,9 @@ from headway.wire import BLOB_PART, INLINE_LIMIT, PROTOCOL
 from headway.wire.frames import (
     TO_RUNNER,
     Ack,
+    Await,
     Checkpoint,
+    Enqueue,
     Fetch,
     Finish,
     Freeze,
@@ -132,6 +134,11 @@ class AgentCalls:
         if self.conn is not None:
             self.conn.send(frame)
 
+    def send_now(self, frame: Any) -> None:
+        """As `send`, in the kernel's hands when this returns: what follows may end the process."""
+        if self.conn is not None:
+            self.conn.send_from_thread(frame)
+
     async def drained(self) -> None:
         """Until everything has left for the kernel."""
         if self.conn is not None:
@@ -144,8 +151,10 @@ class AgentCalls:
         self._seq += 1
         return self._seq
 
-    def save(self, frame: Checkpoint | Mark | Wait | Finish | Fail, body: bytes = b"") -> Any:
-        """See `headway.context.Calls`. `body` becomes the frame's state, value or result."""
+    def save(
+        self, frame: Checkpoint | Mark | Wait | Enqueue | Await | Finish | Fail, body: bytes = b""
+    ) -> asyncio.Future[Ack]:
+        """See `headway.context.Calls`. `body` becomes the frame's state, value, payload ..."""
         future: asyncio.Future[Ack] = self._loop.create_future()
         kept = Kept(frame, body, future)
         self._kept[frame.seq] = kept
@@ -169,6 +178,8 @@ class AgentCalls:
                 frame.state = raw
             elif isinstance(frame, Mark):
                 frame.value = raw
+            elif isinstance(frame, Enqueue):
+                frame.payload = raw
             elif isinstance(frame, Finish):
                 frame.result = raw
         kept.sent = True
@@ -186,7 +197,7 @@ class AgentCalls:
             from headway.errors import Refused
 
             raise Refused(f"the recorded value of {key!r}: {ack.message or ack.outcome}")
-        return self.body(ack.blob) if ack.blob else bytes(ack.value)
+        return bytes(ack.value)
 
     async def thawed(self) -> None:
         """Return when the lease is in order."""
@@ -230,10 +241,18 @@ class AgentCalls:
             self._loop.call_later(FROZEN_AGAIN, self._again, ack.seq)
             return
         del self._kept[ack.seq]
+        if ack.blob:  # at once: a lost connection forgets what came in parts
+            ack.value, ack.blob = msgspec.Raw(self.body(ack.blob)), 0
         if not kept.future.done():
             kept.future.set_result(ack)
         if ack.outcome == "stale_epoch":
             self._on_stale(ack.slot)
+
+    def drop(self, slot: int) -> None:
+        """The attempt is over: nobody hears the ends of its children any more."""
+        for seq, kept in list(self._kept.items()):
+            if isinstance(kept.frame, Await) and kept.frame.slot == slot:
+                del self._kept[seq]
 
     def _again(self, seq: int) -> None:
         kept = self._kept.get(seq)

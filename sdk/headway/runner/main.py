@@ -198,7 +198,8 @@ class Runner:
         if self.output is not None and not self.shared:
             self.output.bind(run.slot)
         task = registry().get(run.task)
-        self.calls.send(RunStarted(slot=run.slot))
+        tell = self.calls.send if self.shared else self.calls.send_now
+        tell(RunStarted(slot=run.slot))
         if task is None:
             known = ", ".join(sorted(registry())) or "none"
             ending: Any = (
@@ -227,6 +228,7 @@ class Runner:
             failed = type(ending[0]).__name__ == "Fail"
             code = EXIT_STALE if ack.outcome == "stale_epoch" else int(failed)
         del self.slots[run.slot]
+        self.calls.drop(run.slot)
         if not self.slots:
             self.watch.idle()
         if not self.shared or (self.leaving and not self.slots):

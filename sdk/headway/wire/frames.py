@@ -107,12 +107,27 @@ class Wait(Struct, tag="wait", forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Enqueue(Struct, tag="enqueue", forbid_unknown_fields=True, omit_defaults=True):
-    """Enqueue a run from inside a task. `item` is a commands.EnqueueItem. Not served yet."""
+    """Start a child run. Its `ack` names the run, after the child was recorded.
+
+    `item` is a commands.EnqueueItem without payload, whose id is `ids.child_run_id(...)`.
+    """
 
     slot: int
     seq: int
     key: str
     item: Raw
+    payload: Raw = NOTHING
+    blob: int = 0
+    after: int = 0
+    """The number of the last checkpoint."""
+
+
+class Await(Struct, tag="await", forbid_unknown_fields=True, omit_defaults=True):
+    """Hear the end of the child that was enqueued under `key`: its `ack` comes with the end."""
+
+    slot: int
+    seq: int
+    key: str
 
 
 class Finish(Struct, tag="done", forbid_unknown_fields=True, omit_defaults=True):
@@ -129,8 +144,8 @@ class Finish(Struct, tag="done", forbid_unknown_fields=True, omit_defaults=True)
 class Fail(Struct, tag="fail", forbid_unknown_fields=True, omit_defaults=True):
     """The function raised.
 
-    `cause` as rpc.AttemptFailed: error, stop, encode, ambiguous, state, too_large, timeout,
-    cancelled (after a `cancel` frame).
+    `cause` as rpc.AttemptFailed: error, stop, encode, ambiguous, state, payload, too_large,
+    timeout, cancelled (after a `cancel` frame).
     """
 
     slot: int
@@ -171,6 +186,7 @@ FromRunner = (
     | Mark
     | Wait
     | Enqueue
+    | Await
     | Finish
     | Fail
     | Log
@@ -247,7 +263,7 @@ class Fetch(Struct, tag="fetch", forbid_unknown_fields=True, omit_defaults=True)
 class Ack(Struct, tag="ack", omit_defaults=True):
     """The store's word on a `seq`: outcome as rpc.SaveOutcome.
 
-    `frozen`: the lease is overdue; saves wait. `blob`: parts sent before (for `fetch`).
+    `frozen`: the lease is overdue; saves wait. `blob`: parts sent before (for `fetch`, `await`).
     """
 
     slot: int
@@ -256,6 +272,13 @@ class Ack(Struct, tag="ack", omit_defaults=True):
     message: str = ""
     value: Raw = NOTHING
     blob: int = 0
+    run: str = ""
+    """Of `enqueue`, `await`: the child, or the run that holds its idempotency key."""
+    code: str = ""
+    """Of `enqueue`: why the child was refused, as commands.Recorded."""
+    status: str = ""
+    """Of `await`: how the child ended; `succeeded` comes with `value` or `blob`."""
+    error: ErrorInfo | None = None
 
 
 class Cancel(Struct, tag="cancel", omit_defaults=True):

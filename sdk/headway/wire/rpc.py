@@ -12,7 +12,7 @@ from typing import Literal
 from msgspec import Raw, Struct
 
 from headway.wire import NOTHING, BlobRef, ErrorInfo, decoder
-from headway.wire.commands import TaskSpec
+from headway.wire.commands import Ended, TaskSpec
 
 # --- register / beat
 
@@ -282,7 +282,8 @@ class AttemptFailed(Struct, tag="failed", omit_defaults=True):
     """The attempt ended without a result.
 
     `cause`: error (user exception) · crash · oom · timeout · image (cannot start) · stop (StopRun)
-    · encode · ambiguous (once) · state (StateMismatch) · too_large · violation (channel abuse).
+    · encode · ambiguous (once) · state (StateMismatch) · payload (does not fit the version that
+    runs) · too_large · violation (channel abuse).
     """
 
     run: str
@@ -367,6 +368,84 @@ class Reported(Struct, omit_defaults=True):
     busy: float = 0.0
 
 
+# --- children: runs that a run enqueues
+
+
+class Child(Struct, omit_defaults=True):
+    """A run to be enqueued by the attempt (run, epoch) under a key."""
+
+    run: str
+    epoch: int
+    key: str
+    item: Raw
+    """A commands.EnqueueItem without payload; decoded strictly, it comes from a runner."""
+    payload: Raw = NOTHING
+    ref: BlobRef | None = None
+    """A large payload, among the blobs of the parent."""
+    after: int = 0
+
+
+class Children(Struct, omit_defaults=True):
+    """`enqueue`: what arrived together. Repeating is safe: the key gives the child's id."""
+
+    agent: str
+    session: int
+    children: list[Child]
+
+
+class ChildOutcome(Struct, omit_defaults=True):
+    """ok (recorded now or before) | stale_epoch | cancelling | conflict | rejected."""
+
+    outcome: str
+    run: str = ""
+    """The child, or the run that holds its idempotency key."""
+    fresh: bool = False
+    """Recorded just now: its end is pushed to `hw.reply.<agent>.<token>`."""
+    code: str = ""
+    message: str = ""
+
+
+class Enqueued(Struct, omit_defaults=True):
+    """The answer: one outcome per child, in order; or `busy`."""
+
+    outcomes: list[ChildOutcome] = []
+    busy: float = 0.0
+
+
+class ChildAsk(Struct, omit_defaults=True):
+    """The child that the attempt (run, epoch) enqueued under a key."""
+
+    run: str
+    epoch: int
+    key: str
+
+
+class ChildrenAsk(Struct, omit_defaults=True):
+    """`ends`: which of these have ended? One request for all that the agent's attempts await."""
+
+    agent: str
+    children: list[ChildAsk]
+
+
+class ChildEnd(Struct, omit_defaults=True):
+    """What is known of one. `ended` is left out while it lives, and where the answer is full."""
+
+    run: str = ""
+    """The child's id, or its alias'; empty = none of this agent's business."""
+    status: str = ""
+    """In lower case; `unknown` if there is no such run (any more)."""
+    ended: Ended | None = None
+
+
+class ChildrenEnds(Struct, omit_defaults=True):
+    """The answer: one per child, in order; or `busy`."""
+
+    children: list[ChildEnd] = []
+    more: bool = False
+    """The answer was full: ask again for those that have no `ended`."""
+    busy: float = 0.0
+
+
 # --- blobs through the engine
 
 
@@ -393,13 +472,15 @@ class PutAnswer(Struct, omit_defaults=True):
 
 
 class GetPart(Struct, omit_defaults=True):
-    """`blob_get`: a range of a blob."""
+    """`blob_get`: a range of a blob of the run; `child_get`: of one of its children."""
 
     run: str
     epoch: int
     key: str
     offset: int = 0
     length: int = 512 * 1024
+    child: str = ""
+    """With `child_get`: the key under which the child was enqueued."""
 
 
 class GetAnswer(Struct, omit_defaults=True):
@@ -439,6 +520,8 @@ CLAIM, CLAIMED = decoder(Claim), decoder(Claimed)
 LOAD, LOADED = decoder(Load), decoder(Loaded)
 SAVES, SAVED = decoder(Saves), decoder(Saved)
 REPORTS, REPORTED = decoder(Reports), decoder(Reported)
+CHILDREN, ENQUEUED = decoder(Children), decoder(Enqueued)
+CHILDREN_ASK, CHILDREN_ENDS = decoder(ChildrenAsk), decoder(ChildrenEnds)
 PUT_PART, PUT_ANSWER = decoder(PutPart), decoder(PutAnswer)
 GET_PART, GET_ANSWER = decoder(GetPart), decoder(GetAnswer)
 WORK_BODY, CTL = decoder(Work), decoder(Ctl)

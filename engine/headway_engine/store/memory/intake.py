@@ -15,10 +15,10 @@ from headway.wire.rpc import MarkRecord, Save, SaveCheckpoint
 from headway_engine import lifecycle
 from headway_engine.happenings import Cancel, Claim, Happening, VersionMissing
 from headway_engine.store import ClaimAnswer
-from headway_engine.store.claiming import page, refusal
+from headway_engine.store.claiming import lacks_image, page, refusal
 from headway_engine.store.memory.saving import Saving
 from headway_engine.store.memory.tables import Batch, Key, Mark, Row
-from headway_engine.store.recording import Room, choose, duplicate, key_of, seen
+from headway_engine.store.recording import Room, choose, duplicate, key_of, removed, seen
 from headway_engine.store.records import (
     Claimed,
     Dispatch,
@@ -29,11 +29,13 @@ from headway_engine.store.records import (
     SaveDone,
     Transition,
 )
+from headway_engine.store.replay import moved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headway.wire.events import Event
+    from headway_engine.happenings import Told
 
 
 class Intake(Saving):
@@ -86,6 +88,8 @@ class Intake(Saving):
         now, tables = self._now(), self.tables
         if (row := tables.runs.get(new.run.id)) is not None:
             return seen(new, row.run.ns, row.hash, row.run.state in TERMINAL)
+        if (ns, new.run.id) in tables.tombstones:
+            return removed(new)
         if new.run.key:
             place = (ns, *key_of(new))
             held = tables.keys.get(place)
@@ -115,6 +119,9 @@ class Intake(Saving):
                 kept = not any(fnmatchcase(key, glob) for glob in new.clear)
                 if mark.record.kind == "once" and mark.record.status == "done" and kept:
                     record = msgspec.structs.replace(mark.record, epoch=0)
+                    if (ref := record.ref) is not None:
+                        place = moved(ref.key, new.copy_from, run.id)
+                        record.ref = msgspec.structs.replace(ref, key=place)
                     row.marks[key] = Mark(record, mark.token, now, mark.size)
         outcome = EnqueueOutcome(run.id, "recorded", record=row.run, events=list(t.events))
         if (cancel := tables.early.get((ns, run.id))) is not None:
@@ -166,16 +173,16 @@ class Intake(Saving):
                 others[run] = "unknown"
         return ResultsAnswer(list(ended.values()), others, aliases, refused)
 
-    async def commit(self, moves: Sequence[tuple[str, Happening]]) -> list[Outcome]:
+    async def commit(self, moves: Sequence[Told]) -> list[Outcome]:
         """Decide and carry out."""
         self._check()
-        out = [self._move(run, happening) for run, happening in moves]
+        out = [self._move(m[0], m[1], m[2] if len(m) > 2 else "") for m in moves]
         self._post({(o.run.id, e.n) for o in out if o.run is not None for e in o.events})
         return out
 
-    def _move(self, run_id: str, happening: Happening) -> Outcome:
+    def _move(self, run_id: str, happening: Happening, ns: str = "") -> Outcome:
         row = self.tables.runs.get(run_id)
-        if row is None:
+        if row is None or (ns and row.run.ns != ns):
             return Outcome("unknown", "no such run")
         t = lifecycle.decide(self._load(row), happening, self._now())
         if t.run is not None:
@@ -218,13 +225,11 @@ class Intake(Saving):
         self._check()
         now, answer = self._now(), ClaimAnswer()
         row = self.tables.agents.get((ns, agent))
-        if (
-            row is None
-            or row.state.session != session
-            or not row.state.alive
-            or row.state.lease_until <= now
-        ):
+        if row is None or row.state.session != session or not row.state.alive:
             answer.session_over = True
+            return answer
+        if row.state.lease_until <= now:
+            answer.overdue = True
             return answer
         missing: list[tuple[str, Happening]] = []
         posted: set[tuple[str, int]] = set()
@@ -263,6 +268,10 @@ class Intake(Saving):
                     found.dispatch = None
                     if known is None:
                         missing.append((run_id, VersionMissing(run.version)))
+                    elif lacks_image(known[1], images):
+                        answer.imageless.append(
+                            (run_id, run.queue, known[1].version, known[1].image)
+                        )
                 continue
             assert known is not None
             self._carry_out(found, t)
@@ -311,26 +320,29 @@ class Intake(Saving):
             events,
         )
 
-    async def load_marks(self, run: str, epoch: int, after: str) -> tuple[list[MarkRecord], bool]:
+    async def load_marks(
+        self, ns: str, run: str, epoch: int, after: str
+    ) -> tuple[list[MarkRecord], bool]:
         """A page of marks."""
         self._check()
         row = self.tables.runs.get(run)
-        if row is None or row.run.epoch != epoch:
+        if row is None or row.run.epoch != epoch or row.run.ns != ns:
             return [], False
         return page([m.record for key, m in sorted(row.marks.items()) if key > after])
 
-    async def save(self, saves: Sequence[Save]) -> list[SaveDone]:
+    async def save(self, saves: Sequence[Save], ns: Sequence[str] = ()) -> list[SaveDone]:
         """Checkpoints and marks."""
         self._check()
-        out = [self._save(save) for save in saves]
+        who = ns or [""] * len(saves)
+        out = [self._save(save, owner) for save, owner in zip(saves, who, strict=True)]
         self._post(
             {(save.run, e.n) for save, done in zip(saves, out, strict=True) for e in done.events}
         )
         return out
 
-    def _save(self, save: Save) -> SaveDone:
+    def _save(self, save: Save, ns: str) -> SaveDone:
         row = self.tables.runs.get(save.run)
-        if row is None:
+        if row is None or (ns and row.run.ns != ns):
             return SaveDone("stale_epoch", 0, "no such run")
         run = row.run
         if run.epoch != save.epoch:

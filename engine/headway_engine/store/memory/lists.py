@@ -221,6 +221,11 @@ class Lists(Agents):
             row.hash,
             row.schema,
             row.tags,
+            [
+                m.record.ref
+                for m in row.marks.values()
+                if m.record.kind == "once" and m.record.status == "done" and m.record.ref
+            ],
         )
 
     async def set_queue(self, ns: str, ask: QueueAsk, actor: str) -> QueueRow:

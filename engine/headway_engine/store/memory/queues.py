@@ -10,7 +10,7 @@ from headway.states import OPEN, TERMINAL, RunState
 from headway_engine.lifecycle import START_DEADLINE, TIMEOUT_SLACK
 from headway_engine.store.memory.intake import Intake
 from headway_engine.store.memory.tables import Queue, Row
-from headway_engine.store.records import Dispatch, QueueState
+from headway_engine.store.records import Dispatch, Purge, QueueState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,22 +94,26 @@ class Queues(Intake):
             chosen.append((run.id, run.shared))
         return self._batch(ns, queue, chosen) if chosen else None
 
-    async def dispatched(self, dispatch: int, last_seq: int, stream_created: str) -> None:
-        """The batch is in WORK."""
+    async def dispatched(self, batches: Sequence[tuple[int, int]], stream_created: str) -> None:
+        """These are in WORK."""
         self._check()
-        if (batch := self.tables.batches.get(dispatch)) is not None:
-            batch.last_seq, batch.stream_created, batch.at = last_seq, stream_created, self._now()
+        for dispatch, last_seq in batches:
+            if (batch := self.tables.batches.get(dispatch)) is not None:
+                batch.last_seq, batch.stream_created = last_seq, stream_created
+                batch.at = self._now()
 
     async def undispatched(
         self,
         acked: dict[tuple[str, str], int],
         stream_created: str,
+        older_than: float = 30.0,
     ) -> list[Dispatch]:
         """Batches to publish again."""
         self._check()
         out: list[Dispatch] = []
         for number, batch in list(self.tables.batches.items()):
-            if batch.at >= self._now() - timedelta(seconds=30):
+            elsewhere = batch.last_seq is not None and batch.stream_created != stream_created
+            if batch.at >= self._now() - timedelta(seconds=older_than) and not elsewhere:
                 continue
             runs = [
                 (run, shared)
@@ -124,7 +128,7 @@ class Queues(Intake):
             floor = acked.get((batch.ns, batch.queue))
             if (
                 batch.last_seq is None
-                or batch.stream_created != stream_created
+                or elsewhere
                 or (floor is not None and batch.last_seq <= floor)
             ):
                 batch.last_seq, batch.at = None, self._now()
@@ -183,7 +187,9 @@ class Queues(Intake):
                     wanted.setdefault(run, set()).add(n)
         out: list[tuple[str, str, str, str, list[Event]]] = []
         for run, numbers in sorted(wanted.items()):
-            row = self.tables.runs[run]
+            row = self.tables.runs.get(run)
+            if row is None:
+                continue  # pruned: nothing to publish
             events = [e for e in row.events if e.n in numbers]
             out.append((run, row.run.ns, row.run.task, row.run.queue, events))
         return out
@@ -203,9 +209,51 @@ class Queues(Intake):
             del tables.keys[key]
         for refusal in old:
             del tables.refusals[refusal]
+        tombs = [k for k, at in tables.tombstones.items() if at < now - timedelta(days=30)]
+        for tomb in tombs:
+            del tables.tombstones[tomb]
         for run in runs:
-            del tables.runs[run]
-        return len(keys) + len(old) + len(runs)
+            row = tables.runs.pop(run)
+            tables.tombstones[row.run.ns, run] = now
+            if row.refs():
+                self._purge(row.run.ns, run, [""], timedelta(days=1))
+        return len(keys) + len(old) + len(runs) + len(tombs)
+
+    async def purges(self, limit: int) -> list[Purge]:
+        """Blobs to remove now."""
+        self._check()
+        now, found = self._now(), list[Purge]()
+        for (ns, run, key), p in sorted(self.tables.purges.items(), key=lambda i: i[1].due_at):
+            late = p.taken is None or p.taken < now - timedelta(minutes=5)
+            if p.due_at > now or not late or len(found) == limit:
+                continue
+            row = self.tables.runs.get(run)
+            if row is not None and (not key or key in row.refs()):
+                del self.tables.purges[ns, run, key]
+                continue
+            p.taken = now
+            found.append(Purge(p.id, ns, run, key))
+        return found
+
+    async def purged(self, ids: Sequence[int]) -> None:
+        """They are gone."""
+        self._check()
+        for place in [k for k, p in self.tables.purges.items() if p.id in set(ids)]:
+            del self.tables.purges[place]
+
+    async def keep_blob(self, ns: str, run: str, key: str) -> bool:
+        """It is written again."""
+        self._check()
+        found = self.tables.purges.get((ns, run, key))
+        if found is not None and found.taken is not None:
+            return False
+        self.tables.purges.pop((ns, run, key), None)
+        return True
+
+    async def purge_later(self, ns: str, run: str, keys: Sequence[str]) -> None:
+        """In a day."""
+        self._check()
+        self._purge(ns, run, keys, timedelta(days=1))
 
     def _open_of(self, ns: str, agent: str, session: int) -> list[Row]:
         return [

@@ -42,7 +42,9 @@ class Saving(Base):
                     for n, c in row.checkpoints.items()
                     if 1 < n <= row.run.ck - row.keep and not c.keep
                 ]:
-                    del row.checkpoints[number]
+                    old = row.checkpoints.pop(number)
+                    if old.ref is not None:
+                        self._purge(row.run.ns, row.run.id, [old.ref.key], timedelta(hours=1))
             return done
         if have is not None:
             same = have.sha256 == save.sha256 and have.epoch == save.epoch

@@ -16,6 +16,8 @@ from headway.wire.rpc import MarkRecord, VersionInfo
 from headway_engine.store.records import AgentState, End, OnceMark, Run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from headway_engine.clock import Clock
 
 
@@ -61,6 +63,13 @@ class Row(Struct):
     events: list[Event] = field(default_factory=lambda: list[Event]())
     checkpoints: dict[int, Checkpoint] = field(default_factory=lambda: dict[int, Checkpoint]())
     marks: dict[str, Mark] = field(default_factory=lambda: dict[str, Mark]())
+
+    def refs(self) -> set[str]:
+        """Keys of the blobs that it names."""
+        found = [self.payload_ref, *(c.ref for c in self.checkpoints.values())]
+        found += [m.record.ref for m in self.marks.values()]
+        found.append(None if self.end is None else self.end.ref)
+        return {ref.key for ref in found if ref is not None}
 
     def open_marks(self) -> tuple[OnceMark, ...]:
         """Once marks that are neither done nor resolved, in key order."""
@@ -126,6 +135,14 @@ class Posted(Struct):
     left: set[tuple[str, int]]
 
 
+class Purging(Struct):
+    """Blobs to remove."""
+
+    id: int
+    due_at: datetime
+    taken: datetime | None = None
+
+
 class Tables(Struct):
     """All rows. Several engines may share them."""
 
@@ -136,6 +153,13 @@ class Tables(Struct):
     aliases: dict[tuple[str, str], str] = field(
         default_factory=lambda: dict[tuple[str, str], str]()
     )
+    purges: dict[tuple[str, str, str], Purging] = field(
+        default_factory=lambda: dict[tuple[str, str, str], Purging]()
+    )
+    tombstones: dict[tuple[str, str], datetime] = field(
+        default_factory=lambda: dict[tuple[str, str], datetime]()
+    )
+    next_purge: int = 1
     refusals: dict[tuple[str, str], tuple[datetime, str, str]] = field(
         default_factory=lambda: dict[tuple[str, str], tuple[datetime, str, str]]()
     )
@@ -208,3 +232,9 @@ class Base:
     def _post(self, items: set[tuple[str, int]]) -> None:
         if items:
             self.tables.outbox.append(Posted(self.engine, self._now(), items))
+
+    def _purge(self, ns: str, run: str, keys: Iterable[str], after: timedelta) -> None:
+        for key in sorted(keys):
+            made = Purging(self.tables.next_purge, self._now() + after)
+            self.tables.next_purge += 1
+            self.tables.purges.setdefault((ns, run, key), made)

@@ -24,6 +24,7 @@ from headway_engine.store.postgres.dispatching import Dispatches
 from headway_engine.store.postgres.enqueue import Enqueues
 from headway_engine.store.postgres.lists import Lists
 from headway_engine.store.postgres.migrate import migrate
+from headway_engine.store.postgres.recent import Recent
 from headway_engine.store.postgres.registry import Registry
 from headway_engine.store.postgres.saves import Saves
 from headway_engine.store.postgres.specs import Specs
@@ -61,6 +62,7 @@ class PostgresStore(Enqueues, Dispatches, Claims, Saves, Lists, Timers, Registry
         )
         self.specs = Specs(self.db)
         self.outbox = Outbox()
+        self.recent = Recent()
         self.known_queues: set[tuple[str, str]] = set()
 
     async def open(self) -> StoreFacts:

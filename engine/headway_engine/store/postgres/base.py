@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from headway_engine.store.postgres.db import Db
+    from headway_engine.store.postgres.recent import Recent
 
 
 class Outbox:
@@ -70,6 +71,7 @@ class Part:
     engine: str
     db: Db
     outbox: Outbox
+    recent: Recent
     retention: timedelta
     known_queues: set[tuple[str, str]]
 

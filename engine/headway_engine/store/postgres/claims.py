@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
@@ -11,7 +12,7 @@ from headway.wire import NOTHING, encode
 from headway_engine import lifecycle
 from headway_engine.happenings import Claim, VersionMissing
 from headway_engine.store import ClaimAnswer
-from headway_engine.store.claiming import MARKS_PAGE, page, refusal
+from headway_engine.store.claiming import MARKS_PAGE, lacks_image, page, refusal
 from headway_engine.store.postgres import rows, statements
 from headway_engine.store.postgres.base import Part
 from headway_engine.store.postgres.commit import Commits
@@ -63,8 +64,10 @@ class Claims(Commits, Part):
         answer: ClaimAnswer,
     ) -> list[str]:
         """One load and write; the runs that changed in between."""
-        found = {row["id"]: row for row in await self.db.fetch(_SQL["load"], ns, todo)}
         take: list[tuple[Any, Run, Transition, Known]] = []
+        todo, again = await self._fresh(ns, agent, session, nonce, todo, images, take)
+        loaded = await self.db.fetch(_SQL["load"], ns, todo) if todo else []
+        found = {row["id"]: row for row in loaded}
         repeats: list[tuple[Any, Run, Known]] = []
         drop: list[str] = []
         missing: list[tuple[str, str]] = []
@@ -103,17 +106,24 @@ class Claims(Commits, Part):
                     drop.append(run_id)
                     if known is None:
                         missing.append((run_id, run.version))
+                    elif lacks_image(known.info, images):
+                        answer.imageless.append(
+                            (run_id, run.queue, known.info.version, known.info.image)
+                        )
                 continue
             assert known is not None
             take.append((row, run, t, known))
-        if not take and not drop and not await self._live(ns, agent, session):
-            answer.session_over = True
-            return []
+        if not take and not drop and not again:
+            standing = await self._standing(ns, agent, session)
+            if standing != "live":
+                answer.session_over, answer.overdue = standing == "over", standing != "over"
+                return []
         written: set[str] = set()
         if take or drop:
             live, written = await self._take(ns, agent, session, nonce, take, drop)
             if not live:
-                answer.session_over, answer.claimed = True, []
+                over = await self._standing(ns, agent, session) == "over"
+                answer.session_over, answer.overdue, answer.claimed = over, not over, []
                 return []
         for row, run, known in repeats:
             answer.claimed.append(await self._claimed(row, run, known, []))
@@ -125,10 +135,45 @@ class Claims(Commits, Part):
             answer.outcomes += await self.commit(
                 [(run, VersionMissing(version)) for run, version in missing]
             )
-        return [row["id"] for row, _, _, _ in take if row["id"] not in written]
+        return again + [row["id"] for row, _, _, _ in take if row["id"] not in written]
 
-    async def _live(self, ns: str, agent: str, session: int) -> bool:
-        return bool((await self.db.fetch(_SQL["session"], ns, agent, session))[0][0])
+    async def _fresh(
+        self,
+        ns: str,
+        agent: str,
+        session: int,
+        nonce: str,
+        todo: list[str],
+        images: frozenset[str] | None,
+        take: list[tuple[Any, Run, Transition, Known]],
+    ) -> tuple[list[str], list[str]]:
+        """Runs that this engine has just recorded and dispatched go into `take` unread.
+
+        The write looks whether they are as they were, in a queue that is open and has no limits.
+        Returns those to load now, and those to load in the next round.
+        """
+        load: list[str] = []
+        again: list[str] = []
+        for run_id in todo:
+            if (entry := self.recent.take(run_id)) is None:
+                load.append(run_id)
+                continue
+            row, run, schema = entry
+            known = await self.specs.get(ns, run.task, run.version) if run.ns == ns else None
+            if known is None or lacks_image(known.info, images) or known.spec.schema_hash != schema:
+                again.append(run_id)
+                continue
+            run.policy, run.timeout = known.policy, known.spec.timeout
+            happening = Claim(agent, session, nonce, known.version)
+            take.append((row, run, lifecycle.decide(run, happening, datetime.now(UTC)), known))
+        return load, again
+
+    async def _standing(self, ns: str, agent: str, session: int) -> str:
+        """live, overdue (a beat may still renew it: DECISIONS B1), or over."""
+        found = await self.db.fetch(_SQL["session"], ns, agent, session)
+        if not found:
+            return "over"
+        return "live" if found[0]["valid"] else "overdue"
 
     async def _take(
         self,
@@ -140,7 +185,6 @@ class Claims(Commits, Part):
         drop: list[str],
     ) -> tuple[bool, set[str]]:
         moved = [(row, t.run, t.events[0], known) for row, _, t, known in take if t.run is not None]
-        now = moved[0][2].at if moved else await self.now()
         spent = self.outbox.take()
         try:
             done = await self.db.fetch(
@@ -151,7 +195,7 @@ class Claims(Commits, Part):
                 agent,
                 session,
                 nonce,
-                now,
+                ["dispatch" not in row for row, _, _, _ in moved],
                 [run.id for _, run, _, _ in moved],
                 [row["n"] for row, _, _, _ in moved],
                 [run.epoch for _, run, _, _ in moved],
@@ -165,6 +209,10 @@ class Claims(Commits, Part):
             self.outbox.give_back(spent)
             raise
         written = {row["id"] for row in done if row["id"] is not None}
+        for _, run, event, _ in moved:
+            if run.id in written:
+                run.claimed_at = event.at = done[0]["now"]
+                self.recent.wrote(run)
         self.outbox.add(
             done[0]["outbox"], [(run.id, run.n) for _, run, _, _ in moved if run.id in written]
         )
@@ -192,9 +240,11 @@ class Claims(Commits, Part):
             events,
         )
 
-    async def load_marks(self, run: str, epoch: int, after: str) -> tuple[list[MarkRecord], bool]:
+    async def load_marks(
+        self, ns: str, run: str, epoch: int, after: str
+    ) -> tuple[list[MarkRecord], bool]:
         """A page of marks for the attempt; nothing for a stale one."""
-        found = await self.db.fetch(_SQL["epoch"], run)
+        found = await self.db.fetch(_SQL["epoch"], run, ns)
         if not found or found[0][0] != epoch:
             return [], False
         return await self._page(run, after)

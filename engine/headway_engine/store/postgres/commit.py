@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headway.states import MOVES, RunState
@@ -23,9 +24,9 @@ from headway_engine.store.records import End, MarkWrite, Outcome, Run, Transitio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from headway.wire.events import Event
+    from headway_engine.happenings import Told
     from headway_engine.store.postgres.db import Connection
     from headway_engine.store.postgres.specs import Specs
 
@@ -36,7 +37,8 @@ ROUNDS = 30
 _HOT = (Started, Finished)
 _HOT_STATES = frozenset({RunState.RUNNING, RunState.SUCCEEDED, RunState.CANCELLED})
 
-Group = tuple[str, list[Happening]]
+Group = tuple[str, list[tuple[str, Happening]]]
+"""A run, and per happening the namespace that its teller speaks for (empty: any)."""
 
 
 class Plan:
@@ -54,12 +56,15 @@ class Plan:
         self.hot = True
         self.outcomes: list[Outcome] = []
 
-    def decide(self, happening: Happening) -> bool:
-        """Add one happening.
+    def decide(self, happening: Happening, ns: str = "") -> bool:
+        """Add one happening; to a teller from another namespace there is no such run.
 
         False if it leads to a state that the stored one may not move to in one write: then it
         waits until what came before it is written.
         """
+        if ns and ns != self.old.ns:
+            self.outcomes.append(Outcome("unknown", "no such run"))
+            return True
         t: Transition = lifecycle.decide(self.new, happening, self.now)
         if t.run is not None:
             if self.outcomes and not in_one_write(self.old.state, t.run.state):
@@ -79,6 +84,18 @@ class Plan:
         self.outcomes.append(Outcome(t.outcome, t.message, self.new, t.events, t.end, t.stop))
         return True
 
+    def at(self, now: datetime) -> None:
+        """It was written then: the hot write takes the store's time itself."""
+        for event in self.events:
+            event.at = now
+        for run in {id(o.run): o.run for o in self.outcomes if o.run is not None}.values():
+            if run.attempt_at is self.now:
+                run.attempt_at = now
+            if run.started_at is self.now:
+                run.started_at = now
+            if run.ended_at is self.now:
+                run.ended_at = now
+
 
 def in_one_write(source: RunState, target: RunState) -> bool:
     """True if the trigger takes it: a legal move, or started and the next one together."""
@@ -92,21 +109,23 @@ class Commits(Part):
 
     specs: Specs
 
-    async def commit(self, moves: Sequence[tuple[str, Happening]]) -> list[Outcome]:
+    async def commit(self, moves: Sequence[Told]) -> list[Outcome]:
         """Carry out `lifecycle.decide` for each; outcomes in order."""
-        groups: dict[str, list[Happening]] = {}
-        for run, happening in moves:
-            groups.setdefault(run, []).append(happening)
+        groups: dict[str, list[tuple[str, Happening]]] = {}
+        for move in moves:
+            ns = move[2] if len(move) > 2 else ""
+            groups.setdefault(move[0], []).append((ns, move[1]))
         answers = await bisect(list(groups.items()), self._commit, _reject)
         left = {run: iter(found) for run, found in zip(groups, answers, strict=True)}
-        return [next(left[run]) for run, _ in moves]
+        return [next(left[move[0]]) for move in moves]
 
     async def _commit(self, groups: Sequence[Group]) -> list[list[Outcome]]:
         done: dict[str, list[Outcome]] = {run: [] for run, _ in groups}
         todo = list(groups)
         for turn in range(ROUNDS):
-            loaded = await self.db.fetch(_SQL["load"], [run for run, _ in todo])
-            plans = await self._plans(loaded, todo)
+            plans = self._remembered(todo) if not turn else dict[str, Plan]()
+            if rest := [run for run, _ in todo if run not in plans]:
+                plans |= await self._plans(await self.db.fetch(_SQL["load"], rest), todo)
             writes = [p for p in plans.values() if p.events]
             written = await self._write(writes) if writes else set[str]()
             again: list[Group] = []
@@ -126,6 +145,23 @@ class Commits(Part):
             await asyncio.sleep(random.random() * 0.002 * turn)
         raise StoreDown("too many writers at the same runs; try again")
 
+    def _remembered(self, groups: Sequence[Group]) -> dict[str, Plan]:
+        """Starts and ends of attempts whose record is known from their claim: need no load.
+
+        The write checks it all the same. Whatever is not a plain move is loaded.
+        """
+        plans: dict[str, Plan] = {}
+        for run, happenings in groups:
+            old = self.recent.open(run)
+            if old is None:
+                continue
+            plan = Plan(old, datetime.now(UTC))
+            if not all(plan.decide(happening, ns) for ns, happening in happenings):
+                continue
+            if plan.hot and plan.new.epoch == old.epoch and all(o.events for o in plan.outcomes):
+                plans[run] = plan
+        return plans
+
     async def _plans(self, loaded: Sequence[Any], groups: Sequence[Group]) -> dict[str, Plan]:
         wanted = dict(groups)
         plans: dict[str, Plan] = {}
@@ -133,13 +169,13 @@ class Commits(Part):
             run = rows.run_of(row)
             happenings = wanted[run.id]
             known = self.specs.peek(run.ns, run.task, run.version)
-            if known is None or any(isinstance(h, Failed | Overdue) for h in happenings):
+            if known is None or any(isinstance(h, Failed | Overdue) for _, h in happenings):
                 known = await self.specs.get(run.ns, run.task, run.version)
             if known is not None:
                 run.policy, run.timeout = known.policy, known.spec.timeout
             plans[run.id] = plan = Plan(run, row["now"])
-            for happening in happenings:
-                if not plan.decide(happening):
+            for ns, happening in happenings:
+                if not plan.decide(happening, ns):
                     break
         return plans
 
@@ -162,15 +198,22 @@ class Commits(Part):
 
     async def _carry_out(self, name: str, plans: Sequence[Plan]) -> list[bool]:
         spent = self.outbox.take()
-        now = plans[0].now
+        times = [] if name == "write_end" else [plans[0].now]
         try:
             found = await self.db.fetch(
-                _SQL[name], self.engine, spent, now, *arguments(name, plans)
+                _SQL[name], self.engine, spent, *times, *arguments(name, plans)
             )
         except BaseException:
             self.outbox.give_back(spent)
             raise
         ids = {row[0] for row in found}
+        for p in plans:
+            if p.new.id not in ids:
+                self.recent.forget(p.new.id)
+                continue
+            if name == "write_end":
+                p.at(found[0][2])
+            self.recent.wrote(p.new)
         if found:
             self.outbox.add(found[0][1], [(p.new.id, p.new.n) for p in plans if p.new.id in ids])
         return [p.new.id in ids for p in plans]
@@ -206,6 +249,7 @@ def arguments(name: str, plans: Sequence[Plan]) -> list[list[Any]]:
     ]
     if name == "write_end":
         head += [
+            [p.old.epoch for p in plans],
             [p.new.attempt_at is not p.old.attempt_at for p in plans],
             [r.ended_at is not None for r in new],
         ]

@@ -22,20 +22,20 @@ import asyncpg
 from headway.errors import HeadwayError
 from headway_engine.store import StoreDown
 from headway_engine.store.postgres import identity
+from headway_engine.store.postgres.connections import Connections
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from asyncpg.pool import PoolConnectionProxy
-
-    Connection = PoolConnectionProxy[asyncpg.Record]
-    Pool = asyncpg.Pool[asyncpg.Record]
+    Connection = asyncpg.Connection[asyncpg.Record]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 PATIENCE = 2.0
 """Seconds of trying before StoreDown."""
+STUCK = 11.0
+"""Seconds after which a connection counts as dead: Postgres itself gives up after 10."""
 LIST_SETTINGS = {
     "application_name": "headway",
     "lock_timeout": "500ms",
@@ -65,7 +65,7 @@ class Poison(HeadwayError):
 
 
 class Db:
-    """Two pools: one for the path of runs, one for lists, so that a list never delays a save."""
+    """Two sets of connections: the lists have their own, so that none of them delays a save."""
 
     def __init__(
         self,
@@ -79,42 +79,39 @@ class Db:
         self._dsn, self._size, self._list_size = dsn, size, list_size
         self._cache = statement_cache_size
         self._patience = patience
-        self._pool: Pool | None = None
-        self._lists: Pool | None = None
+        self._pool: Connections | None = None
+        self._lists: Connections | None = None
         self.floor = identity.Floor(0, "")
         """Epoch floor for runs from before the last change of the database (DECISIONS G4)."""
 
     async def open(self) -> None:
         """Connect; raises StoreDown."""
+        self._pool = Connections(lambda: self._connect(SETTINGS), self._size)
+        self._lists = Connections(lambda: self._connect(LIST_SETTINGS), self._list_size)
         try:
-            self._pool = await self._make(self._size, SETTINGS)
-            self._lists = await self._make(self._list_size, LIST_SETTINGS)
+            await self._pool.open(1)
+            await self._lists.open(1)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
             await self.close()
             raise StoreDown(f"no connection to Postgres: {_short(e)}") from None
 
     async def close(self) -> None:
-        """Give the connections back; idempotent."""
+        """End the connections; idempotent."""
         pools, self._pool, self._lists = (self._pool, self._lists), None, None
         for pool in pools:
             if pool is not None:
-                try:
-                    await asyncio.wait_for(pool.close(), 5)
-                except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                    pool.terminate()
+                await pool.close(5)
 
-    async def _make(self, size: int, settings: dict[str, str]) -> Pool:
-        return await asyncpg.create_pool(
-            self._dsn,
-            min_size=1,
-            max_size=size,
-            init=self._init,
-            reset=_no_reset,
-            server_settings=settings,
-            statement_cache_size=self._cache,
-            timeout=5,
-            max_inactive_connection_lifetime=0,
+    async def _connect(self, settings: dict[str, str]) -> Connection:
+        conn = await asyncpg.connect(
+            self._dsn, server_settings=settings, statement_cache_size=self._cache, timeout=5
         )
+        try:
+            await self._init(conn)
+        except BaseException:
+            conn.terminate()
+            raise
+        return conn
 
     async def _init(self, conn: Any) -> None:
         """On each new connection: is this still the database that we know? (G4)."""
@@ -128,7 +125,9 @@ class Db:
         """One statement on the lists' pool."""
         return await self.call(lambda c: c.fetch(sql, *args), self._lists)
 
-    async def call(self, op: Callable[[Connection], Awaitable[T]], pool: Pool | None = None) -> T:
+    async def call(
+        self, op: Callable[[Connection], Awaitable[T]], pool: Connections | None = None
+    ) -> T:
         """Run `op`, again and again as the module's docstring says; raises StoreDown or Poison."""
         pool = pool or self._pool
         if pool is None:
@@ -137,21 +136,25 @@ class Db:
         tries = 0
         while True:
             tries += 1
+            problem: Exception = TimeoutError()
             try:
-                async with pool.acquire(timeout=self._patience) as conn:
-                    try:
+                conn = await pool.take(self._patience)
+                try:
+                    async with asyncio.timeout(STUCK):
                         return await op(conn)
-                    except asyncpg.InternalClientError:
-                        # The connection died between two messages, its protocol does not know.
-                        conn.terminate()
-                        raise
+                except (asyncpg.InternalClientError, TimeoutError, asyncio.CancelledError):
+                    # It died between two messages and does not know, or has an answer to come.
+                    conn.terminate()
+                    raise
+                finally:
+                    pool.give(conn)
             except asyncpg.PostgresError as e:
                 state: str = e.sqlstate or ""
                 if state.startswith(_POISON):
                     raise Poison(_short(e)) from None
                 if not state.startswith(_AGAIN) and (state not in _ONCE_MORE or tries > 1):
                     raise
-                problem: Exception = e
+                problem = e
             except (asyncpg.DataError, UnicodeEncodeError) as e:
                 raise Poison(_short(e)) from None
             except asyncpg.InterfaceError as e:
@@ -178,10 +181,6 @@ async def bisect(
             return [reject(items[0], str(e))]
         half = len(items) // 2
         return [*await bisect(items[:half], op, reject), *await bisect(items[half:], op, reject)]
-
-
-async def _no_reset(conn: Any) -> None:
-    """Nothing to reset: no statement of this store leaves session state (saves a round trip)."""
 
 
 def _short(e: BaseException) -> str:

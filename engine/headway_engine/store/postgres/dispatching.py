@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from headway_engine.store.postgres import statements
 from headway_engine.store.postgres.base import Part
 from headway_engine.store.records import Dispatch, QueueState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _SQL = statements.load("dispatch")
 
@@ -44,14 +49,16 @@ class Dispatches(Part):
             self.known_queues.add((ns, queue))
         return None
 
-    async def dispatched(self, dispatch: int, last_seq: int, stream_created: str) -> None:
-        """The batch is in WORK."""
-        await self.db.fetch(_SQL["dispatched"], dispatch, last_seq, stream_created)
+    async def dispatched(self, batches: Sequence[tuple[int, int]], stream_created: str) -> None:
+        """These are in WORK."""
+        by_id = dict(sorted(batches))
+        await self.db.fetch(_SQL["dispatched"], list(by_id), list(by_id.values()), stream_created)
 
     async def undispatched(
         self,
         acked: dict[tuple[str, str], int],
         stream_created: str,
+        older_than: float = 30.0,
     ) -> list[Dispatch]:
         """Batches to publish again; spent ones are forgotten."""
         found = await self.db.fetch(
@@ -60,6 +67,7 @@ class Dispatches(Part):
             [queue for _, queue in acked],
             list(acked.values()),
             stream_created,
+            older_than,
         )
         batches: dict[int, Dispatch] = {}
         spent: list[int] = []

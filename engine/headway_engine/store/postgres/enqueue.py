@@ -20,7 +20,7 @@ from headway_engine.happenings import Cancel
 from headway_engine.store.postgres import commit, rows, statements
 from headway_engine.store.postgres.base import Part
 from headway_engine.store.postgres.db import bisect
-from headway_engine.store.recording import Room, choose, duplicate, key_of, repeat, seen
+from headway_engine.store.recording import Room, choose, duplicate, key_of, removed, repeat, seen
 from headway_engine.store.records import Dispatch, EnqueueOutcome, NewRun
 
 if TYPE_CHECKING:
@@ -109,7 +109,10 @@ class Enqueues(Part):
             if row[1] is not None:
                 batch = dispatches.setdefault(row[1], Dispatch(row[1], ns, new.run.queue, []))
                 batch.runs.append((new.run.id, new.run.shared))
-            out.append(self._recorded(new, row[2], now))
+            outcome = self._recorded(new, row[2], now)
+            if row[1] is not None and outcome.record is not None:
+                self.recent.enqueued(new, outcome.record)
+            out.append(outcome)
         return out, list(dispatches.values())
 
     async def _special(self, ns: str, items: list[NewRun]) -> list[EnqueueOutcome]:
@@ -138,9 +141,12 @@ class Enqueues(Part):
             known = await conn.fetch(_SQL["look"], ns, [new.run.id for new in items])
             cancels = {row["id"]: row for row in known if row["actor"] is not None}
             existing = {row["id"]: row for row in known if row["state"] is not None}
+            gone = {row["id"] for row in known if row["removed"]}
             for new in items:
                 if (row := existing.get(new.run.id)) is not None:
                     done[new.run.id] = _seen(new, row)
+                elif new.run.id in gone:
+                    done[new.run.id] = removed(new)
             fresh = [new for new in items if new.run.id not in done]
             fresh = await self._keys(conn, ns, fresh, now, done)
             found: list[Any] = []
@@ -299,9 +305,11 @@ class Enqueues(Part):
             row["id"]: row for row in await fetch(_SQL["look"], ns, [new.run.id for new in missing])
         }
         return {
-            new.run.id: _seen(new, known[new.run.id])
+            new.run.id: removed(new)
+            if known[new.run.id]["removed"]
+            else _seen(new, known[new.run.id])
             for new in missing
-            if known[new.run.id]["state"] is not None
+            if known[new.run.id]["state"] is not None or known[new.run.id]["removed"]
         }
 
     async def reject(self, ns: str, run: str, code: str, reason: str) -> None:

@@ -164,6 +164,11 @@ class Lists(Leases, Part):
             bodies["hash"],
             bodies["schema"],
             tuple(tags),
+            [
+                ref
+                for row in await self.db.fetch(_SQL["once_refs"], run.id)
+                if (ref := rows.ref_of(row["ref"])) is not None
+            ],
         )
 
     async def set_queue(self, ns: str, ask: QueueAsk, actor: str) -> QueueRow:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from headway.states import RunState
-from headway.wire import BlobRef, ErrorInfo, encode
+from headway.wire import NOTHING, BlobRef, ErrorInfo, encode
 from headway.wire.commands import TaskSpec
 from headway.wire.events import Event
 from headway.wire.rpc import MarkRecord
@@ -88,7 +88,7 @@ def mark_of(row: Any) -> MarkRecord:
         row["fn"],
         row["status"],
         row["epoch"],
-        Raw(row["value"]),
+        Raw(row["value"]) if row["value"] else NOTHING,
         ref_of(row["ref"]),
         error_of(row["error"]),
         due,

@@ -18,7 +18,14 @@ from headway_engine.store.postgres import rows, statements
 from headway_engine.store.postgres.base import Part
 from headway_engine.store.postgres.db import Poison, bisect
 from headway_engine.store.records import SaveDone
-from headway_engine.store.saving import checkpoint_data, look, mark_data, mark_event, split
+from headway_engine.store.saving import (
+    by_namespace,
+    checkpoint_data,
+    look,
+    mark_data,
+    mark_event,
+    split,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,16 +39,25 @@ PRUNE_EVERY = 16
 class Saves(Part):
     """See the port."""
 
-    async def save(self, saves: Sequence[Save]) -> list[SaveDone]:
+    async def save(self, saves: Sequence[Save], ns: Sequence[str] = ()) -> list[SaveDone]:
         """Checkpoints and marks; outcomes in order."""
+        if (parts := by_namespace(saves, ns)) is not None:
+            apart: dict[int, SaveDone] = {}
+            for places in parts:
+                answers = await self.save([saves[i] for i in places], [ns[i] for i in places])
+                apart.update(zip(places, answers, strict=True))
+            return [apart[i] for i in range(len(saves))]
+        who = ns or [""] * len(saves)
         done: list[SaveDone | None] = [None] * len(saves)
         for checkpoints, marks in split(saves):
             if checkpoints:
-                found = await bisect([s for _, s in checkpoints], self._checkpoints, _reject)
+                found = await bisect(
+                    [(who[i], s) for i, s in checkpoints], self._checkpoints, _reject
+                )
                 for (i, _), outcome in zip(checkpoints, found, strict=True):
                     done[i] = outcome
             if marks:
-                found = await bisect([s for _, s in marks], self._marks, _reject)
+                found = await bisect([(who[i], s) for i, s in marks], self._marks, _reject)
                 for (i, _), outcome in zip(marks, found, strict=True):
                     done[i] = outcome
         # What is left is a second time the same number and hash in this batch.
@@ -60,7 +76,8 @@ class Saves(Part):
             out.append(outcome)
         return out
 
-    async def _checkpoints(self, saves: Sequence[SaveCheckpoint]) -> list[SaveDone]:
+    async def _checkpoints(self, owned: Sequence[tuple[str, SaveCheckpoint]]) -> list[SaveDone]:
+        saves = [s for _, s in owned]
         datas = [checkpoint_data(s) for s in saves]
         taken = await self._send(
             "checkpoint",
@@ -77,17 +94,21 @@ class Saves(Part):
                 [s.schema for s in saves],
                 [s.keep for s in saves],
                 [encode(d) for d in datas],
+                [ns for ns, _ in owned],
             ],
         )
-        missing = [s for s in saves if (s.run, s.epoch, s.number) not in taken]
+        missing = [(ns, s) for ns, s in owned if (s.run, s.epoch, s.number) not in taken]
         looked: dict[Any, Any] = {}
         if missing:
             for row in await self.db.fetch(
-                _SQL["look_checkpoints"], [s.run for s in missing], [s.number for s in missing]
+                _SQL["look_checkpoints"],
+                [s.run for _, s in missing],
+                [s.number for _, s in missing],
+                [ns for ns, _ in missing],
             ):
                 looked[row["run"], row["item"]] = row
         old = sorted(
-            {s.run for s in saves if s.number % PRUNE_EVERY == 0} - {s.run for s in missing}
+            {s.run for s in saves if s.number % PRUNE_EVERY == 0} - {s.run for _, s in missing}
         )
         if old:
             await self.db.fetch(_SQL["prune"], old)
@@ -102,7 +123,8 @@ class Saves(Part):
             out.append(SaveDone(outcome, 0, message, row["ns"] or "", row["task"] or ""))
         return out
 
-    async def _marks(self, saves: Sequence[SaveMark]) -> list[SaveDone]:
+    async def _marks(self, owned: Sequence[tuple[str, SaveMark]]) -> list[SaveDone]:
+        saves = [s for _, s in owned]
         datas = [mark_data(s) for s in saves]
         taken = await self._send(
             "mark",
@@ -123,13 +145,17 @@ class Saves(Part):
                 [s.after for s in saves],
                 [mark_event(s) for s in saves],
                 [encode(d) for d in datas],
+                [ns for ns, _ in owned],
             ],
         )
-        missing = [s for s in saves if (s.run, s.epoch, s.key) not in taken]
+        missing = [(ns, s) for ns, s in owned if (s.run, s.epoch, s.key) not in taken]
         looked: dict[Any, Any] = {}
         if missing:
             for row in await self.db.fetch(
-                _SQL["look_marks"], [s.run for s in missing], [s.key for s in missing]
+                _SQL["look_marks"],
+                [s.run for _, s in missing],
+                [s.key for _, s in missing],
+                [ns for ns, _ in missing],
             ):
                 looked[row["run"], row["item"]] = row
         out: list[SaveDone] = []
@@ -169,6 +195,7 @@ class Saves(Part):
             last: dict[str, int] = {}
             for row in found:
                 last[row[0]] = max(last.get(row[0], 0), row[3])
+                self.recent.forget(row[0])
             self.outbox.add(found[0]["outbox"], last.items())
         return {(row[0], row[1], row[2]): row for row in found}
 
@@ -213,5 +240,5 @@ def _done(row: Any, kind: str, data: dict[str, Any]) -> SaveDone:
     return SaveDone("ok", row["n"], "", row["ns"], row["task"], events)
 
 
-def _reject(save: Save, why: str) -> SaveDone:
+def _reject(owned: tuple[str, Save], why: str) -> SaveDone:
     return SaveDone("rejected", 0, why)

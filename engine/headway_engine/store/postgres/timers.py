@@ -10,6 +10,7 @@ from headway.ids import encode
 from headway_engine.lifecycle import START_DEADLINE, TIMEOUT_SLACK
 from headway_engine.store.postgres import rows, statements
 from headway_engine.store.postgres.base import Part
+from headway_engine.store.records import Purge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from headway.wire.events import Event
 
 _SQL = statements.load("timers")
+_PURGES = statements.load("purges")
 
 PRUNE_BATCH = 500
 _COUNT = re.compile(r"(\d+)$")
@@ -72,7 +74,9 @@ class Timers(Part):
     async def prune(self) -> int:
         """Small batches; statistics after growth."""
         removed = 0
-        for name in ("prune_keys", "prune_outcomes", "prune_cancels", "prune_dispatches"):
+        for name in (
+            "prune_keys", "prune_outcomes", "prune_cancels", "prune_tombstones", "prune_dispatches",
+        ):  # fmt: skip
             removed += await self._delete(name, PRUNE_BATCH)
         now = await self.now()
         before = now - self.retention
@@ -82,6 +86,27 @@ class Timers(Part):
         if grown["changed"] > 5_000 and grown["changed"] > grown["live"] // 10:
             await self.db.call(lambda c: c.execute(_SQL["analyze"]))
         return removed
+
+    async def purges(self, limit: int) -> list[Purge]:
+        """Blobs to remove now."""
+        found = await self.db.fetch(_PURGES["due"], limit)
+        if kept := [row["id"] for row in found if row["named"]]:
+            await self.purged(kept)
+        return [
+            Purge(row["id"], row["ns"], row["run"], row["key"]) for row in found if not row["named"]
+        ]
+
+    async def purged(self, ids: Sequence[int]) -> None:
+        """They are gone."""
+        await self.db.fetch(_PURGES["done"], sorted(ids))
+
+    async def keep_blob(self, ns: str, run: str, key: str) -> bool:
+        """It is written again."""
+        return not await self.db.fetch(_PURGES["keep"], ns, run, key)
+
+    async def purge_later(self, ns: str, run: str, keys: Sequence[str]) -> None:
+        """In a day, unless a row names them by then."""
+        await self.db.fetch(_PURGES["later"], ns, run, list(keys))
 
     async def _delete(self, name: str, *args: object) -> int:
         status = await self.db.call(lambda c: c.execute(_SQL[name], *args))

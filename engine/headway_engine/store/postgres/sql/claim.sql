@@ -18,44 +18,54 @@ SELECT v.*, hw_now() AS now, p.body, p.ref AS body_ref, c.number, c.name, c.sche
  WHERE v.id = ANY($2::text[]) AND v.ns = $1;
 
 -- name: session
--- Is this session's lease live?
-SELECT count(*) FROM agents WHERE ns = $1 AND id = $2 AND session = $3 AND live
-   AND lease_until > hw_now();
+-- Is this session's lease live? No row: the session is over. Only `expire` ends one: an overdue lease is
+-- what every agent has right after an outage.
+SELECT lease_until > hw_now() AS valid FROM agents
+ WHERE ns = $1 AND id = $2 AND session = $3 AND live;
 
 -- name: write
 -- DECISIONS B2: the agent's row is share-locked with its session and lease checked, so that a claim and
--- the end of the lease exclude each other. Refused runs lose their dispatch in the same commit.
-WITH a AS MATERIALIZED (
+-- the end of the lease exclude each other. Refused runs lose their dispatch in the same commit. A run
+-- that was not loaded ($7) is taken only if its queue is open and has no limits.
+WITH t AS MATERIALIZED (SELECT hw_now() AS now),
+     a AS MATERIALIZED (
        SELECT 1 FROM agents WHERE ns = $3 AND id = $4 AND session = $5 AND live
            AND lease_until > hw_now() FOR KEY SHARE),
      i AS MATERIALIZED (
        SELECT * FROM unnest($8::text[], $9::int[], $10::bigint[], $11::text[], $12::float8[],
-                            $13::int[], $14::bytea[])
-                AS x (id, expected, epoch, version, timeout_s, keep_ck, data)),
+                            $13::int[], $14::bytea[], $7::bool[])
+                AS x (id, expected, epoch, version, timeout_s, keep_ck, data, unread)),
+     s AS MATERIALIZED (
+       SELECT queue FROM queues WHERE ns = $3 AND (paused OR run_limit > 0 OR key_limit > 0)
+          AND EXISTS (SELECT FROM i WHERE i.unread)),
      l AS MATERIALIZED (
        SELECT r.id, r.n FROM runs r
          LEFT JOIN i ON i.id = r.id
         WHERE r.id = ANY($8::text[] || $15::text[]) AND r.ns = $3 AND EXISTS (SELECT FROM a)
-          AND r.state = 'QUEUED' AND (i.id IS NULL OR i.expected = r.n)
+          AND r.state = 'QUEUED'
+          AND (i.id IS NULL OR i.expected = r.n AND i.epoch = r.epoch + 1)
+          AND NOT (coalesce(i.unread, false)
+                   AND (r.dispatch IS NULL OR r.queue IN (SELECT s.queue FROM s)))
         ORDER BY r.id FOR NO KEY UPDATE OF r),
      u AS (
        UPDATE runs r SET n = r.n + 1, epoch = i.epoch, state = 'STARTING', agent = $4, session = $5,
-              nonce = $6, version = i.version, claimed_at = $7, attempt_at = NULL, dispatch = NULL,
+              nonce = $6, version = i.version, claimed_at = t.now, attempt_at = NULL, dispatch = NULL,
               timeout_s = i.timeout_s, keep_ck = i.keep_ck
-         FROM i JOIN l ON l.id = i.id WHERE r.id = i.id RETURNING r.id, r.n, r.epoch),
+         FROM t, i JOIN l ON l.id = i.id WHERE r.id = i.id RETURNING r.id, r.n, r.epoch),
      x AS (
        UPDATE runs r SET dispatch = NULL FROM l
         WHERE r.id = l.id AND r.id = ANY($15::text[]) AND r.dispatch IS NOT NULL RETURNING r.id),
      e AS (
        INSERT INTO events (run, n, at, kind, epoch, source, target, actor, data)
-       SELECT u.id, u.n, $7, 'starting', u.epoch, 'QUEUED', 'STARTING', 'agent:' || $4, i.data
-         FROM u JOIN i ON i.id = u.id),
+       SELECT u.id, u.n, t.now, 'starting', u.epoch, 'QUEUED', 'STARTING', 'agent:' || $4, i.data
+         FROM t, u JOIN i ON i.id = u.id),
      del AS (DELETE FROM outbox WHERE id = ANY($2::bigint[])),
      o AS (
        INSERT INTO outbox (at, engine, runs, numbers)
-       SELECT $7, $1, array_agg(u.id), array_agg(u.n) FROM u HAVING count(*) > 0 RETURNING id)
-SELECT (SELECT count(*) FROM a) AS live, u.id, (SELECT id FROM o) AS outbox
-  FROM (VALUES (1)) AS one LEFT JOIN u ON true;
+       SELECT hw_now(), $1, array_agg(u.id), array_agg(u.n) FROM u HAVING count(*) > 0
+       RETURNING id)
+SELECT (SELECT count(*) FROM a) AS live, u.id, (SELECT id FROM o) AS outbox, t.now
+  FROM t LEFT JOIN u ON true;
 
 -- name: marks
 -- A page of marks in key order; sizes are kept in view by the caller.
@@ -63,4 +73,4 @@ SELECT run, key, kind, fn, status, token, epoch, value, ref, error, due_at, reso
   FROM marks WHERE run = $1 AND key > $2 ORDER BY key LIMIT $3;
 
 -- name: epoch
-SELECT epoch FROM runs WHERE id = $1;
+SELECT epoch FROM runs WHERE id = $1 AND ns = $2;

@@ -75,31 +75,33 @@ WITH i AS MATERIALIZED (
 SELECT u.id, (SELECT id FROM o) AS outbox FROM u;
 
 -- name: write_end
--- The hot case of `write`: an open attempt starts or ends; no marks, no keys, few columns.
-WITH i AS MATERIALIZED (
-       SELECT * FROM unnest($4::text[], $5::int[], $6::int[], $7::text[], $8::bigint[], $9::bool[],
-                            $10::bool[])
-                AS x (id, expected, n, state, epoch, start, over)),
+-- The hot case of `write`: an open attempt starts or ends; no marks, no keys, few columns. What is
+-- decided may come from memory: the epoch is looked at too, and the time is taken here.
+WITH t AS MATERIALIZED (SELECT hw_now() AS now),
+     i AS MATERIALIZED (
+       SELECT * FROM unnest($3::text[], $4::int[], $5::int[], $6::text[], $7::bigint[], $8::bigint[],
+                            $9::bool[], $10::bool[])
+                AS x (id, expected, n, state, epoch, was, start, over)),
      l AS MATERIALIZED (
-       SELECT r.id FROM runs r JOIN i ON i.id = r.id AND i.expected = r.n
+       SELECT r.id FROM runs r JOIN i ON i.id = r.id AND i.expected = r.n AND i.was = r.epoch
         ORDER BY r.id FOR NO KEY UPDATE OF r),
      u AS (
        UPDATE runs r SET n = i.n, state = i.state, epoch = i.epoch,
               unstarted = CASE WHEN i.start THEN 0 ELSE r.unstarted END,
               unstarted_agents = CASE WHEN i.start THEN '{}' ELSE r.unstarted_agents END,
-              attempt_at = CASE WHEN i.start THEN $3 ELSE r.attempt_at END,
-              started_at = CASE WHEN i.start THEN coalesce(r.started_at, $3) ELSE r.started_at END,
+              attempt_at = CASE WHEN i.start THEN t.now ELSE r.attempt_at END,
+              started_at = CASE WHEN i.start THEN coalesce(r.started_at, t.now) ELSE r.started_at END,
               ttl_at = CASE WHEN i.start OR i.over THEN NULL ELSE r.ttl_at END,
               deadline_at = CASE WHEN i.over THEN NULL ELSE r.deadline_at END,
               due_at = CASE WHEN i.over THEN NULL ELSE r.due_at END,
-              ended_at = CASE WHEN i.over THEN $3 ELSE r.ended_at END
-         FROM i JOIN l ON l.id = i.id WHERE r.id = i.id RETURNING r.id, r.n),
+              ended_at = CASE WHEN i.over THEN t.now ELSE r.ended_at END
+         FROM t, i JOIN l ON l.id = i.id WHERE r.id = i.id RETURNING r.id, r.n),
      e AS (
        INSERT INTO events (run, n, at, kind, epoch, source, target, actor, data)
-       SELECT x.run, x.n, $3, x.kind, x.epoch, x.source, x.target, x.actor, x.data
+       SELECT x.run, x.n, t.now, x.kind, x.epoch, x.source, x.target, x.actor, x.data
          FROM unnest($11::text[], $12::int[], $13::text[], $14::bigint[], $15::text[], $16::text[],
                      $17::text[], $18::bytea[])
-              AS x (run, n, kind, epoch, source, target, actor, data) JOIN u ON u.id = x.run),
+              AS x (run, n, kind, epoch, source, target, actor, data) JOIN u ON u.id = x.run, t),
      s AS (
        INSERT INTO results (run, size, body, ref, error)
        SELECT x.run, x.size, x.body, x.ref, x.error
@@ -108,7 +110,7 @@ WITH i AS MATERIALIZED (
      del AS (DELETE FROM outbox WHERE id = ANY($2::bigint[])),
      o AS (
        INSERT INTO outbox (at, engine, runs, numbers)
-       SELECT $3, $1, array_agg(x.run), array_agg(x.n)
+       SELECT hw_now(), $1, array_agg(x.run), array_agg(x.n)
          FROM unnest($11::text[], $12::int[]) AS x (run, n) JOIN u ON u.id = x.run
        HAVING count(*) > 0 RETURNING id)
-SELECT u.id, (SELECT id FROM o) AS outbox FROM u;
+SELECT u.id, (SELECT id FROM o) AS outbox, t.now FROM u, t;

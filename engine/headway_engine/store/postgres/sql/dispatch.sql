@@ -78,12 +78,13 @@ SELECT (SELECT count(*) FROM s) AS locked, d.id, d.runs, d.shared FROM (VALUES (
 INSERT INTO queues (ns, queue) VALUES ($1, $2) ON CONFLICT (ns, queue) DO NOTHING;
 
 -- name: dispatched
--- The batch is in WORK.
-UPDATE dispatches SET last_seq = $2, stream_created = $3, at = hw_now() WHERE id = $1;
+-- These batches are in WORK.
+UPDATE dispatches d SET last_seq = x.seq, stream_created = $3, at = hw_now()
+  FROM unnest($1::bigint[], $2::bigint[]) AS x (id, seq) WHERE d.id = x.id;
 
 -- name: undispatched
--- Batches older than 30 s: never published, or the stream was made anew, or WORK's consumer is past
--- them; with those of their runs that nobody has claimed.
+-- Batches older than $5 seconds: never published, or WORK's consumer is past them; and at once those in a
+-- stream that is no more. With those of their runs that nobody has claimed.
 SELECT d.id, d.ns, d.queue, w.run, w.shared
   FROM dispatches d
   LEFT JOIN unnest($1::text[], $2::text[], $3::bigint[]) AS a (ns, queue, seq)
@@ -92,8 +93,9 @@ SELECT d.id, d.ns, d.queue, w.run, w.shared
        SELECT r.id AS run, r.shared FROM runs r
         WHERE r.id = ANY(d.runs)
           AND CASE r.state WHEN 'QUEUED' THEN r.dispatch = d.id END) w ON true
- WHERE d.at < hw_now() - interval '30 seconds'
-   AND (d.last_seq IS NULL OR d.stream_created <> $4 OR d.last_seq <= a.seq OR w.run IS NULL)
+ WHERE d.at < hw_now() - $5::float8 * interval '1 second'
+       AND (d.last_seq IS NULL OR d.last_seq <= a.seq OR w.run IS NULL)
+    OR d.last_seq IS NOT NULL AND d.stream_created <> $4
  ORDER BY d.id, w.run LIMIT 5000;
 
 -- name: forget

@@ -33,9 +33,11 @@ WITH t AS MATERIALIZED (SELECT hw_now() AS now),
               i.trace,
               CASE i.tags WHEN '' THEN '{}' ELSE ARRAY(SELECT json_array_elements_text(i.tags::json))
               END
-         FROM i LEFT JOIN q ON i.give AND q.queue = i.queue
-        WHERE i.cancelled
-           OR NOT EXISTS (SELECT FROM early_cancels c WHERE c.ns = $2 AND c.run = i.id)
+         FROM i CROSS JOIN t LEFT JOIN q ON i.give AND q.queue = i.queue
+        WHERE (i.cancelled
+               OR NOT EXISTS (SELECT FROM early_cancels c WHERE c.ns = $2 AND c.run = i.id))
+          AND (i.created_at > t.now - interval '1 day'
+               OR NOT EXISTS (SELECT FROM tombstones d WHERE d.ns = $2 AND d.run = i.id))
         ORDER BY i.id
        ON CONFLICT (id) DO NOTHING RETURNING id, dispatch),
      p AS (
@@ -58,8 +60,9 @@ WITH t AS MATERIALIZED (SELECT hw_now() AS now),
 SELECT ins.id, ins.dispatch, t.now, (SELECT id FROM o) AS outbox FROM ins, t;
 
 -- name: look
--- What is there of these ids: run, payload hash, early cancel.
-SELECT x.id, r.ns, r.state, p.hash, c.actor, c.reason
+-- What is there of these ids: run, payload hash, early cancel, tombstone.
+SELECT x.id, r.ns, r.state, p.hash, c.actor, c.reason,
+       EXISTS (SELECT FROM tombstones d WHERE d.ns = $1 AND d.run = x.id) AS removed
   FROM unnest($2::text[]) AS x (id)
   LEFT JOIN runs r ON r.id = x.id
   LEFT JOIN payloads p ON p.run = x.id
@@ -101,9 +104,11 @@ ON CONFLICT (ns, run) DO NOTHING;
 SELECT key FROM marks WHERE run = $1 AND kind = 'once' AND status = 'done' ORDER BY key;
 
 -- name: copy_marks
--- A replay keeps them, under the run that they come from.
+-- A replay keeps them; large values were copied under the new run.
 INSERT INTO marks (run, key, kind, fn, status, token, epoch, at, size, resolved, ref, error, value)
-SELECT $2, key, kind, fn, status, token, 0, hw_now(), size, resolved, ref, error, value
+SELECT $2, key, kind, fn, status, token, 0, hw_now(), size, resolved,
+       convert_to(replace(convert_from(ref, 'UTF8'), '/' || $1 || '/', '/' || $2 || '/'), 'UTF8'),
+       error, value
   FROM marks WHERE run = $1 AND key = ANY($3::text[])
 ON CONFLICT (run, key) DO NOTHING;
 

@@ -128,3 +128,7 @@ SELECT current_setting('server_version') AS version, current_setting('server_ver
        current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS synchronous_commit,
        current_setting('full_page_writes') AS full_page_writes,
        (SELECT max(version) FROM schema) AS schema;
+
+-- name: once_refs
+-- Large values of done once marks, which a replay takes along.
+SELECT ref FROM marks WHERE run = $1 AND kind = 'once' AND status = 'done' AND ref IS NOT NULL;

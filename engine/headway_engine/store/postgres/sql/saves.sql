@@ -1,3 +1,4 @@
+-- Each save comes with the namespace of its agent, which only a run of that namespace takes ('' = any).
 -- States are tested by CASE here: written as IN, the planner may read all of the partial index runs_open,
 -- dead entries included, instead of going by id (6 ms a save were measured).
 
@@ -9,14 +10,14 @@ WITH t AS MATERIALIZED (SELECT hw_now() AS now),
        SELECT *, count(*) OVER w AS cnt, min(ck) OVER w AS lo, max(ck) OVER w AS hi,
               row_number() OVER (PARTITION BY run, epoch ORDER BY ck) AS k
          FROM unnest($3::text[], $4::bigint[], $5::int[], $6::text[], $7::text[], $8::bigint[],
-                     $9::bytea[], $10::bytea[], $11::text[], $12::bool[], $13::bytea[])
-              AS x (run, epoch, ck, name, sha256, size, state, ref, schema, keep, data)
+                     $9::bytea[], $10::bytea[], $11::text[], $12::bool[], $13::bytea[], $14::text[])
+              AS x (run, epoch, ck, name, sha256, size, state, ref, schema, keep, data, ns)
        WINDOW w AS (PARTITION BY run, epoch)),
      l AS MATERIALIZED (
        SELECT r.id, i.cnt, r.state = 'STARTING' AS starts
          FROM runs r JOIN i ON i.run = r.id AND i.epoch = r.epoch AND i.k = 1
         WHERE CASE r.state WHEN 'STARTING' THEN true WHEN 'RUNNING' THEN true WHEN 'CANCELLING' THEN true END
-          AND r.ck = i.lo - 1 AND i.hi = i.lo + i.cnt - 1
+          AND r.ck = i.lo - 1 AND i.hi = i.lo + i.cnt - 1 AND (r.ns = i.ns OR i.ns = '')
         ORDER BY r.id FOR NO KEY UPDATE OF r),
      u AS (
        UPDATE runs r SET n = r.n + l.cnt + l.starts::int, ck = r.ck + l.cnt,
@@ -61,14 +62,15 @@ WITH t AS MATERIALIZED (SELECT hw_now() AS now),
      i AS MATERIALIZED (
        SELECT * FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
                             $9::text[], $10::bytea[], $11::bytea[], $12::bytea[], $13::bigint[],
-                            $14::float8[], $15::int[], $16::text[], $17::bytea[])
+                            $14::float8[], $15::int[], $16::text[], $17::bytea[], $18::text[])
                      WITH ORDINALITY
                 AS x (run, epoch, key, kind, fn, status, token, value, ref, error, size, due, after,
-                      event, data, k)),
+                      event, data, ns, k)),
      l AS MATERIALIZED (
        SELECT r.id, r.epoch, r.state FROM runs r
-         JOIN (SELECT DISTINCT run, epoch FROM i) d ON d.run = r.id AND d.epoch = r.epoch
+         JOIN (SELECT DISTINCT run, epoch, ns FROM i) d ON d.run = r.id AND d.epoch = r.epoch
         WHERE CASE r.state WHEN 'STARTING' THEN true WHEN 'RUNNING' THEN true WHEN 'CANCELLING' THEN true END
+          AND (r.ns = d.ns OR d.ns = '')
         ORDER BY r.id FOR NO KEY UPDATE OF r),
      w AS (
        INSERT INTO marks (run, key, at, due_at, size, epoch, run_epoch, after, kind, fn, status,
@@ -130,25 +132,31 @@ SELECT g.run, g.epoch, g.key AS item, u.base + g.k AS n, u.starts AND g.k = 1 AS
 -- name: look_checkpoints
 -- Why a checkpoint did not match: the run's epoch, state and number, and what is saved under it.
 SELECT x.run, x.ck AS item, r.ns, r.task, r.epoch, r.state, r.ck, c.sha256, c.epoch AS saved_epoch
-  FROM unnest($1::text[], $2::int[]) AS x (run, ck)
-  LEFT JOIN runs r ON r.id = x.run
-  LEFT JOIN checkpoints c ON c.run = x.run AND c.number = x.ck;
+  FROM unnest($1::text[], $2::int[], $3::text[]) AS x (run, ck, ns)
+  LEFT JOIN runs r ON r.id = x.run AND (r.ns = x.ns OR x.ns = '')
+  LEFT JOIN checkpoints c ON c.run = r.id AND c.number = x.ck;
 
 -- name: look_marks
 -- Why a mark was not written.
 SELECT x.run, x.key AS item, r.ns, r.task, r.epoch, r.state, m.kind, m.status, m.epoch AS saved_epoch
-  FROM unnest($1::text[], $2::text[]) AS x (run, key)
-  LEFT JOIN runs r ON r.id = x.run
-  LEFT JOIN marks m ON m.run = x.run AND m.key = x.key;
+  FROM unnest($1::text[], $2::text[], $3::text[]) AS x (run, key, ns)
+  LEFT JOIN runs r ON r.id = x.run AND (r.ns = x.ns OR x.ns = '')
+  LEFT JOIN marks m ON m.run = r.id AND m.key = x.key;
 
 -- name: prune
 -- DECISIONS H1: the first, the last `keep_ck` and those kept by name stay. Beside the save, not in it.
 WITH l AS MATERIALIZED (
-       SELECT c.run, c.number FROM unnest($1::text[]) AS x (run)
+       SELECT c.run, c.number, c.ref, r.ns FROM unnest($1::text[]) AS x (run)
          JOIN runs r ON r.id = x.run
          JOIN checkpoints c ON c.run = r.id AND c.number > 1 AND c.number <= r.ck - r.keep_ck
                            AND NOT c.keep
-        ORDER BY c.run, c.number FOR UPDATE OF c)
+        ORDER BY c.run, c.number FOR UPDATE OF c),
+     p AS (
+       INSERT INTO purges (due_at, ns, run, key)
+       SELECT DISTINCT hw_now() + interval '1 hour', l.ns, l.run,
+              convert_from(l.ref, 'UTF8')::json->>'key'
+         FROM l WHERE l.ref IS NOT NULL ORDER BY 2, 3, 4
+       ON CONFLICT (ns, run, key) DO NOTHING)
 DELETE FROM checkpoints c USING l WHERE c.run = l.run AND c.number = l.number;
 
 -- name: checkpoint
@@ -157,7 +165,7 @@ DELETE FROM checkpoints c USING l WHERE c.run = l.run AND c.number = l.number;
 WITH u AS (
        UPDATE runs SET n = n + 1, ck = ck + 1
         WHERE id = $3 AND epoch = $4 AND ck = $5::int - 1
-          AND CASE state WHEN 'RUNNING' THEN true END
+          AND CASE state WHEN 'RUNNING' THEN true END AND (ns = $14::text OR $14 = '')
        RETURNING id, epoch, n, ns, task, agent),
      e AS (
        INSERT INTO events (run, n, at, kind, epoch, actor, data)
@@ -180,6 +188,7 @@ SELECT id, epoch, $5::int AS item, n, false AS starts, ns, task, agent, hw_now()
 WITH u AS (
        UPDATE runs SET n = n + 1
         WHERE id = $3 AND epoch = $4 AND CASE state WHEN 'RUNNING' THEN true END
+          AND (ns = $18::text OR $18 = '')
           AND NOT EXISTS (SELECT FROM marks m WHERE m.run = $3 AND m.key = $5)
        RETURNING id, epoch, n, ns, task, agent),
      e AS (

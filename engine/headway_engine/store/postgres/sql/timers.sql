@@ -54,6 +54,11 @@ DELETE FROM early_cancels c USING (SELECT ns, run FROM early_cancels
                                     ORDER BY ns, run LIMIT $1 FOR UPDATE SKIP LOCKED) l
  WHERE c.ns = l.ns AND c.run = l.run;
 
+-- name: prune_tombstones
+DELETE FROM tombstones t USING (SELECT ns, run FROM tombstones WHERE at < hw_now() - interval '30 days'
+                                 ORDER BY ns, run LIMIT $1 FOR UPDATE SKIP LOCKED) l
+ WHERE t.ns = l.ns AND t.run = l.run;
+
 -- name: prune_dispatches
 -- Published long ago and nothing of them is queued under them any more.
 DELETE FROM dispatches d USING (
@@ -66,10 +71,22 @@ DELETE FROM dispatches d USING (
 
 -- name: prune_runs
 -- Runs that ended before $2; ids are in the order of time, so the oldest ones come first ($3: an id
--- made at that time).
+-- made at that time). Their blobs go a day later, their ids stay as tombstones.
 WITH l AS MATERIALIZED (
-       SELECT id FROM runs WHERE id < $3 AND ended_at < $2 ORDER BY id LIMIT $1
+       SELECT id, ns FROM runs WHERE id < $3 AND ended_at < $2 ORDER BY id LIMIT $1
           FOR UPDATE SKIP LOCKED),
+     g AS (
+       INSERT INTO tombstones (at, ns, run) SELECT hw_now(), ns, id FROM l ORDER BY ns, id
+       ON CONFLICT (ns, run) DO NOTHING),
+     b AS (
+       INSERT INTO purges (due_at, ns, run)
+       SELECT hw_now() + interval '1 day', l.ns, l.id FROM l
+        WHERE EXISTS (SELECT FROM payloads x WHERE x.run = l.id AND x.ref IS NOT NULL)
+           OR EXISTS (SELECT FROM results x WHERE x.run = l.id AND x.ref IS NOT NULL)
+           OR EXISTS (SELECT FROM checkpoints x WHERE x.run = l.id AND x.ref IS NOT NULL)
+           OR EXISTS (SELECT FROM marks x WHERE x.run = l.id AND x.ref IS NOT NULL)
+        ORDER BY l.ns, l.id
+       ON CONFLICT (ns, run, key) DO NOTHING),
      p AS (DELETE FROM payloads x USING l WHERE x.run = l.id),
      s AS (DELETE FROM results x USING l WHERE x.run = l.id),
      e AS (DELETE FROM events x USING l WHERE x.run = l.id),
