@@ -60,12 +60,19 @@ def migrated(postgres_server: PostgresServer) -> str:
     return TEMPLATE
 
 
+@pytest.fixture(scope="session")
+def databases(postgres_server: PostgresServer, migrated: str) -> Generator[servers.Databases]:
+    """Copies of the template, the next one made while a test uses the last."""
+    with servers.Databases(postgres_server, migrated) as made:
+        yield made
+
+
 @pytest_asyncio.fixture
-async def database(postgres_server: PostgresServer, migrated: str) -> AsyncGenerator[str]:
+async def database(databases: servers.Databases) -> AsyncGenerator[str]:
     """DSN of a fresh database with the schema of the store."""
-    dsn = await servers.create_database(postgres_server, migrated)
+    dsn = await databases.take()
     yield dsn
-    await servers.drop_database(postgres_server, dsn)
+    databases.drop(dsn)
 
 
 @pytest_asyncio.fixture

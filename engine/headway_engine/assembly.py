@@ -12,6 +12,7 @@ import contextlib
 import logging
 import secrets
 import socket
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -247,13 +248,13 @@ class AgentProcess:
             from headway_engine.runtime.docker import DockerRuntime
 
             outside = self.agent_config.host_channel_dir
-            inside = str(Path(self.agent_config.state_dir) / CHANNELS)
+            inside = str(Path(self.agent_config.state_dir).absolute() / CHANNELS)
             return DockerRuntime(
                 base_image=self._base_image, path_map=(inside, outside) if outside else None
             )
         from headway_engine.runtime.process import ProcessRuntime
 
-        return ProcessRuntime(Path(self.agent_config.state_dir), uid=self._uid)
+        return ProcessRuntime(Path(self.agent_config.state_dir).absolute(), uid=self._uid)
 
     async def run(self) -> None:
         """Until stopped, or until a part of the agent fails: that is raised."""
@@ -292,6 +293,25 @@ class AgentProcess:
     async def _registered(self, agent: Agent) -> None:
         await agent.ready()
         self.started.set()
+
+
+async def sockets_cross(base_image: str) -> str | None:
+    """Do containers of this image reach sockets of this host? Empty = yes, None = no such image.
+
+    For `doctor`; an agent looks by itself at its start. Raises RuntimeUnavailable without Docker.
+    """
+    from headway_engine.runtime import ImageMissing
+    from headway_engine.runtime.docker import DockerRuntime
+
+    runtime = DockerRuntime(base_image=base_image)
+    try:
+        await runtime.ensure_image("")
+        with tempfile.TemporaryDirectory(prefix="hw") as folder:
+            return await runtime.reach(Path(folder))
+    except ImageMissing:
+        return None
+    finally:
+        await runtime.close()
 
 
 async def _opened(blobs: Blobs) -> bool:

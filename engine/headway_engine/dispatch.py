@@ -17,7 +17,6 @@ from headway.bus import JetStreamRefused, jsapi, publish_batch_acked
 from headway.errors import HeadwayError, NotReachable
 from headway.states import OPEN, RunState
 from headway.wire import encode
-from headway.wire.commands import QueueRow
 from headway.wire.rpc import Work
 from headway_engine.service import STORE_PAUSE, Service, Ticker
 from headway_engine.store import StoreDown
@@ -45,7 +44,7 @@ AFTER_LOSS = 5
 """Looks of the sweep, a second apart, after WORK was made anew or the store was away."""
 SETTLED = 3.0
 """Seconds in which a batch is certainly written and noted, then; once too often does no harm."""
-NOTE_EVERY = 0.5
+NOTE_EVERY = 2.0
 """Seconds in which written batches are gathered for the store: only the sweep asks, after 30 s."""
 _TAKEN = "taken "
 
@@ -323,37 +322,6 @@ class Dispatcher(Service):
             if q.queued > q.dispatched and not q.paused:
                 self.mark(place)
         self._limited = limited
-
-
-class QueueTick(Ticker):
-    """Once a second: the store's numbers to the dispatcher, and a beat per queue for the eyes."""
-
-    name = "queue-tick"
-
-    def __init__(self, dispatcher: Dispatcher, store: Store, post: Post) -> None:
-        super().__init__(TICK)
-        self._dispatcher, self._store, self._post = dispatcher, store, post
-        self.states: dict[Place, QueueState] = {}
-        """The last numbers seen."""
-
-    async def once(self) -> float | None:
-        """Read the queues once."""
-        states = await self._store.queues()
-        self.states = {(q.ns, q.queue): q for q in states}
-        self._dispatcher.counted(states, await self._store.agents())
-        for q in states:
-            row = QueueRow(
-                q.queue,
-                q.limit,
-                q.key_limit,
-                q.paused,
-                q.priority,
-                queued=q.queued,
-                dispatched=q.dispatched,
-                open=q.open,
-            )
-            self._post.put(subjects.beat_queue(q.ns, q.queue), encode(row))
-        return None
 
 
 class WorkSweep(Ticker):

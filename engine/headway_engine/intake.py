@@ -17,7 +17,7 @@ import msgspec
 
 from headway import subjects
 from headway.ids import is_run_id
-from headway.pull import PullLoop, ack, delivery_of, nak, term
+from headway.pull import LateAcks, PullLoop, delivery_of, nak, term
 from headway.wire import Malformed, decode, encode
 from headway.wire.commands import ENQUEUE, ITEM, Answers, EnqueueItem, Recorded
 from headway_engine.blobs import BlobsDown
@@ -103,6 +103,7 @@ class Intake(Service):
         self._event = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._down = False
+        self._acks = LateAcks(nc)
         self.pull = PullLoop(
             nc,
             subjects.INGEST,
@@ -138,6 +139,7 @@ class Intake(Service):
             await pulling
             self._event.set()
             await asyncio.wait(lanes)
+        await self._acks.flush()
         await nak(self._nc, [m for m, _ in self._waiting])
 
     async def _lane(self) -> None:
@@ -205,7 +207,7 @@ class Intake(Service):
         if self._down:
             self._down = False
             self.pull.wake()
-        await ack(self._nc, [j.msg for j in jobs])
+        self._acks.put(j.msg for j in jobs)
 
     async def _until_back(self) -> None:
         """Pull nothing until the store answers."""

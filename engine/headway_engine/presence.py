@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from headway import subjects
 from headway.wire import encode
+from headway.wire.commands import QueueRow
+from headway_engine.dispatch import TICK
 from headway_engine.service import Service, Ticker
 
 if TYPE_CHECKING:
@@ -16,8 +18,11 @@ if TYPE_CHECKING:
 
     from headway.bus import Connection
     from headway.wire.events import EngineBeat
+    from headway_engine.credits import Place
     from headway_engine.dispatch import Dispatcher
     from headway_engine.post import Post
+    from headway_engine.store import Store
+    from headway_engine.store.records import QueueState
 
 ENGINE_GONE = 3.5
 """Seconds without a beat after which an engine no longer takes its share of the slots."""
@@ -75,3 +80,34 @@ class Hints(Service):
             with contextlib.suppress(Exception):  # the link may be away
                 await hints.unsubscribe()
                 await beats.unsubscribe()
+
+
+class QueueTick(Ticker):
+    """Once a second: the store's numbers to the dispatcher, and a beat per queue for the eyes."""
+
+    name = "queue-tick"
+
+    def __init__(self, dispatcher: Dispatcher, store: Store, post: Post) -> None:
+        super().__init__(TICK)
+        self._dispatcher, self._store, self._post = dispatcher, store, post
+        self.states: dict[Place, QueueState] = {}
+        """The last numbers seen."""
+
+    async def once(self) -> float | None:
+        """Read the queues once."""
+        states = await self._store.queues()
+        self.states = {(q.ns, q.queue): q for q in states}
+        self._dispatcher.counted(states, await self._store.agents())
+        for q in states:
+            row = QueueRow(
+                q.queue,
+                q.limit,
+                q.key_limit,
+                q.paused,
+                q.priority,
+                queued=q.queued,
+                dispatched=q.dispatched,
+                open=q.open,
+            )
+            self._post.put(subjects.beat_queue(q.ns, q.queue), encode(row))
+        return None

@@ -45,7 +45,7 @@ class Rescuer(Ticker):
         """Tick, then expire; nothing while NATS is away."""
         if not self._connected():
             return None
-        await self._store.tick()
+        await self._store.tick(self._lease)
         outcomes = await self._store.expire(self._lease)
         if outcomes:
             self.lost += len(outcomes)

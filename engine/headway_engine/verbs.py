@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from headway_engine.blobs.uploads import Uploads
     from headway_engine.commits import Commits
     from headway_engine.control import Handler
-    from headway_engine.dispatch import Dispatcher, QueueTick
+    from headway_engine.dispatch import Dispatcher
+    from headway_engine.presence import QueueTick
     from headway_engine.relay import Relay
     from headway_engine.store import Store
     from headway_engine.store.records import Outcome, Run

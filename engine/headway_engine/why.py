@@ -87,7 +87,7 @@ def _queued(run: Run, facts: Facts) -> str:
     if not alive:
         others = sorted({q for a in facts.agents if a.alive for q in a.queues})
         hint = f" (live agents serve: {', '.join(others)})" if others else " (no agent is alive)"
-        return f"No live agent serves queue {name}{hint}: start one with --queues {name}."
+        return f"No live agent serves queue {name}{hint}: start one with {name} among its `queues`."
     fit = [a for a in alive if not a.degraded]
     if not fit:
         a = alive[0]
@@ -124,7 +124,7 @@ def _running(run: Run, facts: Facts) -> str:
             f"It ran on agent {run.agent}, whose lease has ended: it goes back to its queue"
             " within seconds, with no retry used."
         )
-    done = f"; last checkpoint {run.ck}" if run.ck else "; no checkpoint yet"
+    done = f"; last checkpoint #{run.ck}" if run.ck else "; no checkpoint yet"
     return f"It runs on agent {run.agent}{since}{done}."
 
 

@@ -17,11 +17,11 @@ from headway_engine.claims import Agents
 from headway_engine.commits import Commits
 from headway_engine.control import Control
 from headway_engine.credits import Credits
-from headway_engine.dispatch import Dispatcher, QueueTick, WorkSweep
+from headway_engine.dispatch import Dispatcher, WorkSweep
 from headway_engine.door import Door
 from headway_engine.intake import Intake
 from headway_engine.post import Post
-from headway_engine.presence import Beat, Hints
+from headway_engine.presence import Beat, Hints, QueueTick
 from headway_engine.pruner import Pruner
 from headway_engine.recorder import Recorder
 from headway_engine.relay import Relay, Sweeper

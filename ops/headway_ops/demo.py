@@ -162,7 +162,7 @@ class _Demo:
             return False
         await stack.ready()
         await stack.register(report, version_of(report, "dev"))
-        self._step(f"ready; asking {len(self._questions)} questions")
+        self._step(f"ready; asking {len(self._questions)} questions", timed=True)
         handles = await stack.client.submit([self._item(q) for q in self._questions], Any)
         try:
             async with asyncio.timeout(LIMIT):
@@ -240,8 +240,7 @@ class _Demo:
             say.show(
                 Text(f"{glyph} ", shape.style).append(f"{name} {safe_line(what, 200)}", "none")
             )
-        took = time.monotonic() - self._begun
-        self._step(f"{len(handles)} runs succeeded in {took:.0f} s")
+        self._step(f"{len(handles)} runs succeeded", timed=True)
         if not proof.holds:
             say.tell("headway: the kill was not survived as promised; the timeline is above")
         return proof.holds
@@ -261,6 +260,6 @@ class _Demo:
             except OSError as e:
                 raise HeadwayError(f"cannot write to {self._reports}: {e.strerror}") from None
 
-    def _step(self, what: str) -> None:
-        took = time.monotonic() - self._begun
-        say.show(Text(f"\n== {safe_line(what, 200)}  ({took:.1f} s)", style="bold"))
+    def _step(self, what: str, *, timed: bool = False) -> None:
+        took = f"  ({time.monotonic() - self._begun:.1f} s)" if timed else ""
+        say.show(Text(f"\n== {safe_line(what, 200)}{took}", style="bold"))

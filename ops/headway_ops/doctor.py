@@ -10,10 +10,8 @@ import asyncio
 import os
 import shutil
 import sys
-import tempfile
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -319,20 +317,13 @@ async def _docker() -> list[Finding]:
 
 async def channel() -> list[Finding]:
     """How containers talk to an agent here: by sockets, if a probe container reaches one."""
-    from headway_engine.runtime.docker import DockerRuntime
+    from headway_engine.assembly import sockets_cross
     from headway_ops.hostimage import base_tag
 
-    runtime = DockerRuntime(base_image=base_tag())
-    try:
-        await runtime.ensure_image("")
-    except HeadwayError:
+    why = await sockets_cross(base_tag())
+    if why is None:
         todo = "`headway up` or `headway image build` makes it"
         return [note("channel", "not probed: no base image yet", todo)]
-    try:
-        with tempfile.TemporaryDirectory(prefix="hw") as folder:
-            why = await runtime.reach(Path(folder))
-    finally:
-        await runtime.close()
     if why:
         return [
             bad("channel", f"unix sockets do not cross: {why}",

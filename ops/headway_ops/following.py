@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ENDED = {state.value for state in TERMINAL}
 TASK_WIDTH = 12
+SHORT_ID = 14
+"""Cells of a run id where lines must fit a terminal; `show` takes such a prefix."""
 KNOWN_RUNS = 100_000
 """Runs whose last event number `watch` remembers, to see gaps."""
 
@@ -68,8 +70,9 @@ async def _timeline(
 class Ticker:
     """Lines for the events of all runs; says where a run's numbers jump."""
 
-    def __init__(self) -> None:
+    def __init__(self, id_width: int = 26) -> None:
         self._last: dict[str, int] = {}
+        self._width = id_width
 
     def lines(self, body: RunEvents) -> list[Text]:
         """One line an event, each with its run and task."""
@@ -80,7 +83,7 @@ class Ticker:
                 continue
             if last is not None and event.n > last + 1:
                 lines.append(
-                    Text(f"{safe_line(body.run, 26)} ")
+                    Text(f"{self._id(body)} ")
                     .append_text(story.gap_text(last + 1, event.n - 1))
                 )  # fmt: skip
             self._remember(body.run, event)
@@ -94,9 +97,12 @@ class Ticker:
         elif len(self._last) > KNOWN_RUNS:
             del self._last[next(iter(self._last))]
 
+    def _id(self, body: RunEvents) -> str:
+        return safe_line(body.run, 26)[: self._width]
+
     def _line(self, body: RunEvents, event: Event) -> Text:
         text = Text(no_wrap=True, overflow="ellipsis")
-        text.append(f"{safe_line(body.run, 26)} ", style="dim")
+        text.append(f"{self._id(body)} ", style="dim")
         task = safe_line(body.task, TASK_WIDTH)
         return text.append(f"{task:<{TASK_WIDTH}} ").append_text(story.event_text(event))
 
@@ -114,9 +120,9 @@ async def _watch_all(client: Client, *, as_json: bool) -> None:
 
     await client.connection.subscribe(subjects.live_event(client.namespace), cb=on_message)
     await client.connection.flush()
-    client.connection.when_back(lambda: say.tell("reconnected: events in between are not shown"))
+    client.connection.when_back(lambda: say.tell("events in between are not shown"))
     say.tell(f"watching namespace {client.namespace}; Ctrl+C ends")
-    ticker = Ticker()
+    ticker = Ticker(SHORT_ID if say.console().is_terminal else 26)
     while True:
         msg = await queue.get()
         if msg is None:

@@ -35,9 +35,16 @@ def with_client(work: Callable[[Client], Awaitable[T]]) -> T:
 
     async def main() -> T:
         client = await Client.open(settings)
+        server = client.connection.shown_url
+        # Requests go on by themselves; whoever watches must not think that nothing happens.
+        unhook = client.connection.when_away(
+            lambda: say.tell(f"the connection to {server} broke; trying again, Ctrl+C ends")
+        )
+        client.connection.when_back(lambda: say.tell("connected again"))
         try:
             return await work(client)
         finally:
+            unhook()
             await client.close()
 
     try:

@@ -146,11 +146,17 @@ def runs_table(rows: Sequence[RunRow], now: datetime) -> Table:
             status_text(row.status),
             Text(safe_line(row.run, 26)),
             cut(row.task),
-            f"{row.attempt}/{row.max_attempts}" if row.max_attempts else str(row.attempt),
+            _try_of(row),
             Text(safe_line(point, 14)),
             age(row.created_at, now),
         )
     return table
+
+
+def _try_of(row: RunRow) -> str:
+    if not row.attempt:
+        return "-"  # nothing that counts as an attempt has begun
+    return f"{row.attempt}/{row.max_attempts}" if row.max_attempts else str(row.attempt)
 
 
 def counts_line(counts: Mapping[str, int]) -> Text:

@@ -109,9 +109,9 @@ def _start(data: dict[str, Any], epoch: int) -> str:
     """Which attempt, where. The epoch is told where it says more: it also counts losses."""
     attempt, agent = data.get("attempt"), data.get("agent")
     word = f"attempt {one_line(attempt, 10)}" if attempt else f"epoch {epoch}"
-    if attempt and epoch != attempt:
-        word += f", epoch {epoch}"
-    return f"{word} on {one_line(agent, 32)}" if agent else word
+    if agent:
+        word += f" on {one_line(agent, 32)}"
+    return f"{word}, epoch {epoch}" if attempt and epoch != attempt else word
 
 
 def _place(data: dict[str, Any]) -> str:
@@ -122,7 +122,7 @@ def _place(data: dict[str, Any]) -> str:
 
 def _resumed(value: Any) -> str:
     if not value:
-        return "from the first line"
+        return "from the start"
     return f"from checkpoint #{one_line(value, 20)}"
 
 
@@ -152,14 +152,15 @@ def event_text(event: Event, since: datetime | None = None) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(clock(event.at), style="dim")
     if since is not None:
-        text.append(f" {(event.at - since).total_seconds():+9.2f}s", style="dim")
+        text.append(f" {(event.at - since).total_seconds():+8.2f}s", style="dim")
     glyph, ascii_glyph, style = _MARKS.get(event.kind, ("", "", ""))
     if not glyph:
         shape = look(event.kind if event.kind in _STATUS_KINDS else "")
         glyph, ascii_glyph, style = shape.glyph, shape.ascii, shape.style
     text.append(f"  {glyph if unicode_output() else ascii_glyph} ", style=style)
-    text.append(f"{safe_line(event.kind, 20):<11}", style=style)
     words = event_words(event.kind, event.data, event.epoch)
+    kind = safe_line(event.kind, 20)
+    text.append(f"{kind:<11}" if words else kind, style=style)
     if words:
         text.append(f" {words}")
     if event.actor.startswith("user:"):

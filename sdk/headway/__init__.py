@@ -2,7 +2,8 @@
 
 A task is a function. `checkpoint` saves its state; when its container dies, a new attempt starts
 at the first line, `resume` gives the state back, and keyed verbs (`step`, `once`, `sleep`, a call
-of another task) give their recorded answers. In a plain `def` task the same verbs come from `headway.sync` and block.
+of another task) give their recorded answers. In a plain `def` task the same verbs come from
+`headway.sync` and block.
 """
 
 from __future__ import annotations

@@ -132,8 +132,9 @@ class Connection(NatsClient):
         # flusher writes everything that is there when it comes to it.
         me = cast("Any", self)
         queue, flusher = me._flush_queue, me._flusher_task
-        awake = queue is not None and flusher is not None and not flusher.done()
-        if awake and not force_flush and self.is_connected and not queue.empty():
+        awake = flusher is not None and not flusher.done()
+        waits = queue is not None and not queue.empty()
+        if awake and waits and not force_flush and self.is_connected:
             return None
         return await super()._flush_pending(force_flush)
 

@@ -10,9 +10,9 @@ it, as for `sleep`. A default key is only a place in the code: if another call c
 raised rather than a wrong result given; under a `step` key the recorded child counts, whatever the
 arguments. Give one to what is awaited after a later checkpoint, too.
 
-While it waits for a child, the parent keeps its container (giving it back meanwhile comes with a
-later release): nested calls need as many free slots as they are deep. Cancelling the parent does
-not cancel its children.
+While it waits for a child, the parent keeps its container and its timeout runs (giving it back
+meanwhile comes with a later release): nested calls need as many free slots as they are deep.
+Cancelling the parent does not cancel its children.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+from nats import errors as nats_errors
 
 from headway.bus import Connection, JetStreamRefused, publish_all
 from headway.errors import NotReachable
@@ -53,6 +54,45 @@ def delivery_of(msg: Msg) -> Delivery:
 async def ack(nc: NatsClient, messages: Iterable[Msg]) -> None:
     """Done with these: a lost ack only means one more delivery."""
     await publish_all(nc, [(m.reply, b"+ACK") for m in messages])
+
+
+class LateAcks:
+    """Acks that nobody waits for, sent together a little later: they stay out of the way of runs.
+
+    What is not sent when the process dies is delivered once more, which is harmless wherever the
+    message has done its work. `flush` before the connection is closed.
+    """
+
+    def __init__(self, nc: NatsClient, delay: float = 0.1) -> None:
+        self._nc, self._delay = nc, delay
+        self._waiting: list[Msg] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._sending: asyncio.Task[None] | None = None
+
+    def put(self, messages: Iterable[Msg]) -> None:
+        """Done with these."""
+        self._waiting += messages
+        if self._timer is None and self._waiting:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._delay, self._due, loop)
+
+    def _due(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        self._sending = loop.create_task(self._send())
+
+    async def _send(self) -> None:
+        messages, self._waiting = self._waiting, []
+        try:
+            await ack(self._nc, messages)
+        except nats_errors.Error as e:
+            log.debug("ack: %s", e)
+
+    async def flush(self) -> None:
+        """Send what waits, now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await self._send()
 
 
 async def nak(nc: NatsClient, messages: Iterable[Msg], delay: float = 0.0) -> None:

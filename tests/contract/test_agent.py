@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
 from msgspec import Raw
 
-from headway.wire import rpc
+from headway.wire import NOTHING, BlobRef, rpc
 from headway_engine.agent import Agent, AgentConfig
 from headway_engine.agent.config import WarmConfig
 from headway_engine.agent.service import AgentCannotStart
 from headway_engine.runtime.docker import DockerRuntime
+from headway_engine.runtime.process import ProcessRuntime
 from support.agentrig import Rig, first, rigged
 from support.docker import base_image, require_docker
 from support.fakelink import FakeLink, until
@@ -38,6 +40,19 @@ async def test_a_run_becomes_a_result(rig: Rig):
     assert rig.engine.of(run, rpc.Started)
     assert rig.engine.acked == [run]
     await until(lambda: [c for r, _, c in rig.engine.logs if r == run and "adding 2 3" in c.lines])
+
+
+async def test_the_state_folder_may_be_given_relative_to_the_working_directory(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(rig.folder)
+    config = AgentConfig(state_dir="rel", runtime="process", warm=WarmConfig(low=0, high=0))
+    agent = Agent(config, FakeLink(rig.engine), ProcessRuntime(rig.folder / "rel"))
+    rig.agents.append(agent)
+    await agent.start()
+    run = rig.engine.add("add", {"a": 2, "b": 3})
+    await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    assert rig.engine.of(run, rpc.Started)
 
 
 async def test_an_exception_is_a_failure_with_its_traceback(rig: Rig):
@@ -87,6 +102,37 @@ async def test_the_first_saves_wait_until_the_start_is_committed(rig: Rig):
     assert rig.engine.of(run, rpc.Started)[0].host
 
 
+async def test_a_start_counts_from_the_moment_that_all_of_it_is_handed_over(rig: Rig):
+    rig.options = {"started_timeout": 0.3}
+    agent = await rig.agent()
+    body = b'{"a":1,"b":' + b"2" * 300 + b"}"
+    run = rig.engine.add("add", {})
+    digest = sha256(body).hexdigest()
+    rig.engine.blobs[digest] = body
+    rig.engine.runs[run].payload_ref = BlobRef(digest, len(body), digest)
+    rig.engine.runs[run].payload = NOTHING
+    rig.engine.reading.clear()
+    attempt = await until(lambda: agent.attempts.live.get(run))
+    await until(lambda: attempt.dispatched_at)
+    worker = attempt.worker
+    await until(lambda: agent.clock() > attempt.dispatched_at + 0.6)
+    rig.engine.reading.set()
+    await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    assert attempt.worker is worker, "reading a large payload is no failed start"
+
+
+async def test_an_engine_that_cannot_read_the_marks_now_is_asked_again(rig: Rig):
+    await rig.agent()
+    busy = rpc.RpcError("busy", "the store is away")
+    mark = rpc.MarkRecord("s-0", "step", "one", "done", 1, Raw(b"100"))
+    rig.engine.loads.extend([busy, busy, rpc.Loaded([mark])])
+    run = rig.engine.add("steps", {})
+    rig.engine.runs[run].marks_more = True
+    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    assert isinstance(done, rpc.Finished)
+    assert bytes(done.result) == b"290", "the recorded step's value, and nineteen fresh ones"
+
+
 async def test_a_silent_runner_is_warned_of_and_not_killed(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ):
@@ -104,6 +150,15 @@ async def test_a_silent_runner_is_warned_of_and_not_killed(
     await until(lambda: "answers again" in caplog.text)
     assert not worker.silent
     assert run in agent.attempts.live
+
+
+async def test_saves_and_reports_go_to_the_engine_that_gave_the_run_first(rig: Rig):
+    await rig.agent()
+    run = rig.engine.add("steps", {})
+    await until(lambda: rig.engine.of(run, rpc.Finished))
+    targets = rig.engine.targets
+    assert {e for verb, e in targets if verb in ("save", "report")} == {"e1"}
+    assert {e for verb, e in targets if verb in ("register", "claim")} == {None}
 
 
 async def test_large_bodies_go_through_blobs(rig: Rig):
@@ -315,3 +370,6 @@ async def test_an_agent_whose_sockets_no_container_reaches_says_so_and_does_not_
     )
     assert await right.reach(channels) == ""
     await right.close()
+    gone = DockerRuntime(base_image="sha256:" + "0" * 64)
+    assert await gone.reach(channels) == "", "no image, no word on sockets"
+    await gone.close()

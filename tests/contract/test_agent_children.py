@@ -165,3 +165,21 @@ async def test_what_is_awaited_ends_with_the_attempt(rig: Rig):
     other = rig.engine.add("noop", {}, isolation="shared")
     await finished(rig, other)
     assert len(rig.engine.asked) == asked
+
+
+async def test_an_answer_that_a_lost_connection_swallowed_is_given_again(rig: Rig):
+    agent = await rig.agent()
+    agent.attempts.children.ask_first = 1000.0
+    run = rig.engine.add("calls", {"keys": ["a", "b"]})
+    await until(lambda: awaited(agent, run) == {"a", "b"})
+    worker = agent.attempts.live[run].worker
+    assert worker is not None
+    assert worker.conn is not None
+    ended = Ended(f"{run}/a", "succeeded", Raw(b"1"))
+    rig.engine.ended = {ended.run: ended}
+    worker.conn.abort()
+    push(agent, ended)  # nobody is connected to hear it
+    await until(lambda: rig.engine.asked)
+    push(agent, Ended(f"{run}/b", "succeeded", Raw(b"2")))
+    assert await finished(rig, run) == [1, 2]
+    assert rig.engine.asked == [[f"{run}/a"]]

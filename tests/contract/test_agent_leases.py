@@ -89,6 +89,32 @@ async def test_breaker_stops_pulling_after_failed_starts_of_different_runs(rig: 
     assert waiting not in rig.engine.acked
 
 
+async def test_runners_that_died_with_an_earlier_agent_are_no_failed_starts(rig: Rig):
+    agent = await rig.agent()
+    runs = [rig.engine.add("sleeps", {}) for _ in range(4)]
+    await until(lambda: all(rig.engine.of(run, rpc.Started) for run in runs))
+    pids = [rig.pid_of(agent, run) for run in runs]
+    await agent.stop(drain=False)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda pid=pid: reaped(pid))
+    second = await rig.agent()
+    await until(lambda: all(rig.engine.of(run, rpc.AttemptLost) for run in runs))
+    assert second.degraded == ""
+    assert second.claims.want() > 0
+
+
+async def test_code_that_cannot_be_loaded_does_not_stop_the_agent(rig: Rig):
+    good = (rig.folder / "src" / "hwtasks.py").read_text()
+    (rig.folder / "src" / "hwtasks.py").write_text("import nothing_of_that_name\n")
+    agent = await rig.agent()
+    for _ in range(4):
+        run = rig.engine.add("add", {"a": 1, "b": 1})
+        await until(lambda run=run: rig.engine.of(run, rpc.AttemptFailed))
+    assert agent.degraded == ""
+    (rig.folder / "src" / "hwtasks.py").write_text(good)
+
+
 async def test_drain_lets_runs_end_and_leaves_no_runner(rig: Rig):
     rig.options = {"drain_timeout": 0.3}
     agent = await rig.agent()

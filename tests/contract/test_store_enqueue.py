@@ -78,7 +78,7 @@ async def test_a_live_key_leads_to_its_holder(kit: Kit) -> None:
 async def test_another_payload_under_a_live_key_is_an_error(kit: Kit) -> None:
     first, other = keyed(kit), keyed(kit, payload={"topic": "other"})
     done = await put(kit, first, other)
-    assert [(o.outcome, o.code) for o in done] == [("recorded", ""), ("rejected", "conflict")]
+    assert [(o.outcome, o.code) for o in done] == [("recorded", ""), ("rejected", "key_conflict")]
 
 
 async def test_scopes_and_tasks_have_keys_of_their_own(kit: Kit) -> None:

@@ -70,6 +70,23 @@ async def test_a_lease_does_not_end_before_its_time(kit: Kit) -> None:
     assert await kit.store.expire(LEASE) == []
 
 
+async def test_a_gap_that_uses_up_a_short_lease_is_an_outage(kit: Kit) -> None:
+    session = await kit.ready()
+    run = await kit.in_state(RunState.RUNNING, session)
+    await kit.store.beat(NS, Beat("a1", session, ""), 2.5)
+    for _ in range(5):
+        await kit.advance(1)
+        await kit.store.beat(NS, Beat("a1", session, ""), 2.5)
+        await kit.store.tick(2.5)
+    await kit.advance(2.6)  # all engines were away: nobody could beat
+    await kit.store.tick(2.5)
+    assert await kit.store.expire(2.5) == []
+    for _ in range(3):
+        await kit.advance(1)
+        await kit.store.tick(2.5)
+    assert [o.run.id for o in await kit.store.expire(2.5) if o.run] == [run.id]
+
+
 async def test_leases_end_only_after_the_store_was_up_for_a_whole_lease(kit: Kit) -> None:
     session = await kit.ready()
     run = await kit.in_state(RunState.RUNNING, session)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from headway.ids import encode
 from headway.states import RunState
 from headway_engine.happenings import Cancel, Finished
 from headway_engine.store import StoreDown
-from headway_engine.store.postgres import PostgresStore
+from headway_engine.store.postgres import PostgresStore, db
 from headway_engine.store.postgres.identity import STEP
-from support.factories import NS, a_checkpoint, a_step, an_agent, an_enqueue
+from support.factories import NS, a_checkpoint, a_deployment, a_step, an_agent, an_enqueue
 from support.locks import transaction, waiting_for_a_lock
 from support.wait import until
 
@@ -169,3 +170,61 @@ async def test_the_operator_can_raise_the_epochs(postgres_kit: PostgresKit) -> N
     await kit.postgres.raise_floor()
     assert (await kit.record(run.id)).epoch == run.epoch + STEP
     await kit.store.register(NS, an_agent("a2"), 15.0)
+
+
+async def test_a_lock_that_is_held_for_longer_than_the_timeout_costs_time_only(
+    postgres_kit: PostgresKit,
+) -> None:
+    kit = postgres_kit
+    run = await kit.attempt(await kit.ready())
+    async with transaction(kit) as somebody:
+        await somebody.execute("SELECT 1 FROM runs FOR UPDATE")
+        save = asyncio.create_task(kit.store.save([a_checkpoint(run, 1), a_checkpoint(run, 2)]))
+        first = await until(lambda: waiting_for_a_lock(kit))
+        # lock_timeout ends the statement (55P03); the same batch comes again, as another one.
+        await somebody.execute("SELECT pg_sleep(0.6)")
+        assert first
+        await until(lambda: waiting_for_a_lock(kit))
+    assert [d.outcome for d in await save] == ["ok", "ok"]
+    assert await kit.numbers(run.id) == [1, 2, 3, 4, 5]
+
+
+async def test_statements_that_the_server_forgot_are_prepared_again(
+    postgres_kit: PostgresKit,
+) -> None:
+    kit = postgres_kit
+    run = await kit.attempt(await kit.ready())
+    for number in (1, 2):  # the second one goes by the prepared statement
+        assert [d.outcome for d in await kit.store.save([a_checkpoint(run, number)])] == ["ok"]
+    await kit.postgres.db.call(lambda c: c.execute("DEALLOCATE ALL"))
+    assert [d.outcome for d in await kit.store.save([a_checkpoint(run, 3)])] == ["ok"]
+    assert (await kit.record(run.id)).ck == 3
+
+
+async def test_a_server_that_never_answers_is_down_and_its_connection_is_given_up(
+    postgres_kit: PostgresKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "STUCK", 0.2)
+    store = PostgresStore(postgres_kit.dsn, "e9", size=1, patience=0.1)
+    await store.open()
+    try:
+        with pytest.raises(StoreDown):
+            await store.db.call(lambda c: c.fetch("SELECT pg_sleep(30)"))
+        assert await store.now()  # by another connection: it has room for one only
+    finally:
+        await store.close()
+
+
+async def test_an_id_that_another_namespace_has_is_never_recorded_or_shown(
+    postgres_kit: PostgresKit,
+) -> None:
+    kit = postgres_kit
+    await kit.ready()
+    (run,) = await kit.enqueued(an_enqueue())
+    await kit.store.deploy("other", a_deployment())
+    twin = an_enqueue()
+    twin.run = msgspec.structs.replace(twin.run, id=run.id, ns="other")
+    (outcome,), _ = await kit.store.enqueue("other", [twin], {})
+    assert outcome.outcome == "rejected"
+    assert (outcome.record, outcome.ended) == (None, False)
+    assert (await kit.record(run.id)).ns == NS

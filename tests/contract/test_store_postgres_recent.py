@@ -173,7 +173,9 @@ async def test_a_fresh_run_that_was_cancelled_or_claimed_since_is_refused(
         assert [run for run, _ in answer.refused] == [new.run.id]
 
 
-async def test_a_fresh_run_goes_to_no_session_whose_lease_is_over(postgres_kit: PostgresKit) -> None:
+async def test_a_fresh_run_goes_to_no_session_whose_lease_is_over(
+    postgres_kit: PostgresKit,
+) -> None:
     kit = postgres_kit
     session = await kit.ready()
     new = await given(kit)

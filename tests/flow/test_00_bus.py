@@ -21,7 +21,7 @@ from support.proxy import Proxy
 from support.wait import never, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from nats.aio.msg import Msg
 
@@ -213,6 +213,34 @@ async def test_a_nak_brings_a_message_back_and_a_term_never_does(
         await pull.term(connection, taker.got[1:], "poison: seen\r\ntoo often")
         await never(lambda: len(taker.got) > 2, during=0.1)
     assert (await bus.jsapi(connection, "STREAM.INFO.WORK"))["state"]["messages"] == 0
+
+
+async def test_late_acks_go_out_together_and_at_the_latest_with_a_flush(
+    connection: bus.Connection,
+) -> None:
+    async def left() -> int:
+        return (await bus.jsapi(connection, "STREAM.INFO.WORK"))["state"]["messages"]
+
+    async def is_empty() -> bool:
+        return await left() == 0
+
+    async with pulling(connection, slots=4) as taker:
+        await bus.publish_batch_acked(connection, [(WORK, b"%d" % i) for i in range(4)])
+        await until(lambda: len(taker.got) == 4)
+        acks = pull.LateAcks(connection, delay=3600)
+        acks.put(taker.got[:2])
+        acks.put(taker.got[2:3])
+        acks.put([])
+        assert await left() == 4
+        await acks.flush()
+        await until(lambda: _is(left, 1))
+        soon = pull.LateAcks(connection, delay=0.01)
+        soon.put(taker.got[3:])
+        await until(is_empty)
+
+
+async def _is(count: Callable[[], Awaitable[int]], wanted: int) -> bool:
+    return await count() == wanted
 
 
 async def test_pulling_goes_on_right_after_the_server_is_back(

@@ -110,6 +110,21 @@ async def test_postgres_refuses_who_has_no_password() -> None:
             )
 
 
+async def test_the_dsn_holds_before_the_database_is_made() -> None:
+    with servers.open_folder("laid") as folder:
+        server = PostgresServer(folder, PostgresConfig(fsync=False))
+        server.lay()
+        dsn = server.dsn()
+        assert not server.data.exists()
+        await server.start()
+        try:
+            assert server.dsn() == dsn
+            db = await asyncpg.connect(dsn)
+            await db.close()
+        finally:
+            await server.stop()
+
+
 async def test_postgres_refuses_the_folder_of_another_major_version() -> None:
     async with servers.running_postgres() as server:
         await server.stop()

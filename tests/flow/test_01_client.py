@@ -368,6 +368,8 @@ async def test_a_forked_child_gets_a_client_of_its_own(
     engine.end_with = succeed
     text = """
 async def main():
+    # It is blocked on purpose while its child lives.
+    asyncio.get_running_loop().slow_callback_duration = 60
     print((await one())[0], flush=True)
     pid = os.fork()
     if pid == 0:

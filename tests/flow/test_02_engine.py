@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
@@ -132,11 +133,21 @@ async def test_a_repeated_claim_and_report_get_the_same_answer(nats: str, databa
     async with stack(nats, database) as (_, caller, agent):
         await agent.register()
         word = await caller.enqueue()
-        first = await agent.claim([word.run], "n1")
-        again = await agent.claim([word.run], "n1")
+        nonces = (f"n{i}" for i in itertools.count(1))
+
+        async def given() -> tuple[str, rpc.Claimed] | None:
+            # It may be recorded a moment before it is dispatched.
+            nonce = next(nonces)
+            answer = await agent.claim([word.run], nonce)
+            return (nonce, answer) if answer.assignments else None
+
+        found = await until(given, what="the claim")
+        assert found is not None
+        nonce, first = found
+        again = await agent.claim([word.run], nonce)
         assert [(a.run, a.epoch) for a in first.assignments] == [(word.run, 1)]
         assert [(a.run, a.epoch) for a in again.assignments] == [(word.run, 1)]
-        other = await agent.claim([word.run], "n2")
+        other = await agent.claim([word.run], next(nonces))
         assert [run for run, _ in other.refused] == [word.run]
         report = rpc.Finished(word.run, 1, Raw(b"1"), size=1)
         assert [o.outcome for o in await agent.report(report)] == ["ok"]

@@ -13,7 +13,7 @@ from headway import subjects
 from headway.children import ChildRecord
 from headway.codec import payload_hash
 from headway.ids import child_root, child_run_id, new_run_id
-from headway.wire import ErrorInfo, decode, encode, rpc
+from headway.wire import BlobRef, ErrorInfo, decode, encode, rpc
 from headway.wire.commands import ANSWERS, Ended, EnqueueItem, TaskSpec
 from support.scripted_agent import ScriptedAgent, finish
 from support.stacks import agent_on, assigned, stack
@@ -48,7 +48,9 @@ async def enqueue(agent: ScriptedAgent, *children: rpc.Child) -> list[rpc.ChildO
 
 async def ends(agent: ScriptedAgent, parent: rpc.Assignment, *keys: str) -> rpc.ChildrenEnds:
     asks = [rpc.ChildAsk(parent.run, parent.epoch, k) for k in keys]
-    return await agent.ask("ends", rpc.ChildrenAsk(agent.name, asks), rpc.CHILDREN_ENDS)
+    body = rpc.ChildrenAsk(agent.name, asks)
+    told: rpc.ChildrenEnds = await agent.ask("ends", body, rpc.CHILDREN_ENDS)
+    return told
 
 
 async def test_a_child_is_recorded_once_with_its_parent_and_its_end_is_pushed(
@@ -134,7 +136,7 @@ async def test_one_bad_child_fails_alone_and_leaves_no_trace(nats: str, database
         await agent.start()
         parent = await assigned(agent, (await caller.enqueue()).run)
         digest = sha256(b"x").hexdigest()
-        foreign = rpc.BlobRef(f"default/{new_run_id()}/{digest}", 1, digest)
+        foreign = BlobRef(f"default/{new_run_id()}/{digest}", 1, digest)
         outcomes = await enqueue(
             agent,
             child(parent, "a", task="nobody"),
@@ -180,7 +182,7 @@ async def test_a_child_with_a_key_that_is_held_is_the_run_that_holds_it(
         (own,) = await enqueue(agent, scoped)
         assert (own.run, own.fresh) == (child_run_id(parent.run, parent.run, "b"), True)
         (refused,) = await enqueue(agent, child(parent, "c", key="k", payload=b'{"n":1}'))
-        assert (refused.outcome, refused.code) == ("rejected", "conflict")
+        assert (refused.outcome, refused.code) == ("rejected", "key_conflict")
         held = await assigned(agent, holder.run)
         error = ErrorInfo("ValueError", "no")
         await agent.report(rpc.AttemptFailed(held.run, held.epoch, "stop", error, retry=False))

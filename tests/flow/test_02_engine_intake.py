@@ -111,7 +111,7 @@ async def test_the_same_key_gives_the_same_run(nats: str, database: str) -> None
         # The winner has ended already: its end is pushed at once.
         assert bytes((await caller.end(first.run)).result) == b"7"
         other = await caller.enqueue(key="k", payload=b'{"x":1}')
-        assert (other.outcome, other.code) == ("rejected", "conflict")
+        assert (other.outcome, other.code) == ("rejected", "key_conflict")
 
 
 async def test_a_run_id_from_another_hour_is_refused(nats: str, database: str) -> None:

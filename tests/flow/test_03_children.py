@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from headway.errors import RunFailed
+from headway import bus
+from headway.errors import KeyConflict, RunFailed
 from headway.ids import child_run_id
+from headway_engine.agent import Agent
+from headway_engine.agent.link import NatsLink
+from headway_engine.runtime.process import ProcessRuntime
 from support import body_tasks as t
 from support.live import live
+from support.servers import settings_for
 from support.wait import until
 
 if TYPE_CHECKING:
@@ -43,6 +48,39 @@ async def test_a_parent_killed_while_it_waits_goes_on_and_its_children_ran_once_
         }
         told = [e.data["child"] for e in detail.events if e.data.get("verb") == "enqueue"]
         assert sorted(told) == sorted(c for (c,) in ran.values())
+
+
+async def test_a_parent_hears_its_children_through_the_agent_that_took_it_over(
+    nats: str, database: str, tmp_path: Path
+):
+    async with live(nats, database) as stack:
+        run = await stack.start(t.b_parent, str(tmp_path), ["a", "b"])
+        await until(lambda: all((tmp_path / f"ran-{n}").exists() for n in "ab"), 30)
+        old = stack.agent
+        live_before = set(old.attempts.live)
+        await old.stop(drain=False)
+        nc = await bus.connect(settings_for(nats), kind="agent", ident="a1")
+        agent = Agent(old.config, NatsLink(nc, "default", "a1"), ProcessRuntime(stack.folder / "s"))
+        await agent.start()
+        try:
+            await agent.ready()
+            assert set(agent.attempts.live) == live_before
+            (tmp_path / "go").touch()
+            pid, *results = await run.result(30)
+            assert (str(pid), results) == ((tmp_path / "pid").read_text(), ["A", "B"])
+            kinds = [e.kind for e in await stack.events(run.id)]
+            assert (kinds.count("started"), kinds.count("lost")) == (1, 0)
+        finally:
+            await agent.stop()
+            await nc.close()
+
+
+async def test_another_payload_under_a_live_key_is_a_key_conflict(nats: str, database: str):
+    async with live(nats, database) as stack:
+        await stack.start(t.b_echo, 1, key="k")
+        with pytest.raises(KeyConflict, match="belongs to run"):
+            await stack.start(t.b_echo, 2, key="k")
+        assert await stack.result(t.b_conflict, "k") == "KeyConflict"
 
 
 async def test_calls_may_be_nested(nats: str, database: str):

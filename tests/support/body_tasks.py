@@ -271,6 +271,15 @@ async def b_caller(name: str, payload: dict[str, Any]) -> str:
 
 
 @task
+async def b_conflict(key: str) -> str:
+    try:
+        await b_echo.options(key=key).enqueue(2)
+    except Exception as e:
+        return type(e).__name__
+    return "enqueued"
+
+
+@task
 def b_plain_parent(value: int) -> list[int]:
     run = sync.enqueue(b_count, value)
     return [sync.call(b_count, value + 1), sync.result(run)]
@@ -289,16 +298,3 @@ async def b_exits() -> None:
 def all_tasks() -> list[Any]:
     """The tasks of this module."""
     return [v for k, v in globals().items() if k.startswith("b_")]
-@task(isolation="shared")
-async def b_one(n: int) -> int:
-    return n
-
-
-@task
-async def b_fan(n: int) -> list[float]:
-    a = time.time()
-    runs = await asyncio.gather(*(b_one.enqueue(i) for i in range(n)))
-    b = time.time()
-    got = await asyncio.gather(*(r.result() for r in runs))
-    assert got == list(range(n))
-    return [round(b - a, 3), round(time.time() - b, 3)]

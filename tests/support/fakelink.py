@@ -59,6 +59,11 @@ class FakeEngine:
         self.reporting = asyncio.Event()
         """Cleared: reports wait for their answer."""
         self.reporting.set()
+        self.reading = asyncio.Event()
+        """Cleared: large bodies wait for their answer."""
+        self.reading.set()
+        self.loads: deque[Any] = deque()
+        """Answers of `load`, one after the other."""
         self.save_outcome: Callable[[Any], str] = lambda _save: "ok"
         self._uploads: dict[str, list[bytes]] = {}
         self.children: dict[str, rpc.Child] = {}
@@ -68,6 +73,8 @@ class FakeEngine:
         )
         self.ended: dict[str, Ended] = {}
         """Children that have ended, by id."""
+        self.targets: list[tuple[str, str | None]] = []
+        """(verb, engine that it was meant for) of each request."""
         self.asked: list[list[str]] = []
         """What was asked for in each `ends` request."""
 
@@ -154,6 +161,10 @@ class FakeEngine:
         ask = decode(rpc.GET_PART, body)
         assert ask.child, ask
         return self._blob_get(body)
+
+    def _load(self, body: bytes) -> Any:
+        decode(rpc.LOAD, body)
+        return self.loads.popleft()
 
     def _blob_put(self, body: bytes) -> Any:
         ask = decode(rpc.PUT_PART, body)
@@ -243,10 +254,13 @@ class FakeLink:
         timeout: float,  # noqa: ASYNC109 - of the port
     ) -> bytes:
         """See the port."""
-        del engine, timeout
+        del timeout
+        self.engine.targets.append((verb, engine))
         await asyncio.sleep(0)
         if verb == "report":
             await self.engine.reporting.wait()
+        elif verb == "blob_get":
+            await self.engine.reading.wait()
         if self.engine.down:
             raise NoAnswer("down")
         return encode(self.engine.answer(verb, body))

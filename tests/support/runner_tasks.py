@@ -224,10 +224,12 @@ async def leaves_a_child() -> str:
 @task
 async def impatient() -> str:
     run = await says.enqueue("slow")
+    first = "it was in time"
     try:
         await run.result(timeout=0.01)
     except TimeoutError as e:
         first = str(e).replace(run.id, "it")
+        await checkpoint("gave up", 1)
     return f"{first}; then {await run.result()}"
 
 

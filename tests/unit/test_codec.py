@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any, TypedDict
 from uuid import UUID
 
@@ -152,6 +154,33 @@ def test_the_schema_hash_changes_with_the_schema_only() -> None:
     other = msgspec.defstruct("S", [("b", int)])
     assert codec.schema_hash(one) == codec.schema_hash(same) != codec.schema_hash(other)
     assert len(codec.schema_hash(Model)) == 16
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=10,
+)
+
+
+@given(_JSON, st.booleans(), st.sampled_from([None, 1]))
+def test_the_payload_hash_does_not_depend_on_how_json_was_written(
+    value: Any, ascii_only: bool, indent: int | None
+) -> None:
+    body = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    expected = sha256(body).hexdigest()
+    text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
+    if not any("\ud800" <= c <= "\udfff" for c in text):
+        assert codec.payload_hash(text.encode()) == expected
+
+
+@given(st.text(alphabet='{}[]",:0123456789eE+-.\\ntrufals \x7f', max_size=40))
+def test_the_payload_hash_of_any_text_is_that_of_its_value_or_of_itself(text: str) -> None:
+    try:
+        body = json.dumps(json.loads(text), sort_keys=True, separators=(",", ":")).encode()
+    except ValueError:
+        body = text.encode()
+    assert codec.payload_hash(text.encode()) == sha256(body).hexdigest()
 
 
 def test_the_payload_hash_is_of_a_canonical_form() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from typing import TYPE_CHECKING, Any, cast
 
 import docker
@@ -114,6 +115,7 @@ def test_removing_a_base_image_leaves_what_else_names_it():
 def test_project_image_is_built_once_and_runs_as_the_tasks_user(project: Path):
     require_docker()
     client: Any = docker.APIClient(version="auto", timeout=120)
+    (project / "own.txt").write_text(secrets.token_hex(8))  # an image that no other test has
     said: list[str] = []
     image = images.build_project(
         client, project, base_image(), name="hw-test", progress=said.append

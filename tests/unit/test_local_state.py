@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headway.discovery import variables
+from headway_ops.local import roles
 from headway_ops.local.stack import Plan, Stack, nats_port
 from headway_ops.local.state import StateDir
 from headway_ops.say import Exit, Fail
+from support.wait import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,3 +119,30 @@ def test_docker_host_is_heeded() -> None:
     assert runtime == "process"
     assert "unix:///nonexistent" in what
     assert "--runtime process" in todo
+
+
+async def test_what_ended_is_started_again_and_both_are_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(roles, "CHECK_EVERY", 0.001)
+    monkeypatch.setattr(roles, "BACKOFF", (0.001,))
+
+    class Server:
+        running, pid, starts = False, 7, 0
+
+        async def start(self) -> None:
+            self.starts += 1
+            if self.starts == 1:
+                raise OSError("no room on the disk")
+            self.running = True
+
+        async def stop(self) -> None:
+            self.running = False
+
+    server, said = Server(), list[str]()
+    task = asyncio.create_task(roles.keep_alive("postgres", server, said.append))
+    await until(lambda: server.running and len(said) == 4)
+    task.cancel()
+    assert said[0].startswith("postgres ended; starting it again")
+    assert said[1] == "postgres: no room on the disk"
+    assert said[3] == "postgres runs again (pid 7)"

@@ -130,7 +130,7 @@ def test_the_story_tells_attempts_checkpoints_and_retries() -> None:
     text = printed(story.story(detail, NOW), width=100)
     for word in ("why: it has ended", "#1 turn-1, 1.2 KB", "attempt 1 of 3 failed",
                  "ValueError: no", "from checkpoint #1", "mail started: send()",
-                 "mail done: send() took 2.0 ms", "from the first line, in hw-1"):  # fmt: skip
+                 "mail done: send() took 2.0 ms", "from the start, in hw-1"):  # fmt: skip
         assert word in text
 
 
@@ -144,7 +144,7 @@ def test_the_story_tells_attempts_checkpoints_and_retries() -> None:
         ("step", {"key": "@0.1", "fn": "b-leaf", "verb": "enqueue", "status": "done",
                   "child": "01KDA7Q2"}, 1, "@0.1: b-leaf is run 01KDA7Q2"),
         ("starting", {"agent": "box", "attempt": 1}, 1, "attempt 1 on box"),
-        ("starting", {"agent": "box", "attempt": 1}, 3, "attempt 1, epoch 3 on box"),
+        ("starting", {"agent": "box", "attempt": 1}, 3, "attempt 1 on box, epoch 3"),
         ("started", {"container": "c1", "host": "h1", "resumed_from": 6}, 1,
          "from checkpoint #6, in c1 on h1"),
         ("review", {"reason": "once", "key": "mail", "token": "t"}, 2, "once mail, token t"),
@@ -155,6 +155,13 @@ def test_lines_of_the_timeline_read_well(
     kind: str, data: dict[str, Any], epoch: int, words: str
 ) -> None:
     assert story.event_words(kind, data, epoch) == words
+
+
+def test_a_usual_line_of_the_timeline_fits_eighty_columns() -> None:
+    data = {"container": "9fc3becb6c09", "host": "vm", "resumed_from": 12}
+    line = story.event_text(Event(3, NOW, "started", 1, data=data), NOW - timedelta(minutes=3))
+    assert line.cell_len <= 80
+    assert story.event_text(Event(1, NOW, "queued")).plain.endswith("queued")
 
 
 def test_the_facts_of_a_run_break_between_facts() -> None:

@@ -13,7 +13,18 @@ from headway.codec import payload_hash
 from headway.ids import child_run_id
 from headway.wire import NOTHING, ErrorInfo, decode, encode
 from headway.wire.commands import ITEM
-from headway.wire.frames import Ack, Await, Cancel, Enqueue, Env, Fail, Finish, Part, Wait
+from headway.wire.frames import (
+    Ack,
+    Await,
+    Cancel,
+    Checkpoint,
+    Enqueue,
+    Env,
+    Fail,
+    Finish,
+    Part,
+    Wait,
+)
 from headway.wire.rpc import MarkRecord
 from support.fake_agent import FakeAgent
 from support.wait import never, until
@@ -160,6 +171,7 @@ async def test_a_large_result_comes_in_parts(agent: FakeAgent) -> None:
     await agent.start()
     agent.run("impatient")
     first: list[Await] = await agent.wait_for(Await)
+    await agent.wait_for(Checkpoint)
     text = msgspec.json.encode("y" * 700_000)
     agent.send(Part(9, 0, text[:400_000]))
     agent.send(Part(9, 1, text[400_000:], last=True))

@@ -112,7 +112,7 @@ def _worker(
         attempt = Attempt(assignment, plan, entry.engine, now)
         attempt.worker, attempt.slot = worker, entry.slot
         attempt.started = attempt.started_sent = True
-        attempt.dispatched_at = now
+        attempt.dispatched_at = attempt.sent_at = now
         attempt.tries = 99  # it ran somewhere: never offered again under this epoch
         # The agent's timer starts anew; the engine's backstop keeps the true one.
         attempt.deadline = now + entry.timeout

@@ -36,7 +36,9 @@ class Attempt:
     tries: int = 0
     """Workers that it was offered to."""
     dispatched_at: float = 0.0
-    """When its run frame was sent; 0 = not yet."""
+    """When it got its worker; 0 = not yet."""
+    sent_at: float = 0.0
+    """When its run frame was sent, after all that is large; 0 = not yet."""
     started: bool = False
     started_sent: bool = False
     held: list[Callable[[], None]] | None = None

@@ -98,7 +98,7 @@ class Attempts:
         self.outputs = Outputs(config, clock, self._publish)
         self.saving, self.stopping = Saving(self), Stopping(self)
         self.starting, self.children = Starting(self), Children(self)
-        self.handover = Handover(carrier, uplink, config.ns)
+        self.handover = Handover(carrier, uplink, config.ns, clock)
         self.finished = 0
         """Attempts that ended here."""
 
@@ -115,9 +115,8 @@ class Attempts:
             plan = self.plans.get(assignment.version, assignment.task)
         except NotAllowed as e:
             error = ErrorInfo("NotAllowed", str(e))
-            self.send(
-                engine, AttemptFailed(*key, "image", error, retry=False), 0, lambda _outcome: None
-            )
+            report = AttemptFailed(*key, "image", error, retry=False)
+            self.send(engine, report, 0, lambda _outcome: None)
             return
         attempt = Attempt(assignment, plan, engine, self.clock())
         self.live[attempt.run] = attempt
@@ -193,10 +192,8 @@ class Attempts:
             elif kind is Pong:
                 if worker.ponged(frame.lag_ms):
                     log.warning("%s answers again", worker.name)
-            elif kind is Enqueue:
-                self.children.enqueue(worker, frame)
-            elif kind is Await:
-                self.children.wait(worker, frame)
+            elif kind is Enqueue or kind is Await:
+                self.children.take(worker, frame)
             else:
                 self.violation(worker, f"frame {kind.__name__} at the wrong time")
             if worker.violation:
@@ -335,10 +332,10 @@ class Attempts:
 
     def worker_gone(self, worker: Worker) -> None:
         """Its process is certainly gone: what it leaves is decided now."""
-        orphans = [*worker.slots.values(), *worker.waiting]
-        worker.waiting = []
-        if orphans and not worker.ready:
-            self._on_start_failed(orphans[0].run, worker.agent_error)
+        orphans, worker.waiting = [*worker.slots.values(), *worker.waiting], []
+        foreign = worker.adopted or worker.load_error or worker.start_error  # no fault of this host
+        if orphans and not worker.ready and not foreign:
+            self._on_start_failed(orphans[0].run, worker.agent_error or "they end before they load")
         for attempt in orphans:
             if attempt.reporting or self.live.get(attempt.run) is not attempt:
                 continue
@@ -354,7 +351,7 @@ class Attempts:
             )
             if again and self.pool is not None and not self.pool.stopping:
                 worker.slots.pop(attempt.slot, None)
-                attempt.dispatched_at = 0.0
+                attempt.dispatched_at = attempt.sent_at = 0.0
                 self._offer(attempt)
             else:
                 self.conclude(attempt, worker)
@@ -393,7 +390,7 @@ class Attempts:
                 load_error,
                 start_error,
                 agent_error,
-                handed=attempt.dispatched_at > 0,
+                handed=attempt.sent_at > 0,
             )
         )
         if report is None:

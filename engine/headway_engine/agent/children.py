@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 from headway.states import TERMINAL
 from headway.wire import INLINE_LIMIT, PAYLOAD_LIMIT, BlobRef, Malformed, decode, encode
 from headway.wire.commands import ANSWERS, Ended
-from headway.wire.frames import Ack
+from headway.wire.frames import Ack, Await
 from headway.wire.rpc import CHILDREN_ENDS, ChildAsk, ChildOutcome, ChildrenAsk, ChildrenEnds
 from headway.wire.rpc import Child as ChildToBe
 from headway_engine.agent.bodies import BlobRefused
 from headway_engine.agent.uplink import NoAnswer, jittered
 
 if TYPE_CHECKING:
-    from headway.wire.frames import Await, Enqueue
+    from headway.wire.frames import Enqueue
     from headway.wire.rpc import ChildEnd
     from headway_engine.agent.attempt import Attempt
     from headway_engine.agent.attempts import Attempts
@@ -67,13 +67,20 @@ class Children:
         self._wake = asyncio.Event()
         self.ask_first = ASK_FIRST
 
-    # --- enqueue
-
-    def enqueue(self, worker: Worker, frame: Enqueue) -> None:
-        """One enqueue frame, unless it came before; a large payload goes to blobs first."""
+    def take(self, worker: Worker, frame: Enqueue | Await) -> None:
+        """One frame of a runner, unless it came before."""
         attempt = self._a.attempt_of(worker, frame.slot, frame.seq)
         if attempt is None or worker.seen(frame.seq):
             return
+        if isinstance(frame, Await):
+            self._wait(worker, attempt, frame)
+        else:
+            self._enqueue(worker, attempt, frame)
+
+    # --- enqueue
+
+    def _enqueue(self, worker: Worker, attempt: Attempt, frame: Enqueue) -> None:
+        """A large payload goes to blobs first."""
         if frame.blob:
             self._a.saving.upload(worker, attempt, frame, PAYLOAD_LIMIT, self._send)
         elif len(bytes(frame.payload)) > INLINE_LIMIT:
@@ -132,15 +139,13 @@ class Children:
 
     # --- ends
 
-    def wait(self, worker: Worker, frame: Await) -> None:
+    def _wait(self, worker: Worker, attempt: Attempt, frame: Await) -> None:
         """A runner awaits a child; it is answered with its end."""
-        attempt = self._a.attempt_of(worker, frame.slot, frame.seq)
-        if attempt is None or worker.seen(frame.seq):
-            return
         child = self._child(attempt, frame.key)
         child.seqs.append((worker, frame.seq))
-        if child.ended is not None:
-            self._end(child, child.ended)
+        if (ended := child.ended) is not None:
+            child.ended = None
+            self._end(child, ended)
             return
         now = self._loop.time()
         if child.next_at:
@@ -162,6 +167,7 @@ class Children:
                 self._end(child, ended)
 
     def _end(self, child: Child, ended: Ended) -> None:
+        child.next_at = 0.0  # whoever asks later is told what the engine says then
         if child.seqs:
             self._waiting.pop((child.attempt.run, child.attempt.epoch, child.key), None)
             waiters, child.seqs = child.seqs, []
@@ -170,11 +176,10 @@ class Children:
                     self._a.spawn(self._large(child, worker, seq, ended, ended.result_ref))
                 else:
                     self._tell(child, worker, seq, ended)
+            return
         size = len(bytes(ended.result)) if ended.error is None else 4 * len(ended.error.traceback)
-        if size <= SMALL:
+        if size <= SMALL and ended.result_ref is None:
             child.ended = ended
-        else:
-            child.next_at = 0.0  # read again when somebody asks
 
     def _tell(self, child: Child, worker: Worker, seq: int, ended: Ended, blob: int = 0) -> None:
         # Not kept for a repetition: whoever asks again after a redial is answered anew.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from typing import TYPE_CHECKING
 
@@ -9,24 +10,29 @@ from headway.wire import BLOB_PART, BlobRef, Malformed, decode, encode
 from headway.wire.frames import Ack, Fetch, Marks, Run
 from headway.wire.rpc import LOADED, Load, MarkRecord
 from headway_engine.agent.bodies import BlobRefused, Carrier, parts_of
-from headway_engine.agent.uplink import NoAnswer, Uplink
+from headway_engine.agent.uplink import NoAnswer, Uplink, jittered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from headway.wire.rpc import Assignment
     from headway_engine.agent.attempt import Attempt
     from headway_engine.agent.worker import Worker
 
 MARKS_BYTES = 256 * 1024
 """Marks in one frame, by size of their values."""
-LOAD_TRIES = 5
+LOAD_TRIES = 8
+LOAD_PAUSE = 0.5
+"""Seconds between two of them, and longer each time: about a quarter of a minute in all."""
 
 
 class Handover:
     """Sends runs, and values of marks that lie in blobs."""
 
-    def __init__(self, carrier: Carrier, uplink: Uplink, ns: str) -> None:
-        self._carrier, self._uplink, self._ns = carrier, uplink, ns
+    def __init__(
+        self, carrier: Carrier, uplink: Uplink, ns: str, clock: Callable[[], float]
+    ) -> None:
+        self._carrier, self._uplink, self._ns, self._clock = carrier, uplink, ns, clock
         self._blobs = itertools.count(1)
 
     def send(
@@ -79,12 +85,13 @@ class Handover:
             body = encode(Load(attempt.run, attempt.epoch, after))
             try:
                 raw = await self._uplink.link.request("load", body, engine, self._uplink.timeout)
-            except NoAnswer:
+                loaded = decode(LOADED, raw)
+            except (NoAnswer, Malformed):  # nobody there, or an engine whose store is away
                 tries, engine = tries + 1, None
                 if tries >= LOAD_TRIES:
                     raise
+                await asyncio.sleep(jittered(LOAD_PAUSE * tries))
                 continue
-            loaded = decode(LOADED, raw)
             marks += loaded.marks
             for mark in loaded.marks:
                 if mark.ref is not None:
@@ -97,6 +104,7 @@ class Handover:
         self, attempt: Attempt, worker: Worker, payload: int, state: int, marks: list[MarkRecord]
     ) -> None:
         a, plan = attempt.assignment, attempt.plan
+        attempt.sent_at = self._clock()
         pages = _pages(marks)
         worker.send(
             Run(
@@ -147,6 +155,11 @@ class Handover:
             return
         blob = self.parts(worker, data)
         worker.send(Ack(frame.slot, frame.seq, "ok", blob=blob))
+
+
+def size_of(a: Assignment) -> int:
+    """Bytes that travel in parts before its run frame."""
+    return sum(ref.size for ref in (a.payload_ref, a.state_ref) if ref is not None)
 
 
 def _pages(marks: list[MarkRecord]) -> list[list[MarkRecord]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nats import errors as nats_errors
 
@@ -27,6 +27,7 @@ class NatsLink:
     def __init__(self, nc: bus.Connection, ns: str, agent: str) -> None:
         self._nc, self._ns, self._agent = nc, ns, agent
         self._loops: list[pull.PullLoop] = []
+        self._acks = pull.LateAcks(nc)
         self._tasks: list[asyncio.Task[None]] = []
         self._subs: list[Subscription] = []
         self._unhook: Callable[[], None] = lambda: None
@@ -112,7 +113,7 @@ class NatsLink:
 
     async def ack(self, items: Sequence[WorkItem]) -> None:
         """A lost ack means one more delivery, which the next claim refuses."""
-        await self._answer(pull.ack, [i.raw for i in items])
+        self._acks.put(i.raw for i in items)
 
     async def nak(self, items: Sequence[WorkItem], delay: float) -> None:
         """A lost one means a later delivery."""
@@ -120,12 +121,6 @@ class NatsLink:
             await pull.nak(self._nc, [i.raw for i in items], delay)
         except nats_errors.Error as e:
             log.debug("nak: %s", e)
-
-    async def _answer(self, verb: Any, messages: list[Msg]) -> None:
-        try:
-            await verb(self._nc, messages)
-        except nats_errors.Error as e:
-            log.debug("ack: %s", e)
 
     async def publish_logs(self, chunks: Sequence[tuple[str, int, bytes]]) -> None:
         """Without acks: logs are best effort, with visible gaps."""
@@ -146,6 +141,8 @@ class NatsLink:
     async def close(self) -> None:
         """Stop pulling and listening; the connection stays open."""
         await self.stop_pulling()
+        if not self._nc.is_closed:
+            await self._acks.flush()
         self._unhook()
         subs, self._subs = self._subs, []
         for sub in subs:

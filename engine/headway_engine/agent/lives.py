@@ -21,7 +21,6 @@ from headway_engine.runtime import (
     CannotStart,
     Exited,
     ImageMissing,
-    Lost,
     Oom,
     RunnerSpec,
     RuntimeUnavailable,
@@ -257,7 +256,7 @@ class Lives:
                 worker = self.workers.get(event.name)
                 if worker is not None:
                     worker.oom = True
-            elif isinstance(event, Lost):
+            else:  # the stream broke: anything may have happened
                 for worker in list(self.workers.values()):
                     if worker.conn is None and worker.settled.is_set():
                         self.eof(worker)

@@ -71,7 +71,8 @@ class Agent:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config, self.link, self.runtime, self.clock = config, link, runtime, clock
-        self._state = Path(config.state_dir)
+        # Not relative: a container's mount, and a runner in another directory, must find it.
+        self._state = Path(config.state_dir).absolute()
         self._channels = self._state / CHANNELS
         self.host = host or socket.gethostname()
         self.provider = provider or Provider(

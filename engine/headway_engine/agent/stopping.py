@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING
 from headway.wire.frames import Cancel, Freeze
 from headway.wire.rpc import Stopped
 from headway_engine.agent.attempt import STRENGTH
+from headway_engine.agent.handover import size_of
 
 if TYPE_CHECKING:
     from headway_engine.agent.attempt import Attempt
     from headway_engine.agent.attempts import Attempts
 
 log = logging.getLogger("headway.agent")
+
+CARRIED = 10_000_000
+"""Bytes a second that a runner takes from its channel, at the least."""
 
 
 class Stopping:
@@ -71,9 +75,10 @@ class Stopping:
                 self._escalate(attempt, now)
             elif now >= attempt.deadline and not attempt.intent and attempt.terminal is None:
                 self.stop(attempt, "timeout")
-            elif attempt.dispatched_at and not attempt.started and not attempt.intent:
+            elif attempt.sent_at and not attempt.started and not attempt.intent:
                 limit = self._a.config.started_timeout * (5 if attempt.shared else 1)
-                if now - attempt.dispatched_at > limit:
+                limit += size_of(attempt.assignment) / CARRIED
+                if now - attempt.sent_at > limit:
                     self._no_start(attempt)
 
     def _no_start(self, attempt: Attempt) -> None:

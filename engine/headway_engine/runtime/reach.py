@@ -70,7 +70,11 @@ async def _ask(
     )  # fmt: skip
     try:
         handle = await runtime.spawn(spec)
-    except (CannotStart, ImageMissing, RuntimeUnavailable) as e:
+    except ImageMissing:
+        return ""  # removed in this moment: nothing is known
+    except (CannotStart, RuntimeUnavailable) as e:
+        if "executable file not found" in str(e):
+            return ""  # the image's fault, and no word on sockets
         return f"the probe container did not start: {e}"
     try:
         loop = asyncio.get_running_loop()

@@ -257,7 +257,7 @@ class Store(Protocol):
         """
         ...
 
-    async def tick(self) -> None:
+    async def tick(self, lease: float = 15.0) -> None:
         """This engine serves beats and the store commits: the clock of B1, once a second."""
         ...
 

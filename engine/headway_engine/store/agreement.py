@@ -10,6 +10,10 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+GAP = 3.0
+"""Seconds without a tick that start the clock of leases anew; engines tick once a second."""
+SHORTEST_GAP = 1.5
+
 
 class Held(NamedTuple):
     """An open attempt, as the store has it."""
@@ -57,3 +61,12 @@ def compare(
         [m for m in missing if m in missing_before],
         want_holds=bool(missing),
     )
+
+
+def gap_of(lease: float) -> float:
+    """The gap that counts as an outage.
+
+    With a short lease it is shorter too: an agent whose beats nobody heard for that long must still
+    have most of its lease left.
+    """
+    return min(GAP, max(SHORTEST_GAP, lease / 4))

@@ -48,9 +48,8 @@ def seen(new: NewRun, ns: str, payload_hash: str, ended: bool) -> EnqueueOutcome
 def duplicate(new: NewRun, winner: str, held: str, ended: bool) -> EnqueueOutcome:
     """The key is held by `winner`."""
     if held != new.payload_hash:
-        return conflict(
-            new.run.id, f"key {new.run.key!r} belongs to run {winner}, which has another payload"
-        )
+        reason = f"key {new.run.key!r} belongs to run {winner}, which has another payload"
+        return EnqueueOutcome(new.run.id, "rejected", code="key_conflict", reason=reason)
     return EnqueueOutcome(new.run.id, "duplicate", winner=winner, ended=ended)
 
 
@@ -70,5 +69,5 @@ def removed(new: NewRun) -> EnqueueOutcome:
 
 
 def conflict(run: str, reason: str) -> EnqueueOutcome:
-    """Refused: the id or the key is another run's."""
+    """Refused: the id is another run's."""
     return EnqueueOutcome(run, "rejected", code="conflict", reason=reason)

@@ -19,6 +19,7 @@ import stat
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -304,6 +305,7 @@ def check_reachable(folder: Path, uid: int) -> None:
             )
 
 
+@lru_cache(4)
 def major_version(tree: Path) -> str:
     """The tree's major version, as PG_VERSION spells it."""
     done = subprocess.run(

@@ -103,3 +103,5 @@ async def keep_alive(name: str, part: Part, say: Callable[[str], None]) -> None:
             await part.start()
         except Exception as e:
             say(f"{name}: {e}")
+        else:
+            say(f"{name} runs again (pid {part.pid})")

@@ -9,15 +9,13 @@ import msgspec
 
 from headway.states import RunState
 from headway_engine.happenings import Happening, Lost
-from headway_engine.store.agreement import Held, compare
+from headway_engine.store.agreement import GAP, Held, compare, gap_of
 from headway_engine.store.memory.queues import Queues
 from headway_engine.store.memory.tables import Agent
 from headway_engine.store.records import AgentState, Outcome
 
 if TYPE_CHECKING:
     from headway.wire.rpc import Beat, Register
-
-GAP = 3.0
 
 
 class Agents(Queues):
@@ -115,12 +113,12 @@ class Agents(Queues):
             agent.gone = set()
         return [o for o in await self.commit(moves) if o.outcome == "ok"]
 
-    async def tick(self) -> None:
+    async def tick(self, lease: float = 15.0) -> None:
         """The clock of leases runs."""
         self._check()
         now = self._now()
         since, last = self.tables.liveness or (now, now)
-        if (now - last).total_seconds() > GAP:
+        if (now - last).total_seconds() > gap_of(lease):
             since = now
         self.tables.liveness = (since, now)
 

@@ -6,6 +6,7 @@ happens when one fails. The statements are in `sql/`, the schema is in `migratio
 - enqueue: `enqueue.py` · dispatch: `dispatching.py` · claim: `claims.py` · save: `saves.py`
 - commit: `commit.py` (load, decide, write) · leases: `leases.py`
 - timers, outbox, pruner: `timers.py`
+- connections: `db.py`, `connections.py` · what need not be read again: `recent.py`
 - registry: `registry.py`, `specs.py` · lists: `lists.py`
 """
 

@@ -290,7 +290,7 @@ def event_columns(plans: Sequence[Plan]) -> list[list[Any]]:
         [e.source for _, e in events],
         [e.target for _, e in events],
         [e.actor for _, e in events],
-        [encode(e.data) if e.data else None for _, e in events],
+        rows.lean([encode(e.data) if e.data else None for _, e in events]),
     ]
 
 
@@ -301,8 +301,8 @@ def end_columns(plans: Sequence[Plan]) -> list[list[Any]]:
         [run for run, _ in ends],
         [e.size for _, e in ends],
         [bytes(e.result) for _, e in ends],
-        [rows.pack(e.ref) for _, e in ends],
-        [rows.pack(e.error) for _, e in ends],
+        rows.lean([rows.pack(e.ref) for _, e in ends]),
+        rows.lean([rows.pack(e.error) for _, e in ends]),
     ]
 
 

@@ -51,9 +51,12 @@ class Connections:
                 self._count -= 1
             if self._count < self._size:
                 return await self._new()
-            until = until or loop.time() + patience
             turn: asyncio.Future[None] = loop.create_future()
-            self._waiting.append(turn)
+            if until:
+                self._waiting.appendleft(turn)  # somebody was faster when it was our turn
+            else:
+                until = loop.time() + patience
+                self._waiting.append(turn)
             try:
                 async with asyncio.timeout_at(until):
                     await turn

@@ -3,7 +3,8 @@
 - 40xxx, 55P03, 57xxx, 53xxx: the same batch again, with jitter; after `PATIENCE` StoreDown.
 - Connection lost, also at the commit: unknown, so the same again. Every statement of this store is
   safe to repeat. After `PATIENCE` StoreDown.
-- 0A000, 26000 (a migration changed a table under a prepared statement): once more.
+- 0A000, 26000 (a migration changed a table under a prepared statement): once more per connection,
+  each time on a new one.
 - 22xxx, 23xxx, an illegal move, a value that cannot be sent: `Poison`; `bisect` finds the row.
 
 Behind a pooler in transaction mode open the store with `statement_cache_size=0`; session locks and
@@ -146,13 +147,19 @@ class Db:
                     # It died between two messages and does not know, or has an answer to come.
                     conn.terminate()
                     raise
+                except asyncpg.PostgresError as e:
+                    if e.sqlstate in _ONCE_MORE:
+                        conn.terminate()  # all that it has prepared is worth nothing
+                    raise
                 finally:
                     pool.give(conn)
             except asyncpg.PostgresError as e:
                 state: str = e.sqlstate or ""
                 if state.startswith(_POISON):
                     raise Poison(_short(e)) from None
-                if not state.startswith(_AGAIN) and (state not in _ONCE_MORE or tries > 1):
+                if not state.startswith(_AGAIN) and (
+                    state not in _ONCE_MORE or tries > self._size + 1
+                ):
                     raise
                 problem = e
             except (asyncpg.DataError, UnicodeEncodeError) as e:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from headway.states import RunState
 from headway_engine.happenings import Lost
-from headway_engine.store.agreement import Held, compare
+from headway_engine.store.agreement import GAP, Held, compare, gap_of
 from headway_engine.store.postgres import statements
 from headway_engine.store.postgres.commit import Commits
 from headway_engine.store.records import AgentState, Outcome
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from headway_engine.store.postgres.db import Connection
 
 _SQL = statements.load("agents")
-
-GAP = 3.0
-"""Seconds without a tick that start the clock of leases anew; engines tick once a second."""
 
 
 class Leases(Commits):
@@ -98,9 +95,9 @@ class Leases(Commits):
             await self.db.fetch(_SQL["settled"], gone)
         return [o for o in outcomes if o.outcome == "ok"]
 
-    async def tick(self) -> None:
+    async def tick(self, lease: float = 15.0) -> None:
         """The clock of leases runs; spent outbox rows of an idle engine go as well."""
-        await self.db.fetch(_SQL["tick"], GAP)
+        await self.db.fetch(_SQL["tick"], gap_of(lease))
         if spent := self.outbox.take():
             try:
                 await self.db.fetch(_SQL["forget_outbox"], spent)

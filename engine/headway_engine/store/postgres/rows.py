@@ -94,3 +94,12 @@ def mark_of(row: Any) -> MarkRecord:
         due,
         row["resolved"],
     )
+
+
+def lean(column: list[Any], default: Any = None) -> list[Any]:
+    """The column; empty if it holds nothing but `default`.
+
+    Every value of an array costs, here and there; unnest fills a shorter array up with NULL, for
+    which the statement knows the default.
+    """
+    return [] if column.count(default) == len(column) else column

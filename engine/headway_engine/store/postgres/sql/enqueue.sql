@@ -1,10 +1,19 @@
 -- name: insert
 -- New runs with payload, first event, outbox row; those that may be dispatched at once ($5) and whose
 -- queue is open get a dispatch. Known ids and ids with an early cancel are left out: the caller looks
--- at what is missing.
+-- at what is missing. An array that holds nothing but its default comes empty.
 WITH t AS MATERIALIZED (SELECT hw_now() AS now),
      i AS MATERIALIZED (
-       SELECT * FROM unnest($3::text[], $4::text[], $5::bool[], $6::text[], $7::timestamptz[],
+       SELECT id, task, coalesce(give, false) AS give, queue, created_at, due_at, ttl_at,
+              deadline_at, coalesce(shared, false) AS shared, coalesce(priority, 0) AS priority,
+              coalesce(limit_key, '') AS limit_key, coalesce(version, '') AS version,
+              coalesce(parent, '') AS parent, coalesce(nullif(root, ''), id) AS root,
+              coalesce(origin, '') AS origin, coalesce(key, '') AS key,
+              coalesce(key_scope, '') AS key_scope, coalesce(keep_key, false) AS keep_key,
+              coalesce(reply, '') AS reply, coalesce(trace, '') AS trace,
+              coalesce(tags, '') AS tags, hash, schema, payload, ref, coalesce(epoch, 0) AS epoch,
+              data, coalesce(cancelled, false) AS cancelled
+         FROM unnest($3::text[], $4::text[], $5::bool[], $6::text[], $7::timestamptz[],
                             $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::bool[],
                             $12::int[], $13::text[], $14::text[], $15::text[], $16::text[],
                             $17::text[], $18::text[], $19::text[], $20::bool[], $21::text[],
