@@ -14,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from headway import subjects
-from headway.bus import JetStreamRefused, publish_batch_acked
+from headway.bus import Connection, JetStreamRefused, publish_batch_acked
 from headway.errors import HeadwayError, NotReachable
 from headway.wire import NOTHING, encode
 from headway.wire.commands import Answers, Ended
@@ -47,6 +47,8 @@ ANSWER_BYTES = 512 * 1024
 """Largest answer to a caller, well below the server's limit of 1 MB a message."""
 PAUSE = 0.2
 """Seconds between two tries while RUNS cannot be written."""
+RECENT_BYTES = 8 * 1024 * 1024
+"""Bytes of acknowledged messages that are kept to be told again to a restarted server."""
 SWEEP_EVERY = 5.0
 """Seconds: also how old an event must be before anybody but its writer publishes it."""
 
@@ -71,6 +73,12 @@ class Relay(Service):
         self.published = 0
         self.left = 0
         """Events left to the sweeper since too much was waiting."""
+        self._recent: deque[tuple[str, bytes]] = deque()
+        self._recent_bytes = 0
+        self._server = ""
+        self._back = False
+        self.again = 0
+        """Messages told again since a server was killed."""
 
     @property
     def waiting(self) -> int:
@@ -138,6 +146,11 @@ class Relay(Service):
     async def run(self) -> None:
         """Publish until stopped; what is left then is found by a sweeper."""
         while True:
+            if self._back and not self.stopping.is_set():
+                await self._tell_again()
+                if self._back:
+                    await asyncio.sleep(PAUSE)
+                    continue
             if not self._queue:
                 if self.stopping.is_set():
                     return
@@ -152,9 +165,40 @@ class Relay(Service):
                 if self.stopping.is_set():
                     return
                 await asyncio.sleep(PAUSE)
+                await self._tell_again()
+            self._remember(batch)
             self.published += len(batch)
             await self._mark(marks)
             self.passed.fire()
+
+    def reconnected(self) -> None:
+        """The connection is back, maybe to a server that was killed in between."""
+        self._back = True
+        self._event.set()
+
+    def _remember(self, batch: list[tuple[str, bytes]]) -> None:
+        self._server = self._server or server_of(self._nc)
+        self._recent += batch
+        self._recent_bytes += sum(len(body) for _, body in batch)
+        while self._recent_bytes > RECENT_BYTES:
+            self._recent_bytes -= len(self._recent.popleft()[1])
+
+    async def _tell_again(self) -> None:
+        """RUNS acknowledges before it writes: a server that was killed may have lost the last ones.
+
+        A longer loss (the machine's power) is not mended here: history is then asked of the store.
+        """
+        server = server_of(self._nc)
+        if not self._back or not self._nc.is_connected:
+            return
+        if self._recent and server != self._server:
+            recent = list(self._recent)
+            for at in range(0, len(recent), BATCH_MESSAGES):
+                if not await self._publish(recent[at : at + BATCH_MESSAGES]):
+                    return  # the next turn begins anew
+            self.again += len(recent)
+            log.info("NATS was restarted: events told again: messages=%d", len(recent))
+        self._server, self._back = server, False
 
     def _take(self) -> tuple[list[tuple[str, bytes]], list[tuple[str, int]]]:
         """The next messages, a run's events together, and how far each run is told with them."""
@@ -226,6 +270,11 @@ class Sweeper(Ticker):
             log.info("sweeper publishes: runs=%d", len(rows))
             self.found.fire()
         return None
+
+
+def server_of(nc: NatsClient) -> str:
+    """Which server process the connection is to."""
+    return nc.server_id if isinstance(nc, Connection) else ""
 
 
 def ended_of(run: Run, end: End) -> Ended:

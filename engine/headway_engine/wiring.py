@@ -96,6 +96,7 @@ def wire(p: Parts) -> list[Service]:
     credits, uploads = Credits(), Uploads(blobs)
     post_work, post_answers = Post(work, "work"), Post(answers, "answers")
     relay = Relay(work, store, post_answers, post_work)
+    work.when_back(relay.reconnected)
 
     def work_created() -> str:
         return broker.work_created

@@ -98,6 +98,11 @@ class Connection(NatsClient):
         self._hook_ids = itertools.count()
         self._quiet = False
 
+    @property
+    def server_id(self) -> str:
+        """Of the server process that this connection is to; another one after its restart."""
+        return str(cast("Any", self)._server_info.get("server_id", ""))
+
     def when_back(self, hook: Callable[[], None]) -> Callable[[], None]:
         """Call `hook` after each reconnect; returns what takes it off again."""
         key = next(self._hook_ids)
@@ -343,12 +348,17 @@ async def publish_batch_acked(
     """
     if not messages:
         return None
+    # The last may go out on a new connection, while those before it were lost with the old one.
+    life = nc.stats["reconnects"]
     try:
         await publish_all(nc, itertools.islice(messages, len(messages) - 1))
     except nats_errors.Error as e:
         raise NotReachable(f"NATS at {getattr(nc, 'shown_url', '')}: {e}") from None
     subject, body = messages[-1]
-    return await publish_acked(nc, subject, body, timeout=timeout)
+    ack = await publish_acked(nc, subject, body, timeout=timeout)
+    if nc.stats["reconnects"] != life:
+        raise NotReachable(f"the connection to {getattr(nc, 'shown_url', '')} broke meanwhile")
+    return ack
 
 
 def _pub_ack(subject: str, data: bytes) -> PubAck:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from nats.errors import MaxPayloadError
@@ -121,6 +121,28 @@ async def test_a_batch_is_stored_whole_and_in_order_for_one_ack(
     assert tail == [1199, 1200]
 
 
+async def test_a_batch_is_not_acknowledged_across_two_connections(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ack of its last message says nothing of those that were lost with the old connection."""
+    async with Proxy(nats_server.port) as proxy:
+        url = f"nats://127.0.0.1:{proxy.port}"
+        nc = await bus.connect(servers.settings_for(url), kind="engine", ident="e")
+        await streams.ensure_streams(nc)
+        publish = bus.publish_acked
+
+        async def breaks_first(*args: Any, **options: Any) -> bus.PubAck:
+            life = nc.stats["reconnects"]
+            proxy.reset()
+            await until(lambda: nc.is_connected and nc.stats["reconnects"] > life)
+            return await publish(*args, **options)
+
+        monkeypatch.setattr(bus, "publish_acked", breaks_first)
+        with pytest.raises(NotReachable, match="broke meanwhile"):
+            await bus.publish_batch_acked(nc, [(SUBJECT, b"%d" % i) for i in range(3)])
+        await nc.close()
+
+
 async def test_last_is_the_newest_message_or_none(connection: bus.Connection) -> None:
     await streams.ensure_streams(connection)
     assert await history.last(connection, "RUNS", SUBJECT) is None
@@ -191,6 +213,12 @@ async def test_what_arrives_while_it_stops_is_given_back_at_once(
             await nc.flush()
             proxy.half_open()
             await bus.publish_batch_acked(connection, [(WORK, b"%d" % i) for i in range(50)])
+            consumer = f"CONSUMER.INFO.WORK.{subjects.work_consumer('default', 'q')}"
+
+            async def delivered() -> bool:
+                return bool((await bus.jsapi(connection, consumer))["num_ack_pending"] == 50)
+
+            await until(delivered)
             taker.loop.stop()
             # Delivered by the server, not yet here: without the nak they would be 30 s away.
             proxy.heal()

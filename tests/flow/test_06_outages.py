@@ -83,6 +83,8 @@ async def test_a_postgres_that_hangs_is_an_outage_too() -> None:
                 process.suspend()
             try:
                 await frozen(site)
+                engine = site.roles[0]
+                await until(lambda: "the store is away" in engine.log, 20)
                 listed, seen, _ = await asyncio.gather(
                     site.headway("ls"), site.headway("doctor"), outage()
                 )

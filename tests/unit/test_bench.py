@@ -22,6 +22,7 @@ from headway_ops.bench import (
     recovery,
     report,
     rig,
+    run_bench,
     running,
     stack,
     stats,
@@ -156,6 +157,20 @@ def test_json_has_the_agreed_keys() -> None:
     agreed = {"name", "unit", "p50", "p99", "value", "raw", "ratio", "target", "ok"}
     assert agreed <= data.keys()
     assert (data["name"], data["p50"], data["value"]) == ("save_1k", 1.235, None)
+
+
+def test_json_is_one_list_also_for_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = report.judged("save_1k", _save(0.1))
+
+    def measured(*_: object) -> list[report.Line]:
+        return [line]
+
+    monkeypatch.setattr(running, "measure", measured)
+    run_bench(only=["save_1k"], as_json=True)
+    (data,) = msgspec.json.decode(capsys.readouterr().out)
+    assert data["name"] == "save_1k"
 
 
 def test_report_fits_eighty_columns_and_explains_what_missed() -> None:

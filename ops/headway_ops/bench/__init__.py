@@ -26,7 +26,7 @@ def run_bench(*, only: Sequence[str] = (), runtime: str = "auto", as_json: bool 
     names = choose(only)
     lines = measure(names, runtime, say.tell)
     if as_json:
-        say.rows(report.as_data(lines))
+        say.data(report.as_data(lines))
     else:
         say.show(report.report(lines))
     if not all(line.ok for line in lines):
