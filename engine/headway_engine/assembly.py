@@ -193,7 +193,8 @@ class Engine:
             for nc in (answers, work):
                 if nc is not None:
                     with contextlib.suppress(Exception):  # it ends either way
-                        await asyncio.wait_for(nc.close(), 2)
+                        async with asyncio.timeout(2):
+                            await nc.close()
             if blobs is not None:
                 await blobs.close()
             await store.close()
@@ -288,7 +289,8 @@ class AgentProcess:
             self.started.clear()
             await agent.stop(drain=agent.failure is None)
             with contextlib.suppress(Exception):  # it ends either way
-                await asyncio.wait_for(nc.close(), 2)
+                async with asyncio.timeout(2):
+                    await nc.close()
 
     async def _registered(self, agent: Agent) -> None:
         await agent.ready()

@@ -115,6 +115,19 @@ class Connection(NatsClient):
         self.disconnect_hooks[key] = hook
         return lambda: void(self.disconnect_hooks.pop(key, None))
 
+    async def request(self, *args: Any, **options: Any) -> Msg:
+        """As nats-py's, and it ends when it is cancelled.
+
+        Up to Python 3.11 `asyncio.wait_for` drops a cancellation that comes together with the
+        answer: a loop that asks would go on, and whoever awaits its end would wait forever.
+        """
+        task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
+        msg = await super().request(*args, **options)
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
+        return msg
+
     async def publish_many(self, messages: Iterable[tuple[str, bytes]]) -> None:
         """Publish each (subject, body), in order, for little more than one costs.
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from nats.errors import MaxPayloadError
@@ -383,3 +383,17 @@ async def test_many_messages_written_while_away_arrive_after_the_reconnect(
             assert got == [b"%d" % i for i in range(10)]
         finally:
             await nc.close()
+
+
+async def test_a_request_that_is_cancelled_as_its_answer_comes_is_cancelled(
+    connection: bus.Connection,
+) -> None:
+    async def answer(msg: Msg) -> None:
+        (future,) = cast("Any", connection)._resp_map.values()
+        future.add_done_callback(lambda _: asked.cancel())
+        await connection.publish(msg.reply, b"yes")
+
+    await connection.subscribe("who", cb=answer)
+    asked = asyncio.create_task(connection.request("who", b"", timeout=5))
+    await asyncio.wait([asked])
+    assert asked.cancelled()

@@ -168,7 +168,8 @@ async def settle(workers: list[Worker], pool: Pool, attempts: Attempts) -> None:
     for worker in living:
         left = max(0.01, end - time.monotonic())
         try:
-            await asyncio.wait_for(worker.settled.wait(), left)
+            async with asyncio.timeout(left):
+                await worker.settled.wait()
         except TimeoutError:
             log.warning("%s did not call: it is ended", worker.name)
             pool.kill(worker)

@@ -138,7 +138,8 @@ class Lives:
             self._finish(worker)
             return
         try:
-            await asyncio.wait_for(worker.settled.wait(), self._config.start_timeout)
+            async with asyncio.timeout(self._config.start_timeout):
+                await worker.settled.wait()
         except TimeoutError:
             worker.agent_error = f"not loaded within {self._config.start_timeout:g} s"
             self.discard(worker)
@@ -227,7 +228,8 @@ class Lives:
                     end += GONE_TIMEOUT
             worker.exited.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(worker.exited.wait(), 0.05)
+                async with asyncio.timeout(0.05):
+                    await worker.exited.wait()
         return True
 
     def _finish(self, worker: Worker) -> None:

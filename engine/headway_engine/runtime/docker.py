@@ -154,7 +154,8 @@ class DockerRuntime:
     async def check(self) -> str:
         """Empty if the daemon answers."""
         try:
-            await asyncio.wait_for(self._call(lambda c: c.ping()), 5)
+            async with asyncio.timeout(5):
+                await self._call(lambda c: c.ping())
         except (DockerException, OSError, TimeoutError) as e:
             return f"no Docker engine answers on {self.base_url}: {e}"[:300]
         return ""

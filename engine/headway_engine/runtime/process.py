@@ -300,7 +300,8 @@ class ProcessRuntime:
             loop.remove_reader(pidfd)
             loop.add_reader(pidfd, gone.set)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(gone.wait(), 5)
+                async with asyncio.timeout(5):
+                    await gone.wait()
             self._ended(handle.name)
         self._records.pop(handle.name, None)
         self._clean(handle.owner, handle.name)
