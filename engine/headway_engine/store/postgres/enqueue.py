@@ -1,7 +1,8 @@
 """Intake's part of the store: new runs, idempotency keys, refusals, ends (DECISIONS C).
 
-Without keys a batch is one statement. Items with a key, an early cancel or marks to copy go through
-a transaction of their own: existing ids first, then keys (two statements), then the same insert.
+Without keys a batch is one statement; a run that comes alone has a shorter one for the same rows.
+Items with a key, an early cancel or marks to copy go through a transaction of their own: existing
+ids first, then keys (two statements), then the same insert.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from headway_engine.store.postgres import commit, rows, statements
 from headway_engine.store.postgres.base import Part
 from headway_engine.store.postgres.db import bisect
 from headway_engine.store.recording import Room, choose, duplicate, key_of, removed, repeat, seen
-from headway_engine.store.records import Dispatch, EnqueueOutcome, NewRun
+from headway_engine.store.records import Dispatch, EnqueueOutcome, NewRun, Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,12 +87,16 @@ class Enqueues(Part):
         room: Room,
     ) -> tuple[list[EnqueueOutcome | None], list[Dispatch]]:
         give = choose(items, room)
+        single = len(items) == 1 and items[0].run.due_at is None
         now = await self.now() if any(new.run.due_at for new in items) else None
         spent = self.outbox.take()
         try:
-            found = await self.db.fetch(
-                _SQL["insert"], self.engine, ns, *self._columns(items, give, now, False), spent
-            )
+            if single:
+                values = self._values(items[0])
+                found = await self.db.fetch(_SQL["one"], self.engine, ns, give[0], *values, spent)
+            else:
+                columns = self._columns(items, give, now, False)
+                found = await self.db.fetch(_SQL["insert"], self.engine, ns, *columns, spent)
         except BaseException:
             self.outbox.give_back(spent)
             raise
@@ -239,6 +244,22 @@ class Enqueues(Part):
         if keep:
             await conn.execute(_SQL["copy_marks"], new.copy_from, new.run.id, keep)
 
+    def _values(self, new: NewRun) -> tuple[Any, ...]:
+        """What `one` takes: the row of `_columns` of a run that is not delayed."""
+        run = new.run
+        return (
+            run.id, run.task, run.queue, run.created_at, run.ttl_at, run.deadline_at,
+            self._epoch(run), run.priority, run.shared, run.keep_key, run.limit_key, run.version,
+            run.parent, run.root or run.id, run.origin, run.key, new.key_scope, run.reply,
+            run.trace, new.tags, new.payload_hash, new.schema_hash, new.payload,
+            rows.pack(new.payload_ref),
+        )  # fmt: skip
+
+    def _epoch(self, run: Run) -> int:
+        """The epoch of a new run: above what a lost commit may have given to it (DECISIONS G4)."""
+        floor = self.db.floor
+        return floor.epoch if run.id < floor.before else 0
+
     def _columns(
         self, items: list[NewRun], give: list[bool], now: datetime | None, cancelled: bool
     ) -> list[list[Any]]:
@@ -247,7 +268,6 @@ class Enqueues(Part):
             r.due_at if r.due_at is not None and now is not None and r.due_at > now else None
             for r in runs
         ]
-        floor = self.db.floor
         lean = rows.lean
         return [
             [r.id for r in runs],
@@ -275,18 +295,15 @@ class Enqueues(Part):
             [new.schema_hash for new in items],
             [new.payload for new in items],
             lean([rows.pack(new.payload_ref) for new in items]),
-            lean([floor.epoch if r.id < floor.before else 0 for r in runs], 0),
+            lean([self._epoch(r) for r in runs], 0),
             lean([None if d is None else encode({"due_at": d}) for d in due]),
             lean([cancelled] * len(items), False),
         ]
 
     def _recorded(self, new: NewRun, at: datetime, now: datetime | None) -> EnqueueOutcome:
-        floor = self.db.floor
         run = new.run
-        if not run.root or run.id < floor.before:
-            run = msgspec.structs.replace(
-                run, root=run.root or run.id, epoch=floor.epoch if run.id < floor.before else 0
-            )
+        if not run.root or self._epoch(run):
+            run = msgspec.structs.replace(run, root=run.root or run.id, epoch=self._epoch(run))
         t = lifecycle.create(run, now or at, run.due_at if now is not None else None)
         for event in t.events:
             event.at = at

@@ -68,6 +68,45 @@ WITH t AS MATERIALIZED (SELECT hw_now() AS now),
        SELECT t.now, $1, array_agg(ins.id), array_agg(1) FROM ins, t GROUP BY t.now RETURNING id)
 SELECT ins.id, ins.dispatch, t.now, (SELECT id FROM o) AS outbox FROM ins, t;
 
+-- name: one
+-- `insert` for one run that is not delayed: the same rows and rules for half the cost, since there
+-- are no arrays to open and nothing to join. $3: it may be dispatched at once.
+WITH q AS MATERIALIZED (
+       SELECT nextval('dispatch_ids') AS id
+        WHERE $3::bool
+          AND NOT EXISTS (SELECT FROM queues s WHERE s.ns = $2 AND s.queue = $6
+                             AND (s.paused OR s.run_limit > 0 OR s.key_limit > 0))
+          AND NOT EXISTS (SELECT FROM runs r WHERE r.ns = $2 AND r.queue = $6
+                             AND r.state = 'QUEUED' AND r.dispatch IS NULL AND r.limit_key = '')
+          AND NOT EXISTS (SELECT FROM runs r WHERE r.ns = $2 AND r.queue = $6
+                             AND r.state = 'QUEUED' AND r.dispatch IS NULL AND r.limit_key <> '')),
+     ins AS (
+       INSERT INTO runs (created_at, ttl_at, deadline_at, epoch, dispatch, n, priority, shared,
+                         keep_key, id, ns, task, queue, state, limit_key, version, parent, root,
+                         origin, key, key_scope, reply, trace, tags)
+       SELECT $7::timestamptz, $8::timestamptz, $9::timestamptz, $10::bigint, (SELECT id FROM q), 1,
+              $11::int, $12::bool, $13::bool, $4::text, $2::text, $5::text, $6::text, 'QUEUED',
+              $14::text, $15::text, $16::text, $17::text, $18::text, $19::text, $20::text, $21::text,
+              $22::text, $23::text[]
+        WHERE NOT EXISTS (SELECT FROM early_cancels c WHERE c.ns = $2 AND c.run = $4)
+          AND ($7 > hw_now() - interval '1 day'
+               OR NOT EXISTS (SELECT FROM tombstones d WHERE d.ns = $2 AND d.run = $4))
+       ON CONFLICT (id) DO NOTHING RETURNING id, dispatch),
+     p AS (
+       INSERT INTO payloads (run, hash, schema, body, ref)
+       SELECT id, $24::text, $25::text, $26::bytea, $27::bytea FROM ins),
+     e AS (
+       INSERT INTO events (run, n, at, kind, epoch, target)
+       SELECT id, 1, hw_now(), 'queued', $10, 'QUEUED' FROM ins),
+     d AS (
+       INSERT INTO dispatches (id, at, ns, queue, runs, shared)
+       SELECT dispatch, hw_now(), $2, $6, ARRAY[id], ARRAY[$12] FROM ins WHERE dispatch IS NOT NULL),
+     del AS (DELETE FROM outbox WHERE id = ANY($28::bigint[])),
+     o AS (
+       INSERT INTO outbox (at, engine, runs, numbers)
+       SELECT hw_now(), $1::text, ARRAY[id], ARRAY[1] FROM ins RETURNING id)
+SELECT id, dispatch, hw_now() AS now, (SELECT id FROM o) AS outbox FROM ins;
+
 -- name: look
 -- What is there of these ids: run, payload hash, early cancel, tombstone.
 SELECT x.id, r.ns, r.state, p.hash, c.actor, c.reason,
