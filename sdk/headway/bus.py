@@ -1,7 +1,8 @@
 """The NATS layer: connections, requests with typed errors, acknowledged publishes.
 
-`pull.py` holds the pull loop, `history.py` the reads of stored messages. These three (and the
-client) are the only users of nats-py in the SDK; engine, agent and TUI share them.
+`pull.py` holds the pull loop, `history.py` the reads of stored messages, `fastnats.py` what makes
+nats-py fast. These four (and the client) are the only users of nats-py in the SDK; engine, agent
+and TUI share them.
 
 A timeout here always means *unknown*: the message may have been stored, and one that was written
 while disconnected is sent after a reconnect. Repeat only what the receiver recognises as the same.
@@ -18,14 +19,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from nats import errors as nats_errors
-from nats.aio.client import Client as NatsClient
 
 from headway import subjects
 from headway.errors import HeadwayError, NotReachable, QueueFull
+from headway.fastnats import FastClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from nats.aio.client import Client as NatsClient
     from nats.aio.msg import Msg
 
     from headway.config import Settings
@@ -84,7 +86,7 @@ class _PubAnswer(PubAck, omit_defaults=True):
 _pub_answer = msgspec.json.Decoder(_PubAnswer)
 
 
-class Connection(NatsClient):
+class Connection(FastClient):
     """A NATS connection that tells any number of listeners when it breaks and when it is back."""
 
     def __init__(self, shown_url: str) -> None:
@@ -114,47 +116,6 @@ class Connection(NatsClient):
         key = next(self._hook_ids)
         self.disconnect_hooks[key] = hook
         return lambda: void(self.disconnect_hooks.pop(key, None))
-
-    async def request(self, *args: Any, **options: Any) -> Msg:
-        """As nats-py's, and it ends when it is cancelled.
-
-        Up to Python 3.11 `asyncio.wait_for` drops a cancellation that comes together with the
-        answer: a loop that asks would go on, and whoever awaits its end would wait forever.
-        """
-        task = asyncio.current_task()
-        before = task.cancelling() if task is not None else 0
-        msg = await super().request(*args, **options)
-        if task is not None and task.cancelling() > before:
-            raise asyncio.CancelledError
-        return msg
-
-    async def publish_many(self, messages: Iterable[tuple[str, bytes]]) -> None:
-        """Publish each (subject, body), in order, for little more than one costs.
-
-        The subjects must be well-formed: they are not looked at. Raises what `publish` raises.
-        """
-        if not self.is_connected or self.is_draining_pubs:
-            for subject, body in messages:
-                await self.publish(subject, body)
-            return
-        for subject, body in messages:
-            if len(body) > self.max_payload:
-                raise nats_errors.MaxPayloadError
-            await self._send_command(b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(body), body))
-            self.stats["out_msgs"] += 1
-            self.stats["out_bytes"] += len(body)
-        await self._flush_pending()
-
-    async def _flush_pending(self, force_flush: bool = False) -> Any:
-        # nats-py makes a future and a queue entry for each command. One that waits is enough: the
-        # flusher writes everything that is there when it comes to it.
-        me = cast("Any", self)
-        queue, flusher = me._flush_queue, me._flusher_task
-        awake = flusher is not None and not flusher.done()
-        waits = queue is not None and not queue.empty()
-        if awake and waits and not force_flush and self.is_connected:
-            return None
-        return await super()._flush_pending(force_flush)
 
     async def note_error(self, error: Exception) -> None:
         """nats-py's error callback: a refused permission is heard here and nowhere else."""

@@ -76,7 +76,7 @@ class Client:
         ident = secrets.token_hex(12)
         nc = await bus.connect(settings, kind="client", ident=ident)
         client = cls(nc, settings, ident)
-        await nc.subscribe(subjects.reply_all(ident), cb=client._on_answers)
+        await nc.listen(subjects.reply_all(ident), client._on_answers)
         return client
 
     async def close(self) -> None:
@@ -94,7 +94,7 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _on_answers(self, msg: Msg) -> None:
+    def _on_answers(self, msg: Msg) -> None:
         try:
             answers = decode(commands.ANSWERS, msg.data)
         except Malformed as e:

@@ -64,17 +64,30 @@ class RunRecord:
 class Submission:
     """One call of submit: its runs wait together."""
 
-    __slots__ = ("done", "left", "progress_at", "unsent")
+    __slots__ = ("done", "left", "progress_at", "timer", "unsent")
 
     def __init__(self, count: int, loop: asyncio.AbstractEventLoop) -> None:
         self.left = self.unsent = count
-        self.done: asyncio.Future[None] = loop.create_future()
+        self.done: asyncio.Future[bool] = loop.create_future()
+        """True: all is recorded; False: the engine was silent for too long."""
         self.progress_at = loop.time()
+        self.timer: asyncio.TimerHandle | None = None
 
     def fail(self, error: HeadwayError) -> None:
         """None of it can be promised."""
         if not self.done.done():
             self.done.set_exception(error)
+
+    def watch(self, patience: float, loop: asyncio.AbstractEventLoop) -> None:
+        """Give up after `patience` seconds without a word of the engine."""
+        if self.done.done():
+            return
+        # What is not sent yet has its own time limit, and its error.
+        rest = patience if self.unsent else self.progress_at + patience - loop.time()
+        if rest <= 0:
+            self.done.set_result(False)
+        else:
+            self.timer = loop.call_later(rest, self.watch, patience, loop)
 
 
 class Outbox:
@@ -112,18 +125,12 @@ class Outbox:
 
         Raises what the publish raised (QueueFull, NotReachable ...).
         """
-        loop = asyncio.get_running_loop()
-        done = submission.done
-        while not done.done():
-            if submission.unsent:
-                rest: float | None = None  # the publish has its own time limit, and its error
-            else:
-                rest = submission.progress_at + patience - loop.time()
-                if rest <= 0:
-                    return False
-            await asyncio.wait((done,), timeout=patience if rest is None else rest)
-        done.result()
-        return True
+        submission.watch(patience, asyncio.get_running_loop())
+        try:
+            return await submission.done
+        finally:
+            if submission.timer is not None:
+                submission.timer.cancel()
 
     def note(self, answer: commands.Recorded) -> None:
         """The engine's word on one enqueue."""
@@ -141,7 +148,7 @@ class Outbox:
         submission.left -= 1
         submission.progress_at = asyncio.get_running_loop().time()
         if not submission.left and not submission.done.done():
-            submission.done.set_result(None)
+            submission.done.set_result(True)
 
     def _kick(self) -> None:
         # One tick later, so that everything enqueued in this one travels together.

@@ -182,10 +182,10 @@ class PullLoop:
     """Pulls a durable consumer until it is stopped.
 
     `want()`: for how many messages the caller has room now, those already asked for included; call
-    `wake()` when it grows. `deliver(batch)` is called in the loop's task with what has arrived
-    together and must only enqueue; more than wanted can come after a lost status: give it back with
-    `nak`. `repair()` is awaited when the consumer seems to be gone. A crash of the process leaves
-    what was delivered to the consumer's `ack_wait`.
+    `wake()` when it grows. `deliver(batch)` is called with what has arrived together, at once and
+    in no task of its own: it must only enqueue, and what it raises ends `run()`. More than wanted
+    can come after a lost status: give it back with `nak`. `repair()` is awaited when the consumer
+    seems to be gone. A crash of the process leaves what was delivered to the consumer's `ack_wait`.
     """
 
     def __init__(
@@ -213,6 +213,8 @@ class PullLoop:
         self._arrived: deque[Msg] = deque()
         self._event = asyncio.Event()
         self._stopping = False
+        self._due = False
+        self._failure: Exception | None = None
         self._trouble = ""
         self._heard = 0.0
         self.delivered = 0
@@ -220,16 +222,19 @@ class PullLoop:
 
     def wake(self) -> None:
         """`want()` may have grown."""
-        self._event.set()
+        if self._gap():
+            self._event.set()
 
     @property
     def outstanding(self) -> int:
         """Messages that were asked for and have not come."""
         return self._ledger.total
 
-    async def _on_message(self, msg: Msg) -> None:
+    def _on_message(self, msg: Msg) -> None:
         self._arrived.append(msg)
-        self._event.set()
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._take)
 
     def _on_reconnect(self) -> None:
         # Whatever was asked on the old connection will never be answered.
@@ -240,11 +245,14 @@ class PullLoop:
         """Pull until `stop()`; returns after everything in flight was delivered or given back."""
         loop = asyncio.get_running_loop()
         self._heard = loop.time()
-        sub = await self._nc.subscribe(f"{self._inbox}.*", cb=self._on_message)
+        sub = await self._nc.listen(f"{self._inbox}.*", self._on_message)
         unhook = self._nc.when_back(self._on_reconnect)
         try:
             while not self._stopping:
-                self._take(loop.time())
+                self._event.clear()
+                if self._failure is not None:
+                    raise self._failure
+                self._watch(loop.time())
                 if self._trouble:
                     await self._mend()
                     continue
@@ -262,24 +270,33 @@ class PullLoop:
         self._stopping = True
         self._event.set()
 
-    def _take(self, now: float) -> None:
-        """Hand on what has arrived, and read the statuses between."""
-        self._event.clear()
-        if self._arrived:
-            self._heard = now
+    def _take(self) -> None:
+        """Hand on what has arrived, and read the statuses between; `run` sleeps on if it can."""
+        self._due = False
+        if self._stopping:
+            return  # it goes back
+        self._heard = asyncio.get_running_loop().time()
         batch: list[Msg] = []
-        while self._arrived:
-            msg = self._arrived.popleft()
-            if _is_delivery(msg):
-                batch.append(msg)
-            else:
-                # Statuses count what came before them.
-                self._ledger.came(len(batch))
-                self._hand_on(batch)
-                batch = []
-                self._on_status(msg)
-        self._ledger.came(len(batch))
-        self._hand_on(batch)
+        try:
+            while self._arrived:
+                msg = self._arrived.popleft()
+                if _is_delivery(msg):
+                    batch.append(msg)
+                else:
+                    # Statuses count what came before them.
+                    self._ledger.came(len(batch))
+                    self._hand_on(batch)
+                    batch = []
+                    self._on_status(msg)
+            self._ledger.came(len(batch))
+            self._hand_on(batch)
+        except Exception as e:
+            self._failure = e
+        if self._failure is not None or self._trouble or self._gap():
+            self._event.set()
+
+    def _watch(self, now: float) -> None:
+        """Forget requests that have ended unheard, and all of them when the server is silent."""
         self._ledger.expire(now)
         if self._ledger.total and now - self._heard > 2 * self._heartbeat:
             log.debug("%s/%s: no heartbeat, asking again", self._stream, self._durable)
@@ -314,11 +331,16 @@ class PullLoop:
             except (NotReachable, JetStreamRefused) as e:
                 log.warning("%s/%s: %s", self._stream, self._durable, e)
 
-    async def _ask(self, now: float) -> None:
+    def _gap(self) -> int:
+        """For how many messages to ask now; 0 = none."""
         room = self._want()
         batch = min(room - self._ledger.total, self._max_batch)
         # A request that still waits takes what comes: only a real gap is worth another one.
-        if batch <= 0 or (self._ledger.total and batch * 4 < room) or not self._nc.is_connected:
+        return 0 if batch <= 0 or (self._ledger.total and batch * 4 < room) else batch
+
+    async def _ask(self, now: float) -> None:
+        batch = self._gap()
+        if not batch or not self._nc.is_connected:
             return
         self._k += 1
         body: dict[str, int | str] = {

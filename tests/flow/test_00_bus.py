@@ -388,9 +388,12 @@ async def test_many_messages_written_while_away_arrive_after_the_reconnect(
 async def test_a_request_that_is_cancelled_as_its_answer_comes_is_cancelled(
     connection: bus.Connection,
 ) -> None:
+    def cancel(_: object) -> None:
+        asked.cancel()
+
     async def answer(msg: Msg) -> None:
-        (future,) = cast("Any", connection)._resp_map.values()
-        future.add_done_callback(lambda _: asked.cancel())
+        (future,) = cast("Any", connection)._asked.values()
+        future.add_done_callback(cancel)
         await connection.publish(msg.reply, b"yes")
 
     await connection.subscribe("who", cb=answer)
