@@ -83,7 +83,7 @@ class FastClient(NatsClient):
         self._asked[inbox] = answer
         try:
             await self.publish(subject, payload, reply=inbox, headers=headers)
-            # Not wait_for: up to Python 3.11 it drops a cancellation that comes with the answer, and
+            # Not wait_for: up to Python 3.11 it drops a cancellation that comes with the answer:
             # a loop that is to end would go on.
             async with asyncio.timeout(timeout):
                 return await answer

@@ -31,6 +31,8 @@ log = logging.getLogger("headway.client")
 
 POLL_FIRST = 5.0
 POLL_MAX = 60.0
+RETRY_FIRST, RETRY_MAX = 0.25, 10.0
+"""Seconds until the next request after one that nobody answered; doubled each time."""
 ASK_LIMIT = 1000
 YOUNG = 60.0
 """Seconds for which an id that the engine does not know may still be on its way to it."""
@@ -54,6 +56,7 @@ class Results:
         self._poller: asyncio.Task[None] | None = None
         self._unhook = nc.when_back(self._all_due)
         self.poll_first, self.poll_max = POLL_FIRST, POLL_MAX
+        self._retry = RETRY_FIRST
 
     async def wait(self, record: RunRecord, timeout: float | None) -> commands.Ended:
         """The run's end. Raises TimeoutError, NoSuchRun, or what intake refused it with."""
@@ -182,8 +185,14 @@ class Results:
         try:
             answer = await self._ask([r.id for r in records])
         except HeadwayError as e:
+            # After an outage the engine may be back a moment later than we are.
             log.info("asking for %d results: %s", len(records), e)
+            soon = asyncio.get_running_loop().time() + self._retry * random.uniform(0.9, 1.1)
+            self._retry = min(RETRY_MAX, 2 * self._retry)
+            for r in records:
+                r.next_at = min(r.next_at, soon)
             return
+        self._retry = RETRY_FIRST
         for ended in answer.ended:
             self.on_ended(ended)
         for r in records:
