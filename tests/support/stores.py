@@ -162,10 +162,10 @@ class MemoryKit(Kit):
 class PostgresKit(Kit):
     """The real one, on a clock that stands still until it is moved."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, *, short: bool = True) -> None:
         self.dsn = dsn
         self.clock = ManualClock(EPOCH)
-        self.postgres = PostgresStore(dsn, "e1", size=4, list_size=1)
+        self.postgres = PostgresStore(dsn, "e1", size=4, list_size=1, short=short)
         self.store: Store = self.postgres
         self._others: list[PostgresStore] = []
 

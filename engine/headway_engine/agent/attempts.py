@@ -263,6 +263,7 @@ class Attempts:
         )  # fmt: skip
 
     def _report(self, attempt: Attempt, report: Report, size: int, seq: int | None) -> None:
+        self.starting.before(attempt)
         self.send(attempt.engine, report, size, partial(self._reported, attempt, report, seq))
 
     def send(

@@ -59,6 +59,7 @@ class Saving:
 
     def in_turn(self, attempt: Attempt, send: Callable[[], None]) -> None:
         """Now, or when `started` is committed."""
+        self._a.starting.before(attempt)
         if attempt.held is not None:
             attempt.held.append(send)
         else:

@@ -1,4 +1,4 @@
-"""`started`: at once for a run with a container of its own, a little later for a shared one."""
+"""`started` is told a little late: what a short run does next comes with it, in one commit."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from headway_engine.agent.attempts import Attempts
     from headway_engine.agent.worker import Worker
 
-STARTED_DELAY = 0.02
+SHARED_DELAY = 0.02
 """Seconds that `started` of a shared run may wait: its end may come first, and says it too."""
+OWN_DELAY = 0.005
+"""The same with a container of its own: where and how it started is told with its first save, or
+in one request with its end."""
 
 
 class Starting:
@@ -23,7 +26,7 @@ class Starting:
 
     def __init__(self, attempts: Attempts) -> None:
         self._a = attempts
-        self._late: list[Attempt] = []
+        self._late: dict[bool, list[Attempt]] = {False: [], True: []}
 
     def started(self, worker: Worker, frame: RunStarted) -> None:
         """User code runs: from here on its timeout counts."""
@@ -32,18 +35,22 @@ class Starting:
             return
         attempt.started = True
         attempt.deadline = self._a.clock() + attempt.assignment.timeout
-        if attempt.shared:
-            if not self._late:
-                asyncio.get_running_loop().call_later(STARTED_DELAY, self._send_late)
-            self._late.append(attempt)
-        else:
-            self._send_started(attempt)
+        late = self._late[attempt.shared]
+        if not late:
+            delay = SHARED_DELAY if attempt.shared else OWN_DELAY
+            asyncio.get_running_loop().call_later(delay, self._send_late, attempt.shared)
+        late.append(attempt)
 
-    def _send_late(self) -> None:
-        late, self._late = self._late, []
+    def _send_late(self, shared: bool) -> None:
+        late, self._late[shared] = self._late[shared], []
         for attempt in late:
             if not attempt.reporting and self._a.live.get(attempt.run) is attempt:
                 self._send_started(attempt)
+
+    def before(self, attempt: Attempt) -> None:
+        """Something of a run with a container of its own is to be told: its start goes first."""
+        if attempt.started and not attempt.shared:
+            self._send_started(attempt)
 
     def _send_started(self, attempt: Attempt) -> None:
         worker = attempt.worker

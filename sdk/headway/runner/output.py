@@ -12,6 +12,7 @@ import faulthandler
 import io
 import logging
 import os
+import select
 import selectors
 import sys
 import threading
@@ -83,7 +84,8 @@ class Output:
             if early is not None:
                 early.rename(slot)
                 self._slots[slot] = early
-        self._wake()
+        if early is not None:
+            self._wake()
 
     def write(self, stream: str, data: bytes) -> None:
         """Lines of the run whose context this is; from any thread."""
@@ -117,9 +119,18 @@ class Output:
         sys.stderr.flush()
         future: asyncio.Future[None] = loop.create_future()
         with self._lock:
+            # Bytes are in a pipe or in `_slots`, never between: they are moved under the lock.
+            if not any(x.waiting or x.partial for x in self._slots.values()) and self._drained():
+                return
             self._asked.append((loop, future))
         self._wake()
         await future
+
+    def _drained(self) -> bool:
+        poll = select.poll()
+        for fd in self._pipes:
+            poll.register(fd, select.POLLIN)
+        return not poll.poll(0)
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # then it has enough to wake up for
@@ -151,13 +162,13 @@ class Output:
 
     def _pump(self, fd: int, *, until_empty: bool) -> None:
         while True:
-            try:
-                data = os.read(fd, _READ)
-            except BlockingIOError:
-                return
-            if not data:
-                return
             with self._lock:
+                try:
+                    data = os.read(fd, _READ)
+                except BlockingIOError:
+                    return
+                if not data:
+                    return
                 self._feed(self._main, self._pipes[fd], data)
             if not until_empty:
                 return

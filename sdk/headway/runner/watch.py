@@ -1,6 +1,7 @@
 """The one thread beside user code: pings and overdue cancels while user code blocks the loop.
 
-Once a second, while a run is in progress, it asks the loop for a sign of life. If none comes, it
+Once a second, while a run is in progress, it asks the loop for a sign of life, the first time a
+quarter of a second after the run's start. If none comes, it
 reads the channel itself: a `ping` is answered with the loop's delay, a `cancel` starts its clock,
 everything else is handed to the loop for later.
 """
@@ -63,6 +64,8 @@ class Watch:
     def _run(self) -> None:
         while True:
             self._busy.wait()
+            # A short run is over by then: it is not disturbed by a second thread.
+            time.sleep(BLOCKED_PERIOD)
             self._asked = time.monotonic()
             try:
                 self._loop.call_soon_threadsafe(self._seen_alive)

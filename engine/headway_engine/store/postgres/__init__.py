@@ -50,7 +50,10 @@ class PostgresStore(Enqueues, Dispatches, Claims, Saves, Lists, Timers, Registry
         statement_cache_size: int = 256,
         patience: float = 2.0,
         retention: timedelta = timedelta(days=30),
+        short: bool = True,
     ) -> None:
+        """`short`: see `Part.short`; without it everything goes by the statements of batches."""
+        self.short = short
         self.engine = engine
         self.dsn = dsn
         self.retention = retention

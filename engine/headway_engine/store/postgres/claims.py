@@ -185,26 +185,24 @@ class Claims(Commits, Part):
         drop: list[str],
     ) -> tuple[bool, set[str]]:
         moved = [(row, t.run, t.events[0], known) for row, _, t, known in take if t.run is not None]
+        columns: list[list[Any]] = [
+            ["dispatch" not in row for row, _, _, _ in moved],
+            [run.id for _, run, _, _ in moved],
+            [row["n"] for row, _, _, _ in moved],
+            [run.epoch for _, run, _, _ in moved],
+            [run.version for _, run, _, _ in moved],
+            [known.spec.timeout for _, _, _, known in moved],
+            [known.spec.keep_checkpoints for _, _, _, known in moved],
+            [encode(event.data) for _, _, event, _ in moved],
+        ]
+        one = self.short and len(moved) == 1 and not drop
+        rest = [column[0] for column in columns] if one else [*columns, drop]
         spent = self.outbox.take()
         try:
             done = await self.db.fetch(
-                _SQL["write"],
-                self.engine,
-                spent,
-                ns,
-                agent,
-                session,
-                nonce,
-                ["dispatch" not in row for row, _, _, _ in moved],
-                [run.id for _, run, _, _ in moved],
-                [row["n"] for row, _, _, _ in moved],
-                [run.epoch for _, run, _, _ in moved],
-                [run.version for _, run, _, _ in moved],
-                [known.spec.timeout for _, _, _, known in moved],
-                [known.spec.keep_checkpoints for _, _, _, known in moved],
-                [encode(event.data) for _, _, event, _ in moved],
-                drop,
-            )
+                _SQL["write_one" if one else "write"],
+                self.engine, spent, ns, agent, session, nonce, *rest,
+            )  # fmt: skip
         except BaseException:
             self.outbox.give_back(spent)
             raise

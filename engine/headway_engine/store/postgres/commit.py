@@ -197,11 +197,17 @@ class Commits(Part):
         return written
 
     async def _carry_out(self, name: str, plans: Sequence[Plan]) -> list[bool]:
+        values: list[Any] = arguments(name, plans)
+        if name == "write":
+            values.insert(0, plans[0].now)
+        one = name == "write_end" and self.short and len(plans) == 1 and len(plans[0].events) <= 2
         spent = self.outbox.take()
-        times = [] if name == "write_end" else [plans[0].now]
         try:
             found = await self.db.fetch(
-                _SQL[name], self.engine, spent, *times, *arguments(name, plans)
+                _SQL["write_end_one" if one else name],
+                self.engine,
+                spent,
+                *(flat(values) if one else values),
             )
         except BaseException:
             self.outbox.give_back(spent)
@@ -277,6 +283,14 @@ def arguments(name: str, plans: Sequence[Plan]) -> list[list[Any]]:
         [p.free_key for p in plans],
     ]
     return [*head, *event_columns(plans), *end_columns(plans), *mark_columns(plans)]
+
+
+def flat(columns: list[list[Any]]) -> list[Any]:
+    """The arguments of `write_end_one` from those of `write_end`: plain values, two events."""
+    run, events, end = columns[:8], columns[9:16], columns[17:]
+    first = [c[0] if c else None for c in events]
+    second = [c[1] if len(c) > 1 else None for c in events]
+    return [*(c[0] for c in run), *first, *second, *(c[0] if c else None for c in end)]
 
 
 def event_columns(plans: Sequence[Plan]) -> list[list[Any]]:

@@ -87,7 +87,7 @@ class Enqueues(Part):
         room: Room,
     ) -> tuple[list[EnqueueOutcome | None], list[Dispatch]]:
         give = choose(items, room)
-        single = len(items) == 1 and items[0].run.due_at is None
+        single = self.short and len(items) == 1 and items[0].run.due_at is None
         now = await self.now() if any(new.run.due_at for new in items) else None
         spent = self.outbox.take()
         try:

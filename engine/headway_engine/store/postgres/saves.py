@@ -178,7 +178,7 @@ class Saves(Part):
 
     async def _send(self, one: str, many: str, columns: list[list[Any]]) -> dict[Any, Any]:
         """What was taken, by (run, epoch, number or key); one save alone goes the short way."""
-        if len(columns[0]) == 1:
+        if self.short and len(columns[0]) == 1:
             with suppress(Poison):
                 if taken := await self._execute(one, [column[0] for column in columns]):
                     return taken

@@ -67,6 +67,31 @@ WITH t AS MATERIALIZED (SELECT hw_now() AS now),
 SELECT (SELECT count(*) FROM a) AS live, u.id, (SELECT id FROM o) AS outbox, t.now
   FROM t LEFT JOIN u ON true;
 
+-- name: write_one
+-- The same for one run that is taken: half of the time of `write`.
+WITH a AS MATERIALIZED (
+       SELECT 1 FROM agents WHERE ns = $3 AND id = $4 AND session = $5 AND live
+           AND lease_until > hw_now() FOR KEY SHARE),
+     u AS (
+       UPDATE runs r SET n = r.n + 1, epoch = $10, state = 'STARTING', agent = $4, session = $5,
+              nonce = $6, version = $11, claimed_at = hw_now(), attempt_at = NULL, dispatch = NULL,
+              timeout_s = $12, keep_ck = $13
+        WHERE r.id = $8 AND r.ns = $3 AND EXISTS (SELECT FROM a) AND r.state = 'QUEUED'
+          AND r.n = $9 AND r.epoch = $10 - 1
+          AND NOT ($7 AND (r.dispatch IS NULL OR r.queue IN (
+                   SELECT s.queue FROM queues s
+                    WHERE s.ns = $3 AND (s.paused OR s.run_limit > 0 OR s.key_limit > 0))))
+       RETURNING r.id, r.n, r.epoch),
+     e AS (
+       INSERT INTO events (run, n, at, kind, epoch, source, target, actor, data)
+       SELECT id, n, hw_now(), 'starting', epoch, 'QUEUED', 'STARTING', 'agent:' || $4, $14 FROM u),
+     del AS (DELETE FROM outbox WHERE id = ANY($2::bigint[])),
+     o AS (
+       INSERT INTO outbox (at, engine, runs, numbers)
+       SELECT hw_now(), $1, ARRAY[id], ARRAY[n] FROM u RETURNING id)
+SELECT (SELECT count(*) FROM a) AS live, u.id, (SELECT id FROM o) AS outbox, hw_now() AS now
+  FROM (SELECT) t LEFT JOIN u ON true;
+
 -- name: marks
 -- A page of marks in key order; sizes are kept in view by the caller.
 SELECT run, key, kind, fn, status, token, epoch, value, ref, error, due_at, resolved

@@ -114,3 +114,35 @@ WITH t AS MATERIALIZED (SELECT hw_now() AS now),
          FROM unnest($11::text[], $12::int[]) AS x (run, n) JOIN u ON u.id = x.run
        HAVING count(*) > 0 RETURNING id)
 SELECT u.id, (SELECT id FROM o) AS outbox, t.now FROM u, t;
+
+-- name: write_end_one
+-- The same for one run with one event or two (started and the end): half of the time of `write_end`.
+WITH u AS (
+       UPDATE runs r SET n = $5::int, state = $6::text, epoch = $7::bigint,
+              unstarted = CASE WHEN $9::bool THEN 0 ELSE r.unstarted END,
+              unstarted_agents = CASE WHEN $9 THEN '{}' ELSE r.unstarted_agents END,
+              attempt_at = CASE WHEN $9 THEN hw_now() ELSE r.attempt_at END,
+              started_at = CASE WHEN $9 THEN coalesce(r.started_at, hw_now()) ELSE r.started_at END,
+              ttl_at = CASE WHEN $9 OR $10::bool THEN NULL ELSE r.ttl_at END,
+              deadline_at = CASE WHEN $10 THEN NULL ELSE r.deadline_at END,
+              due_at = CASE WHEN $10 THEN NULL ELSE r.due_at END,
+              ended_at = CASE WHEN $10 THEN hw_now() ELSE r.ended_at END
+        WHERE r.id = $3 AND r.n = $4::int AND r.epoch = $8::bigint
+       RETURNING r.id),
+     e AS (
+       INSERT INTO events (run, n, at, kind, epoch, source, target, actor, data)
+       SELECT u.id, x.n, hw_now(), x.kind, x.epoch, x.source, x.target, x.actor, x.data
+         FROM u, (VALUES ($11::int, $12::text, $13::bigint, $14::text, $15::text, $16::text, $17::bytea),
+                         ($18::int, $19::text, $20::bigint, $21::text, $22::text, $23::text, $24::bytea))
+              AS x (n, kind, epoch, source, target, actor, data)
+        WHERE x.n IS NOT NULL),
+     s AS (
+       INSERT INTO results (run, size, body, ref, error)
+       SELECT u.id, $25::bigint, $26::bytea, $27::bytea, $28::bytea FROM u WHERE $26::bytea IS NOT NULL),
+     del AS (DELETE FROM outbox WHERE id = ANY($2::bigint[])),
+     o AS (
+       INSERT INTO outbox (at, engine, runs, numbers)
+       SELECT hw_now(), $1, CASE WHEN $18::int IS NULL THEN ARRAY[id] ELSE ARRAY[id, id] END,
+              CASE WHEN $18::int IS NULL THEN ARRAY[$11::int] ELSE ARRAY[$11::int, $18::int] END
+         FROM u RETURNING id)
+SELECT u.id, (SELECT id FROM o) AS outbox, hw_now() FROM u;
