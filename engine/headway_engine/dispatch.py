@@ -238,7 +238,7 @@ class Dispatcher(Service):
             raise
         finally:
             self.credits.reserve(place, -run, -shared)
-        if dispatch is None:  # another engine is at this queue: the next tick looks again
+        if dispatch is None:  # paused, or another engine is at it: the next tick looks again
             flags[0], flags[1] = flags[0] or run > 0, flags[1] or shared > 0
             return
         if not dispatch.runs:

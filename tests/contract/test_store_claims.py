@@ -226,7 +226,16 @@ async def test_rooms_are_per_kind(kit: Kit) -> None:
     assert batch is not None
     assert sorted(shared for _, shared in batch.runs) == [False, True, True]
     again = await kit.store.dispatch(NS, "default", 0, 5)
-    assert again is None
+    assert again is not None
+    assert again.runs == []
+
+
+async def test_nothing_to_dispatch_is_another_word_than_a_queue_that_is_closed(kit: Kit) -> None:
+    nothing = await kit.store.dispatch(NS, "default", 5, 5)
+    assert nothing is not None
+    assert nothing.runs == []
+    await kit.store.set_queue(NS, QueueAsk("default", paused=True), "user:me")
+    assert await kit.store.dispatch(NS, "default", 5, 5) is None
 
 
 async def test_a_dispatch_is_published_again_only_when_it_is_gone(kit: Kit) -> None:

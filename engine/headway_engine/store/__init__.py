@@ -146,7 +146,8 @@ class Store(Protocol):
         """Choose due runs within limits: priority, then runs that go on, then age; per-key heads.
 
         At most `room` run-isolated and `shared_room` shared ones. One dispatcher per queue at a
-        time (the queue's row is locked, `SKIP LOCKED`: None when another engine is at it).
+        time (the queue's row is locked, `SKIP LOCKED`). Without runs: nothing may go now. None:
+        another engine is at it, or the queue is paused; what waits there is not known.
         """
         ...
 

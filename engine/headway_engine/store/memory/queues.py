@@ -92,7 +92,7 @@ class Queues(Intake):
             keyed[run.limit_key] += 1
             left -= 1
             chosen.append((run.id, run.shared))
-        return self._batch(ns, queue, chosen) if chosen else None
+        return self._batch(ns, queue, chosen) if chosen else Dispatch(0, ns, queue, [])
 
     async def dispatched(self, batches: Sequence[tuple[int, int]], stream_created: str) -> None:
         """These are in WORK."""

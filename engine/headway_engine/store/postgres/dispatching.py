@@ -36,14 +36,16 @@ class Dispatches(Part):
         ]
 
     async def dispatch(self, ns: str, queue: str, room: int, shared_room: int) -> Dispatch | None:
-        """Choose and give; None when there is nothing, or another engine is at it."""
+        """Choose and give; None when the queue is paused, or another engine is at it."""
         for _ in range(2):
             row = (await self.db.fetch(_SQL["dispatch"], ns, queue, room, shared_room))[0]
             if row["id"] is not None:
                 return Dispatch(
                     row["id"], ns, queue, list(zip(row["runs"], row["shared"], strict=True))
                 )
-            if row["locked"] or (ns, queue) in self.known_queues:
+            if row["locked"]:
+                return Dispatch(0, ns, queue, [])
+            if (ns, queue) in self.known_queues:
                 return None
             await self.db.fetch(_SQL["add_queue"], ns, queue)
             self.known_queues.add((ns, queue))
