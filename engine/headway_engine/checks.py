@@ -38,16 +38,20 @@ def check_item(item: EnqueueItem, ns: str, ingest: datetime | None) -> None:
 
     `ingest`: when JetStream stored it; None for an id that was not made by a clock (a child's).
     """
-    for what, text in (
-        ("key", item.key or ""),
-        ("limit_key", item.limit_key),
-        ("version", item.version or ""),
-        ("trace", item.trace),
-        ("schema", item.schema),
-        *(("tag", tag) for tag in item.tags),
-    ):
-        if text and not text.isprintable() and not clean_text(text):
-            raise Unfit("bad_request", f"{what}: NUL and lone surrogates cannot be stored")
+    key, version = item.key or "", item.version or ""
+    # One look at all of them together: nearly always that is all it takes.
+    together = f"{key}{item.limit_key}{version}{item.trace}{item.schema}{''.join(item.tags)}"
+    if not together.isprintable():
+        for what, text in (
+            ("key", key),
+            ("limit_key", item.limit_key),
+            ("version", version),
+            ("trace", item.trace),
+            ("schema", item.schema),
+            *(("tag", tag) for tag in item.tags),
+        ):
+            if not clean_text(text):
+                raise Unfit("bad_request", f"{what}: NUL and lone surrogates cannot be stored")
     if item.key == "":
         raise Unfit("bad_request", "key: an empty key is no key; leave it out")
     if item.key is not None and item.key_scope == "parent" and item.parent is None:

@@ -307,10 +307,13 @@ class Intake(Service):
     def _answer(self, answers: dict[str, list[Recorded]]) -> None:
         """One publish per client's reply subject and batch (below the size of a message)."""
         durability = self._durability()
+        letters: list[tuple[str, bytes]] = []
         for reply, words in answers.items():
             for i in range(0, len(words), 2000):
                 body = encode(Answers(recorded=words[i : i + 2000], durability=durability))
-                self._answers.put(reply, body)
+                letters.append((reply, body))
+        if letters:
+            self._answers.send(letters)
 
 
 def _open(msg: Msg) -> _Job:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from nats import errors as nats_errors
 
 from headway.bus import publish_all
+from headway.fastnats import FastClient
 from headway_engine.service import Service
 
 if TYPE_CHECKING:
@@ -43,6 +44,15 @@ class Post(Service):
             return
         self.letters.append((subject, body))
         self._event.set()
+
+    def send(self, letters: list[tuple[str, bytes]]) -> None:
+        """`put` each; written before anything else gets its turn if nothing stands in the way."""
+        nc = self._nc
+        if not self.letters and isinstance(nc, FastClient) and nc.publish_now(letters):
+            self.passed.fire()
+            return
+        for subject, body in letters:
+            self.put(subject, body)
 
     def wake(self) -> None:
         """Look for letters."""

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Raw
 
 from headway import bus, config, subjects
-from headway.enqueues import Outbox
+from headway.enqueues import MESSAGE_ITEMS, Outbox
 from headway.errors import (
     HeadwayError,
     NoSuchRun,
@@ -126,8 +126,15 @@ class Client:
         for i in items:
             if len(bytes(i.payload)) > INLINE_LIMIT:
                 await self._stow(i)
-        records = [self.outbox.record(i.run, own=True) for i in items]
-        submission = self.outbox.put(records, [Raw(encode(i)) for i in items])
+        records: list[RunRecord] = []
+        submission = self.outbox.submission(len(items))
+        for at in range(0, len(items), MESSAGE_ITEMS):
+            if at:
+                await asyncio.sleep(0)  # the engine begins with the first while we go on
+            part = items[at : at + MESSAGE_ITEMS]
+            made = [self.outbox.record(i.run, own=True) for i in part]
+            self.outbox.put(submission, made, [Raw(encode(i)) for i in part])
+            records += made
         in_time = await self.outbox.recorded(submission, self.settings.request_timeout)
         handles: list[RunHandle[Any]] = [RunHandle(self, r, result_type) for r in records]
         if not in_time:

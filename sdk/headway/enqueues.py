@@ -111,14 +111,18 @@ class Outbox:
             found = self.records[run] = RunRecord(run, own=own)
         return found
 
-    def put(self, records: Sequence[RunRecord], bodies: Sequence[Raw]) -> Submission:
+    def submission(self, count: int) -> Submission:
+        """Begin a call of submit with so many runs."""
+        return Submission(count, asyncio.get_running_loop())
+
+    def put(
+        self, submission: Submission, records: Sequence[RunRecord], bodies: Sequence[Raw]
+    ) -> None:
         """Send these soon, with whatever else is enqueued at this moment."""
-        submission = Submission(len(records), asyncio.get_running_loop())
         for record in records:
             record.submission = submission
         self._waiting.extend(zip(records, bodies, strict=True))
         self._kick()
-        return submission
 
     async def recorded(self, submission: Submission, patience: float) -> bool:
         """Wait until all is recorded; False if the engine was silent for `patience` seconds.

@@ -19,8 +19,13 @@ _VALUES = {c: i for i, c in enumerate(_ALPHABET)}
 
 def encode(milliseconds: int, randomness: int) -> str:
     """The ULID of a time (ms since the Unix epoch, 48 bits) and 80 random bits."""
-    value = (milliseconds << 80) | randomness
-    return "".join(_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10))
+    p, t, high, low = _PAIRS, milliseconds, randomness >> 40, randomness & 0xFFFFFFFFFF
+    # Written out: a loop takes three times as long, and every enqueue makes an id.
+    return (
+        f"{p[t >> 40]}{p[t >> 30 & 1023]}{p[t >> 20 & 1023]}{p[t >> 10 & 1023]}{p[t & 1023]}"
+        f"{p[high >> 30]}{p[high >> 20 & 1023]}{p[high >> 10 & 1023]}{p[high & 1023]}"
+        f"{p[low >> 30]}{p[low >> 20 & 1023]}{p[low >> 10 & 1023]}{p[low & 1023]}"
+    )
 
 
 def new_run_id(now_ms: int | None = None) -> str:

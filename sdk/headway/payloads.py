@@ -26,7 +26,14 @@ class Signature:
     def __init__(self, fn: Callable[..., Any], task: str) -> None:
         self._fn, self._task = fn, task
         self._signature = inspect.signature(fn)
-        for p in self._signature.parameters.values():
+        self._what = f"the payload of task {task!r}"
+        parameters = self._signature.parameters
+        # All of them by name, or all by place; None where that cannot be.
+        self._by_name, self._by_place = (
+            None if any(p.kind is wrong for p in parameters.values()) else tuple(parameters)
+            for wrong in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.KEYWORD_ONLY)
+        )
+        for p in parameters.values():
             if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
                 star = "*" if p.kind is p.VAR_POSITIONAL else "**"
                 raise BadTask(
@@ -79,17 +86,24 @@ class Signature:
     def payload(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """The call as a checked payload; raises BadPayload (with the path) or TooLarge."""
         try:
-            bound = self._signature.bind(*args, **kwargs)
+            arguments = self._bound(args, kwargs)
         except TypeError as e:
             raise BadPayload(f"task {self._task!r}: {e}") from None
         try:
-            body = codec.encode(
-                bound.arguments, f"the payload of task {self._task!r}", PAYLOAD_LIMIT
-            )
+            body = codec.encode(arguments, self._what, PAYLOAD_LIMIT)
         except codec.NotEncodable as e:
             raise BadPayload(str(e)) from None
         self._decoded(body)
         return body
+
+    def _bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Arguments by parameter, in the parameters' order; raises TypeError."""
+        # `bind` costs as much as all the rest: it is left out where nothing is to be sorted.
+        if not args and tuple(kwargs) == self._by_name:
+            return kwargs
+        if not kwargs and len(args) == len(self._by_place or ()):
+            return dict(zip(self._by_place or (), args, strict=True))
+        return self._signature.bind(*args, **kwargs).arguments
 
     def arguments(self, body: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The payload as positional and keyword arguments; raises BadPayload."""

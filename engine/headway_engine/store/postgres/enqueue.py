@@ -268,13 +268,13 @@ class Enqueues(Part):
             r.due_at if r.due_at is not None and now is not None and r.due_at > now else None
             for r in runs
         ]
-        lean = rows.lean
+        lean, same = rows.lean, rows.same
         return [
             [r.id for r in runs],
-            [r.task for r in runs],
+            same([r.task for r in runs]),
             lean(give, False),
-            [r.queue for r in runs],
-            [r.created_at for r in runs],
+            same([r.queue for r in runs]),
+            same([r.created_at for r in runs]),
             lean(due),
             lean([r.ttl_at for r in runs]),
             lean([r.deadline_at for r in runs]),
@@ -288,11 +288,11 @@ class Enqueues(Part):
             lean([r.key for r in runs], ""),
             lean([new.key_scope for new in items], ""),
             lean([r.keep_key for r in runs], False),
-            lean([r.reply for r in runs], ""),
+            same([r.reply for r in runs]),
             lean([r.trace for r in runs], ""),
             lean([msgspec.json.encode(n.tags).decode() if n.tags else "" for n in items], ""),
             [new.payload_hash for new in items],
-            [new.schema_hash for new in items],
+            same([new.schema_hash for new in items]),
             [new.payload for new in items],
             lean([rows.pack(new.payload_ref) for new in items]),
             lean([self._epoch(r) for r in runs], 0),

@@ -96,6 +96,11 @@ def mark_of(row: Any) -> MarkRecord:
     )
 
 
+def same(column: list[Any]) -> list[Any]:
+    """The column; its first value alone if all are equal, which the statement knows too."""
+    return column[:1] if column.count(column[0]) == len(column) else column
+
+
 def lean(column: list[Any], default: Any = None) -> list[Any]:
     """The column; empty if it holds nothing but `default`.
 

@@ -1,17 +1,21 @@
 -- name: insert
 -- New runs with payload, first event, outbox row; those that may be dispatched at once ($5) and whose
 -- queue is open get a dispatch. Known ids and ids with an early cancel are left out: the caller looks
--- at what is missing. An array that holds nothing but its default comes empty.
+-- at what is missing. An array that holds nothing but its default comes empty, one that holds the
+-- same value for all (task, queue, created_at, reply, schema) comes with that one.
 WITH t AS MATERIALIZED (SELECT hw_now() AS now),
      i AS MATERIALIZED (
-       SELECT id, task, coalesce(give, false) AS give, queue, created_at, due_at, ttl_at,
+       SELECT id, coalesce(task, ($4::text[])[1]) AS task, coalesce(give, false) AS give,
+              coalesce(queue, ($6::text[])[1]) AS queue,
+              coalesce(created_at, ($7::timestamptz[])[1]) AS created_at, due_at, ttl_at,
               deadline_at, coalesce(shared, false) AS shared, coalesce(priority, 0) AS priority,
               coalesce(limit_key, '') AS limit_key, coalesce(version, '') AS version,
               coalesce(parent, '') AS parent, coalesce(nullif(root, ''), id) AS root,
               coalesce(origin, '') AS origin, coalesce(key, '') AS key,
               coalesce(key_scope, '') AS key_scope, coalesce(keep_key, false) AS keep_key,
-              coalesce(reply, '') AS reply, coalesce(trace, '') AS trace,
-              coalesce(tags, '') AS tags, hash, schema, payload, ref, coalesce(epoch, 0) AS epoch,
+              coalesce(reply, ($21::text[])[1]) AS reply, coalesce(trace, '') AS trace,
+              coalesce(tags, '') AS tags, hash,
+              coalesce(schema, ($25::text[])[1]) AS schema, payload, ref, coalesce(epoch, 0) AS epoch,
               data, coalesce(cancelled, false) AS cancelled
          FROM unnest($3::text[], $4::text[], $5::bool[], $6::text[], $7::timestamptz[],
                             $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::bool[],
