@@ -100,7 +100,7 @@ class Intake(Service):
         self._health, self._now, self._durability = health, now, durability
         self._batch, self._lanes = batch, lanes
         self._waiting: deque[tuple[Msg, float]] = deque()
-        self._event = asyncio.Event()
+        self._idle: deque[asyncio.Future[None]] = deque()
         self._loop = asyncio.get_running_loop()
         self._down = False
         self._acks = LateAcks(nc)
@@ -122,12 +122,24 @@ class Intake(Service):
     def _deliver(self, messages: list[Msg]) -> None:
         now = self._loop.time()
         self._waiting.extend((m, now) for m in messages)
-        self._event.set()
+        self._rouse()
 
     def wake(self) -> None:
         """Look for messages."""
         self.pull.wake()
-        self._event.set()
+        self._rouse_all()
+
+    def _rouse(self) -> None:
+        """Have one lane look: another one would find nothing, and cost as much."""
+        while self._idle:
+            turn = self._idle.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    def _rouse_all(self) -> None:
+        while self._idle:
+            self._rouse()
 
     async def run(self) -> None:
         """Pull and record until stopped; what was pulled and not recorded goes back."""
@@ -137,7 +149,7 @@ class Intake(Service):
             await self.stopping.wait()
             self.pull.stop()
             await pulling
-            self._event.set()
+            self._rouse_all()
             await asyncio.wait(lanes)
         await self._acks.flush()
         await nak(self._nc, [m for m, _ in self._waiting])
@@ -147,11 +159,14 @@ class Intake(Service):
             if not self._waiting:
                 if self.stopping.is_set():
                     return
-                self._event.clear()
-                await self._event.wait()
+                turn: asyncio.Future[None] = self._loop.create_future()
+                self._idle.append(turn)
+                await turn
                 continue
             since = self._waiting[0][1]
             jobs, used = await self._take()
+            if self._waiting:
+                self._rouse()
             if jobs:
                 await self._record(jobs, since)
             if used:

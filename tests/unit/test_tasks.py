@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace  # noqa: TC003 - looked up at run time
 from typing import TYPE_CHECKING, Any, assert_type
@@ -29,6 +30,7 @@ from headway import (
     token,
 )
 from headway import tasks as tasks_module
+from headway.payloads import Signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,6 +121,39 @@ def test_the_payload_is_an_object_of_the_given_parameters() -> None:
     assert item.schema == research.spec().schema_hash
     args, kwargs = research.signature.arguments(bytes(item.payload))
     assert (args, kwargs) == ((), {"topic": "tides", "options": Options(2)})
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        ((1, 2, 3), {}),
+        ((), {"a": 1, "b": 2, "c": 3}),
+        ((), {"c": 3, "b": 2, "a": 1}),
+        ((1,), {"c": 3, "b": 2}),
+        ((1, 2), {}),
+        ((), {"b": 2, "a": 1}),
+    ],
+    ids=str,
+)
+def test_however_arguments_are_given_the_payload_is_in_the_order_of_the_parameters(
+    args: tuple[int, ...], kwargs: dict[str, int]
+) -> None:
+    def by_either(a: int, b: int, c: int = 9) -> None: ...
+
+    bound = inspect.signature(by_either).bind(*args, **kwargs).arguments
+    expected = msgspec.json.encode(bound)
+    assert Signature(by_either, "either").payload(args, kwargs) == expected
+
+
+def test_arguments_by_place_alone_or_by_name_alone_stay_so() -> None:
+    def strict(a: int, /, b: int, *, c: int) -> None: ...
+
+    signature = Signature(strict, "strict")
+    assert signature.payload((1, 2), {"c": 3}) == b'{"a":1,"b":2,"c":3}'
+    assert signature.payload((1,), {"b": 2, "c": 3}) == b'{"a":1,"b":2,"c":3}'
+    for args, kwargs in (((1, 2, 3), {}), ((), {"a": 1, "b": 2, "c": 3}), ((1, 2), {})):
+        with pytest.raises(BadPayload, match="strict"):
+            signature.payload(args, kwargs)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,142 @@
+"""The shorter ways through nats-py: heard at once, written in order, one future per request."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from nats import errors as nats_errors
+
+from headway import bus, pull
+from headway_engine import streams
+from support import servers
+from support.proxy import Proxy
+from support.wait import until
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+    from headway_ops.local.nats import NatsServer
+
+
+async def test_what_is_published_now_keeps_its_place(connection: bus.Connection) -> None:
+    got: list[bytes] = []
+    await connection.listen("many", lambda msg: got.append(msg.data))
+    await connection.publish("many", b"first")
+    assert connection.publish_now([("many", b"%d" % i) for i in range(20)])
+    await connection.publish_many([("many", b"x"), ("many", b"y")])
+    assert connection.publish_now([("many", b"last")])
+    await until(lambda: len(got) == 24)
+    assert got == [b"first", *(b"%d" % i for i in range(20)), b"x", b"y", b"last"]
+
+
+async def test_what_cannot_go_at_once_is_left_to_the_caller(
+    connection: bus.Connection, nats_server: NatsServer
+) -> None:
+    got: list[bytes] = []
+    await connection.listen("many", lambda msg: got.append(msg.data))
+    await connection.flush()
+    async with Proxy(nats_server.port) as proxy:
+        nc = await bus.connect(
+            servers.settings_for(f"nats://127.0.0.1:{proxy.port}"), kind="engine", ident="a"
+        )
+        try:
+            assert not nc.publish_now([("many", b"x" * (nc.max_payload + 1))])
+            proxy.blackhole()
+            proxy.reset()
+            await until(lambda: not nc.is_connected)
+            assert not nc.publish_now([("many", b"lost")])
+            proxy.heal()
+            await until(lambda: nc.is_connected)
+            assert nc.publish_now([("many", b"kept")])
+            await until(lambda: got)
+            assert got == [b"kept"]
+        finally:
+            await nc.close()
+
+
+async def test_a_flood_is_written_whole_and_in_order(connection: bus.Connection) -> None:
+    """More than the socket takes at once: the flusher waits for room, nothing is mixed up."""
+    got: list[bytes] = []
+    await connection.listen("many", lambda msg: got.append(msg.data[:8]))
+    body = bytes(100_000)
+    for i in range(200):
+        await connection.publish("many", b"%08d" % i + body)
+        if i % 20 == 0:
+            await asyncio.sleep(0)
+    await until(lambda: len(got) == 200)
+    assert got == [b"%08d" % i for i in range(200)]
+
+
+async def test_a_listener_that_fails_fails_alone(
+    connection: bus.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    got: list[bytes] = []
+
+    def hear(msg: Msg) -> None:
+        if msg.data == b"bad":
+            raise ValueError("no")
+        got.append(msg.data)
+
+    await connection.listen("some", hear)
+    for body in (b"one", b"bad", b"two"):
+        await connection.publish("some", body)
+    await until(lambda: len(got) == 2)
+    assert "subject=some" in caplog.text
+
+
+async def test_a_listener_hears_again_after_a_reconnect(nats_server: NatsServer) -> None:
+    async with Proxy(nats_server.port) as proxy:
+        nc = await bus.connect(
+            servers.settings_for(f"nats://127.0.0.1:{proxy.port}"), kind="engine", ident="a"
+        )
+        try:
+            got: list[bytes] = []
+            await nc.listen("some", lambda msg: got.append(msg.data))
+            back = asyncio.Event()
+            nc.when_back(back.set)
+            proxy.reset()
+            await back.wait()
+            await nc.publish("some", b"again")
+            await until(lambda: got)
+            assert got == [b"again"]
+        finally:
+            await nc.close()
+
+
+async def test_requests_get_their_own_answers_and_leave_nothing_behind(
+    connection: bus.Connection,
+) -> None:
+    nc = connection
+
+    async def answer(msg: Msg) -> None:
+        if msg.data != b"silent":
+            await msg.respond(b"re:" + msg.data)
+
+    await nc.subscribe("svc", cb=answer)
+    answers = await asyncio.gather(*(nc.request("svc", b"%d" % i, timeout=5) for i in range(50)))
+    assert [a.data for a in answers] == [b"re:%d" % i for i in range(50)]
+    with pytest.raises(nats_errors.TimeoutError):
+        await nc.request("svc", b"silent", timeout=0.05)
+    with pytest.raises(nats_errors.NoRespondersError):
+        await nc.request("nobody", b"x", timeout=5)
+    cancelled = asyncio.create_task(nc.request("svc", b"silent", timeout=5))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    assert not nc._asked  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_a_taker_that_fails_ends_its_pull_loop(connection: bus.Connection) -> None:
+    await streams.ensure_streams(connection)
+    durable = await streams.ensure_work_consumer(connection, "default", "q")
+
+    def take(batch: list[Msg]) -> None:
+        raise ValueError("no room for it")
+
+    loop = pull.PullLoop(connection, "WORK", durable, want=lambda: 1, deliver=take)
+    await bus.publish_acked(connection, "hw.work.default.q", b"x")
+    with pytest.raises(ValueError, match="no room"):
+        await loop.run()
