@@ -70,7 +70,7 @@ def check_item(item: EnqueueItem, ns: str, ingest: datetime | None) -> None:
             raise Unfit("bad_request", "payload_ref: not a blob of this run")
         if not 0 <= ref.size <= PAYLOAD_LIMIT:
             raise Unfit("too_large", f"payload: {ref.size:,} bytes, at most {PAYLOAD_LIMIT:,}")
-    elif (body := bytes(item.payload)) and body.lstrip()[:1] != b"{":
+    elif (body := bytes(item.payload)) and body[:1] != b"{" and body.lstrip()[:1] != b"{":
         raise Unfit("bad_payload", "payload: expected a JSON object of parameter name to value")
 
 
