@@ -353,7 +353,7 @@ async def test_a_run_in_a_container_ends_with_its_result_and_a_kill_is_lost(rig:
 async def test_an_agent_whose_sockets_no_container_reaches_says_so_and_does_not_start(rig: Rig):
     require_docker()
     rig.folder.chmod(0o755)
-    config = AgentConfig(state_dir=str(rig.folder / "s"), name="d")
+    config = AgentConfig(state_dir=str(rig.folder / "s"), name="d", channel="unix")
     elsewhere = rig.folder / "elsewhere"
     mapped = (str(rig.folder / "s" / "ch"), str(elsewhere))
     runtime = DockerRuntime(base_image=base_image(), path_map=mapped)

@@ -117,3 +117,17 @@ async def leaves_a_child() -> str:
     waiting = asyncio.create_task(run.result())
     await asyncio.sleep(0.01)
     return f"{run.id} {waiting.done()}"
+
+
+@task
+async def echoes(size: int) -> int:
+    await checkpoint("text", "x" * size)
+    return size
+
+
+@task
+async def looks() -> dict[str, object]:
+    return {
+        "stdin": sys.stdin.read(),
+        "env": sorted(k for k in os.environ if k.startswith("HEADWAY_")),
+    }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from headway.channel import FrameError, Frames, framed
+from headway.channel import FrameError, Frames, framed, keep_alive
 from headway.wire import PROTOCOL, Malformed, decode, encode
 from headway.wire.frames import FROM_RUNNER, Hello, Log
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from headway_engine.runtime import Grant
 
 HELLO_TIMEOUT = 5.0
+HELLO_LIMIT = 64 * 1024
+"""Bytes kept for a connection that has not said who it is; it may say so in several segments."""
 
 
 class Rates:
@@ -168,6 +170,8 @@ class Conn(asyncio.Protocol):
         if refused or not self._owner.admit(self):
             stream.abort()
             return
+        if (sock := stream.get_extra_info("socket")) is not None:
+            keep_alive(sock)
         self._timer = self._loop.call_later(HELLO_TIMEOUT, self._silent)
 
     def _silent(self) -> None:
@@ -201,7 +205,7 @@ class Conn(asyncio.Protocol):
             frames = self._greet(frames)
         endpoint = self.endpoint
         if endpoint is None or not self._hello:
-            if why or (self._frames.partial and endpoint is None):
+            if why or (endpoint is None and self._frames.held > HELLO_LIMIT):
                 self.abort()  # a stranger
             if why and endpoint is not None:
                 endpoint.ban(why)
@@ -261,6 +265,10 @@ class Endpoints(Protocol):
         self, name: str, peer: Peer, *, slots: int = 1, grant: Grant | None = None
     ) -> Endpoint:
         """An endpoint for a runner that will be started; with `grant`, again for one that runs."""
+        ...
+
+    def fits(self, grant: Grant) -> bool:
+        """Does a runner that was started with this grant dial here?"""
         ...
 
     def forget(self, endpoint: Endpoint) -> None:

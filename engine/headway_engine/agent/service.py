@@ -21,14 +21,17 @@ from headway.wire.rpc import CTL, Registered
 from headway_engine.agent.adoption import adopt, settle
 from headway_engine.agent.attempts import Attempts
 from headway_engine.agent.bodies import Carrier
+from headway_engine.agent.certificate import NoCertificate
 from headway_engine.agent.claims import Claims
 from headway_engine.agent.journal import FileJournal, read
 from headway_engine.agent.leases import Leases
 from headway_engine.agent.plans import Plans
 from headway_engine.agent.pool import Pool
 from headway_engine.agent.provider import Provider
-from headway_engine.agent.sockets import TcpEndpoints, UnixEndpoints
+from headway_engine.agent.sockets import BadEndpoint
 from headway_engine.agent.uplink import Link, Uplink
+from headway_engine.agent.ways import NoWay, open_endpoints
+from headway_engine.runtime import RuntimeUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -40,8 +43,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("headway.agent")
 
-CHANNELS = "ch"
-"""The folder of all sockets, in the state folder."""
 TICK = 0.1
 PING_EVERY = 5.0
 SILENT_AFTER = 15.0
@@ -73,7 +74,7 @@ class Agent:
         self.config, self.link, self.runtime, self.clock = config, link, runtime, clock
         # Not relative: a container's mount, and a runner in another directory, must find it.
         self._state = Path(config.state_dir).absolute()
-        self._channels = self._state / CHANNELS
+        self.endpoints: Endpoints
         self.host = host or socket.gethostname()
         self.provider = provider or Provider(
             Path(config.provider_file) if config.provider_file else None, config.env_prefix
@@ -100,19 +101,16 @@ class Agent:
             return
         if why := await self.runtime.check():
             raise AgentCannotStart(why)
-        if self.config.channel not in self.runtime.caps.channels:
-            raise AgentCannotStart(
-                f"the {self.runtime.caps.name} runtime has no {self.config.channel} channel"
+        self._state.mkdir(parents=True, exist_ok=True)
+        try:
+            left = await self.runtime.list_all(self.config.owner)
+            self.endpoints = await open_endpoints(
+                self.config, self.runtime, self._state, keep=bool(left)
             )
+        except (NoWay, NoCertificate, BadEndpoint, RuntimeUnavailable) as e:
+            raise AgentCannotStart(str(e)) from e
         self._started = True
         self._build()
-        await self.endpoints.start()
-        if self.config.channel == "unix" and (why := await self.runtime.reach(self._channels)):
-            raise AgentCannotStart(
-                f"containers do not reach this agent's sockets: {why}. The agent must run on the"
-                " host of the Docker engine; in a container, mount its channel directory from that"
-                " host and name it in agent.host_channel_dir"
-            )
         saved = read(self._state / "journal")
         self.journal.start(saved)
         self._adopted = await adopt(
@@ -136,10 +134,6 @@ class Agent:
 
     def _build(self) -> None:
         c = self.config
-        self._state.mkdir(parents=True, exist_ok=True)
-        self.endpoints: Endpoints = (
-            UnixEndpoints(self._channels) if c.channel == "unix" else TcpEndpoints()
-        )
         self.plans = Plans(c.caps, self.runtime.caps.source_at)
         self.journal = FileJournal(self._state / "journal", self.plans)
         self.uplink = Uplink(

@@ -31,17 +31,30 @@ from headway_engine.runtime import (
     RuntimeEvent,
     RuntimeUnavailable,
     State,
+    Way,
 )
-from headway_engine.runtime.reach import reach
+from headway_engine.runtime.reach import (
+    bind_for,
+    can_bind,
+    elsewhere,
+    own_address,
+    reach,
+    reach_tcp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from headway_engine.runtime import Grant
+
 LABEL = "headway."
 FOREVER = 10**8
 """Seconds without any event until the stream is opened anew."""
-EGRESS = "headway-egress"
+CHANNEL = "channel"
+"""The policy of a network that leads to the host itself and nowhere else."""
+OWN_NETWORKS = {"egress": "headway-egress", CHANNEL: "headway-channel"}
+DESKTOP_HOST = "host.docker.internal"
 CHANNEL_AT = "/run/hw"
 SOURCE_AT = "/app"
 
@@ -50,8 +63,18 @@ def config_of(spec: RunnerSpec, image: str, network: str, directory: str) -> dic
     """The body of `POST /containers/create`: the hardening profile, and nothing from users.
 
     `network` is a mode or a network's id, `directory` the channel's folder as the daemon sees it.
+    The token of a TCP channel is not in it, since `docker inspect` shows this: it comes on stdin.
     """
-    binds = [f"{directory}:{CHANNEL_AT}"]
+    tcp = bool(spec.grant.address)
+    binds = [] if tcp else [f"{directory}:{CHANNEL_AT}"]
+    if tcp:
+        channel = [
+            f"HEADWAY_CHANNEL=tcp:{spec.grant.address}",
+            "HEADWAY_CHANNEL_TOKEN_FD=0",
+            f"HEADWAY_CHANNEL_CERT={spec.grant.certificate}",
+        ]
+    else:
+        channel = [f"HEADWAY_CHANNEL=unix:{CHANNEL_AT}/s.sock"]
     if spec.source:
         binds.append(f"{spec.source}:{SOURCE_AT}:ro")
     labels = {
@@ -68,12 +91,14 @@ def config_of(spec: RunnerSpec, image: str, network: str, directory: str) -> dic
         "Image": image,
         "Cmd": ["python3", *(spec.command or ("-m", "headway.runner"))],
         "Env": [
-            f"HEADWAY_CHANNEL=unix:{CHANNEL_AT}/s.sock",
+            *channel,
             "PYTHONUNBUFFERED=1",
             "PYTHONDONTWRITEBYTECODE=1",
             "PYTHONFAULTHANDLER=1",
         ],
         "User": "1000:1000",
+        "OpenStdin": tcp,
+        "StdinOnce": tcp,
         "Labels": {LABEL + k: v for k, v in labels.items()},
         "HostConfig": {
             "ReadonlyRootfs": True,
@@ -121,6 +146,8 @@ class DockerRuntime:
         self._client: Any = None
         self._connecting = threading.Lock()
         self._networks: dict[str, str] = {}
+        self._dead_ends: set[str] = set()
+        self._making = threading.Lock()
         self._streams: list[Any] = []
         self._closed = False
         self.caps = Caps(
@@ -132,7 +159,6 @@ class DockerRuntime:
             pids_limit=True,
             networks=True,
             source_at=SOURCE_AT,
-            channels=("unix",),
         )
 
     def _api(self) -> Any:
@@ -160,9 +186,43 @@ class DockerRuntime:
         return ""
 
     async def reach(self, folder: Path) -> str:
+        """By a probe container; without any image of ours yet, by what the engine says it is."""
+        image = self.base_image or await self._an_image()
+        if image:
+            return await reach(self, folder, image)
+        try:
+            info: dict[str, Any] = await self._call(lambda c: c.info())
+        except (DockerException, OSError) as e:
+            return str(e)[:300]
+        return elsewhere(self.base_url, str(info.get("OperatingSystem", "")))
+
+    async def ways(self, address: str) -> list[Way]:
+        """The gateway of a network of ours that leads nowhere else; else an open network."""
+        if address:
+            here = bind_for(address)
+            return [
+                Way(here, address, network=CHANNEL),
+                Way(here, address, network="egress", opens=True),
+            ]
+        found: list[Way] = []
+        try:
+            gateway = await self._call(self._gateway)
+            info: dict[str, Any] = await self._call(lambda c: c.info())
+        except (DockerException, OSError) as e:
+            raise RuntimeUnavailable(str(e)[:300]) from e
+        if gateway and can_bind(gateway):
+            found.append(Way(gateway, gateway, network=CHANNEL))
+        if "Docker Desktop" in str(info.get("OperatingSystem", "")):
+            # Its virtual machine hands these connections to the host's loopback.
+            found.append(Way("127.0.0.1", DESKTOP_HOST, network="egress", opens=True))
+        if own := own_address(self.base_url):
+            found.append(Way(own, own, network="egress", opens=True))
+        return found
+
+    async def reach_tcp(self, way: Way, port: int) -> str:
         """By a probe container; without any image of ours yet, nothing is known and all is well."""
         image = self.base_image or await self._an_image()
-        return await reach(self, folder, image) if image else ""
+        return await reach_tcp(self, way, port, image) if image else ""
 
     async def _an_image(self) -> str:
         """The newest image that was made for tasks."""
@@ -203,13 +263,16 @@ class DockerRuntime:
         image = spec.image or self.base_image
         ident = ""
         try:
-            network = self._network(client, spec.network)
+            network = self._network(client, spec.network, spec.grant.network)
             config = config_of(spec, image, network, self._outside(spec.grant.directory))
             made: dict[str, Any] = client.create_container_from_config(
                 config, name=f"headway-{spec.name}"
             )
             ident = str(made["Id"])
-            client.start(ident)
+            if spec.grant.address:
+                self._start_with_token(client, ident, network, spec.grant)
+            else:
+                client.start(ident)
         except APIError as e:
             text = str(e.explanation or e)[:500]
             if ident:
@@ -239,27 +302,65 @@ class DockerRuntime:
             return self._path_map[1] + path[len(self._path_map[0]) :]
         return path
 
-    def _network(self, client: Any, policy: str) -> str:
-        """A network's id: names are not unique in Docker, so each is looked up once."""
+    def _start_with_token(self, client: Any, ident: str, network: str, grant: Grant) -> None:
+        """Start it with the token as its standard input, which ends with it."""
+        if grant.network == CHANNEL and network in self._dead_ends:
+            # A named network that leads nowhere does not lead to us either.
+            client.connect_container_to_network(ident, self._own_network(client, CHANNEL))
+        stream = client.attach_socket(ident, params={"stdin": 1, "stream": 1})
+        try:
+            client.start(ident)
+            # docker-py gives a reader over unix and TCP; what writes is the socket under it.
+            getattr(stream, "_sock", stream).sendall(grant.token.encode() + b"\n")
+        finally:
+            with contextlib.suppress(OSError):
+                getattr(stream, "_sock", stream).close()
+            stream.close()
+
+    def _network(self, client: Any, policy: str, instead: str = "") -> str:
+        """A network's id: names are not unique in Docker, so each is looked up once.
+
+        `instead`: the policy that stands in for `none`.
+        """
         if policy in ("", "none"):
-            return "none"
+            if not instead:
+                return "none"
+            policy = instead
+        if policy in OWN_NETWORKS:
+            return self._own_network(client, policy)
         if found := self._networks.get(policy):
             return found
-        name = EGRESS if policy == "egress" else policy
-        rows: list[dict[str, Any]] = client.networks(names=[name])
-        match = next((r for r in rows if r["Name"] == name), None)
+        match = _named(client, policy)
         if match is None:
-            if policy != "egress":
-                raise CannotStart(f"network {policy[:80]!r} does not exist on this host")
-            match = client.create_network(
-                EGRESS,
-                driver="bridge",
-                options={"com.docker.network.bridge.enable_icc": "false"},
-                labels={LABEL + "network": "egress"},
-                check_duplicate=True,
-            )
+            raise CannotStart(f"network {policy[:80]!r} does not exist on this host")
         self._networks[policy] = str(match["Id"])
+        if match.get("Internal"):
+            self._dead_ends.add(self._networks[policy])
         return self._networks[policy]
+
+    def _own_network(self, client: Any, policy: str) -> str:
+        """The id of a network that agents make and share."""
+        with self._making:
+            if found := self._networks.get(policy):
+                return found
+            match = _named(client, OWN_NETWORKS[policy])
+            if match is None:
+                match = client.create_network(
+                    OWN_NETWORKS[policy],
+                    driver="bridge",
+                    internal=policy == CHANNEL,
+                    options={"com.docker.network.bridge.enable_icc": "false"},
+                    labels={LABEL + "network": policy},
+                    check_duplicate=True,
+                )
+            self._networks[policy] = str(match["Id"])
+            return self._networks[policy]
+
+    def _gateway(self, client: Any) -> str:
+        """The host's address in the network of the channel."""
+        found: dict[str, Any] = client.inspect_network(self._own_network(client, CHANNEL))
+        rows: list[dict[str, str]] = found.get("IPAM", {}).get("Config") or []
+        return next((row["Gateway"].partition("/")[0] for row in rows if row.get("Gateway")), "")
 
     async def list_all(self, owner: str) -> list[Handle]:
         """By labels; see the port."""
@@ -378,6 +479,11 @@ class DockerRuntime:
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._client is not None:
             self._client.close()
+
+
+def _named(client: Any, name: str) -> dict[str, Any] | None:
+    rows: list[dict[str, Any]] = client.networks(names=[name])
+    return next((r for r in rows if r["Name"] == name), None)
 
 
 def _handle_of(ident: str, labels: dict[str, str]) -> Handle:

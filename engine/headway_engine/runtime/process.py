@@ -29,6 +29,7 @@ from headway_engine.runtime import (
     RuntimeEvent,
     RuntimeUnavailable,
     State,
+    Way,
     cgroups,
 )
 
@@ -110,6 +111,14 @@ class ProcessRuntime:
         """They share our file system."""
         return ""
 
+    async def ways(self, address: str) -> list[Way]:
+        """They share our loopback."""
+        return [Way(bind=address or "127.0.0.1", dial=address or "127.0.0.1")]
+
+    async def reach_tcp(self, way: Way, port: int) -> str:
+        """As the agent reaches itself."""
+        return ""
+
     async def ensure_image(self, image: str) -> str:
         """Images mean nothing here: the task's code comes from this machine."""
         return image
@@ -171,6 +180,7 @@ class ProcessRuntime:
         if spec.grant.address:
             env["HEADWAY_CHANNEL"] = f"tcp:{spec.grant.address}"
             env["HEADWAY_CHANNEL_TOKEN"] = spec.grant.token
+            env["HEADWAY_CHANNEL_CERT"] = spec.grant.certificate
         else:
             env["HEADWAY_CHANNEL"] = f"unix:{spec.grant.directory}/s.sock"
         command = spec.command or ("-m", "headway.runner")

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from headway.wire.frames import Fail, Wait
 
 FIRST_DELAY, LAST_DELAY = 0.02, 1.0
+SETTLED = 1.0
+"""Seconds after which a connection counts although the agent said nothing on it."""
 FROZEN_AGAIN = 0.5
 """Seconds until a save that was answered `frozen` is sent again without being told."""
 
@@ -79,6 +81,13 @@ class AgentCalls:
         self._thawed = asyncio.Event()
         self._thawed.set()
         self._dialling: asyncio.Task[None] | None = None
+        self._delay = 0.0
+        """Seconds until the next call."""
+        self._heard_at = time.monotonic()
+        """When an agent was last known to be there."""
+        self._connected_at = 0.0
+        self._welcome = False
+        """The agent has answered on this connection."""
         self.conn: Conn | None = None
         self.ready: Any = None
         """The `ready` frame, repeated after each redial."""
@@ -91,19 +100,19 @@ class AgentCalls:
         self._dialling = self._loop.create_task(self._dial())
 
     async def _dial(self) -> None:
-        give_up = time.monotonic() + self.orphan_after
-        delay = FIRST_DELAY
         while True:
+            delay = self._delay
+            if delay and time.monotonic() + delay > self._heard_at + self.orphan_after:
+                self._on_orphan()
+                return
+            await asyncio.sleep(delay)
+            self._delay = max(FIRST_DELAY, min(LAST_DELAY, delay * 1.6))
             try:
                 conn = await dial(self._address, TO_RUNNER, self._tls)
                 break
             except OSError:
-                if time.monotonic() + delay > give_up:
-                    self._on_orphan()
-                    return
-                await asyncio.sleep(delay)
-                delay = min(LAST_DELAY, delay * 1.6)
-        self.conn = conn
+                continue
+        self.conn, self._connected_at = conn, time.monotonic()
         self._frozen = False
         self._thawed.set()  # the agent that answers now says so again if its lease is overdue
         conn.send(
@@ -123,6 +132,10 @@ class AgentCalls:
         conn.on_frames(self._received, self._lost)
 
     def _lost(self, error: BaseException | None) -> None:
+        now = time.monotonic()
+        if self._welcome or now - self._connected_at > SETTLED:
+            # The agent was there until now; one that takes a call and hangs up at once was not.
+            self._welcome, self._delay, self._heard_at = False, 0.0, now
         self.conn = None
         self._bodies.clear()
         for kept in self._kept.values():
@@ -222,6 +235,7 @@ class AgentCalls:
     # --- answers
 
     def _received(self, frames: list[Any]) -> None:
+        self._welcome = True
         for frame in frames:
             if isinstance(frame, Ack):
                 self._answered(frame)
