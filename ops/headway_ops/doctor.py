@@ -230,7 +230,12 @@ async def agents_of(client: Client) -> list[Finding]:
     findings = [
         ok("agents", f"{row.agent} on {row.host}: {row.runtime}, {row.open} of {row.slots} slots,"
            f" queues {', '.join(row.queues)}")
-        for row in alive if not row.degraded
+        for row in alive if not row.degraded and not row.drain
+    ]  # fmt: skip
+    findings += [
+        note("agents", f"{row.agent} on {row.host} drains, said {row.drain_by}",
+             f"`headway agents drain {row.agent} --undo` when it may take runs again")
+        for row in alive if row.drain
     ]  # fmt: skip
     findings += [
         bad("agents", f"{row.agent} on {row.host}: {row.degraded}", "look at its log")

@@ -199,3 +199,59 @@ async def test_messages_over_the_free_slots_go_back_with_a_delay(rig: Rig):
     rig.engine.queue.clear()
     agent.claims.deliver([WorkItem(encode(rpc.Work(r)), r) for r in (one, two)])
     await until(lambda: one in rig.engine.acked and (two, 0.2) in rig.engine.naked)
+
+
+async def test_a_draining_agent_takes_nothing_and_what_runs_goes_on_over_its_restart(rig: Rig):
+    agent = await rig.agent()
+    run = rig.engine.add("waits", {"path": str(rig.folder / "go")})
+    await until(lambda: [s.number for s in rig.engine.saves] == [1])
+    rig.engine.drain = "drain"
+    await until(lambda: agent.draining == "drain")
+    late = rig.engine.add("add", {"a": 1, "b": 1})
+    assert agent.claims.want() == 0
+    await agent.stop(drain=False)
+    second = await rig.agent()
+    assert second.claims.want() == 0
+    assert second.claims.paused == "draining"
+    (rig.folder / "go").touch()
+    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    assert isinstance(done, rpc.Finished)
+    assert not rig.engine.of(late, rpc.Started)
+    rig.engine.drain = ""
+    await until(lambda: rig.engine.of(late, rpc.Finished))
+
+
+async def test_drain_now_gives_a_run_back_at_its_next_checkpoint(rig: Rig):
+    agent = await rig.agent()
+    run = rig.engine.add("waits", {"path": str(rig.folder / "go")}, grace=600.0)
+    await until(lambda: [s.number for s in rig.engine.saves] == [1])
+    rig.engine.drain = "now"
+    await until(lambda: agent.attempts.live[run].leave_at)
+    assert not agent.attempts.live[run].intent
+    (rig.folder / "go").touch()
+    stopped = await until(lambda: first(rig.engine.of(run, rpc.Stopped)))
+    assert isinstance(stopped, rpc.Stopped)
+    assert stopped.why == "drain"
+    assert [s.number for s in rig.engine.saves] == [1, 2]
+
+
+async def test_drain_now_waits_for_a_checkpoint_no_longer_than_the_grace(rig: Rig):
+    await rig.agent()
+    run = rig.engine.add("sleeps", {}, grace=0.2)
+    await until(lambda: rig.engine.of(run, rpc.Started))
+    rig.engine.drain = "now"
+    stopped = await until(lambda: first(rig.engine.of(run, rpc.Stopped)))
+    assert isinstance(stopped, rpc.Stopped)
+    assert stopped.why == "drain"
+
+
+async def test_a_drain_that_is_undone_lets_runs_stay(rig: Rig):
+    agent = await rig.agent()
+    run = rig.engine.add("waits", {"path": str(rig.folder / "go")}, grace=600.0)
+    await until(lambda: [s.number for s in rig.engine.saves] == [1])
+    rig.engine.drain = "now"
+    await until(lambda: agent.attempts.live[run].leave_at)
+    rig.engine.drain = ""
+    await until(lambda: agent.attempts.live[run].leave_at is None)
+    (rig.folder / "go").touch()
+    assert await until(lambda: rig.engine.of(run, rpc.Finished))

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +10,7 @@ from msgspec.structs import replace
 from headway.errors import RunFailed
 from headway.wire import commands
 from support import body_tasks as t
-from support.live import Live, live
+from support.live import Live, headway, live
 from support.wait import until
 
 if TYPE_CHECKING:
@@ -25,16 +21,6 @@ if TYPE_CHECKING:
 
 async def kinds(stack: Live, handle: RunHandle[Any]) -> list[str]:
     return [e.kind for e in await stack.events(handle.id)]
-
-
-async def headway(nats: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_")}
-    return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "headway_ops", *arguments],
-        env=env | {"HEADWAY_NATS_URL": nats}, cwd="/",
-        capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
 
 
 async def failed(handle: RunHandle[Any]) -> RunFailed:

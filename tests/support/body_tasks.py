@@ -295,6 +295,16 @@ async def b_exits() -> None:
     os._exit(7)
 
 
+@task
+async def b_ticks(count: int) -> int:
+    n = await resume(0, type=int)
+    while n < count:
+        n += 1
+        await checkpoint(f"n-{n}", n)
+        await asyncio.sleep(0.05)
+    return n
+
+
 def all_tasks() -> list[Any]:
     """The tasks of this module."""
     return [v for k, v in globals().items() if k.startswith("b_")]

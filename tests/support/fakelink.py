@@ -55,6 +55,7 @@ class FakeEngine:
         self.naked: list[tuple[str, float]] = []
         self.down = False
         self.store_down = False
+        self.drain = ""
         self.session_over = False
         self.reporting = asyncio.Event()
         """Cleared: reports wait for their answer."""
@@ -124,8 +125,9 @@ class FakeEngine:
         if self.session_over:
             return rpc.Beaten(ok=False, session_over=True)
         return rpc.Beaten(
-            ok=not self.store_down, store_down=self.store_down, stop=self.stop, want_holds=False
-        )
+            ok=not self.store_down, store_down=self.store_down, stop=self.stop, want_holds=False,
+            drain=self.drain,
+        )  # fmt: skip
 
     def _claim(self, body: bytes) -> Any:
         ask = decode(rpc.CLAIM, body)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -74,6 +77,17 @@ def _lay_out(folder: Path) -> None:
     folder.chmod(0o755)
     (folder / "src").mkdir()
     shutil.copy(body_tasks.__file__, folder / "src" / "body_tasks.py")
+
+
+async def headway(nats: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command of an operator."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_")}
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "headway_ops", *arguments],
+        env=env | {"HEADWAY_NATS_URL": nats}, cwd="/",
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
 
 
 @asynccontextmanager

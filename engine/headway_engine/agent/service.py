@@ -50,6 +50,11 @@ SILENT_AFTER = 15.0
 FAILED_STARTS = 3
 """Failed starts of different runs, with none that worked between, until the agent stops pulling."""
 PROBE_EVERY = 5.0
+_DRAINS = {
+    "": "not draining any more: takes work again",
+    "drain": "drains: takes nothing new, what runs goes on to its end",
+    "now": "drains now: gives back what runs",
+}
 
 
 class AgentCannotStart(HeadwayError):
@@ -92,6 +97,10 @@ class Agent:
         """Why a part of it ended by itself: then the agent has to be started anew."""
         self.failed = asyncio.Event()
         self.degraded = ""
+        self.draining = ""
+        """An operator's word: `drain` = nothing new is taken, `now` = what runs is given back."""
+        self._open = False
+        """A session that an engine has confirmed."""
 
     # --- start
 
@@ -157,13 +166,13 @@ class Agent:
             degraded=lambda: self.degraded, images=self._image_ids,
             freeze=self.attempts.stopping.freeze,
             stop=self.attempts.stopping.stop_by_id, kill_all=self._kill_all, opened=self._opened,
-            drain=self._drain_asked, clock=self.clock,
+            beaten=self._beaten, clock=self.clock,
         )  # fmt: skip
         self.claims = Claims(
             c, self.link, self.attempts, self.plans, session=lambda: self.leases.session,
             session_over=self.leases.session_over, heard=self._heard, spawn=self.uplink.spawn,
         )  # fmt: skip
-        self.claims.paused = "not registered"
+        self._update_pause()
 
     def _go(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -187,10 +196,21 @@ class Agent:
         adopted, self._adopted = self._adopted, []
         if adopted:
             self._go(settle(adopted, self.pool, self.attempts))
-        if not self._stopped:
-            self._update_pause()
-            self._ready.set()
-            self.link.wake()
+
+    def _beaten(self, drain: str) -> None:
+        """The lease is good, and this is the operator's word: only then work is taken."""
+        if drain != self.draining:
+            log.warning("%s", _DRAINS.get(drain, "draining"))
+            self.draining = drain
+            self.attempts.stopping.stay_all()
+        if drain == "now":
+            self.attempts.stopping.leave_all()
+        if self._stopped:
+            return
+        self._open = True
+        self._update_pause()
+        self._ready.set()
+        self.link.wake()
 
     # --- what the parts ask
 
@@ -211,7 +231,8 @@ class Agent:
 
     def _kill_all(self) -> None:
         self.uplink.end_session()
-        self.claims.paused = "the session is over"
+        self._open = False
+        self._update_pause()
         self.attempts.stopping.abandon_all()
 
     def _on_ctl(self, body: bytes) -> None:
@@ -221,9 +242,6 @@ class Agent:
             log.warning("a control message that nobody can read: %s", e)
             return
         self.attempts.stopping.stop_by_id(ctl.run, ctl.epoch, ctl.why)
-
-    def _drain_asked(self) -> None:
-        self.claims.paused = "draining"
 
     def _worker_gone(self, worker: Worker) -> None:
         self.attempts.worker_gone(worker)
@@ -247,7 +265,12 @@ class Agent:
             self.link.wake()
 
     def _update_pause(self) -> None:
-        self.claims.paused = self.degraded
+        if self._stopped:
+            self.claims.paused = "stopping"
+        elif not self._open:
+            self.claims.paused = "no session"
+        else:
+            self.claims.paused = "draining" if self.draining else self.degraded
 
     async def _probe(self) -> None:
         """Until a blank runner of the last plan starts; `worker_ready` then ends the breaker."""
@@ -299,6 +322,7 @@ class Agent:
                 warm=self.pool.warm,
                 shared_slots=self.config.shared_slots,
                 degraded=self.degraded,
+                draining=bool(self.draining),
                 at=datetime.now(UTC),
             )
             await self.link.publish_beat(encode(beat))
@@ -317,7 +341,7 @@ class Agent:
         self._stopped = True
         if not self._started:
             return
-        self.claims.paused = "stopping"
+        self._update_pause()
         await self.link.stop_pulling()
         if drain:
             await self._drain()

@@ -93,6 +93,7 @@ class AgentBeat(Struct, omit_defaults=True):
     warm: int
     shared_slots: int = 0
     degraded: str = ""
+    draining: bool = False
     at: datetime | None = None
 
 

@@ -74,7 +74,8 @@ class Beaten(Struct, omit_defaults=True):
     want_holds: bool = False
     stop: list[tuple[str, int, str]] = []
     """(run, epoch, why): repeated until those attempts are gone; why = cancel | stale | timeout."""
-    drain: bool = False
+    drain: str = ""
+    """An operator's word: `drain` = take nothing new; `now` = and give back what runs."""
 
 
 # --- claim
