@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headway.wire import encode, rpc
-from headway_engine.agent.uplink import WorkItem
+from headway_engine.agent import claims
+from headway_engine.agent.port import WorkItem
 from headway_engine.runtime.process import ProcessRuntime
 from support.agentrig import Rig, first, gone, reaped, rigged
 from support.fakelink import until
@@ -255,3 +256,37 @@ async def test_a_drain_that_is_undone_lets_runs_stay(rig: Rig):
     await until(lambda: agent.attempts.live[run].leave_at is None)
     (rig.folder / "go").touch()
     assert await until(lambda: rig.engine.of(run, rpc.Finished))
+
+
+async def test_work_whose_claim_waits_is_marked_until_it_is_decided(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(claims, "WORKING_EVERY", 0.02)
+    await rig.agent()
+    rig.engine.claiming.clear()
+    run = rig.engine.add("add", {"a": 1, "b": 1})
+    await until(lambda: rig.engine.working.count(run) >= 3)
+    rig.engine.claiming.set()
+    await until(lambda: rig.engine.of(run, rpc.Finished))
+    assert rig.engine.acked == [run]
+    # Nothing is under way any more: no timer is left, so no mark can follow.
+    assert rig.agents[0].claims.marks is None
+
+
+async def test_work_that_nobody_can_read_is_thrown_away_and_said_once(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+):
+    agent = await rig.agent()
+    bad = [rig.engine.add("add", {"a": 1, "b": 1}) for _ in range(3)]
+    rig.engine.garbled = dict.fromkeys(bad, b"{nonsense")
+    good = rig.engine.add("add", {"a": 1, "b": 1})
+    await until(lambda: rig.engine.of(good, rpc.Finished))
+    await until(lambda: len(rig.engine.termed) == 3)
+    assert [run for run, _ in rig.engine.termed] == bad
+    assert "agent cannot read it" in rig.engine.termed[0][1]
+    assert rig.engine.naked == []
+    assert agent.claims.unreadable == 3
+    said = [r for r in caplog.records if "cannot read" in r.message]
+    assert len(said) == 1
+    assert "upgrade" in said[0].message
+    assert agent.claims.want() == agent.config.slots + agent.config.shared_slots

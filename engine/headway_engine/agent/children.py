@@ -21,7 +21,8 @@ from headway.wire.frames import Ack, Await
 from headway.wire.rpc import CHILDREN_ENDS, ChildAsk, ChildOutcome, ChildrenAsk, ChildrenEnds
 from headway.wire.rpc import Child as ChildToBe
 from headway_engine.agent.bodies import BlobRefused
-from headway_engine.agent.uplink import NoAnswer, jittered
+from headway_engine.agent.port import NoAnswer
+from headway_engine.agent.uplink import jittered
 
 if TYPE_CHECKING:
     from headway.wire.frames import Enqueue

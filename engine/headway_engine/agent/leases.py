@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from headway._version import __version__
 from headway.wire import PROTOCOL, Malformed, decode, encode
 from headway.wire.rpc import BEATEN, REGISTERED, Beat, Beaten, Register, Registered
-from headway_engine.agent.uplink import Link, NoAnswer, jittered
+from headway_engine.agent.port import Link, NoAnswer
+from headway_engine.agent.uplink import jittered
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

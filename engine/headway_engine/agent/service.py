@@ -29,7 +29,7 @@ from headway_engine.agent.plans import Plans
 from headway_engine.agent.pool import Pool
 from headway_engine.agent.provider import Provider
 from headway_engine.agent.sockets import BadEndpoint
-from headway_engine.agent.uplink import Link, Uplink
+from headway_engine.agent.uplink import Uplink
 from headway_engine.agent.ways import NoWay, open_endpoints
 from headway_engine.runtime import RuntimeUnavailable
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from headway_engine.agent.config import AgentConfig
     from headway_engine.agent.conns import Endpoints
+    from headway_engine.agent.port import Link
     from headway_engine.agent.worker import Worker
     from headway_engine.runtime import Runtime
 
