@@ -199,3 +199,21 @@ async def test_a_plain_task_goes_on_from_its_checkpoint(nats: str, database: str
     async with live(nats, database) as stack:
         got = await stack.result(t.b_plain, str(tmp_path))
         assert got == ["PLAIN", "paid"]
+
+
+async def test_an_end_names_its_last_line_and_output_is_whole_before_it_is_shown(
+    nats: str, database: str
+):
+    async with live(nats, database) as stack:
+        for task, arguments in (
+            (t.b_prints, (7, False)), (t.b_prints, (7, True)), (t.b_prints_shared, (7,)),
+        ):  # fmt: skip
+            run = await stack.start(task, *arguments)
+            lines = [line async for part in run.logs() for line in part.chunk.lines]
+            assert lines == [f"line {i}" for i in range(7)]
+            assert (await stack.events(run.id))[-1].data["lines"] == 7
+        shown = await headway(nats, "run", "b-prints", "count=300", "fail=false")
+        assert shown.returncode == 0, shown.stderr
+        order = [line for line in shown.stderr.splitlines() if "line" in line or "succeed" in line]
+        assert len(order) == 301
+        assert "succeeded" in order[-1]

@@ -277,6 +277,8 @@ class Finished(Struct, tag="finished", omit_defaults=True):
     sha256: str = ""
     warning: str = ""
     """Such as "a child process was OOM-killed"."""
+    lines: int = 0
+    """Number of the last line of its output; 0 = it printed nothing."""
 
 
 class AttemptFailed(Struct, tag="failed", omit_defaults=True):
@@ -300,6 +302,8 @@ class AttemptFailed(Struct, tag="failed", omit_defaults=True):
     """With `ambiguous`: the once key."""
     token: str = ""
     evidence: str = ""
+    lines: int = 0
+    """Number of the last line of its output; 0 = it printed nothing."""
 
 
 class AttemptLost(Struct, tag="lost", omit_defaults=True):
@@ -340,6 +344,8 @@ class Stopped(Struct, tag="stopped", omit_defaults=True):
     run: str
     epoch: int
     why: Literal["cancel", "drain", "stale"]
+    lines: int = 0
+    """Number of the last line of its output; 0 = it printed nothing."""
 
 
 Report = Started | Finished | AttemptFailed | AttemptLost | GivenBack | Suspend | Stopped
