@@ -263,6 +263,13 @@ async def test_a_flood_is_slowed_and_then_cut_off():
     assert [rates.count(float(t), 0, rates.logs + 1, 0) for t in (3, 4, 5)] == [1.0, 1.0, -1.0]
 
 
+async def test_requests_over_the_rate_are_slowed_for_ever_and_never_punished():
+    rates = Rates(strikes=3)
+    for second in range(1, 20):
+        assert rates.count(float(second), rates.frames, 0, 0) == 0
+        assert rates.count(second + 0.5, 1, 0, 0) == pytest.approx(0.5)
+
+
 async def test_a_flooding_runner_is_cut_off(bench: Bench):
     listener = Listener()
     endpoint = await bench.endpoints.listen("a", listener)

@@ -42,6 +42,17 @@ async def steps() -> int:
 
 
 @task
+async def crowd(count: int, children: bool) -> int:
+    async def one(i: int) -> int:
+        return i
+
+    if children:
+        runs = [noop.options(step=f"c-{i}").enqueue() for i in range(count)]
+        return len(await asyncio.gather(*runs))
+    return sum(await asyncio.gather(*(step(f"s-{i}", one, i) for i in range(count))))
+
+
+@task
 async def large(size: int) -> str:
     await checkpoint("big", "x" * size)
     return "y" * size

@@ -24,10 +24,11 @@ HELLO_LIMIT = 64 * 1024
 
 
 class Rates:
-    """What one runner may send a second, by kind; one window of a second, then a strike.
+    """What one runner may send a second, by kind.
 
-    A strike pauses reading until the window ends, so an eager task is slowed, not punished; a
-    sender that earns `strikes` in a row is cut off.
+    What is over pauses reading until the window ends: an eager task is slowed, not punished. Only
+    log frames over their rate are strikes, since a runner bounds its output by itself; whoever
+    earns `strikes` in a row is cut off. Requests without an answer are counted by the worker.
     """
 
     def __init__(self, slots: int = 1, strikes: int = 10) -> None:
@@ -42,17 +43,17 @@ class Rates:
     def count(self, now: float, frames: int, logs: int, size: int) -> float:
         """Count what arrived; gives the seconds to pause (0 = go on, negative = cut it off)."""
         if now - self._window >= 1.0:
-            if not self._over():
+            if self._logs <= self.logs:
                 self._row = 0
             self._window = now
             self._frames = self._logs = self._size = 0
-        fresh = not self._over()
+        fresh = self._logs <= self.logs
         self._frames += frames
         self._logs += logs
         self._size += size
         if not self._over():
             return 0.0
-        if fresh:
+        if fresh and self._logs > self.logs:
             self._row += 1
         if self._row >= self.strikes:
             return -1.0

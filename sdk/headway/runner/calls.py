@@ -11,6 +11,7 @@ import asyncio
 import os
 import sys
 import time
+from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from headway.channel import Conn, dial
 from headway.wire import BLOB_PART, INLINE_LIMIT, PROTOCOL
 from headway.wire.frames import (
     TO_RUNNER,
+    WINDOW,
     Ack,
     Await,
     Checkpoint,
@@ -55,6 +57,11 @@ class Kept:
         self.frame, self.body, self.future = frame, body, future
         self.sent = False
 
+    @property
+    def windowed(self) -> bool:
+        """Does it count in the window of its slot?"""
+        return not isinstance(self.frame, Await)
+
 
 class AgentCalls:
     """The runner's end of the channel; implements `headway.context.Calls`."""
@@ -76,6 +83,10 @@ class AgentCalls:
         self._loop = asyncio.get_running_loop()
         self._seq = 0
         self._kept: dict[int, Kept] = {}
+        self._under_way: dict[int, int] = {}
+        """Per slot: requests that were sent and have no answer."""
+        self._queued: dict[int, deque[int]] = {}
+        """Per slot: `seq` of requests for which there is no room in the window yet."""
         self._bodies: dict[int, bytearray] = {}
         self._frozen = False
         self._thawed = asyncio.Event()
@@ -140,6 +151,8 @@ class AgentCalls:
         self._bodies.clear()
         for kept in self._kept.values():
             kept.sent = False
+        self._under_way.clear()
+        self._queued.clear()
         self.connect()
 
     def send(self, frame: Any) -> None:
@@ -179,6 +192,11 @@ class AgentCalls:
         if conn is None or self._frozen:
             return
         frame, body = kept.frame, kept.body
+        if kept.windowed:
+            if self._under_way.get(frame.slot, 0) >= WINDOW:
+                self._queued.setdefault(frame.slot, deque()).append(frame.seq)
+                return
+            self._under_way[frame.slot] = self._under_way.get(frame.slot, 0) + 1
         if len(body) > INLINE_LIMIT:
             count = (len(body) + BLOB_PART - 1) // BLOB_PART
             for i in range(count):
@@ -250,6 +268,7 @@ class AgentCalls:
         kept = self._kept.get(ack.seq)
         if kept is None:
             return  # the answer of a repeat
+        self._make_room(kept)
         if ack.outcome == "frozen":
             kept.sent = False
             self._loop.call_later(FROZEN_AGAIN, self._again, ack.seq)
@@ -262,8 +281,20 @@ class AgentCalls:
         if ack.outcome == "stale_epoch":
             self._on_stale(ack.slot)
 
+    def _make_room(self, kept: Kept) -> None:
+        """One that was under way is answered: the next one of its slot goes out."""
+        slot = kept.frame.slot
+        if not kept.sent or not kept.windowed or slot not in self._under_way:
+            return
+        self._under_way[slot] -= 1
+        queued = self._queued.get(slot)
+        while queued and self._under_way[slot] < WINDOW and not self._frozen:
+            self._again(queued.popleft())
+
     def drop(self, slot: int) -> None:
         """The attempt is over: nobody hears the ends of its children any more."""
+        self._under_way.pop(slot, None)
+        self._queued.pop(slot, None)
         for seq, kept in list(self._kept.items()):
             if isinstance(kept.frame, Await) and kept.frame.slot == slot:
                 del self._kept[seq]
@@ -275,6 +306,7 @@ class AgentCalls:
 
     def _freeze(self, on: bool) -> None:
         self._frozen = on
+        self._queued.clear()  # with the thaw, all that was not sent is looked at again, in order
         if on:
             self._thawed.clear()
             return
