@@ -7,15 +7,19 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import docker
+import msgspec
 import pytest
 import pytest_asyncio
+from docker.errors import APIError
 
 from headway.wire import rpc
 from headway_engine.agent import Agent, AgentConfig
 from headway_engine.agent.config import Caps, WarmConfig
 from headway_engine.agent.service import AgentCannotStart
 from headway_engine.agent.sockets import TcpEndpoints
+from headway_engine.runtime import CannotStart, Grant, RunnerSpec
 from headway_engine.runtime.docker import DockerRuntime
+from headway_engine.runtime.networks import CHANNEL, Networks, is_missing
 from support.agentrig import Rig, first, rigged
 from support.docker import base_image, require_docker
 from support.fakelink import FakeLink, until
@@ -112,6 +116,51 @@ async def test_where_no_socket_crosses_tcp_is_found_and_runs_end(containers: Con
     assert await containers.result("echoes", {"size": 300_000}) == b"300000"
     state, *_ = containers.rig.engine.blobs.values()
     assert state == b'"' + b"x" * 300_000 + b'"'
+
+
+@pytest.mark.docker
+async def test_a_container_that_ends_before_it_reads_its_token_is_an_ordinary_end():
+    require_docker()
+    runtime = DockerRuntime(base_image=base_image())
+    grant = Grant(address="192.0.2.1:9", token="t", network="channel")
+    spec = RunnerSpec("tcp-ends", "tcp-ends", grant, command=("-c", "raise SystemExit(3)"))
+    handle = await runtime.spawn(spec)
+    try:
+        while (state := await runtime.inspect(handle)).running:  # noqa: ASYNC110 - Docker's word
+            await asyncio.sleep(0.02)
+        assert state.exit_code == 3
+    finally:
+        await runtime.remove(handle)
+    nowhere = msgspec.structs.replace(spec, network="no-such-network")
+    with pytest.raises(CannotStart, match="does not exist"):
+        await runtime.spawn(nowhere)
+    assert await runtime.list_all("tcp-ends") == []
+    await runtime.close()
+
+
+@pytest.mark.docker
+async def test_networks_that_were_pruned_are_made_again_with_the_same_addresses():
+    """`docker network prune` takes what no container uses; other names keep it off real ones."""
+    require_docker()
+    client: Any = docker.APIClient(version="auto")
+    networks = Networks({CHANNEL: "headway-test-channel"})
+    try:
+        first_id = networks.of(client, "none", CHANNEL)
+        gateway = networks.gateway(client)
+        assert gateway
+        client.remove_network(first_id)
+        with pytest.raises(APIError) as e:
+            client.inspect_network(first_id)
+        assert is_missing(e.value)
+        assert networks.of(client, "none", CHANNEL) == first_id, "nobody has looked"
+        networks.forget()
+        assert networks.of(client, "none", CHANNEL) != first_id
+        assert networks.gateway(client) == gateway
+        other = Networks({CHANNEL: "headway-test-channel"})
+        assert other.gateway(client) == gateway
+    finally:
+        client.remove_network("headway-test-channel")
+        client.close()
 
 
 @pytest.mark.docker

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -544,3 +545,15 @@ async def test_an_agent_that_hangs_up_at_once_is_none(agent: FakeAgent) -> None:
     # It dials ever slower: 20 ms at first, 1 s at last.
     assert 1 < refused < 12
     server.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"\n"])
+async def test_without_its_token_a_runner_ends_at_once(said: bytes) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "headway.runner",
+        env={**os.environ, "HEADWAY_CHANNEL": "tcp:127.0.0.1:9", "HEADWAY_CHANNEL_TOKEN_FD": "0"},
+        stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, stderr = await asyncio.wait_for(process.communicate(said), 20)
+    assert process.returncode == 2
+    assert b"no token came" in stderr

@@ -33,6 +33,8 @@ from headway_engine.runtime import (
     State,
     Way,
 )
+from headway_engine.runtime.container import LABEL, SOURCE_AT, config_of
+from headway_engine.runtime.networks import CHANNEL, EGRESS, Networks, is_missing
 from headway_engine.runtime.reach import (
     bind_for,
     can_bind,
@@ -48,79 +50,9 @@ if TYPE_CHECKING:
 
     from headway_engine.runtime import Grant
 
-LABEL = "headway."
 FOREVER = 10**8
 """Seconds without any event until the stream is opened anew."""
-CHANNEL = "channel"
-"""The policy of a network that leads to the host itself and nowhere else."""
-OWN_NETWORKS = {"egress": "headway-egress", CHANNEL: "headway-channel"}
 DESKTOP_HOST = "host.docker.internal"
-CHANNEL_AT = "/run/hw"
-SOURCE_AT = "/app"
-
-
-def config_of(spec: RunnerSpec, image: str, network: str, directory: str) -> dict[str, Any]:
-    """The body of `POST /containers/create`: the hardening profile, and nothing from users.
-
-    `network` is a mode or a network's id, `directory` the channel's folder as the daemon sees it.
-    The token of a TCP channel is not in it, since `docker inspect` shows this: it comes on stdin.
-    """
-    tcp = bool(spec.grant.address)
-    binds = [] if tcp else [f"{directory}:{CHANNEL_AT}"]
-    if tcp:
-        channel = [
-            f"HEADWAY_CHANNEL=tcp:{spec.grant.address}",
-            "HEADWAY_CHANNEL_TOKEN_FD=0",
-            f"HEADWAY_CHANNEL_CERT={spec.grant.certificate}",
-        ]
-    else:
-        channel = [f"HEADWAY_CHANNEL=unix:{CHANNEL_AT}/s.sock"]
-    if spec.source:
-        binds.append(f"{spec.source}:{SOURCE_AT}:ro")
-    labels = {
-        "owner": spec.owner,
-        "name": spec.name,
-        "key": spec.key,
-        "directory": spec.grant.directory,
-        "image": image,
-        "protocol": str(PROTOCOL),
-        "created": str(spec.created_ms),
-        "source": spec.source,
-    }
-    return {
-        "Image": image,
-        "Cmd": ["python3", *(spec.command or ("-m", "headway.runner"))],
-        "Env": [
-            *channel,
-            "PYTHONUNBUFFERED=1",
-            "PYTHONDONTWRITEBYTECODE=1",
-            "PYTHONFAULTHANDLER=1",
-        ],
-        "User": "1000:1000",
-        "OpenStdin": tcp,
-        "StdinOnce": tcp,
-        "Labels": {LABEL + k: v for k, v in labels.items()},
-        "HostConfig": {
-            "ReadonlyRootfs": True,
-            "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges"],
-            "Init": True,
-            "IpcMode": "private",
-            "Memory": spec.limits.memory,
-            "MemorySwap": spec.limits.memory,
-            "NanoCpus": int(spec.limits.cpus * 1e9),
-            "PidsLimit": spec.limits.pids,
-            "OomScoreAdj": 500,
-            "Ulimits": [{"Name": "nofile", "Soft": 1024, "Hard": 1024}],
-            "Tmpfs": {"/tmp": "rw,noexec,nosuid,size=64m"},
-            "NetworkMode": network,
-            "Binds": binds,
-            "LogConfig": {
-                "Type": "json-file",
-                "Config": {"max-size": "64k", "max-file": "1"},
-            },
-        },
-    }
 
 
 class DockerRuntime:
@@ -145,9 +77,7 @@ class DockerRuntime:
         self._pool = ThreadPoolExecutor(threads, "docker")
         self._client: Any = None
         self._connecting = threading.Lock()
-        self._networks: dict[str, str] = {}
-        self._dead_ends: set[str] = set()
-        self._making = threading.Lock()
+        self._networks = Networks()
         self._streams: list[Any] = []
         self._closed = False
         self.caps = Caps(
@@ -202,11 +132,11 @@ class DockerRuntime:
             here = bind_for(address)
             return [
                 Way(here, address, network=CHANNEL),
-                Way(here, address, network="egress", opens=True),
+                Way(here, address, network=EGRESS, opens=True),
             ]
         found: list[Way] = []
         try:
-            gateway = await self._call(self._gateway)
+            gateway: str = await self._call(self._networks.gateway)
             info: dict[str, Any] = await self._call(lambda c: c.info())
         except (DockerException, OSError) as e:
             raise RuntimeUnavailable(str(e)[:300]) from e
@@ -214,9 +144,9 @@ class DockerRuntime:
             found.append(Way(gateway, gateway, network=CHANNEL))
         if "Docker Desktop" in str(info.get("OperatingSystem", "")):
             # Its virtual machine hands these connections to the host's loopback.
-            found.append(Way("127.0.0.1", DESKTOP_HOST, network="egress", opens=True))
+            found.append(Way("127.0.0.1", DESKTOP_HOST, network=EGRESS, opens=True))
         if own := own_address(self.base_url):
-            found.append(Way(own, own, network="egress", opens=True))
+            found.append(Way(own, own, network=EGRESS, opens=True))
         return found
 
     async def reach_tcp(self, way: Way, port: int) -> str:
@@ -257,34 +187,24 @@ class DockerRuntime:
 
     async def spawn(self, spec: RunnerSpec) -> Handle:
         """Create and start the container; see the port."""
-        return await self._call(lambda c: self._spawn(c, spec))
+        try:
+            return await self._call(lambda c: self._spawn(c, spec))
+        except (DockerException, OSError) as e:
+            text = str((isinstance(e, APIError) and e.explanation) or e)[:500]
+            if isinstance(e, APIError) and e.status_code == 404 and not is_missing(e):
+                image = spec.image or self.base_image
+                raise ImageMissing(f"image {image[:80]!r} is not on this host: {text}") from e
+            raise RuntimeUnavailable(text) from e
 
     def _spawn(self, client: Any, spec: RunnerSpec) -> Handle:
         image = spec.image or self.base_image
-        ident = ""
         try:
-            network = self._network(client, spec.network, spec.grant.network)
-            config = config_of(spec, image, network, self._outside(spec.grant.directory))
-            made: dict[str, Any] = client.create_container_from_config(
-                config, name=f"headway-{spec.name}"
-            )
-            ident = str(made["Id"])
-            if spec.grant.address:
-                self._start_with_token(client, ident, network, spec.grant)
-            else:
-                client.start(ident)
+            ident = self._start(client, spec, image)
         except APIError as e:
-            text = str(e.explanation or e)[:500]
-            if ident:
-                with contextlib.suppress(DockerException, OSError):
-                    client.remove_container(ident, force=True, v=True)
-                if e.status_code == 400:  # the command: 126 or 127
-                    raise CannotStart(text) from e
-            elif e.status_code == 404:
-                raise ImageMissing(f"image {image[:80]!r} is not on this host: {text}") from e
-            raise RuntimeUnavailable(text) from e
-        except (DockerException, OSError) as e:
-            raise RuntimeUnavailable(str(e)[:300]) from e
+            if not is_missing(e):
+                raise
+            self._networks.forget()
+            ident = self._start(client, spec, image)
         return Handle(
             id=ident,
             name=spec.name,
@@ -297,6 +217,29 @@ class DockerRuntime:
             source=spec.source,
         )
 
+    def _start(self, client: Any, spec: RunnerSpec, image: str) -> str:
+        """The id of a container that was started; whatever fails, nothing of it is left."""
+        network = self._networks.of(client, spec.network, spec.grant.network)
+        config = config_of(spec, image, network, self._outside(spec.grant.directory))
+        made: dict[str, Any] = client.create_container_from_config(
+            config, name=f"headway-{spec.name}"
+        )
+        ident = str(made["Id"])
+        try:
+            if spec.grant.address:
+                self._start_with_token(client, ident, network, spec.grant)
+            else:
+                client.start(ident)
+        except (DockerException, OSError) as e:
+            with contextlib.suppress(DockerException, OSError):
+                client.remove_container(ident, force=True, v=True)
+            if isinstance(e, APIError) and e.status_code == 400:  # the command: 126 or 127
+                raise CannotStart(str(e.explanation or e)[:500]) from e
+            if isinstance(e, APIError) and is_missing(e):
+                raise
+            raise RuntimeUnavailable(str(e)[:500]) from e
+        return ident
+
     def _outside(self, path: str) -> str:
         if self._path_map and path.startswith(self._path_map[0]):
             return self._path_map[1] + path[len(self._path_map[0]) :]
@@ -304,63 +247,19 @@ class DockerRuntime:
 
     def _start_with_token(self, client: Any, ident: str, network: str, grant: Grant) -> None:
         """Start it with the token as its standard input, which ends with it."""
-        if grant.network == CHANNEL and network in self._dead_ends:
-            # A named network that leads nowhere does not lead to us either.
-            client.connect_container_to_network(ident, self._own_network(client, CHANNEL))
+        if grant.network == CHANNEL:
+            self._networks.lead_to_agent(client, ident, network)
         stream = client.attach_socket(ident, params={"stdin": 1, "stream": 1})
         try:
             client.start(ident)
-            # docker-py gives a reader over unix and TCP; what writes is the socket under it.
-            getattr(stream, "_sock", stream).sendall(grant.token.encode() + b"\n")
+            # docker-py gives a reader over unix and TCP; what writes is the socket under it. One
+            # that has ended already hears nothing: its end is told by an event.
+            with contextlib.suppress(OSError):
+                getattr(stream, "_sock", stream).sendall(grant.token.encode() + b"\n")
         finally:
             with contextlib.suppress(OSError):
                 getattr(stream, "_sock", stream).close()
             stream.close()
-
-    def _network(self, client: Any, policy: str, instead: str = "") -> str:
-        """A network's id: names are not unique in Docker, so each is looked up once.
-
-        `instead`: the policy that stands in for `none`.
-        """
-        if policy in ("", "none"):
-            if not instead:
-                return "none"
-            policy = instead
-        if policy in OWN_NETWORKS:
-            return self._own_network(client, policy)
-        if found := self._networks.get(policy):
-            return found
-        match = _named(client, policy)
-        if match is None:
-            raise CannotStart(f"network {policy[:80]!r} does not exist on this host")
-        self._networks[policy] = str(match["Id"])
-        if match.get("Internal"):
-            self._dead_ends.add(self._networks[policy])
-        return self._networks[policy]
-
-    def _own_network(self, client: Any, policy: str) -> str:
-        """The id of a network that agents make and share."""
-        with self._making:
-            if found := self._networks.get(policy):
-                return found
-            match = _named(client, OWN_NETWORKS[policy])
-            if match is None:
-                match = client.create_network(
-                    OWN_NETWORKS[policy],
-                    driver="bridge",
-                    internal=policy == CHANNEL,
-                    options={"com.docker.network.bridge.enable_icc": "false"},
-                    labels={LABEL + "network": policy},
-                    check_duplicate=True,
-                )
-            self._networks[policy] = str(match["Id"])
-            return self._networks[policy]
-
-    def _gateway(self, client: Any) -> str:
-        """The host's address in the network of the channel."""
-        found: dict[str, Any] = client.inspect_network(self._own_network(client, CHANNEL))
-        rows: list[dict[str, str]] = found.get("IPAM", {}).get("Config") or []
-        return next((row["Gateway"].partition("/")[0] for row in rows if row.get("Gateway")), "")
 
     async def list_all(self, owner: str) -> list[Handle]:
         """By labels; see the port."""
@@ -479,11 +378,6 @@ class DockerRuntime:
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._client is not None:
             self._client.close()
-
-
-def _named(client: Any, name: str) -> dict[str, Any] | None:
-    rows: list[dict[str, Any]] = client.networks(names=[name])
-    return next((r for r in rows if r["Name"] == name), None)
 
 
 def _handle_of(ident: str, labels: dict[str, str]) -> Handle:

@@ -334,6 +334,9 @@ async def _life() -> int:
     token = os.environ.pop("HEADWAY_CHANNEL_TOKEN", "")
     if fd := os.environ.pop("HEADWAY_CHANNEL_TOKEN_FD", ""):
         token = _token_from(int(fd))
+        if not token:
+            print("headway.runner: no token came; its agent has ended", file=sys.stderr)  # noqa: T201
+            return 2
     pem = os.environ.pop("HEADWAY_CHANNEL_CERT", "")
     if not address:
         print("headway.runner: HEADWAY_CHANNEL is not set; an agent starts this", file=sys.stderr)  # noqa: T201
