@@ -303,7 +303,7 @@ async def test_a_once_block_that_a_kill_interrupted_is_ambiguous(
     effect = tmp_path / "effect"
     payload = msgspec.json.encode({"path": str(effect)})
     first = agent.run("once-hanging", payload)
-    await until(effect.exists)
+    await until(lambda: effect.exists() and effect.read_text().endswith("\n"))
     agent.kill()
     await agent.exit_code()
     (mark,) = agent.got(Mark)
