@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from headway_engine.agent.service import Agent
+    from headway_engine.agent.ways import Chosen
     from headway_engine.blobs import Blobs
     from headway_engine.config import Config, NatsConfig
     from headway_engine.runtime import Runtime
@@ -245,7 +246,7 @@ class AgentProcess:
         if self._runtime is not None:
             return self._runtime
         if self.agent_config.runtime == "docker":
-            from headway_engine.agent.service import CHANNELS
+            from headway_engine.agent.ways import CHANNELS
             from headway_engine.runtime.docker import DockerRuntime
 
             outside = self.agent_config.host_channel_dir
@@ -297,11 +298,14 @@ class AgentProcess:
         self.started.set()
 
 
-async def sockets_cross(base_image: str) -> str | None:
-    """Do containers of this image reach sockets of this host? Empty = yes, None = no such image.
+async def way_of_containers(base_image: str) -> Chosen | None:
+    """How containers of this image reach an agent on this host; None = there is no such image.
 
-    For `doctor`; an agent looks by itself at its start. Raises RuntimeUnavailable without Docker.
+    For `doctor`; an agent looks by itself at its start. Raises NoWay with what was tried, and
+    RuntimeUnavailable without Docker.
     """
+    from headway_engine.agent.config import AgentConfig
+    from headway_engine.agent.ways import Chosen, choose
     from headway_engine.runtime import ImageMissing
     from headway_engine.runtime.docker import DockerRuntime
 
@@ -309,7 +313,8 @@ async def sockets_cross(base_image: str) -> str | None:
     try:
         await runtime.ensure_image("")
         with tempfile.TemporaryDirectory(prefix="hw") as folder:
-            return await runtime.reach(Path(folder))
+            config = AgentConfig(state_dir=folder, open_network=True)
+            return await choose(config, runtime, Path(folder), Chosen())
     except ImageMissing:
         return None
     finally:

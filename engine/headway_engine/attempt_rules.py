@@ -98,11 +98,11 @@ def _open(run: Run, epoch: int) -> Transition | None:
     return None
 
 
-def _cancelled(run: Run, now: datetime, *, dead: bool = True) -> Transition:
+def _cancelled(run: Run, now: datetime, *, dead: bool = True, lines: int = 0) -> Transition:
     """The attempt of a CANCELLING run is over, whatever it reported (P7)."""
     m = Move(run, now)
     m.fence()
-    m.event("cancelled", to=S.CANCELLED, epoch=run.epoch, confirmed_dead=dead)
+    m.event("cancelled", to=S.CANCELLED, epoch=run.epoch, confirmed_dead=dead, lines=lines)
     m.end(End(error=ErrorInfo("Cancelled", run.reason or "cancelled")))
     return m.done()
 
@@ -112,7 +112,7 @@ def finished(run: Run, h: Finished, now: datetime) -> Transition:
     if (no := _open(run, h.epoch)) is not None:
         return no
     if run.state is S.CANCELLING:
-        return _cancelled(run, now)
+        return _cancelled(run, now, lines=h.lines)
     m = Move(run, now)
     if run.state is S.STARTING:
         start(m)
@@ -124,7 +124,14 @@ def finished(run: Run, h: Finished, now: datetime) -> Transition:
         return to_review(
             m, "once", f"once({mark.key!r}) is open at the end", key=mark.key, token=mark.token
         )
-    m.event("succeeded", to=S.SUCCEEDED, actor=f"agent:{run.agent}", size=h.size, warning=h.warning)
+    m.event(
+        "succeeded",
+        to=S.SUCCEEDED,
+        actor=f"agent:{run.agent}",
+        size=h.size,
+        warning=h.warning,
+        lines=h.lines,
+    )
     m.end(End(result=h.result, ref=h.ref, size=h.size))
     return m.done()
 
@@ -143,7 +150,7 @@ def failed(run: Run, h: Failed, now: datetime) -> Transition:
     if (no := _open(run, h.epoch)) is not None:
         return no
     if run.state is S.CANCELLING:
-        return _cancelled(run, now)
+        return _cancelled(run, now, lines=h.lines)
     m = Move(run, now)
     actor = f"agent:{run.agent}"
     if run.state is S.STARTING and h.cause != "image":
@@ -161,6 +168,7 @@ def failed(run: Run, h: Failed, now: datetime) -> Transition:
         "exit_code": h.exit_code,
         "attempt": m.run.failures,
         "max_attempts": run.policy.max_attempts,
+        "lines": h.lines,
     }
     again = h.retry and h.cause in RETRYABLE
     again = again and (h.cause != "oom" or run.policy.oom)
@@ -285,7 +293,7 @@ def stopped(run: Run, h: Stopped, now: datetime) -> Transition:
     if (no := _open(run, h.epoch)) is not None:
         return no
     if run.state is S.CANCELLING:
-        return _cancelled(run, now)
+        return _cancelled(run, now, lines=h.lines)
     if h.why != "drain":
         return refuse("nobody cancelled this run")
     if run.state is S.STARTING:

@@ -141,7 +141,7 @@ class Agents:
             asked.answer(Beaten(ok=False, store_down=True))
             return
         try:
-            live, stop, want_holds = await self._store.beat(asked.ns, ask, self._lease)
+            renewed = await self._store.beat(asked.ns, ask, self._lease)
         except StoreDown as e:
             self._health.bad(str(e))
             asked.answer(Beaten(ok=False, store_down=True))
@@ -149,16 +149,18 @@ class Agents:
         self._health.good()
         if ask.images:
             self._images[asked.ns, ask.agent] = frozenset(ask.images)
-        if not live:
+        if not renewed.live:
             self._dispatcher.credits.gone(asked.ns, ask.agent)
             asked.answer(Beaten(ok=False, session_over=True))
             return
-        if ask.degraded:
+        if ask.degraded or renewed.drain:
             # It beats, but takes nothing: its slots are not room.
             self.heard(asked.ns, ask.agent, 0, 0)
         else:
             self.heard(asked.ns, ask.agent, ask.free, ask.shared_free)
-        asked.answer(Beaten(ok=True, want_holds=want_holds, stop=stop))
+        asked.answer(
+            Beaten(ok=True, want_holds=renewed.want_holds, stop=renewed.stop, drain=renewed.drain)
+        )
 
     async def _claim(self, asked: Asked) -> None:
         ask: Claim = decode(CLAIM, asked.body)

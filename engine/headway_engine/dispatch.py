@@ -306,7 +306,7 @@ class Dispatcher(Service):
                 continue
             if not self.credits.knows(a.ns, a.agent):
                 self.credits.registered(a.ns, a.agent, a.queues, a.slots, a.shared_slots, now)
-            if a.degraded:
+            if a.degraded or a.drain:
                 self.credits.stored(a.ns, a.agent, 0, 0, now)
             else:
                 free, shared = max(0, a.slots - a.open), max(0, a.shared_slots - a.open)

@@ -45,6 +45,8 @@ class Finished(Struct, frozen=True):
     ref: BlobRef | None = None
     size: int = 0
     warning: str = ""
+    lines: int = 0
+    """The number of its last line of output."""
 
 
 class Failed(Struct, frozen=True):
@@ -62,6 +64,7 @@ class Failed(Struct, frozen=True):
     """In [0, 1): the jitter."""
     evidence: str = ""
     exit_code: int | None = None
+    lines: int = 0
 
 
 class Lost(Struct, frozen=True):
@@ -105,6 +108,7 @@ class Stopped(Struct, frozen=True):
 
     epoch: int
     why: str
+    lines: int = 0
 
 
 class Resume(Struct, frozen=True):

@@ -22,7 +22,14 @@ def happening_of(report: rpc.Report, random: Callable[[], float]) -> h.Happening
     """The happening that a report tells; `random` in [0, 1) is the jitter of a retry."""
     match report:
         case rpc.Finished():
-            return h.Finished(report.epoch, report.result, report.ref, report.size, report.warning)
+            return h.Finished(
+                report.epoch,
+                report.result,
+                report.ref,
+                report.size,
+                report.warning,
+                report.lines,
+            )
         case rpc.Started():
             return h.Started(
                 report.epoch,
@@ -45,6 +52,7 @@ def happening_of(report: rpc.Report, random: Callable[[], float]) -> h.Happening
                 random(),
                 report.evidence,
                 report.exit_code,
+                report.lines,
             )
         case rpc.AttemptLost():
             return h.Lost(report.epoch, report.why, dead=True, evidence=report.evidence)
@@ -55,7 +63,7 @@ def happening_of(report: rpc.Report, random: Callable[[], float]) -> h.Happening
                 report.epoch, report.key, report.kind, report.fn, report.seconds, report.after
             )
         case rpc.Stopped():
-            return h.Stopped(report.epoch, report.why)
+            return h.Stopped(report.epoch, report.why, report.lines)
 
 
 def outcome_of(report: rpc.Report, outcome: Outcome) -> ReportOutcome:

@@ -154,6 +154,15 @@ def _bucket(name: str, what: str, base: Config, *, markers: bool = False) -> Con
     return config
 
 
+WORK_ACK_WAIT = 2.0
+"""Seconds after which work comes again that an agent has pulled and not spoken of since.
+
+A claim takes milliseconds and is acked at once; one that waits for the store is marked as in
+progress. So this is what a killed agent costs the runs that it was about to claim. One more
+delivery of work that is claimed already does no harm: its claim is refused.
+"""
+
+
 def intake_consumer() -> Config:
     """The durable consumer of INGEST, shared by all engines."""
     return {
@@ -172,7 +181,7 @@ def work_consumer(ns: str, queue: str) -> Config:
         "durable_name": subjects.work_consumer(ns, queue),
         "filter_subject": subjects.work(ns, queue),
         "ack_policy": "explicit",
-        "ack_wait": 30 * SECOND,
+        "ack_wait": int(WORK_ACK_WAIT * SECOND),
         "max_deliver": -1,
         # Messages are acked right after the claim: this bounds what is between pull and claim.
         "max_ack_pending": 20_000,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw, Struct
@@ -10,6 +11,7 @@ from headway.errors import Refused
 from headway.ids import is_run_id
 from headway.wire import INLINE_LIMIT, NOTHING, PAYLOAD_LIMIT, BlobRef, clean_text, decode, decoder
 from headway.wire.commands import (
+    AgentRow,
     BlobGet,
     BlobPart,
     BlobPut,
@@ -17,6 +19,7 @@ from headway.wire.commands import (
     CheckpointRow,
     Deployment,
     Done,
+    DrainAsk,
     Info,
     QueueAsk,
     ReplayAsk,
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
     from headway_engine.store import Store
     from headway_engine.store.records import Outcome, Run
 
+log = logging.getLogger("headway.engine")
+
 PAGE_BYTES = 512 * 1024
 """About how many bytes a page of an answer holds."""
 DETAIL_EVENTS = 500
@@ -56,6 +61,7 @@ DETAIL_EVENTS = 500
 _RUNS, _RUN = decoder(RunsQuery), decoder(RunAsk)
 _RESULTS, _CANCEL, _RESUME = decoder(ResultsAsk), decoder(CancelAsk), decoder(ResumeAsk)
 _REPLAY, _QUEUE, _DEPLOY = decoder(ReplayAsk), decoder(QueueAsk), decoder(Deployment)
+_DRAIN = decoder(DrainAsk)
 _BLOB_PUT, _BLOB_GET = decoder(BlobPut), decoder(BlobGet)
 
 
@@ -128,6 +134,7 @@ class Verbs:
             "queues": self._queues,
             "queue-set": self._queue_set,
             "agents": self._agents,
+            "agent-drain": self._agent_drain,
             "deploy": self._deploy,
             "deployments": self._deployments,
             "tasks": self._tasks,
@@ -314,6 +321,23 @@ class Verbs:
         self._dispatcher.hint((asker.ns, ask.queue))
         self._ticks.wake()
         return row
+
+    async def _agent_drain(self, asker: Asker, body: bytes) -> AgentRow:
+        ask = decode(_DRAIN, body)
+        if ask.undo and ask.now:
+            raise ApiRefused("bad_request", "undo and now: one of them")
+        known = [row.agent for row in await self._store.agent_rows(asker.ns)]
+        if ask.agent not in known:
+            have = ", ".join(sorted(known)) or "none"
+            raise ApiRefused("not_found", f"no agent {ask.agent} in {asker.ns}; there is: {have}")
+        how = "" if ask.undo else "now" if ask.now else "drain"
+        await self._store.drain(asker.ns, ask.agent, how, asker.actor)
+        log.info(
+            "agent drains: ns=%s agent=%s how=%s by=%s",
+            asker.ns, ask.agent, how or "undone", asker.actor,
+        )  # fmt: skip
+        self._ticks.wake()
+        return next(r for r in await self._store.agent_rows(asker.ns) if r.agent == ask.agent)
 
     async def _deploy(self, asker: Asker, body: bytes) -> dict[str, Any]:
         what = decode(_DEPLOY, body)

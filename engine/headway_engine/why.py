@@ -88,7 +88,14 @@ def _queued(run: Run, facts: Facts) -> str:
         others = sorted({q for a in facts.agents if a.alive for q in a.queues})
         hint = f" (live agents serve: {', '.join(others)})" if others else " (no agent is alive)"
         return f"No live agent serves queue {name}{hint}: start one with {name} among its `queues`."
-    fit = [a for a in alive if not a.degraded]
+    fit = [a for a in alive if not a.drain]
+    if not fit:
+        names = ", ".join(a.agent for a in alive)
+        return (
+            f"Every agent of queue {name} drains ({names}): start another one, or take them back"
+            f" with `headway agents drain {alive[0].agent} --undo`."
+        )
+    alive, fit = fit, [a for a in fit if not a.degraded]
     if not fit:
         a = alive[0]
         return f"Every agent of queue {name} is degraded; {a.agent}: {a.degraded}."

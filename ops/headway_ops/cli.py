@@ -51,8 +51,15 @@ def build() -> typer.Typer:
     )  # fmt: skip
     app.callback()(root)
     groups: dict[str, typer.Typer] = {}
-    for path, function in commands.table().items():
+    table = commands.table()
+    parents = {path.rpartition(" ")[0] for path in table}
+    for path, function in table.items():
         group, _, name = path.rpartition(" ")
+        if path in parents:
+            groups[path] = typer.Typer(name=path, rich_markup_mode=None)
+            groups[path].callback(invoke_without_command=True)(function)
+            app.add_typer(groups[path])
+            continue
         if group and group not in groups:
             groups[group] = typer.Typer(
                 name=group, help=_GROUPS[group], no_args_is_help=True, rich_markup_mode=None

@@ -230,7 +230,12 @@ async def agents_of(client: Client) -> list[Finding]:
     findings = [
         ok("agents", f"{row.agent} on {row.host}: {row.runtime}, {row.open} of {row.slots} slots,"
            f" queues {', '.join(row.queues)}")
-        for row in alive if not row.degraded
+        for row in alive if not row.degraded and not row.drain
+    ]  # fmt: skip
+    findings += [
+        note("agents", f"{row.agent} on {row.host} drains, said {row.drain_by}",
+             f"`headway agents drain {row.agent} --undo` when it may take runs again")
+        for row in alive if row.drain
     ]  # fmt: skip
     findings += [
         bad("agents", f"{row.agent} on {row.host}: {row.degraded}", "look at its log")
@@ -316,18 +321,18 @@ async def _docker() -> list[Finding]:
 
 
 async def channel() -> list[Finding]:
-    """How containers talk to an agent here: by sockets, if a probe container reaches one."""
-    from headway_engine.assembly import sockets_cross
+    """How containers talk to an agent here, found out with probe containers."""
+    from headway_engine.assembly import way_of_containers
     from headway_ops.hostimage import base_tag
 
-    why = await sockets_cross(base_tag())
-    if why is None:
+    found = await way_of_containers(base_tag())
+    if found is None:
         todo = "`headway up` or `headway image build` makes it"
         return [note("channel", "not probed: no base image yet", todo)]
-    if why:
-        return [
-            bad("channel", f"unix sockets do not cross: {why}",
-                "run the agent on the Docker engine's own host, or name its host's folder in"
-                " agent.host_channel_dir")
-        ]  # fmt: skip
-    return [ok("channel", "unix sockets: a probe container reached one")]
+    if found.way is None:
+        return [ok("channel", "unix sockets: a probe container reached one")]
+    what = f"unix sockets do not cross; TCP does: a probe container reached {found.way.dial}"
+    if found.way.opens:
+        todo = "agents need agent.open_network = true, or the Docker engine's own host"
+        return [note("channel", f"{what}, from a network with access to the outside", todo)]
+    return [ok("channel", what)]

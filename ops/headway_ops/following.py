@@ -30,6 +30,8 @@ ENDED = {state.value for state in TERMINAL}
 TASK_WIDTH = 12
 SHORT_ID = 14
 """Cells of a run id where lines must fit a terminal; `show` takes such a prefix."""
+OUTPUT_WITHIN = 5.0
+"""Seconds that the line of a run's end waits for its output; missing lines are said sooner."""
 KNOWN_RUNS = 100_000
 """Runs whose last event number `watch` remembers, to see gaps."""
 
@@ -50,12 +52,22 @@ def watch(run: str, *, as_json: bool) -> None:
 
 
 async def _timeline(
-    client: Client, run: str, show: Callable[[Text], None], *, as_json: bool
+    client: Client,
+    run: str,
+    show: Callable[[Text], None],
+    *,
+    as_json: bool,
+    before_end: Callable[[], Awaitable[None]] | None = None,
 ) -> str:
-    """Show a run's events to its end; the state that it ended in, or "" if its end was not seen."""
+    """Show a run's events to its end; the state that it ended in, or "" if its end was not seen.
+
+    `before_end` is awaited before the end is shown.
+    """
     since: datetime | None = None
     async for event in client.handle(run).events():
         since = since or event.at
+        if event.target in ENDED and before_end is not None:
+            await before_end()
         if as_json:
             say.data({"run": run, "event": event})
         else:
@@ -228,10 +240,20 @@ async def to_the_end(client: Client, run: str, *, as_json: bool) -> bool:
         async for log in client.handle(run).logs():
             print_log(log, as_json=as_json, show=lambda text: err.print(_indented(text)))
 
-    async def moves() -> None:
-        await _timeline(client, run, lambda line: say.print_on(err, line), as_json=as_json)
+    printing = asyncio.ensure_future(output())
 
-    if not await _both(moves, output):
+    async def printed() -> None:
+        # Its last lines belong before its end; `output` itself knows when there are no more.
+        done, _ = await asyncio.wait({printing}, timeout=OUTPUT_WITHIN)
+        if not done:
+            say.tell("the last lines of its output are still on their way")
+
+    async def moves() -> None:
+        await _timeline(
+            client, run, lambda line: say.print_on(err, line), as_json=as_json, before_end=printed
+        )
+
+    if not await _both(moves(), printing):
         say.tell(f"not followed to its end: headway watch {run}")
     try:
         value = await client.handle(run).result()
@@ -245,9 +267,9 @@ async def to_the_end(client: Client, run: str, *, as_json: bool) -> bool:
     return True
 
 
-async def _both(*works: Callable[[], Awaitable[None]]) -> bool:
+async def _both(*works: Awaitable[None]) -> bool:
     """Run both to their ends; what one meets is told, not fatal: the result is what counts."""
-    done = await asyncio.gather(*(work() for work in works), return_exceptions=True)
+    done = await asyncio.gather(*works, return_exceptions=True)
     for error in done:
         if isinstance(error, HeadwayError):
             say.tell(str(error))

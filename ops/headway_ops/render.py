@@ -196,6 +196,8 @@ def agents_table(rows: Sequence[AgentRow]) -> Table:
     for row in rows:
         if not row.alive:
             state = Text("lost", style="bold red")
+        elif row.drain:
+            state = Text("draining", style="bold yellow")
         elif row.degraded:
             state = Text("degraded", style="bold yellow")
         else:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from headway.ids import new_run_id
-from headway.wire.commands import CancelAsk, Done, QueueAsk, QueueRow, ReplayAsk, ResumeAsk
+from headway.wire.commands import (
+    AgentRow,
+    CancelAsk,
+    Done,
+    DrainAsk,
+    QueueAsk,
+    QueueRow,
+    ReplayAsk,
+    ResumeAsk,
+)
 from headway_ops import link, say
 from headway_ops.say import Exit, Fail
 
@@ -84,6 +93,24 @@ def set_queue(
         return
     state = "paused" if row.paused else "open"
     say.tell(f"queue {row.queue}: {state}, limit {row.limit or 'none'}")
+
+
+def drain(agent: str, *, undo: bool, now: bool, as_json: bool) -> None:
+    """Take an agent out, or back in."""
+    if undo and now:
+        raise Fail("--undo and --now", "give one of them", Exit.USAGE)
+    ask = DrainAsk(agent, undo, now)
+    row = link.with_client(lambda client: client.api("agent-drain", ask, AgentRow))
+    if as_json:
+        say.data(row)
+    elif undo:
+        say.tell(f"agent {row.agent} takes runs again")
+    else:
+        what = "goes on elsewhere" if now else "goes on to its end"
+        say.tell(
+            f"agent {row.agent} takes nothing new; what it runs ({row.open}) {what}."
+            f" Undo: headway agents drain {row.agent} --undo"
+        )
 
 
 def _check(done: Done) -> None:

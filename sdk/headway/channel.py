@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     import msgspec
 
 __all__ = [
-    "Conn", "FrameError", "Frames", "accept", "dial", "framed", "listen", "parse_address",
+    "Conn", "FrameError", "Frames", "accept", "dial", "framed", "keep_alive", "listen",
+    "parse_address",
 ]  # fmt: skip
 
 READ_SIZE = 256 * 1024
@@ -285,6 +286,24 @@ class Conn:
             self._on_end(error)
 
 
+def keep_alive(sock: socket.socket) -> None:
+    """TCP: no delay, and an other side that is gone without a word is noticed within 20 s.
+
+    Until then its end would be no EOF, and a redial would be taken for a second connection.
+    """
+    if sock.family == socket.AF_UNIX:
+        return
+    with contextlib.suppress(OSError):  # it is gone already
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (
+            ("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3),
+            ("TCP_USER_TIMEOUT", 20_000),
+        ):  # fmt: skip
+            if (option := getattr(socket, name, None)) is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 def parse_address(address: str) -> tuple[str, str, int]:
     """`unix:/path` or `tcp:host:port` as (kind, path or host, port); raises ValueError."""
     kind, _, rest = address.partition(":")
@@ -326,8 +345,7 @@ async def _opened(
     server: bool,
     host: str | None,
 ) -> Conn:
-    if sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    keep_alive(sock)
     if context is None:
         return Conn(sock, decoder)
     layer = TlsBuffer(context, server=server, host=host)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from headway import subjects
@@ -30,7 +31,7 @@ HOLE = 2.0
 LOOK_AGAIN = 30.0
 """Seconds of silence after which the store is asked whether something was missed."""
 LINGER = 0.3
-"""Seconds of silence after a run's end that end its log."""
+"""Seconds of silence after a run's end that end its log, if the end does not say its last line."""
 PAGE = 1000
 CAPACITY = 10_000
 """Messages that may wait for a slow reader; beyond that the store is read instead."""
@@ -44,6 +45,14 @@ class RunLog(NamedTuple):
     epoch: int
     chunk: events.LogChunk
     missing: int
+
+
+class _End(NamedTuple):
+    """The end of a run, as far as its output goes."""
+
+    epoch: int = 0
+    last: int | None = None
+    """The number of the last line of that attempt, if the event says it."""
 
 
 class _Live:
@@ -141,9 +150,14 @@ async def _stored_events(client: Client, run: str, after: int) -> list[events.Ev
 
 
 async def follow_logs(client: Client, run: str) -> AsyncGenerator[RunLog]:
-    """Log chunks, stored and live, until the run has ended and its output is quiet."""
+    """Log chunks, stored and live, until the run has ended and its last line was given.
+
+    Where that line does not come within 2 s of silence, the last item has no lines and says how
+    many are missing.
+    """
     ns = client.namespace
-    ended, next_line = False, dict[int, int]()
+    end: _End | None = None
+    next_line = dict[int, int]()
     last_seq = 0
 
     def to_log(subject: str, data: bytes) -> RunLog | None:
@@ -158,24 +172,33 @@ async def follow_logs(client: Client, run: str) -> AsyncGenerator[RunLog]:
 
     tail = subjects.live_log(ns, run)
     async with _Live(client, tail, subjects.live_event(ns, run)) as live:
-        look = True
+        look, quiet = True, False
         while True:
             if look:
-                ended = ended or await _has_ended(client, run)
+                end = end or await _end_of(client, run)
                 stored = f"hw.log.{ns}.{run}.>"
                 async for m in history(client.connection, subjects.LOGS, stored, last_seq + 1):
                     last_seq = m.seq
                     if line := to_log(m.subject, m.data):
                         yield line
                 look = False
-            if not await live.wait(LINGER if ended else LOOK_AGAIN) or live.lost:
-                if ended and not live.lost:
+            if end is not None:
+                missing = 0 if end.last is None else end.last + 1 - next_line.get(end.epoch, 1)
+                if end.last is not None and missing <= 0:
                     return
-                live.lost, look = False, True
+                if quiet:
+                    if missing:
+                        nothing = events.LogChunk(end.last or 0, [], datetime.now(UTC))
+                        yield RunLog(end.epoch, nothing, missing)
+                    return
+            wait = LOOK_AGAIN if end is None else LINGER if end.last is None else HOLE
+            if not await live.wait(wait) or live.lost:
+                # What is stored by now is read once more before something is called missing.
+                quiet, look, live.lost = end is not None and not live.lost, True, False
             while live.messages:
                 msg = live.messages.popleft()
                 if not msg.subject.startswith("hw.live.log."):
-                    ended = ended or _says_end(msg.data)
+                    end = end or _end_in(msg.data)
                     continue
                 seq = sequence_of(msg)
                 if seq and seq <= last_seq:
@@ -185,16 +208,30 @@ async def follow_logs(client: Client, run: str) -> AsyncGenerator[RunLog]:
                     yield line
 
 
-def _says_end(data: bytes) -> bool:
+def _end_in(data: bytes) -> _End | None:
     try:
-        return any(e.target in _ENDED for e in decode(events.RUN_EVENTS, data).events)
+        return _end_among(decode(events.RUN_EVENTS, data).events)
     except Malformed:
-        return False
+        return None
 
 
-async def _has_ended(client: Client, run: str) -> bool:
+def _end_among(found: list[events.Event]) -> _End | None:
+    for e in found:
+        if e.target in _ENDED:
+            last = e.data.get("lines")
+            return _End(e.epoch, last if isinstance(last, int) else None)
+    return None
+
+
+async def _end_of(client: Client, run: str) -> _End | None:
+    """The end of a run as it is stored; None while it goes on, or nobody answers."""
     try:
         answer = await client.ask_results([run])
+        if not any(e.run == run for e in answer.ended):
+            return None
     except HeadwayError:
-        return False
-    return any(e.run == run for e in answer.ended)
+        return None
+    try:
+        return _end_among((await client.run(run)).events) or _End()
+    except HeadwayError:
+        return _End()

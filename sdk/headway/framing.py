@@ -41,9 +41,9 @@ class Frames:
         return out
 
     @property
-    def partial(self) -> bool:
-        """True while part of a frame is kept."""
-        return bool(self._rest)
+    def held(self) -> int:
+        """Bytes kept of a frame that is not whole yet."""
+        return len(self._rest)
 
 
 def framed(body: bytes) -> bytes:

@@ -101,6 +101,11 @@ async def nak(nc: NatsClient, messages: Iterable[Msg], delay: float = 0.0) -> No
     await publish_all(nc, [(m.reply, body) for m in messages])
 
 
+async def working(nc: NatsClient, messages: Iterable[Msg]) -> None:
+    """Not decided yet: their `ack_wait` begins again."""
+    await publish_all(nc, [(m.reply, b"+WPI") for m in messages])
+
+
 async def term(nc: NatsClient, messages: Iterable[Msg], reason: str) -> None:
     """Never deliver these again; the reason goes into the server's advisory."""
     body = b"+TERM " + " ".join(reason.split())[:200].encode()

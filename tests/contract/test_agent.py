@@ -12,7 +12,8 @@ import pytest
 from msgspec import Raw
 
 from headway.wire import NOTHING, BlobRef, rpc
-from headway_engine.agent import Agent, AgentConfig
+from headway.wire.frames import WINDOW
+from headway_engine.agent import Agent, AgentConfig, conns, sockets
 from headway_engine.agent.config import WarmConfig
 from headway_engine.agent.service import AgentCannotStart
 from headway_engine.runtime.docker import DockerRuntime
@@ -307,6 +308,38 @@ async def test_a_changed_source_restarts_what_was_loaded_from_it(rig: Rig):
     assert bytes(done.result) == b"102"
 
 
+@pytest.mark.parametrize("children", [False, True])
+async def test_a_crowd_over_the_rate_is_slowed_and_ends(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, children: bool
+):
+    def small(slots: int = 1) -> conns.Rates:
+        rates = conns.Rates(slots, strikes=2)
+        rates.frames = 150
+        return rates
+
+    monkeypatch.setattr(sockets, "Rates", small)
+    await rig.agent()
+    run = rig.engine.add("crowd", {"count": 600, "children": children})
+    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    assert isinstance(done, rpc.Finished)
+    assert bytes(done.result) == (b"600" if children else b"179700")
+
+
+async def test_requests_without_end_that_wait_for_no_answer_are_cut_off(rig: Rig):
+    agent = await rig.agent()
+    run = rig.engine.add("sleeps", {})
+    await until(lambda: rig.engine.of(run, rpc.Started))
+    worker = agent.attempts.live[run].worker
+    assert worker is not None
+    for seq in range(10_000, 10_000 + 2 * WINDOW):
+        assert not worker.seen(seq)
+        assert not worker.seen(seq + 100_000, awaits=True)
+    assert worker.seen(20_000)
+    failed = await until(lambda: first(rig.engine.of(run, rpc.AttemptFailed)))
+    assert isinstance(failed, rpc.AttemptFailed)
+    assert failed.cause == "violation"
+
+
 @pytest.mark.docker
 async def test_a_run_in_a_container_ends_with_its_result_and_a_kill_is_lost(rig: Rig):
     require_docker()
@@ -353,7 +386,7 @@ async def test_a_run_in_a_container_ends_with_its_result_and_a_kill_is_lost(rig:
 async def test_an_agent_whose_sockets_no_container_reaches_says_so_and_does_not_start(rig: Rig):
     require_docker()
     rig.folder.chmod(0o755)
-    config = AgentConfig(state_dir=str(rig.folder / "s"), name="d")
+    config = AgentConfig(state_dir=str(rig.folder / "s"), name="d", channel="unix")
     elsewhere = rig.folder / "elsewhere"
     mapped = (str(rig.folder / "s" / "ch"), str(elsewhere))
     runtime = DockerRuntime(base_image=base_image(), path_map=mapped)

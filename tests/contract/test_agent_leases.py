@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headway.wire import encode, rpc
-from headway_engine.agent.uplink import WorkItem
+from headway_engine.agent import claims
+from headway_engine.agent.port import WorkItem
 from headway_engine.runtime.process import ProcessRuntime
 from support.agentrig import Rig, first, gone, reaped, rigged
 from support.fakelink import until
@@ -199,3 +200,93 @@ async def test_messages_over_the_free_slots_go_back_with_a_delay(rig: Rig):
     rig.engine.queue.clear()
     agent.claims.deliver([WorkItem(encode(rpc.Work(r)), r) for r in (one, two)])
     await until(lambda: one in rig.engine.acked and (two, 0.2) in rig.engine.naked)
+
+
+async def test_a_draining_agent_takes_nothing_and_what_runs_goes_on_over_its_restart(rig: Rig):
+    agent = await rig.agent()
+    run = rig.engine.add("waits", {"path": str(rig.folder / "go")})
+    await until(lambda: [s.number for s in rig.engine.saves] == [1])
+    rig.engine.drain = "drain"
+    await until(lambda: agent.draining == "drain")
+    late = rig.engine.add("add", {"a": 1, "b": 1})
+    assert agent.claims.want() == 0
+    await agent.stop(drain=False)
+    second = await rig.agent()
+    assert second.claims.want() == 0
+    assert second.claims.paused == "draining"
+    (rig.folder / "go").touch()
+    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    assert isinstance(done, rpc.Finished)
+    assert not rig.engine.of(late, rpc.Started)
+    rig.engine.drain = ""
+    await until(lambda: rig.engine.of(late, rpc.Finished))
+
+
+async def test_drain_now_gives_a_run_back_at_its_next_checkpoint(rig: Rig):
+    agent = await rig.agent()
+    run = rig.engine.add("waits", {"path": str(rig.folder / "go")}, grace=600.0)
+    await until(lambda: [s.number for s in rig.engine.saves] == [1])
+    rig.engine.drain = "now"
+    await until(lambda: agent.attempts.live[run].leave_at)
+    assert not agent.attempts.live[run].intent
+    (rig.folder / "go").touch()
+    stopped = await until(lambda: first(rig.engine.of(run, rpc.Stopped)))
+    assert isinstance(stopped, rpc.Stopped)
+    assert stopped.why == "drain"
+    assert [s.number for s in rig.engine.saves] == [1, 2]
+
+
+async def test_drain_now_waits_for_a_checkpoint_no_longer_than_the_grace(rig: Rig):
+    await rig.agent()
+    run = rig.engine.add("sleeps", {}, grace=0.2)
+    await until(lambda: rig.engine.of(run, rpc.Started))
+    rig.engine.drain = "now"
+    stopped = await until(lambda: first(rig.engine.of(run, rpc.Stopped)))
+    assert isinstance(stopped, rpc.Stopped)
+    assert stopped.why == "drain"
+
+
+async def test_a_drain_that_is_undone_lets_runs_stay(rig: Rig):
+    agent = await rig.agent()
+    run = rig.engine.add("waits", {"path": str(rig.folder / "go")}, grace=600.0)
+    await until(lambda: [s.number for s in rig.engine.saves] == [1])
+    rig.engine.drain = "now"
+    await until(lambda: agent.attempts.live[run].leave_at)
+    rig.engine.drain = ""
+    await until(lambda: agent.attempts.live[run].leave_at is None)
+    (rig.folder / "go").touch()
+    assert await until(lambda: rig.engine.of(run, rpc.Finished))
+
+
+async def test_work_whose_claim_waits_is_marked_until_it_is_decided(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(claims, "WORKING_EVERY", 0.02)
+    await rig.agent()
+    rig.engine.claiming.clear()
+    run = rig.engine.add("add", {"a": 1, "b": 1})
+    await until(lambda: rig.engine.working.count(run) >= 3)
+    rig.engine.claiming.set()
+    await until(lambda: rig.engine.of(run, rpc.Finished))
+    assert rig.engine.acked == [run]
+    # Nothing is under way any more: no timer is left, so no mark can follow.
+    assert rig.agents[0].claims.marks is None
+
+
+async def test_work_that_nobody_can_read_is_thrown_away_and_said_once(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+):
+    agent = await rig.agent()
+    bad = [rig.engine.add("add", {"a": 1, "b": 1}) for _ in range(3)]
+    rig.engine.garbled = dict.fromkeys(bad, b"{nonsense")
+    good = rig.engine.add("add", {"a": 1, "b": 1})
+    await until(lambda: rig.engine.of(good, rpc.Finished))
+    await until(lambda: len(rig.engine.termed) == 3)
+    assert [run for run, _ in rig.engine.termed] == bad
+    assert "agent cannot read it" in rig.engine.termed[0][1]
+    assert rig.engine.naked == []
+    assert agent.claims.unreadable == 3
+    said = [r for r in caplog.records if "cannot read" in r.message]
+    assert len(said) == 1
+    assert "upgrade" in said[0].message
+    assert agent.claims.want() == agent.config.slots + agent.config.shared_slots

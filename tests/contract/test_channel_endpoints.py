@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,16 @@ import pytest
 from headway.channel import framed
 from headway.wire import FRAME_LIMIT, PROTOCOL, encode
 from headway.wire.frames import Finish, Hello, Log, Ping, Pong, Ready
+from headway_engine.agent.certificate import NoCertificate, own_certificate
 from headway_engine.agent.conns import Conn, Endpoint, Endpoints, Rates
 from headway_engine.agent.sockets import BadEndpoint, TcpEndpoints, UnixEndpoints
+from headway_engine.runtime import Way
 from support.fakelink import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from headway_engine.runtime import Grant
 
 
 class Listener:
@@ -86,7 +91,7 @@ class Bench:
         grant = endpoint.grant
         if grant.address:
             host, _, port = grant.address.rpartition(":")
-            streams = await asyncio.open_connection(host, int(port))
+            streams = await asyncio.open_connection(host, int(port), ssl=pinned(grant))
         else:
             streams = await asyncio.open_unix_connection(f"{grant.directory}/s.sock")
         self.made.append(Dialler(*streams))
@@ -101,17 +106,28 @@ class Bench:
         return dialler
 
 
+def pinned(grant: Grant) -> ssl.SSLContext | None:
+    """What a runner trusts."""
+    if not grant.certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(cadata=grant.certificate)
+    return context
+
+
 def hello(endpoint: Endpoint, **changes: Any) -> Hello:
     usual = Hello(PROTOCOL, "0", "3", 1, endpoint.grant.token)
     return msgspec.structs.replace(usual, **changes)
 
 
-@pytest.fixture(params=["unix", "tcp"])
+@pytest.fixture(params=["unix", "tcp", "tls"])
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     with tempfile.TemporaryDirectory(prefix="hw") as folder:
-        endpoints: Endpoints = (
-            UnixEndpoints(Path(folder) / "ch") if request.param == "unix" else TcpEndpoints()
-        )
+        endpoints: Endpoints = UnixEndpoints(Path(folder) / "ch")
+        if request.param != "unix":
+            tls = own_certificate(Path(folder)) if request.param == "tls" else None
+            endpoints = TcpEndpoints(tls=tls)
         await endpoints.start()
         bench = Bench(endpoints)
         yield bench
@@ -247,6 +263,13 @@ async def test_a_flood_is_slowed_and_then_cut_off():
     assert [rates.count(float(t), 0, rates.logs + 1, 0) for t in (3, 4, 5)] == [1.0, 1.0, -1.0]
 
 
+async def test_requests_over_the_rate_are_slowed_for_ever_and_never_punished():
+    rates = Rates(strikes=3)
+    for second in range(1, 20):
+        assert rates.count(float(second), rates.frames, 0, 0) == 0
+        assert rates.count(second + 0.5, 1, 0, 0) == pytest.approx(0.5)
+
+
 async def test_a_flooding_runner_is_cut_off(bench: Bench):
     listener = Listener()
     endpoint = await bench.endpoints.listen("a", listener)
@@ -273,9 +296,45 @@ async def test_a_wrong_token_is_nobody_and_does_not_disturb():
     await asyncio.sleep(0)
 
 
-async def test_tcp_listens_on_loopback_only():
-    with pytest.raises(BadEndpoint):
-        await TcpEndpoints("0.0.0.0").start()
+async def test_off_loopback_nothing_travels_in_the_clear(tmp_path: Path):
+    for way in (Way("0.0.0.0", "127.0.0.1"), Way("127.0.0.1", "host.example")):
+        with pytest.raises(BadEndpoint, match="TLS"):
+            await TcpEndpoints(way).start()
+    endpoints = TcpEndpoints(Way("0.0.0.0", "127.0.0.1"), tls=own_certificate(tmp_path))
+    await endpoints.start()
+    listener = Listener()
+    endpoint = await endpoints.listen("a", listener)
+    reader, writer = await asyncio.open_connection("127.0.0.1", endpoints.port)
+    writer.write(framed(encode(hello(endpoint))))
+    assert await Dialler(reader, writer).cut_off()
+    writer.close()
+    assert listener.hellos == [], "a token without TLS is nobody's"
+    await endpoints.close()
+
+
+async def test_a_long_hello_may_come_in_pieces(bench: Bench):
+    listener = Listener()
+    endpoint = await bench.endpoints.listen("a", listener)
+    dialler = await bench.dial(endpoint)
+    slots = [(n, "r" * 26, 1) for n in range(1000)]
+    data = framed(encode(hello(endpoint, slots=slots)))
+    for at in range(0, len(data), 10_000):
+        dialler.writer.write(data[at : at + 10_000])
+        await dialler.writer.drain()
+        await asyncio.sleep(0)
+    await until(lambda: listener.hellos)
+    assert listener.hellos[0].slots == slots
+
+
+async def test_a_certificate_is_made_once_and_is_for_the_agent_alone(tmp_path: Path):
+    first = own_certificate(tmp_path)
+    path = tmp_path / "channel.pem"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert own_certificate(tmp_path).pem == first.pem
+    assert "PRIVATE" not in first.pem
+    path.write_text("nonsense")
+    with pytest.raises(NoCertificate, match="remove the file"):
+        own_certificate(tmp_path)
 
 
 async def test_socket_folder_is_passable_and_not_listable():

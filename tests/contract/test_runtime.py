@@ -26,7 +26,8 @@ from headway_engine.runtime import (
     RuntimeEvent,
     State,
 )
-from headway_engine.runtime.docker import DockerRuntime, config_of
+from headway_engine.runtime.container import config_of
+from headway_engine.runtime.docker import DockerRuntime
 from headway_engine.runtime.process import ProcessRuntime
 from support.docker import base_image, require_docker
 

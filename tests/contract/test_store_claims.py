@@ -115,7 +115,7 @@ async def test_an_overdue_lease_claims_nothing_until_a_beat_renews_it(kit: Kit) 
     for ask in ([run.id], [an_enqueue().run.id], []):
         answer = await claim(kit, session, *ask)
         assert (answer.overdue, answer.session_over, answer.claimed) == (True, False, [])
-    live, _, _ = await kit.store.beat(NS, Beat("a1", session, ""), LEASE)
+    live = (await kit.store.beat(NS, Beat("a1", session, ""), LEASE)).live
     assert live
     assert [c.run.id for c in (await claim(kit, session, run.id)).claimed] == [run.id]
 

@@ -26,7 +26,7 @@ async def beat(
     kit: Kit, session: int, holds: Holds, *, full: bool = True, agent: str = "a1"
 ) -> tuple[bool, list[tuple[str, int, str]], bool]:
     ask = Beat(agent, session, digest(holds), holds if full else None)
-    return await kit.store.beat(NS, ask, LEASE)
+    return (await kit.store.beat(NS, ask, LEASE))[:3]
 
 
 async def ticking(kit: Kit, seconds: int) -> None:
@@ -182,3 +182,40 @@ async def test_agents_are_listed_with_what_they_hold(kit: Kit) -> None:
     (row,) = await kit.store.agent_rows(NS)
     assert (row.agent, row.alive, row.open, row.slots) == ("a1", True, 1, 4)
     assert await kit.store.agents("other") == []
+
+
+async def test_a_drain_is_told_with_each_beat_and_outlives_the_session(kit: Kit) -> None:
+    session = await kit.ready()
+
+    async def told(session: int) -> str:
+        return (await kit.store.beat(NS, Beat("a1", session, digest([])), LEASE)).drain
+
+    assert await told(session) == ""
+    await kit.store.drain(NS, "a1", "drain", "user:ann")
+    assert await told(session) == "drain"
+    (row,) = await kit.store.agent_rows(NS)
+    assert (row.drain, row.drain_by) == ("drain", "user:ann")
+    assert row.drain_at is not None
+    assert (await kit.store.agents(NS))[0].drain == "drain"
+    session, _, _ = await kit.store.register(NS, an_agent(), LEASE)
+    assert await told(session) == "drain"
+    await kit.store.drain(NS, "a1", "now", "user:bob")
+    assert await told(session) == "now"
+    await kit.store.drain(NS, "a1", "", "user:ann")
+    assert await told(session) == ""
+    (row,) = await kit.store.agent_rows(NS)
+    assert (row.drain, row.drain_by) == ("", "user:ann"), "who took it back stays known"
+
+
+async def test_a_draining_agent_is_none_of_its_queues(kit: Kit) -> None:
+    await kit.ready()
+    queue = an_agent().queues[0]
+
+    async def agents() -> int:
+        return next(q.agents for q in await kit.store.queue_rows(NS) if q.queue == queue)
+
+    assert await agents() == 1
+    await kit.store.drain(NS, "a1", "drain", "user:ann")
+    assert await agents() == 0
+    await kit.store.drain(NS, "nobody", "drain", "user:ann")
+    assert [a.agent for a in await kit.store.agents(NS)] == ["a1"]

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
-from headway import subjects
+from headway import follow, subjects
 from headway.client import Client
 from headway.wire import encode
 from headway.wire.events import LogChunk
 from support.responder import NS, Responder, item, succeed
-from support.wait import until
+from support.wait import never, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+    import pytest
 
     from headway.config import Settings
 
@@ -39,11 +41,11 @@ async def test_events_are_joined_from_store_and_stream_without_holes(
     engine.happen(run.id, "starting")
     seen: list[int] = []
 
-    async def follow() -> None:
+    async def collect() -> None:
         async for e in run.events():
             seen.append(e.n)  # noqa: PERF401 - watched while it grows
 
-    following = asyncio.create_task(follow())
+    following = asyncio.create_task(collect())
     await until(lambda: seen == [1, 2])
     lost = engine.happen(run.id, "started")
     late = [engine.happen(run.id, "checkpoint") for _ in range(3)]
@@ -70,11 +72,11 @@ async def test_logs_are_joined_from_stored_and_live_and_say_their_gaps(
     await say(1, "one", "two")
     got: list[tuple[int, str, int]] = []
 
-    async def follow() -> None:
+    async def collect() -> None:
         async for part in run.logs():
             got.extend((part.epoch, line, part.missing) for line in part.chunk.lines)
 
-    following = asyncio.create_task(follow())
+    following = asyncio.create_task(collect())
     await until(lambda: len(got) == 2)
     await say(3, "three")
     await say(9, "nine")
@@ -82,3 +84,51 @@ async def test_logs_are_joined_from_stored_and_live_and_say_their_gaps(
     async with asyncio.timeout(20):
         await following
     assert got == [(1, "one", 0), (1, "two", 0), (1, "three", 0), (1, "nine", 5)]
+
+
+async def test_logs_end_with_the_line_that_the_end_names_however_late_it_comes(
+    client: Client, engine: Responder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "HOLE", 10.0)  # the line comes before this, or the test is late
+    (run,) = await client.submit([item()])
+    got: list[str] = []
+
+    async def collect() -> None:
+        async for part in run.logs():
+            got.extend(part.chunk.lines)
+
+    collecting = asyncio.create_task(collect())
+    now = engine.events[run.id][0].at
+    chunk = encode(LogChunk(1, ["one"], now))
+    await engine.nc.publish(subjects.log(NS, run.id, 2), chunk)
+    await until(lambda: got == ["one"])
+    last = engine.happen(run.id, "succeeded", target="SUCCEEDED", epoch=2, lines=2)
+    await engine.publish(run.id, last)
+    await never(lambda: collecting.done(), follow.LINGER * 2)
+    chunk = encode(LogChunk(2, ["two"], now))
+    await engine.nc.publish(subjects.log(NS, run.id, 2), chunk)
+    async with asyncio.timeout(5):
+        await collecting
+    assert got == ["one", "two"]
+
+
+async def test_last_lines_that_never_come_are_said_after_a_short_while(
+    client: Client, engine: Responder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "HOLE", 0.2)
+    (run,) = await client.submit([item()])
+    now = engine.events[run.id][0].at
+    await engine.nc.publish(subjects.log(NS, run.id, 1), encode(LogChunk(1, ["one"], now)))
+    got: list[tuple[list[str], int]] = []
+
+    async def collect() -> None:
+        async for part in run.logs():
+            got.append((part.chunk.lines, part.missing))  # noqa: PERF401 - watched while it grows
+
+    collecting = asyncio.create_task(collect())
+    await until(lambda: got)
+    last = engine.happen(run.id, "failed", target="FAILED", epoch=1, lines=4)
+    await engine.publish(run.id, last)
+    async with asyncio.timeout(5):
+        await collecting
+    assert got == [(["one"], 0), ([], 3)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -12,6 +13,7 @@ from headway import bus, subjects
 from headway.bus import jsapi
 from headway.history import history
 from headway.ids import new_run_id
+from headway.pull import PullLoop, ack, working
 from headway.wire import decode, rpc
 from headway.wire.commands import EnqueueItem, TaskSpec
 from headway.wire.events import RUN_EVENTS
@@ -19,6 +21,7 @@ from headway_engine.assembly import Engine
 from headway_engine.happenings import Cancel
 from headway_engine.relay import Sweeper
 from headway_engine.store.postgres import PostgresStore
+from headway_engine.streams import WORK_ACK_WAIT
 from support.engines import calling, config_for, running_engine
 from support.scripted_agent import finish
 from support.servers import create_database, running_nats, running_postgres, settings_for
@@ -114,6 +117,58 @@ async def test_a_lease_that_ends_gives_its_runs_to_another_agent(nats: str, data
         assert [o.outcome for o in late] == ["stale_epoch"]
         lost = [e for e in await caller.api("events", {"run": word.run}) if e["kind"] == "lost"]
         assert len(lost) == 1
+
+
+async def test_work_of_an_agent_that_dies_before_its_claim_is_soon_with_another(
+    nats: str, database: str
+) -> None:
+    async with (
+        stack(nats, database) as (_, caller, doomed),
+        agent_on(nats, "a2") as other,
+    ):
+        await doomed.register()
+        word = await caller.enqueue()
+        pulled: list[Msg] = []
+        loop = PullLoop(
+            doomed.nc, subjects.WORK, subjects.work_consumer("default", "default"),
+            want=lambda: 1 - len(pulled), deliver=pulled.extend,
+        )  # fmt: skip
+        pulling = asyncio.create_task(loop.run())
+        await until(lambda: pulled, what="it has pulled the work")
+        pulling.cancel()
+        await doomed.nc.close()  # and says nothing of it any more
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await pulling
+        other.script = finish()
+        await other.start()
+        # Half of the 30 s that the server waits when it is told nothing.
+        await until(lambda: word.run in other.assignments, 15, what="the other agent has it")
+        assert (await caller.end(word.run)).status == "succeeded"
+
+
+async def test_work_that_is_marked_does_not_come_again(nats: str, database: str) -> None:
+    async with stack(nats, database) as (_, caller, agent):
+        await agent.register()
+        await caller.enqueue()
+        pulled: list[Msg] = []
+        loop = PullLoop(
+            agent.nc, subjects.WORK, subjects.work_consumer("default", "default"),
+            want=lambda: 10, deliver=pulled.extend,
+        )  # fmt: skip
+        pulling = asyncio.create_task(loop.run())
+        await until(lambda: pulled, what="it has pulled the work")
+        began = asyncio.get_running_loop().time()
+
+        async def two_waits_long() -> bool:
+            await working(agent.nc, pulled[:1])
+            return asyncio.get_running_loop().time() - began > 2 * WORK_ACK_WAIT
+
+        await until(two_waits_long, every=0.2)
+        assert len(pulled) == 1
+        await until(lambda: len(pulled) == 2, what="without marks it comes again")
+        await ack(agent.nc, pulled)
+        loop.stop()
+        await pulling
 
 
 async def test_a_cancel_reaches_the_agent_at_once_and_is_repeated_by_beats(

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +10,7 @@ from msgspec.structs import replace
 from headway.errors import RunFailed
 from headway.wire import commands
 from support import body_tasks as t
-from support.live import Live, live
+from support.live import Live, headway, live
 from support.wait import until
 
 if TYPE_CHECKING:
@@ -25,16 +21,6 @@ if TYPE_CHECKING:
 
 async def kinds(stack: Live, handle: RunHandle[Any]) -> list[str]:
     return [e.kind for e in await stack.events(handle.id)]
-
-
-async def headway(nats: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_")}
-    return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "headway_ops", *arguments],
-        env=env | {"HEADWAY_NATS_URL": nats}, cwd="/",
-        capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
 
 
 async def failed(handle: RunHandle[Any]) -> RunFailed:
@@ -213,3 +199,21 @@ async def test_a_plain_task_goes_on_from_its_checkpoint(nats: str, database: str
     async with live(nats, database) as stack:
         got = await stack.result(t.b_plain, str(tmp_path))
         assert got == ["PLAIN", "paid"]
+
+
+async def test_an_end_names_its_last_line_and_output_is_whole_before_it_is_shown(
+    nats: str, database: str
+):
+    async with live(nats, database) as stack:
+        for task, arguments in (
+            (t.b_prints, (7, False)), (t.b_prints, (7, True)), (t.b_prints_shared, (7,)),
+        ):  # fmt: skip
+            run = await stack.start(task, *arguments)
+            lines = [line async for part in run.logs() for line in part.chunk.lines]
+            assert lines == [f"line {i}" for i in range(7)]
+            assert (await stack.events(run.id))[-1].data["lines"] == 7
+        shown = await headway(nats, "run", "b-prints", "count=300", "fail=false")
+        assert shown.returncode == 0, shown.stderr
+        order = [line for line in shown.stderr.splitlines() if "line" in line or "succeed" in line]
+        assert len(order) == 301
+        assert "succeeded" in order[-1]

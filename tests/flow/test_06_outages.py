@@ -136,7 +136,6 @@ async def test_an_engine_killed_under_load_is_replaced_by_the_other() -> None:
 
 async def test_an_agent_that_comes_back_within_its_lease_keeps_its_runs() -> None:
     async with running_site() as site:
-        # No load: work that was pulled and not yet claimed comes again after the ack_wait of 30 s.
         works = await site.work(4)
         await site.saved(works)
         site.roles[1].kill()

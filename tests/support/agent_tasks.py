@@ -42,6 +42,17 @@ async def steps() -> int:
 
 
 @task
+async def crowd(count: int, children: bool) -> int:
+    async def one(i: int) -> int:
+        return i
+
+    if children:
+        runs = [noop.options(step=f"c-{i}").enqueue() for i in range(count)]
+        return len(await asyncio.gather(*runs))
+    return sum(await asyncio.gather(*(step(f"s-{i}", one, i) for i in range(count))))
+
+
+@task
 async def large(size: int) -> str:
     await checkpoint("big", "x" * size)
     return "y" * size
@@ -117,3 +128,17 @@ async def leaves_a_child() -> str:
     waiting = asyncio.create_task(run.result())
     await asyncio.sleep(0.01)
     return f"{run.id} {waiting.done()}"
+
+
+@task
+async def echoes(size: int) -> int:
+    await checkpoint("text", "x" * size)
+    return size
+
+
+@task
+async def looks() -> dict[str, object]:
+    return {
+        "stdin": sys.stdin.read(),
+        "env": sorted(k for k in os.environ if k.startswith("HEADWAY_")),
+    }

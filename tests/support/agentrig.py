@@ -17,9 +17,7 @@ from support import agent_tasks
 from support.fakelink import FakeEngine, FakeLink
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from headway.wire import rpc
+    from collections.abc import AsyncGenerator, Sequence
 
 
 class Rig:
@@ -70,7 +68,7 @@ async def rigged() -> AsyncGenerator[Rig]:
                 await agent.runtime.remove(handle)
 
 
-def first(found: list[rpc.Finished] | list[rpc.AttemptFailed] | list[rpc.AttemptLost]) -> object:
+def first(found: Sequence[object]) -> object:
     """The first one, or None."""
     return found[0] if found else None
 

@@ -1,5 +1,6 @@
 """Tasks with bodies of every size and kind, and ends of every kind; run in real runners."""
 
+# ruff: noqa: T201 - output is what some are for
 from __future__ import annotations
 
 import asyncio
@@ -293,6 +294,32 @@ async def b_count(number: int) -> int:
 @task
 async def b_exits() -> None:
     os._exit(7)
+
+
+@task
+async def b_ticks(count: int) -> int:
+    n = await resume(0, type=int)
+    while n < count:
+        n += 1
+        await checkpoint(f"n-{n}", n)
+        await asyncio.sleep(0.05)
+    return n
+
+
+@task
+async def b_prints(count: int, fail: bool) -> int:
+    for i in range(count):
+        print("line", i)
+    if fail:
+        raise StopRun("enough")
+    return count
+
+
+@task(isolation="shared")
+async def b_prints_shared(count: int) -> int:
+    for i in range(count):
+        print("line", i)
+    return count
 
 
 def all_tasks() -> list[Any]:

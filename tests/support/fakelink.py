@@ -15,7 +15,7 @@ from headway import ids
 from headway.wire import BlobRef, decode, encode, rpc
 from headway.wire.commands import Ended, TaskSpec
 from headway.wire.events import LOG_CHUNK, LogChunk
-from headway_engine.agent.uplink import NoAnswer, WorkItem
+from headway_engine.agent.port import NoAnswer, WorkItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,8 +53,16 @@ class FakeEngine:
         self.logs: list[tuple[str, int, LogChunk]] = []
         self.acked: list[str] = []
         self.naked: list[tuple[str, float]] = []
+        self.working: list[str] = []
+        self.termed: list[tuple[str, str]] = []
+        self.claiming = asyncio.Event()
+        """Cleared: claims wait for their answer."""
+        self.claiming.set()
+        self.garbled: dict[str, bytes] = {}
+        """Work of these runs has another body."""
         self.down = False
         self.store_down = False
+        self.drain = ""
         self.session_over = False
         self.reporting = asyncio.Event()
         """Cleared: reports wait for their answer."""
@@ -124,8 +132,9 @@ class FakeEngine:
         if self.session_over:
             return rpc.Beaten(ok=False, session_over=True)
         return rpc.Beaten(
-            ok=not self.store_down, store_down=self.store_down, stop=self.stop, want_holds=False
-        )
+            ok=not self.store_down, store_down=self.store_down, stop=self.stop, want_holds=False,
+            drain=self.drain,
+        )  # fmt: skip
 
     def _claim(self, body: bytes) -> Any:
         ask = decode(rpc.CLAIM, body)
@@ -227,7 +236,8 @@ class FakeLink:
             while queue and len(batch) < room:
                 run = queue.popleft()
                 spec = self.engine.specs[self.engine.runs[run].task]
-                batch.append(WorkItem(encode(rpc.Work(run, spec.isolation == "shared")), run))
+                body = encode(rpc.Work(run, spec.isolation == "shared"))
+                batch.append(WorkItem(self.engine.garbled.get(run, body), run))
             if batch:
                 self._deliver(batch)
             try:
@@ -259,6 +269,8 @@ class FakeLink:
         await asyncio.sleep(0)
         if verb == "report":
             await self.engine.reporting.wait()
+        elif verb == "claim":
+            await self.engine.claiming.wait()
         elif verb == "blob_get":
             await self.engine.reading.wait()
         if self.engine.down:
@@ -268,6 +280,14 @@ class FakeLink:
     async def ack(self, items: Sequence[WorkItem]) -> None:
         """See the port."""
         self.engine.acked += [i.raw for i in items]
+
+    async def working(self, items: Sequence[WorkItem]) -> None:
+        """See the port."""
+        self.engine.working += [i.raw for i in items]
+
+    async def term(self, items: Sequence[WorkItem], reason: str) -> None:
+        """See the port."""
+        self.engine.termed += [(i.raw, reason) for i in items]
 
     async def nak(self, items: Sequence[WorkItem], delay: float) -> None:
         """See the port."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -76,15 +79,30 @@ def _lay_out(folder: Path) -> None:
     shutil.copy(body_tasks.__file__, folder / "src" / "body_tasks.py")
 
 
+async def headway(nats: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command of an operator."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_")}
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "headway_ops", *arguments],
+        env=env | {"HEADWAY_NATS_URL": nats}, cwd="/",
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+
+
 @asynccontextmanager
 async def live(
     nats: str,
     database: str,
     runtime: Runtime | None = None,
     blobs: Literal["memory", "objects"] = "memory",
+    agent: dict[str, Any] | None = None,
     **engine: Any,
 ) -> AsyncGenerator[Live]:
-    """Everything started, the tasks of `body_tasks` deployed; all of it gone in the end."""
+    """Everything started, the tasks of `body_tasks` deployed; all of it gone in the end.
+
+    `agent`: settings of the agent.
+    """
     with tempfile.TemporaryDirectory(prefix="hw") as text:
         folder = Path(text)
         _lay_out(folder)
@@ -96,22 +114,21 @@ async def live(
             )
             await client.api("deploy", what, dict[str, Any])
             nc = await bus.connect(settings_for(nats), kind="agent", ident="a1")
-            config = AgentConfig(
-                state_dir=str(folder / "s"),
-                name="a1",
-                runtime="process",
-                warm=WarmConfig(low=0, high=0),
-                drain_timeout=0.2,
-                kill_after=0.5,
+            usual: dict[str, Any] = {
+                "name": "a1", "runtime": "process", "warm": WarmConfig(low=0, high=0),
+                "drain_timeout": 0.2, "kill_after": 0.5,
+            }  # fmt: skip
+            config = AgentConfig(state_dir=str(folder / "s"), **usual | (agent or {}))
+            made_agent = Agent(
+                config,
+                NatsLink(nc, "default", config.name),
+                runtime or ProcessRuntime(folder / "s"),
             )
-            agent = Agent(
-                config, NatsLink(nc, "default", "a1"), runtime or ProcessRuntime(folder / "s")
-            )
-            await agent.start()
+            await made_agent.start()
             try:
-                await asyncio.wait_for(agent.ready(), 10)
-                yield Live(client, made, agent, folder)
+                await asyncio.wait_for(made_agent.ready(), 10)
+                yield Live(client, made, made_agent, folder)
             finally:
-                await agent.stop()
+                await made_agent.stop()
                 await nc.close()
                 await client.close()

@@ -118,10 +118,10 @@ class Responder:
         self.happen(item.run, "queued", target="QUEUED")
         return commands.Recorded(item.run, "recorded")
 
-    def happen(self, run: str, kind: str, target: str = "") -> Event:
+    def happen(self, run: str, kind: str, target: str = "", epoch: int = 0, **data: Any) -> Event:
         """Note one event of a run."""
         log = self.events.setdefault(run, [])
-        event = Event(n=len(log) + 1, at=datetime.now(UTC), kind=kind, target=target)
+        event = Event(len(log) + 1, datetime.now(UTC), kind, epoch, target=target, data=data)
         log.append(event)
         return event
 

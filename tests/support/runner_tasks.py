@@ -49,6 +49,14 @@ async def counting(to: int, pad: int = 0) -> int:
 
 
 @task
+async def crowd(count: int) -> int:
+    async def one(i: int) -> int:
+        return i
+
+    return sum(await asyncio.gather(*(step(f"s-{i}", one, i) for i in range(count))))
+
+
+@task
 async def forever() -> None:
     try:
         await asyncio.Event().wait()

@@ -51,7 +51,7 @@ def test_frames_are_the_same_however_the_bytes_are_cut() -> None:
     for cut in range(len(stream) + 1):
         frames = Frames()
         assert frames.feed(stream[:cut]) + frames.feed(stream[cut:]) == bodies
-        assert not frames.partial
+        assert not frames.held
 
 
 @given(st.lists(st.binary(max_size=50), max_size=8), st.integers(1, 7))

@@ -48,9 +48,10 @@ def test_help_fits_eighty_columns() -> None:
 
 
 def test_groups_hold_all_their_commands() -> None:
-    done = headway("queue", "--help")
-    listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
-    assert {"ls", "pause", "resume", "limit"} <= listed
+    for group, commands in (("queue", {"ls", "pause", "resume", "limit"}), ("agents", {"drain"})):
+        done = headway(group, "--help")
+        listed = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
+        assert commands <= listed
 
 
 def test_help_loads_nothing_slow() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from headway import codec
 from headway.wire.frames import (
     EXIT_ORPHAN,
     EXIT_STALE,
+    WINDOW,
+    Ack,
     Bye,
     Cancel,
     Checkpoint,
@@ -300,7 +303,7 @@ async def test_a_once_block_that_a_kill_interrupted_is_ambiguous(
     effect = tmp_path / "effect"
     payload = msgspec.json.encode({"path": str(effect)})
     first = agent.run("once-hanging", payload)
-    await until(effect.exists)
+    await until(lambda: effect.exists() and effect.read_text().endswith("\n"))
     agent.kill()
     await agent.exit_code()
     (mark,) = agent.got(Mark)
@@ -482,3 +485,75 @@ async def test_the_attempt_knows_itself(agent: FakeAgent) -> None:
     run = agent.run("who", epoch=4, checkpoint=2, state=msgspec.Raw(b"{}"))
     (done,) = await agent.wait_for(Finish)
     assert result(done) == [run.run, "4", "2"]
+
+
+async def test_a_crowd_of_steps_waits_in_the_runner_and_keeps_to_its_window(
+    agent: FakeAgent,
+) -> None:
+    agent.outcome = lambda frame: "" if isinstance(frame, Mark) else "ok"
+    await agent.start()
+    agent.run("crowd", b'{"count":1000}')
+    await agent.wait_for(Mark, WINDOW)
+    await never(lambda: len(agent.got(Mark)) > WINDOW, 0.2)
+    for mark in agent.got(Mark)[:10]:
+        agent.send(Ack(slot=1, seq=mark.seq))
+    await agent.wait_for(Mark, WINDOW + 10)
+    await never(lambda: len(agent.got(Mark)) > WINDOW + 10, 0.1)
+    # After a redial the same ones come again, still no more than the window.
+    await agent.close()
+    agent.open()
+    await agent.wait_for(Mark, 2 * WINDOW + 10)
+    await never(lambda: len(agent.got(Mark)) > 2 * WINDOW + 10, 0.1)
+    again = agent.got(Mark)[-WINDOW:]
+    assert [m.seq for m in again] == [m.seq for m in agent.got(Mark)[10 : WINDOW + 10]]
+    agent.outcome = lambda _: "ok"
+    for mark in again:
+        agent.send(Ack(slot=1, seq=mark.seq))
+    (done,) = await agent.wait_for(Finish)
+    assert result(done) == sum(range(1000))
+
+
+async def test_a_crowd_that_is_frozen_goes_on_with_the_thaw(agent: FakeAgent) -> None:
+    agent.outcome = lambda frame: "" if isinstance(frame, Mark) else "ok"
+    await agent.start()
+    agent.run("crowd", b'{"count":600}')
+    marks = await agent.wait_for(Mark, WINDOW)
+    agent.send(Freeze(on=True))
+    for mark in marks:
+        agent.send(Ack(slot=1, seq=mark.seq, outcome="frozen"))
+    agent.outcome = lambda _: "ok"
+    agent.send(Freeze(on=False))
+    (done,) = await agent.wait_for(Finish)
+    assert result(done) == sum(range(600))
+
+
+async def test_an_agent_that_hangs_up_at_once_is_none(agent: FakeAgent) -> None:
+    agent.env = env(orphan_after=0.3)
+    await agent.start()
+    agent.run("forever")
+    await agent.wait_for(RunStarted)
+    await agent.close()
+    refused = 0
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal refused
+        refused += 1
+        writer.close()
+
+    server = await asyncio.start_unix_server(refuse, agent.address.removeprefix("unix:"))
+    assert await agent.exit_code() == EXIT_ORPHAN
+    # It dials ever slower: 20 ms at first, 1 s at last.
+    assert 1 < refused < 12
+    server.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"\n"])
+async def test_without_its_token_a_runner_ends_at_once(said: bytes) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "headway.runner",
+        env={**os.environ, "HEADWAY_CHANNEL": "tcp:127.0.0.1:9", "HEADWAY_CHANNEL_TOKEN_FD": "0"},
+        stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, stderr = await asyncio.wait_for(process.communicate(said), 20)
+    assert process.returncode == 2
+    assert b"no token came" in stderr

@@ -79,6 +79,12 @@ def test_a_review_says_what_to_do() -> None:
     assert "migrate" in why(run_in(S.REVIEW, reason="state"))
 
 
+def test_a_queue_whose_agents_drain_says_how_to_take_one_back() -> None:
+    text = why(run_in(S.QUEUED), agent(drain="drain"))
+    assert "headway agents drain a1 --undo" in text
+    assert "drain" not in why(run_in(S.QUEUED), agent(drain="drain"), agent(agent="a2"))
+
+
 def test_a_running_run_on_a_dead_agent_says_that_it_comes_back() -> None:
     run = run_in(S.RUNNING, agent="a1", attempt_at=NOW)
     assert "lease has ended" in why(run, agent(alive=False))

@@ -63,7 +63,14 @@ async def adopt(
         handles = []
     workers: list[Worker] = []
     for handle in handles:
-        mine = entries.pop(handle.name, [])
+        mine = entries.get(handle.name, [])
+        grant = _grant(handle, saved)
+        if mine and not endpoints.fits(grant):
+            # It dials where nobody listens any more: gone, and its runs lost.
+            log.warning("%s dials a channel that is no more: it is ended", handle.name)
+            await runtime.remove(handle)
+            continue
+        entries.pop(handle.name, None)
         worker = _worker(mine, handle, attempts, plans) if mine else None
         if worker is None:
             await runtime.remove(handle)
@@ -72,7 +79,7 @@ async def adopt(
             for entry in mine:
                 journal.drop(entry.run, entry.epoch)
             continue
-        await _bind(worker, handle, mine, runtime, endpoints, provider, pool, saved)
+        await _bind(worker, handle, grant, mine, runtime, endpoints, provider, pool)
         workers.append(worker)
     for lost in entries.values():
         # Its runner is not there any more: reported as lost after the registration.
@@ -126,15 +133,22 @@ def _worker(
     return worker
 
 
+def _grant(handle: Handle, saved: Saved) -> Grant:
+    """What this runner was started with; tokens are in the journal alone."""
+    if (token := saved.grants.get(handle.name)) is not None:
+        return Grant(address=token.address, token=token.token)
+    return Grant(directory=handle.directory)
+
+
 async def _bind(
     worker: Worker,
     handle: Handle,
+    grant: Grant,
     entries: list[Entry],
     runtime: Runtime,
     endpoints: Endpoints,
     provider: Provider,
     pool: Pool,
-    saved: Saved,
 ) -> None:
     """Listen again where the runner dials."""
     values: tuple[str, ...] = ()
@@ -144,9 +158,6 @@ async def _bind(
         log.warning("secrets of an adopted runner: %s", e)
     worker.redactor = pool.redactor_of(values)
     worker.capacity = max(1, len(entries))
-    grant = Grant(directory=handle.directory)
-    if (token := saved.grants.get(handle.name)) is not None:
-        grant = Grant(address=token.address, token=token.token)
     try:
         worker.endpoint = await endpoints.listen(
             worker.name[-12:], worker, slots=worker.capacity, grant=grant

@@ -46,6 +46,8 @@ class Attempt:
     deadline: float = float("inf")
     intent: str = ""
     """Why it is being stopped, recorded before anything is killed."""
+    leave_at: float | None = None
+    """It shall be given back at its next checkpoint, or then; None = it may stay."""
     stage: int = 0
     """Of stopping it: 0 no, 1 asked, 2 SIGTERM, 3 SIGKILL."""
     stop_at: float = float("inf")

@@ -264,6 +264,8 @@ class Attempts:
 
     def _report(self, attempt: Attempt, report: Report, size: int, seq: int | None) -> None:
         self.starting.before(attempt)
+        if attempt.log is not None and isinstance(report, Finished | AttemptFailed | Stopped):
+            report.lines = attempt.log.last  # so that who shows its end knows what comes before it
         self.send(attempt.engine, report, size, partial(self._reported, attempt, report, seq))
 
     def send(

@@ -14,7 +14,8 @@ from headway.errors import HeadwayError
 from headway.wire import BLOB_PART, CHECKPOINT_LIMIT, BlobRef, Malformed, decode, encode
 from headway.wire.frames import Part
 from headway.wire.rpc import GET_ANSWER, PUT_ANSWER, GetPart, PutPart
-from headway_engine.agent.uplink import Link, NoAnswer, jittered
+from headway_engine.agent.port import Link, NoAnswer
+from headway_engine.agent.uplink import jittered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,7 +21,8 @@ from headway.wire.frames import Ack, Await
 from headway.wire.rpc import CHILDREN_ENDS, ChildAsk, ChildOutcome, ChildrenAsk, ChildrenEnds
 from headway.wire.rpc import Child as ChildToBe
 from headway_engine.agent.bodies import BlobRefused
-from headway_engine.agent.uplink import NoAnswer, jittered
+from headway_engine.agent.port import NoAnswer
+from headway_engine.agent.uplink import jittered
 
 if TYPE_CHECKING:
     from headway.wire.frames import Enqueue
@@ -70,7 +71,7 @@ class Children:
     def take(self, worker: Worker, frame: Enqueue | Await) -> None:
         """One frame of a runner, unless it came before."""
         attempt = self._a.attempt_of(worker, frame.slot, frame.seq)
-        if attempt is None or worker.seen(frame.seq):
+        if attempt is None or worker.seen(frame.seq, awaits=isinstance(frame, Await)):
             return
         if isinstance(frame, Await):
             self._wait(worker, attempt, frame)
@@ -183,7 +184,7 @@ class Children:
 
     def _tell(self, child: Child, worker: Worker, seq: int, ended: Ended, blob: int = 0) -> None:
         # Not kept for a repetition: whoever asks again after a redial is answered anew.
-        worker.pending.discard(seq)
+        worker.awaiting.discard(seq)
         worker.send(
             Ack(
                 child.attempt.slot,
@@ -203,7 +204,7 @@ class Children:
         try:
             data = await self._a.carrier.get(a.run, a.epoch, a.engine, ref, child.key)
         except BlobRefused as e:
-            worker.pending.discard(seq)
+            worker.awaiting.discard(seq)
             worker.send(Ack(a.slot, seq, e.outcome, str(e)))
             return
         self._tell(child, worker, seq, ended, self._a.handover.parts(worker, data))

@@ -10,9 +10,11 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Any
 
+from headway import subjects
 from headway.wire import Malformed, decode, encode
 from headway.wire.rpc import CLAIMED, WORK_BODY, Claim, Claimed
-from headway_engine.agent.uplink import Link, NoAnswer, WorkItem, jittered
+from headway_engine.agent.port import Link, NoAnswer, WorkItem
+from headway_engine.agent.uplink import jittered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -26,7 +28,9 @@ log = logging.getLogger("headway.agent")
 SURPLUS_DELAY = 0.2
 """Seconds after which work that there was no room for is offered to somebody else."""
 PATIENCE = 20.0
-"""Seconds that a claim is asked again; below the consumer's ack_wait."""
+"""Seconds that a claim is asked again, until somebody else may try."""
+WORKING_EVERY = 0.5
+"""Seconds between two marks that a claim is under way; well below the consumer's ack_wait."""
 BATCH = 256
 
 
@@ -52,7 +56,13 @@ class Claims:
         self._surplus: list[WorkItem] = []
         self._scheduled = False
         self._loop = asyncio.get_running_loop()
+        self._asking: dict[int, tuple[list[WorkItem], float]] = {}
+        """Claims without an answer: their work, and since when."""
+        self.marks: asyncio.TimerHandle | None = None
+        """The next marks; None while no claim is under way."""
         self.reserved_run = self.reserved_shared = 0
+        self.unreadable = 0
+        """Messages of WORK that could not be decoded."""
         self.paused = ""
         """Why nothing is taken (a drain, the breaker, no session)."""
 
@@ -76,8 +86,7 @@ class Claims:
             try:
                 work = decode(WORK_BODY, item.body)
             except Malformed as e:
-                log.warning("work that nobody can read: %s", e)
-                self._surplus.append(item)
+                self._refuse(item, str(e))
                 continue
             if work.shared and shared_free > 0:
                 shared_free -= 1
@@ -93,6 +102,18 @@ class Claims:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
+    def _refuse(self, item: WorkItem, why: str) -> None:
+        """Given back it would come for ever. Its run is dispatched again by the engine's sweep."""
+        self.unreadable += 1
+        self._spawn(self._link.term([item], f"this agent cannot read it: {why}"))
+        if self.unreadable == 1:
+            log.error(
+                "work that this agent cannot read is thrown away, this and any that follows: %s."
+                " Engines newer than this agent? Then upgrade it. Else something that is no engine"
+                " publishes to the stream %s: look at the users' rights in NATS",
+                why, subjects.WORK,
+            )  # fmt: skip
+
     def _flush(self) -> None:
         self._scheduled = False
         if self._surplus:
@@ -104,12 +125,14 @@ class Claims:
 
     async def _claim(self, batch: list[tuple[WorkItem, str, bool]]) -> None:
         items = [item for item, _, _ in batch]
+        self._under_way(items)
         shared = sum(1 for _, _, s in batch if s)
         try:
             claimed = await self._ask([run for _, run, _ in batch])
         finally:
             self.reserved_shared -= shared
             self.reserved_run -= len(batch) - shared
+            self._decided(items)
         if claimed is None:
             await self._link.nak(items, 1.0)
         elif claimed.session_over:
@@ -125,6 +148,27 @@ class Claims:
                 self._attempts.accept(assignment, claimed.engine)
             await self._link.ack(items)
         self._link.wake()
+
+    def _under_way(self, items: list[WorkItem]) -> None:
+        self._asking[id(items)] = items, self._loop.time()
+        if self.marks is None:
+            self.marks = self._loop.call_later(WORKING_EVERY, self._mark)
+
+    def _decided(self, items: list[WorkItem]) -> None:
+        del self._asking[id(items)]
+        if not self._asking and self.marks is not None:
+            self.marks.cancel()
+            self.marks = None
+
+    def _mark(self) -> None:
+        """Claims that wait (for the store, for NATS): their work shall not come again meanwhile."""
+        self.marks = None
+        late = self._loop.time() - WORKING_EVERY / 2
+        waiting = [item for items, at in self._asking.values() if at <= late for item in items]
+        if waiting:
+            self._spawn(self._link.working(waiting))
+        if self._asking:
+            self.marks = self._loop.call_later(WORKING_EVERY, self._mark)
 
     async def _ask(self, runs: list[str]) -> Claimed | None:
         """The engine's word, or None: nobody decided in time, or the session ended."""

@@ -55,8 +55,15 @@ class AgentConfig(Struct, frozen=True):
     """Runs of isolation `shared` at once."""
     runtime: Literal["docker", "process"] = "docker"
     """How runners are started."""
-    channel: Literal["unix", "tcp"] = "unix"
-    """How runners talk to the agent; TCP only on loopback."""
+    channel: Literal["auto", "unix", "tcp"] = "auto"
+    """How runners talk to the agent; auto = unix sockets, TCP where containers reach none."""
+    channel_address: str = ""
+    """Docker with TCP: the name or address of this host that containers dial; empty = found out."""
+    channel_port: int = 0
+    """TCP: the agent's port; 0 = a free one, which is kept over restarts."""
+    open_network: bool = False
+    """Docker with TCP: tasks with network `none` may run in a network with access to the outside,
+    where containers reach the agent in no other way (Docker Desktop, a remote Docker host)."""
     host_channel_dir: str = ""
     """Docker: where the daemon's host has `<state_dir>/ch`, if the agent itself runs in a container
     that mounts it; empty = under the same path."""
@@ -82,3 +89,8 @@ class AgentConfig(Struct, frozen=True):
     """Bytes of output at once."""
     rpc_timeout: float = 5.0
     """Seconds until a request to an engine is asked again."""
+
+    @property
+    def owner(self) -> str:
+        """The label under which this agent's runners are found."""
+        return f"{self.ns}.{self.name}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from headway.channel import FrameError, Frames, framed
+from headway.channel import FrameError, Frames, framed, keep_alive
 from headway.wire import PROTOCOL, Malformed, decode, encode
 from headway.wire.frames import FROM_RUNNER, Hello, Log
 
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from headway_engine.runtime import Grant
 
 HELLO_TIMEOUT = 5.0
+HELLO_LIMIT = 64 * 1024
+"""Bytes kept for a connection that has not said who it is; it may say so in several segments."""
 
 
 class Rates:
-    """What one runner may send a second, by kind; one window of a second, then a strike.
+    """What one runner may send a second, by kind.
 
-    A strike pauses reading until the window ends, so an eager task is slowed, not punished; a
-    sender that earns `strikes` in a row is cut off.
+    What is over pauses reading until the window ends: an eager task is slowed, not punished. Only
+    log frames over their rate are strikes, since a runner bounds its output by itself; whoever
+    earns `strikes` in a row is cut off. Requests without an answer are counted by the worker.
     """
 
     def __init__(self, slots: int = 1, strikes: int = 10) -> None:
@@ -40,17 +43,17 @@ class Rates:
     def count(self, now: float, frames: int, logs: int, size: int) -> float:
         """Count what arrived; gives the seconds to pause (0 = go on, negative = cut it off)."""
         if now - self._window >= 1.0:
-            if not self._over():
+            if self._logs <= self.logs:
                 self._row = 0
             self._window = now
             self._frames = self._logs = self._size = 0
-        fresh = not self._over()
+        fresh = self._logs <= self.logs
         self._frames += frames
         self._logs += logs
         self._size += size
         if not self._over():
             return 0.0
-        if fresh:
+        if fresh and self._logs > self.logs:
             self._row += 1
         if self._row >= self.strikes:
             return -1.0
@@ -168,6 +171,8 @@ class Conn(asyncio.Protocol):
         if refused or not self._owner.admit(self):
             stream.abort()
             return
+        if (sock := stream.get_extra_info("socket")) is not None:
+            keep_alive(sock)
         self._timer = self._loop.call_later(HELLO_TIMEOUT, self._silent)
 
     def _silent(self) -> None:
@@ -201,7 +206,7 @@ class Conn(asyncio.Protocol):
             frames = self._greet(frames)
         endpoint = self.endpoint
         if endpoint is None or not self._hello:
-            if why or (self._frames.partial and endpoint is None):
+            if why or (endpoint is None and self._frames.held > HELLO_LIMIT):
                 self.abort()  # a stranger
             if why and endpoint is not None:
                 endpoint.ban(why)
@@ -261,6 +266,10 @@ class Endpoints(Protocol):
         self, name: str, peer: Peer, *, slots: int = 1, grant: Grant | None = None
     ) -> Endpoint:
         """An endpoint for a runner that will be started; with `grant`, again for one that runs."""
+        ...
+
+    def fits(self, grant: Grant) -> bool:
+        """Does a runner that was started with this grant dial here?"""
         ...
 
     def forget(self, endpoint: Endpoint) -> None:

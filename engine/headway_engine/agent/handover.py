@@ -10,7 +10,8 @@ from headway.wire import BLOB_PART, BlobRef, Malformed, decode, encode
 from headway.wire.frames import Ack, Fetch, Marks, Run
 from headway.wire.rpc import LOADED, Load, MarkRecord
 from headway_engine.agent.bodies import BlobRefused, Carrier, parts_of
-from headway_engine.agent.uplink import NoAnswer, Uplink, jittered
+from headway_engine.agent.port import NoAnswer
+from headway_engine.agent.uplink import Uplink, jittered
 
 if TYPE_CHECKING:
     from collections.abc import Callable

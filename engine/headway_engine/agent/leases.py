@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from headway._version import __version__
 from headway.wire import PROTOCOL, Malformed, decode, encode
 from headway.wire.rpc import BEATEN, REGISTERED, Beat, Beaten, Register, Registered
-from headway_engine.agent.uplink import Link, NoAnswer, jittered
+from headway_engine.agent.port import Link, NoAnswer
+from headway_engine.agent.uplink import jittered
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -51,13 +52,13 @@ class Leases:
         stop: Callable[[str, int, str], None],
         kill_all: Callable[[], None],
         opened: Callable[[Registered], None],
-        drain: Callable[[], None],
+        beaten: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config, self._link, self._host, self._clock = config, link, host, clock
         self._holds, self._free, self._degraded, self._images = holds, free, degraded, images
         self._freeze, self._stop, self._kill_all = freeze, stop, kill_all
-        self._opened, self._drain = opened, drain
+        self._opened, self._beaten = opened, beaten
         self.session = 0
         self.lease = 15.0
         self.beat_every = 5.0
@@ -178,14 +179,13 @@ class Leases:
         # The list is repeated by the engine until those attempts are gone.
         for run, epoch, why in answer.stop:
             self._stop(run, epoch, why)
-        if answer.drain:
-            self._drain()
         if answer.store_down or not answer.ok:
             self._freeze(True)
             return min(1.0, self.beat_every / 2)
         # Counted from when it was asked: the engine's clock started no earlier.
         self._renewed_at = sent
         self._freeze(False)
+        self._beaten(answer.drain)
         return 0.05 if answer.want_holds else self.beat_every
 
     def _check_overdue(self) -> None:

@@ -1,4 +1,4 @@
-"""The agent's link on NATS: rpc requests, the pull of WORK, control messages, logs, beats."""
+"""The link port on NATS: core requests, pull loops on WORK, plain publishes. See `port`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from nats import errors as nats_errors
 
 from headway import bus, pull, subjects
 from headway.errors import NotReachable
-from headway_engine.agent.uplink import NoAnswer, WorkItem
+from headway_engine.agent.port import NoAnswer, WorkItem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
@@ -34,7 +34,7 @@ class NatsLink:
 
     @property
     def connected(self) -> bool:
-        """Is there a connection now?"""
+        """See the port."""
         return self._nc.is_connected
 
     async def start(
@@ -47,7 +47,7 @@ class NatsLink:
         on_reply: Callable[[bytes], None],
         on_back: Callable[[], None],
     ) -> None:
-        """Subscribe to control messages and answers, and pull each queue's consumer."""
+        """See the port."""
 
         async def heard(msg: Msg) -> None:
             on_ctl(msg.data)
@@ -81,12 +81,12 @@ class NatsLink:
             raise
 
     def wake(self) -> None:
-        """There may be more room."""
+        """See the port."""
         for loop in self._loops:
             loop.wake()
 
     async def stop_pulling(self) -> None:
-        """Take no new work; what is on its way goes back."""
+        """See the port."""
         for loop in self._loops:
             loop.stop()
         if self._tasks:
@@ -104,7 +104,7 @@ class NatsLink:
         engine: str | None,
         timeout: float,  # noqa: ASYNC109 - ends in NoAnswer
     ) -> bytes:
-        """Ask one engine or any; raises NoAnswer."""
+        """See the port."""
         subject = subjects.rpc(self._ns, self._agent, verb, engine)
         try:
             return (await bus.ask(self._nc, subject, body, timeout=timeout)).data
@@ -112,22 +112,34 @@ class NatsLink:
             raise NoAnswer(str(e)) from None
 
     async def ack(self, items: Sequence[WorkItem]) -> None:
-        """A lost ack means one more delivery, which the next claim refuses."""
+        """See the port. A lost ack means one more delivery, which the next claim refuses."""
         self._acks.put(i.raw for i in items)
 
     async def nak(self, items: Sequence[WorkItem], delay: float) -> None:
-        """A lost one means a later delivery."""
+        """See the port."""
+        await self._say("nak", pull.nak(self._nc, [i.raw for i in items], delay))
+
+    async def working(self, items: Sequence[WorkItem]) -> None:
+        """See the port."""
+        await self._say("working", pull.working(self._nc, [i.raw for i in items]))
+
+    async def term(self, items: Sequence[WorkItem], reason: str) -> None:
+        """See the port."""
+        await self._say("term", pull.term(self._nc, [i.raw for i in items], reason))
+
+    async def _say(self, what: str, saying: Awaitable[None]) -> None:
+        # Lost ones only mean another delivery.
         try:
-            await pull.nak(self._nc, [i.raw for i in items], delay)
+            await saying
         except nats_errors.Error as e:
-            log.debug("nak: %s", e)
+            log.debug("%s: %s", what, e)
 
     async def publish_logs(self, chunks: Sequence[tuple[str, int, bytes]]) -> None:
-        """Without acks: logs are best effort, with visible gaps."""
+        """See the port."""
         await self._publish([(subjects.log(self._ns, run, epoch), b) for run, epoch, b in chunks])
 
     async def publish_beat(self, body: bytes) -> None:
-        """For the eyes."""
+        """See the port."""
         await self._publish([(subjects.beat_agent(self._agent), body)])
 
     async def _publish(self, messages: list[tuple[str, bytes]]) -> None:
@@ -139,7 +151,7 @@ class NatsLink:
             log.debug("publish: %s", e)
 
     async def close(self) -> None:
-        """Stop pulling and listening; the connection stays open."""
+        """See the port; the connection stays open."""
         await self.stop_pulling()
         if not self._nc.is_closed:
             await self._acks.flush()

@@ -72,7 +72,7 @@ class Lives:
     @property
     def owner(self) -> str:
         """The label under which this agent's runners are found."""
-        return f"{self._config.ns}.{self._config.name}"
+        return self._config.owner
 
     def start(self) -> None:
         """Begin to watch the runtime's events and to remove what ended."""

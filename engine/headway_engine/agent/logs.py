@@ -52,6 +52,8 @@ class LogStream:
         self._size = 0
         self._dropped = self._dropped_bytes = 0
         self._held = False
+        self.last = 0
+        """The number of the last line that the runner sent or dropped."""
 
     @property
     def waiting(self) -> bool:
@@ -60,6 +62,7 @@ class LogStream:
 
     def add(self, frame: Log, now: float) -> None:
         """Take lines of a runner."""
+        self.last = max(self.last, frame.first + len(frame.lines) - 1)
         stream = frame.stream if frame.stream in STREAMS else "process"
         if self._lines and (
             stream != self._stream or frame.first != self._first + len(self._lines) or frame.dropped

@@ -41,7 +41,7 @@ class Saving:
     def _save_it(
         self, worker: Worker, attempt: Attempt, frame: Checkpoint | Mark, ref: BlobRef | None
     ) -> None:
-        done = partial(self._saved, worker, attempt, frame.seq)
+        done = partial(self._saved, worker, attempt, frame)
         if isinstance(frame, Checkpoint):
             save: SaveCheckpoint | SaveMark = SaveCheckpoint(
                 attempt.run, attempt.epoch, frame.number, frame.name, frame.sha256, frame.size,
@@ -71,10 +71,14 @@ class Saving:
         for send in held:
             send()
 
-    def _saved(self, worker: Worker, attempt: Attempt, seq: int, outcome: SaveOutcome) -> None:
-        worker.answer(Ack(attempt.slot, seq, outcome.outcome, outcome.message))
+    def _saved(
+        self, worker: Worker, attempt: Attempt, frame: Checkpoint | Mark, outcome: SaveOutcome
+    ) -> None:
+        worker.answer(Ack(attempt.slot, frame.seq, outcome.outcome, outcome.message))
         if outcome.outcome == "stale_epoch":
             self._a.stopping.stop(attempt, "stale")
+        elif isinstance(frame, Checkpoint) and outcome.outcome == "ok":
+            self._a.stopping.saved(attempt)
 
     def upload(
         self,

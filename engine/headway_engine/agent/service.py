@@ -21,27 +21,29 @@ from headway.wire.rpc import CTL, Registered
 from headway_engine.agent.adoption import adopt, settle
 from headway_engine.agent.attempts import Attempts
 from headway_engine.agent.bodies import Carrier
+from headway_engine.agent.certificate import NoCertificate
 from headway_engine.agent.claims import Claims
 from headway_engine.agent.journal import FileJournal, read
 from headway_engine.agent.leases import Leases
 from headway_engine.agent.plans import Plans
 from headway_engine.agent.pool import Pool
 from headway_engine.agent.provider import Provider
-from headway_engine.agent.sockets import TcpEndpoints, UnixEndpoints
-from headway_engine.agent.uplink import Link, Uplink
+from headway_engine.agent.sockets import BadEndpoint
+from headway_engine.agent.uplink import Uplink
+from headway_engine.agent.ways import NoWay, open_endpoints
+from headway_engine.runtime import RuntimeUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from headway_engine.agent.config import AgentConfig
     from headway_engine.agent.conns import Endpoints
+    from headway_engine.agent.port import Link
     from headway_engine.agent.worker import Worker
     from headway_engine.runtime import Runtime
 
 log = logging.getLogger("headway.agent")
 
-CHANNELS = "ch"
-"""The folder of all sockets, in the state folder."""
 TICK = 0.1
 PING_EVERY = 5.0
 SILENT_AFTER = 15.0
@@ -49,6 +51,11 @@ SILENT_AFTER = 15.0
 FAILED_STARTS = 3
 """Failed starts of different runs, with none that worked between, until the agent stops pulling."""
 PROBE_EVERY = 5.0
+_DRAINS = {
+    "": "not draining any more: takes work again",
+    "drain": "drains: takes nothing new, what runs goes on to its end",
+    "now": "drains now: gives back what runs",
+}
 
 
 class AgentCannotStart(HeadwayError):
@@ -73,7 +80,7 @@ class Agent:
         self.config, self.link, self.runtime, self.clock = config, link, runtime, clock
         # Not relative: a container's mount, and a runner in another directory, must find it.
         self._state = Path(config.state_dir).absolute()
-        self._channels = self._state / CHANNELS
+        self.endpoints: Endpoints
         self.host = host or socket.gethostname()
         self.provider = provider or Provider(
             Path(config.provider_file) if config.provider_file else None, config.env_prefix
@@ -91,6 +98,10 @@ class Agent:
         """Why a part of it ended by itself: then the agent has to be started anew."""
         self.failed = asyncio.Event()
         self.degraded = ""
+        self.draining = ""
+        """An operator's word: `drain` = nothing new is taken, `now` = what runs is given back."""
+        self._open = False
+        """A session that an engine has confirmed."""
 
     # --- start
 
@@ -100,19 +111,16 @@ class Agent:
             return
         if why := await self.runtime.check():
             raise AgentCannotStart(why)
-        if self.config.channel not in self.runtime.caps.channels:
-            raise AgentCannotStart(
-                f"the {self.runtime.caps.name} runtime has no {self.config.channel} channel"
+        self._state.mkdir(parents=True, exist_ok=True)
+        try:
+            left = await self.runtime.list_all(self.config.owner)
+            self.endpoints = await open_endpoints(
+                self.config, self.runtime, self._state, keep=bool(left)
             )
+        except (NoWay, NoCertificate, BadEndpoint, RuntimeUnavailable) as e:
+            raise AgentCannotStart(str(e)) from e
         self._started = True
         self._build()
-        await self.endpoints.start()
-        if self.config.channel == "unix" and (why := await self.runtime.reach(self._channels)):
-            raise AgentCannotStart(
-                f"containers do not reach this agent's sockets: {why}. The agent must run on the"
-                " host of the Docker engine; in a container, mount its channel directory from that"
-                " host and name it in agent.host_channel_dir"
-            )
         saved = read(self._state / "journal")
         self.journal.start(saved)
         self._adopted = await adopt(
@@ -136,10 +144,6 @@ class Agent:
 
     def _build(self) -> None:
         c = self.config
-        self._state.mkdir(parents=True, exist_ok=True)
-        self.endpoints: Endpoints = (
-            UnixEndpoints(self._channels) if c.channel == "unix" else TcpEndpoints()
-        )
         self.plans = Plans(c.caps, self.runtime.caps.source_at)
         self.journal = FileJournal(self._state / "journal", self.plans)
         self.uplink = Uplink(
@@ -163,13 +167,13 @@ class Agent:
             degraded=lambda: self.degraded, images=self._image_ids,
             freeze=self.attempts.stopping.freeze,
             stop=self.attempts.stopping.stop_by_id, kill_all=self._kill_all, opened=self._opened,
-            drain=self._drain_asked, clock=self.clock,
+            beaten=self._beaten, clock=self.clock,
         )  # fmt: skip
         self.claims = Claims(
             c, self.link, self.attempts, self.plans, session=lambda: self.leases.session,
             session_over=self.leases.session_over, heard=self._heard, spawn=self.uplink.spawn,
         )  # fmt: skip
-        self.claims.paused = "not registered"
+        self._update_pause()
 
     def _go(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -193,10 +197,21 @@ class Agent:
         adopted, self._adopted = self._adopted, []
         if adopted:
             self._go(settle(adopted, self.pool, self.attempts))
-        if not self._stopped:
-            self._update_pause()
-            self._ready.set()
-            self.link.wake()
+
+    def _beaten(self, drain: str) -> None:
+        """The lease is good, and this is the operator's word: only then work is taken."""
+        if drain != self.draining:
+            log.warning("%s", _DRAINS.get(drain, "draining"))
+            self.draining = drain
+            self.attempts.stopping.stay_all()
+        if drain == "now":
+            self.attempts.stopping.leave_all()
+        if self._stopped:
+            return
+        self._open = True
+        self._update_pause()
+        self._ready.set()
+        self.link.wake()
 
     # --- what the parts ask
 
@@ -217,7 +232,8 @@ class Agent:
 
     def _kill_all(self) -> None:
         self.uplink.end_session()
-        self.claims.paused = "the session is over"
+        self._open = False
+        self._update_pause()
         self.attempts.stopping.abandon_all()
 
     def _on_ctl(self, body: bytes) -> None:
@@ -227,9 +243,6 @@ class Agent:
             log.warning("a control message that nobody can read: %s", e)
             return
         self.attempts.stopping.stop_by_id(ctl.run, ctl.epoch, ctl.why)
-
-    def _drain_asked(self) -> None:
-        self.claims.paused = "draining"
 
     def _worker_gone(self, worker: Worker) -> None:
         self.attempts.worker_gone(worker)
@@ -253,7 +266,12 @@ class Agent:
             self.link.wake()
 
     def _update_pause(self) -> None:
-        self.claims.paused = self.degraded
+        if self._stopped:
+            self.claims.paused = "stopping"
+        elif not self._open:
+            self.claims.paused = "no session"
+        else:
+            self.claims.paused = "draining" if self.draining else self.degraded
 
     async def _probe(self) -> None:
         """Until a blank runner of the last plan starts; `worker_ready` then ends the breaker."""
@@ -305,6 +323,7 @@ class Agent:
                 warm=self.pool.warm,
                 shared_slots=self.config.shared_slots,
                 degraded=self.degraded,
+                draining=bool(self.draining),
                 at=datetime.now(UTC),
             )
             await self.link.publish_beat(encode(beat))
@@ -323,7 +342,7 @@ class Agent:
         self._stopped = True
         if not self._started:
             return
-        self.claims.paused = "stopping"
+        self._update_pause()
         await self.link.stop_pulling()
         if drain:
             await self._drain()

@@ -15,21 +15,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headway.errors import HeadwayError
-from headway_engine.agent.conns import Conn, Endpoint, Peer, Rates
-from headway_engine.runtime import Grant
+from headway_engine.agent.conns import HELLO_TIMEOUT, Conn, Endpoint, Peer, Rates
+from headway_engine.runtime import Grant, Way
 
 if TYPE_CHECKING:
     from headway.wire.frames import Hello
+    from headway_engine.agent.certificate import Certificate
 
 UNIX_PATH_LIMIT = 107
 STRANGERS = 64
 """Connections that have not said who they are, at most (TCP)."""
+LOOPBACK = Way("127.0.0.1", "127.0.0.1")
 
 
 class BadEndpoint(HeadwayError):
     """A channel endpoint cannot be made with these settings."""
 
     code = "bad_endpoint"
+
+
+def is_loopback(host: str) -> bool:
+    """Does this name or address stay on this machine?"""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class UnixEndpoints:
@@ -46,6 +56,10 @@ class UnixEndpoints:
         self.folder.chmod(0o711)
         if len(str(self.folder / ("x" * 16) / "s.sock")) > UNIX_PATH_LIMIT:
             raise BadEndpoint(f"{self.folder} is too long for socket paths: choose a shorter one")
+
+    def fits(self, grant: Grant) -> bool:
+        """Does a runner with this grant dial here?"""
+        return Path(grant.directory).parent == self.folder
 
     async def listen(
         self, name: str, peer: Peer, *, slots: int = 1, grant: Grant | None = None
@@ -103,36 +117,58 @@ class UnixEndpoints:
 
 
 class TcpEndpoints:
-    """One listener on loopback; a one-time token per runner stands for "which socket".
+    """One listener; a one-time token per runner stands for "which socket".
 
     The token binds at the first connection; it is good again only after that connection's EOF and
-    until the runner ends.
+    until the runner ends. Off loopback it travels under TLS, with `tls` pinned by the runners.
     """
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        self.host, self.port = host, port
+    def __init__(
+        self,
+        way: Way = LOOPBACK,
+        port: int = 0,
+        tls: Certificate | None = None,
+    ) -> None:
+        self.way, self.port = way, port
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._tokens: dict[bytes, Endpoint] = {}
         self._strangers: set[Conn] = set()
 
     async def start(self) -> None:
-        """Listen; raises BadEndpoint off loopback, where the token would travel in the clear."""
-        try:
-            loopback = ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            loopback = self.host == "localhost"
-        if not loopback:
-            raise BadEndpoint(f"the TCP channel needs a loopback address, not {self.host}")
+        """Listen; raises BadEndpoint if the token would travel in the clear, or OSError."""
+        if self._tls is None and not (is_loopback(self.way.bind) and is_loopback(self.way.dial)):
+            raise BadEndpoint(
+                f"the TCP channel on {self.way.bind} needs TLS: it is not a loopback address"
+            )
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Conn(self, None), self.host, self.port)
+        context = None if self._tls is None else self._tls.context
+        self._server = await loop.create_server(
+            lambda: Conn(self, None), self.way.bind, self.port, ssl=context,
+            ssl_handshake_timeout=None if context is None else HELLO_TIMEOUT,
+        )  # fmt: skip
         self.port = int(self._server.sockets[0].getsockname()[1])
+
+    def fits(self, grant: Grant) -> bool:
+        """Does a runner with this grant dial here?"""
+        return bool(grant.token) and grant.address == self._address
+
+    @property
+    def _address(self) -> str:
+        host = f"[{self.way.dial}]" if ":" in self.way.dial else self.way.dial
+        return f"{host}:{self.port}"
 
     async def listen(
         self, name: str, peer: Peer, *, slots: int = 1, grant: Grant | None = None
     ) -> Endpoint:
         """Make a token; with `grant`, take the one of a runner that lives."""
         token = grant.token if grant is not None else secrets.token_urlsafe(32)
-        made = Grant(address=f"{self.host}:{self.port}", token=token)
+        made = Grant(
+            address=self._address,
+            token=token,
+            certificate="" if self._tls is None else self._tls.pem,
+            network=self.way.network,
+        )
         endpoint = Endpoint(self, name, made, peer, Rates(slots))
         self._tokens[_digest(token)] = endpoint
         return endpoint

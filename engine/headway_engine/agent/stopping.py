@@ -52,6 +52,23 @@ class Stopping:
             attempt.stage = 1
             attempt.stop_at = self._a.clock() + grace + 0.2
 
+    def leave_all(self) -> None:
+        """Give back what runs: each after its next checkpoint, or when its grace is over."""
+        now = self._a.clock()
+        for attempt in self._a.live.values():
+            if attempt.leave_at is None:
+                attempt.leave_at = now + attempt.plan.grace
+
+    def stay_all(self) -> None:
+        """It was undone: what was not asked to leave yet may stay."""
+        for attempt in self._a.live.values():
+            attempt.leave_at = None
+
+    def saved(self, attempt: Attempt) -> None:
+        """A checkpoint of it is acknowledged: nothing is lost if it leaves now."""
+        if attempt.leave_at is not None:
+            self.stop(attempt, "drain")
+
     def stop_by_id(self, run: str, epoch: int, why: str) -> None:
         """The engine says: this attempt shall end. One that is not here is confirmed gone."""
         why = why if why in STRENGTH else "cancel"
@@ -73,6 +90,8 @@ class Stopping:
         for attempt in list(self._a.live.values()):
             if attempt.stage and now >= attempt.stop_at:
                 self._escalate(attempt, now)
+            elif attempt.leave_at is not None and now >= attempt.leave_at and not attempt.intent:
+                self.stop(attempt, "drain")
             elif now >= attempt.deadline and not attempt.intent and attempt.terminal is None:
                 self.stop(attempt, "timeout")
             elif attempt.sent_at and not attempt.started and not attempt.intent:

@@ -10,7 +10,17 @@ import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Protocol
 
-from headway.wire.frames import Ack, Env, Freeze, Hello, LoadFailed, Ping, Ready, ToRunner
+from headway.wire.frames import (
+    WINDOW,
+    Ack,
+    Env,
+    Freeze,
+    Hello,
+    LoadFailed,
+    Ping,
+    Ready,
+    ToRunner,
+)
 from headway_engine.agent.bodies import Assembly
 
 if TYPE_CHECKING:
@@ -75,6 +85,8 @@ class Worker:
         self.next_slot = 1
         self.hello_slots: list[tuple[int, str, int]] = []
         self.pending: set[int] = set()
+        """Requests without an answer, those that await a child left out."""
+        self.awaiting: set[int] = set()
         self.answered: OrderedDict[int, Ack] = OrderedDict()
         self.bodies = Assembly()
         self.exited = asyncio.Event()
@@ -102,6 +114,7 @@ class Worker:
     def answer(self, ack: Ack) -> None:
         """Acknowledge a durable frame, and keep the answer for its repetition."""
         self.pending.discard(ack.seq)
+        self.awaiting.discard(ack.seq)
         self.answered[ack.seq] = ack
         if len(self.answered) > ANSWERS:
             self.answered.popitem(last=False)
@@ -123,14 +136,24 @@ class Worker:
         was, self.silent = self.silent, False
         return was
 
-    def seen(self, seq: int) -> bool:
-        """True if this frame came before: then it is answered again, or its answer will come."""
+    def seen(self, seq: int, *, awaits: bool = False) -> bool:
+        """True if this frame came before: then it is answered again, or its answer will come.
+
+        Also if it is one too many: then the worker was cut off.
+        """
         if (ack := self.answered.get(seq)) is not None:
             self.send(ack)
             return True
-        if seq in self.pending:
+        if seq in self.pending or seq in self.awaiting:
             return True
+        if awaits:
+            self.awaiting.add(seq)
+            return False
         self.pending.add(seq)
+        if len(self.pending) > 2 * WINDOW * self.capacity and self.endpoint is not None:
+            # Our runner keeps to half of it: memory of this agent is not for others to fill.
+            self.endpoint.ban("it sends requests without waiting for their answers")
+            return True
         return False
 
     # --- Peer: called by the endpoint

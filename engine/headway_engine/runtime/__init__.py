@@ -60,6 +60,24 @@ class Grant(Struct, frozen=True):
     address: str = ""
     """`host:port` of a TCP channel."""
     token: str = ""
+    """Reaches the runner without showing in its settings."""
+    certificate: str = ""
+    """PEM that the runner pins; empty = no TLS."""
+    network: str = ""
+    """The policy that stands in for `none`, since a runner without any network cannot dial."""
+
+
+class Way(Struct, frozen=True):
+    """An address under which runners may reach an agent on this host over TCP."""
+
+    bind: str
+    """Where the agent listens."""
+    dial: str
+    """What runners connect to: a name or an address, without port."""
+    network: str = ""
+    """The policy that stands in for `none` (see Grant); empty = it needs none."""
+    opens: bool = False
+    """That network leads to the outside as well."""
 
 
 class RunnerSpec(Struct, frozen=True):
@@ -147,7 +165,6 @@ class Caps(Struct, frozen=True):
     """Network policies are enforced."""
     source_at: str = ""
     """Where a development folder appears to the runner; empty = under its own path."""
-    channels: tuple[str, ...] = ("unix", "tcp")
 
 
 class Runtime(Protocol):
@@ -161,6 +178,17 @@ class Runtime(Protocol):
 
     async def reach(self, folder: Path) -> str:
         """Empty if runners reach unix sockets in this folder of ours, else why not."""
+        ...
+
+    async def ways(self, address: str) -> list[Way]:
+        """Where runners may reach a TCP port of ours, likeliest first.
+
+        Only `address` if the user gave one. Raises RuntimeUnavailable.
+        """
+        ...
+
+    async def reach_tcp(self, way: Way, port: int) -> str:
+        """Empty if runners reach a port of ours in this way (0 = any port), else why not."""
         ...
 
     async def ensure_image(self, image: str) -> str:

@@ -31,71 +31,28 @@ from headway_engine.runtime import (
     RuntimeEvent,
     RuntimeUnavailable,
     State,
+    Way,
 )
-from headway_engine.runtime.reach import reach
+from headway_engine.runtime.container import LABEL, SOURCE_AT, config_of
+from headway_engine.runtime.networks import CHANNEL, EGRESS, Networks, is_missing
+from headway_engine.runtime.reach import (
+    bind_for,
+    can_bind,
+    elsewhere,
+    own_address,
+    reach,
+    reach_tcp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-LABEL = "headway."
+    from headway_engine.runtime import Grant
+
 FOREVER = 10**8
 """Seconds without any event until the stream is opened anew."""
-EGRESS = "headway-egress"
-CHANNEL_AT = "/run/hw"
-SOURCE_AT = "/app"
-
-
-def config_of(spec: RunnerSpec, image: str, network: str, directory: str) -> dict[str, Any]:
-    """The body of `POST /containers/create`: the hardening profile, and nothing from users.
-
-    `network` is a mode or a network's id, `directory` the channel's folder as the daemon sees it.
-    """
-    binds = [f"{directory}:{CHANNEL_AT}"]
-    if spec.source:
-        binds.append(f"{spec.source}:{SOURCE_AT}:ro")
-    labels = {
-        "owner": spec.owner,
-        "name": spec.name,
-        "key": spec.key,
-        "directory": spec.grant.directory,
-        "image": image,
-        "protocol": str(PROTOCOL),
-        "created": str(spec.created_ms),
-        "source": spec.source,
-    }
-    return {
-        "Image": image,
-        "Cmd": ["python3", *(spec.command or ("-m", "headway.runner"))],
-        "Env": [
-            f"HEADWAY_CHANNEL=unix:{CHANNEL_AT}/s.sock",
-            "PYTHONUNBUFFERED=1",
-            "PYTHONDONTWRITEBYTECODE=1",
-            "PYTHONFAULTHANDLER=1",
-        ],
-        "User": "1000:1000",
-        "Labels": {LABEL + k: v for k, v in labels.items()},
-        "HostConfig": {
-            "ReadonlyRootfs": True,
-            "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges"],
-            "Init": True,
-            "IpcMode": "private",
-            "Memory": spec.limits.memory,
-            "MemorySwap": spec.limits.memory,
-            "NanoCpus": int(spec.limits.cpus * 1e9),
-            "PidsLimit": spec.limits.pids,
-            "OomScoreAdj": 500,
-            "Ulimits": [{"Name": "nofile", "Soft": 1024, "Hard": 1024}],
-            "Tmpfs": {"/tmp": "rw,noexec,nosuid,size=64m"},
-            "NetworkMode": network,
-            "Binds": binds,
-            "LogConfig": {
-                "Type": "json-file",
-                "Config": {"max-size": "64k", "max-file": "1"},
-            },
-        },
-    }
+DESKTOP_HOST = "host.docker.internal"
 
 
 class DockerRuntime:
@@ -120,7 +77,7 @@ class DockerRuntime:
         self._pool = ThreadPoolExecutor(threads, "docker")
         self._client: Any = None
         self._connecting = threading.Lock()
-        self._networks: dict[str, str] = {}
+        self._networks = Networks()
         self._streams: list[Any] = []
         self._closed = False
         self.caps = Caps(
@@ -132,7 +89,6 @@ class DockerRuntime:
             pids_limit=True,
             networks=True,
             source_at=SOURCE_AT,
-            channels=("unix",),
         )
 
     def _api(self) -> Any:
@@ -161,9 +117,43 @@ class DockerRuntime:
         return ""
 
     async def reach(self, folder: Path) -> str:
+        """By a probe container; without any image of ours yet, by what the engine says it is."""
+        image = self.base_image or await self._an_image()
+        if image:
+            return await reach(self, folder, image)
+        try:
+            info: dict[str, Any] = await self._call(lambda c: c.info())
+        except (DockerException, OSError) as e:
+            return str(e)[:300]
+        return elsewhere(self.base_url, str(info.get("OperatingSystem", "")))
+
+    async def ways(self, address: str) -> list[Way]:
+        """The gateway of a network of ours that leads nowhere else; else an open network."""
+        if address:
+            here = bind_for(address)
+            return [
+                Way(here, address, network=CHANNEL),
+                Way(here, address, network=EGRESS, opens=True),
+            ]
+        found: list[Way] = []
+        try:
+            gateway: str = await self._call(self._networks.gateway)
+            info: dict[str, Any] = await self._call(lambda c: c.info())
+        except (DockerException, OSError) as e:
+            raise RuntimeUnavailable(str(e)[:300]) from e
+        if gateway and can_bind(gateway):
+            found.append(Way(gateway, gateway, network=CHANNEL))
+        if "Docker Desktop" in str(info.get("OperatingSystem", "")):
+            # Its virtual machine hands these connections to the host's loopback.
+            found.append(Way("127.0.0.1", DESKTOP_HOST, network=EGRESS, opens=True))
+        if own := own_address(self.base_url):
+            found.append(Way(own, own, network=EGRESS, opens=True))
+        return found
+
+    async def reach_tcp(self, way: Way, port: int) -> str:
         """By a probe container; without any image of ours yet, nothing is known and all is well."""
         image = self.base_image or await self._an_image()
-        return await reach(self, folder, image) if image else ""
+        return await reach_tcp(self, way, port, image) if image else ""
 
     async def _an_image(self) -> str:
         """The newest image that was made for tasks."""
@@ -198,31 +188,24 @@ class DockerRuntime:
 
     async def spawn(self, spec: RunnerSpec) -> Handle:
         """Create and start the container; see the port."""
-        return await self._call(lambda c: self._spawn(c, spec))
+        try:
+            return await self._call(lambda c: self._spawn(c, spec))
+        except (DockerException, OSError) as e:
+            text = str((isinstance(e, APIError) and e.explanation) or e)[:500]
+            if isinstance(e, APIError) and e.status_code == 404 and not is_missing(e):
+                image = spec.image or self.base_image
+                raise ImageMissing(f"image {image[:80]!r} is not on this host: {text}") from e
+            raise RuntimeUnavailable(text) from e
 
     def _spawn(self, client: Any, spec: RunnerSpec) -> Handle:
         image = spec.image or self.base_image
-        ident = ""
         try:
-            network = self._network(client, spec.network)
-            config = config_of(spec, image, network, self._outside(spec.grant.directory))
-            made: dict[str, Any] = client.create_container_from_config(
-                config, name=f"headway-{spec.name}"
-            )
-            ident = str(made["Id"])
-            client.start(ident)
+            ident = self._start(client, spec, image)
         except APIError as e:
-            text = str(e.explanation or e)[:500]
-            if ident:
-                with contextlib.suppress(DockerException, OSError):
-                    client.remove_container(ident, force=True, v=True)
-                if e.status_code == 400:  # the command: 126 or 127
-                    raise CannotStart(text) from e
-            elif e.status_code == 404:
-                raise ImageMissing(f"image {image[:80]!r} is not on this host: {text}") from e
-            raise RuntimeUnavailable(text) from e
-        except (DockerException, OSError) as e:
-            raise RuntimeUnavailable(str(e)[:300]) from e
+            if not is_missing(e):
+                raise
+            self._networks.forget()
+            ident = self._start(client, spec, image)
         return Handle(
             id=ident,
             name=spec.name,
@@ -235,32 +218,49 @@ class DockerRuntime:
             source=spec.source,
         )
 
+    def _start(self, client: Any, spec: RunnerSpec, image: str) -> str:
+        """The id of a container that was started; whatever fails, nothing of it is left."""
+        network = self._networks.of(client, spec.network, spec.grant.network)
+        config = config_of(spec, image, network, self._outside(spec.grant.directory))
+        made: dict[str, Any] = client.create_container_from_config(
+            config, name=f"headway-{spec.name}"
+        )
+        ident = str(made["Id"])
+        try:
+            if spec.grant.address:
+                self._start_with_token(client, ident, network, spec.grant)
+            else:
+                client.start(ident)
+        except (DockerException, OSError) as e:
+            with contextlib.suppress(DockerException, OSError):
+                client.remove_container(ident, force=True, v=True)
+            if isinstance(e, APIError) and e.status_code == 400:  # the command: 126 or 127
+                raise CannotStart(str(e.explanation or e)[:500]) from e
+            if isinstance(e, APIError) and is_missing(e):
+                raise
+            raise RuntimeUnavailable(str(e)[:500]) from e
+        return ident
+
     def _outside(self, path: str) -> str:
         if self._path_map and path.startswith(self._path_map[0]):
             return self._path_map[1] + path[len(self._path_map[0]) :]
         return path
 
-    def _network(self, client: Any, policy: str) -> str:
-        """A network's id: names are not unique in Docker, so each is looked up once."""
-        if policy in ("", "none"):
-            return "none"
-        if found := self._networks.get(policy):
-            return found
-        name = EGRESS if policy == "egress" else policy
-        rows: list[dict[str, Any]] = client.networks(names=[name])
-        match = next((r for r in rows if r["Name"] == name), None)
-        if match is None:
-            if policy != "egress":
-                raise CannotStart(f"network {policy[:80]!r} does not exist on this host")
-            match = client.create_network(
-                EGRESS,
-                driver="bridge",
-                options={"com.docker.network.bridge.enable_icc": "false"},
-                labels={LABEL + "network": "egress"},
-                check_duplicate=True,
-            )
-        self._networks[policy] = str(match["Id"])
-        return self._networks[policy]
+    def _start_with_token(self, client: Any, ident: str, network: str, grant: Grant) -> None:
+        """Start it with the token as its standard input, which ends with it."""
+        if grant.network == CHANNEL:
+            self._networks.lead_to_agent(client, ident, network)
+        stream = client.attach_socket(ident, params={"stdin": 1, "stream": 1})
+        try:
+            client.start(ident)
+            # docker-py gives a reader over unix and TCP; what writes is the socket under it. One
+            # that has ended already hears nothing: its end is told by an event.
+            with contextlib.suppress(OSError):
+                getattr(stream, "_sock", stream).sendall(grant.token.encode() + b"\n")
+        finally:
+            with contextlib.suppress(OSError):
+                getattr(stream, "_sock", stream).close()
+            stream.close()
 
     async def list_all(self, owner: str) -> list[Handle]:
         """By labels; see the port."""

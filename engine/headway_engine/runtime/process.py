@@ -29,6 +29,7 @@ from headway_engine.runtime import (
     RuntimeEvent,
     RuntimeUnavailable,
     State,
+    Way,
     cgroups,
 )
 
@@ -60,6 +61,16 @@ def start_ticks(pid: int) -> int:
         return 0
     fields = text.rpartition(")")[2].split()  # the name before may hold spaces and brackets
     return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def _given(token: str) -> int:
+    """What a runner finds on its standard input: the token, which others could read in /proc."""
+    if not token:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    reads, writes = os.pipe2(os.O_CLOEXEC)
+    os.write(writes, token.encode() + b"\n")
+    os.close(writes)
+    return reads
 
 
 class ProcessRuntime:
@@ -108,6 +119,14 @@ class ProcessRuntime:
 
     async def reach(self, folder: Path) -> str:
         """They share our file system."""
+        return ""
+
+    async def ways(self, address: str) -> list[Way]:
+        """They share our loopback."""
+        return [Way(bind=address or "127.0.0.1", dial=address or "127.0.0.1")]
+
+    async def reach_tcp(self, way: Way, port: int) -> str:
+        """As the agent reaches itself."""
         return ""
 
     async def ensure_image(self, image: str) -> str:
@@ -170,13 +189,14 @@ class ProcessRuntime:
         }
         if spec.grant.address:
             env["HEADWAY_CHANNEL"] = f"tcp:{spec.grant.address}"
-            env["HEADWAY_CHANNEL_TOKEN"] = spec.grant.token
+            env["HEADWAY_CHANNEL_TOKEN_FD"] = "0"
+            env["HEADWAY_CHANNEL_CERT"] = spec.grant.certificate
         else:
             env["HEADWAY_CHANNEL"] = f"unix:{spec.grant.directory}/s.sock"
         command = spec.command or ("-m", "headway.runner")
         argv = [self.python, "-P", str(LAUNCHER), json.dumps(limits), *command]
         out = os.open(home / "tail", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        given = _given(spec.grant.token)
         try:
             # posix_spawn: no copy of this process's page tables, no object that must be waited for.
             return os.posix_spawn(
@@ -187,14 +207,14 @@ class ProcessRuntime:
                 setsigmask=(),
                 setsigdef=(signal.SIGPIPE, signal.SIGINT, signal.SIGTERM),
                 file_actions=[
-                    (os.POSIX_SPAWN_DUP2, null, 0),
+                    (os.POSIX_SPAWN_DUP2, given, 0),
                     (os.POSIX_SPAWN_DUP2, out, 1),
                     (os.POSIX_SPAWN_DUP2, out, 2),
                 ],
             )
         finally:
             os.close(out)
-            os.close(null)
+            os.close(given)
 
     # --- the end of a process
 

@@ -41,6 +41,7 @@ from headway_engine.store.records import (
     Outcome,
     Purge,
     QueueState,
+    Renewed,
     Run,
     SaveDone,
 )
@@ -241,12 +242,19 @@ class Store(Protocol):
         ns: str,
         ask: Beat,
         lease: float,
-    ) -> tuple[bool, list[tuple[str, int, str]], bool]:
-        """Renew the lease: (session is live, stop list, whether the full list is wanted).
+    ) -> Renewed:
+        """Renew the lease.
 
         With the full list: what the store gives to this agent but it does not hold, in two beats
         running, is lost now; what it holds but is not open is on the stop list (DECISIONS B3).
         Lost runs come out of `expire`.
+        """
+        ...
+
+    async def drain(self, ns: str, agent: str, how: str, actor: str) -> None:
+        """Keep an operator's word for this agent, with who gave it and when (`Renewed.drain`).
+
+        It outlives the agent's sessions; an agent that is not known is left unknown.
         """
         ...
 

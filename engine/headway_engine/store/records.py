@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import NamedTuple
 
 from msgspec import Raw, Struct
 
@@ -254,6 +255,23 @@ class AgentState(Struct):
     degraded: str = ""
     open: int = 0
     images: tuple[str, ...] = ()
+    drain: str = ""
+    """As `Renewed.drain`."""
+    drain_by: str = ""
+    drain_at: datetime | None = None
+
+
+class Renewed(NamedTuple):
+    """The answer of a beat."""
+
+    live: bool
+    """The session holds."""
+    stop: list[tuple[str, int, str]]
+    """(run, epoch, why) of attempts that shall end."""
+    want_holds: bool
+    """The full list is wanted."""
+    drain: str = ""
+    """`drain`: it shall take nothing new; `now`: and give back what runs."""
 
 
 class Purge(Struct, frozen=True):

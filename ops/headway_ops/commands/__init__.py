@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def table() -> dict[str, Callable[..., None]]:
-    """Every command; `queue ls` is `ls` in the group `queue`."""
+    """Every command; `queue ls` is `ls` in the group `queue`, `agents` the group's own."""
     return {
         "up": serve.up,
         "demo": serve.demo,
@@ -32,6 +32,7 @@ def table() -> dict[str, Callable[..., None]]:
         "queue resume": steer.queue_resume,
         "queue limit": steer.queue_limit,
         "agents": look.agents,
+        "agents drain": steer.agents_drain,
         "check": build.check,
         "deploy": build.deploy,
         "image build": build.image_build,

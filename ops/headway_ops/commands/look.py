@@ -39,8 +39,10 @@ def show(run: RunArgument, as_json: JsonFlag = False) -> None:
     looking.show_run(run, as_json=as_json)
 
 
-def agents(as_json: JsonFlag = False) -> None:
+def agents(ctx: typer.Context, as_json: JsonFlag = False) -> None:
     """List the agents: alive, what they serve, how full they are."""
+    if ctx.invoked_subcommand is not None:
+        return
     from headway_ops import looking
 
     looking.list_agents(as_json=as_json)

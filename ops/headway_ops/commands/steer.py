@@ -1,4 +1,4 @@
-"""cancel, resume, replay, queue: change what happens."""
+"""cancel, resume, replay, queue, agents drain: change what happens."""
 
 from __future__ import annotations
 
@@ -91,3 +91,22 @@ def queue_limit(
     steering.set_queue(
         queue, limit=limit, key_limit=None if key_limit < 0 else key_limit, as_json=as_json
     )
+
+
+def agents_drain(
+    agent: Annotated[str, typer.Argument(metavar="NAME", help="The agent's name.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Let it take runs again.")] = False,
+    now: Annotated[
+        bool,
+        typer.Option(
+            "--now",
+            help="Do not wait for what runs: it goes on elsewhere, after its next checkpoint or"
+            " when its grace is over. No retry is used.",
+        ),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Give an agent nothing new until it is undone; what it runs goes on to its end."""
+    from headway_ops import steering
+
+    steering.drain(agent, undo=undo, now=now, as_json=as_json)

@@ -11,6 +11,7 @@ import asyncio
 import os
 import sys
 import time
+from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from headway.channel import Conn, dial
 from headway.wire import BLOB_PART, INLINE_LIMIT, PROTOCOL
 from headway.wire.frames import (
     TO_RUNNER,
+    WINDOW,
     Ack,
     Await,
     Checkpoint,
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from headway.wire.frames import Fail, Wait
 
 FIRST_DELAY, LAST_DELAY = 0.02, 1.0
+SETTLED = 1.0
+"""Seconds after which a connection counts although the agent said nothing on it."""
 FROZEN_AGAIN = 0.5
 """Seconds until a save that was answered `frozen` is sent again without being told."""
 
@@ -52,6 +56,11 @@ class Kept:
     def __init__(self, frame: Any, body: bytes, future: asyncio.Future[Ack]) -> None:
         self.frame, self.body, self.future = frame, body, future
         self.sent = False
+
+    @property
+    def windowed(self) -> bool:
+        """Does it count in the window of its slot?"""
+        return not isinstance(self.frame, Await)
 
 
 class AgentCalls:
@@ -74,11 +83,22 @@ class AgentCalls:
         self._loop = asyncio.get_running_loop()
         self._seq = 0
         self._kept: dict[int, Kept] = {}
+        self._under_way: dict[int, int] = {}
+        """Per slot: requests that were sent and have no answer."""
+        self._queued: dict[int, deque[int]] = {}
+        """Per slot: `seq` of requests for which there is no room in the window yet."""
         self._bodies: dict[int, bytearray] = {}
         self._frozen = False
         self._thawed = asyncio.Event()
         self._thawed.set()
         self._dialling: asyncio.Task[None] | None = None
+        self._delay = 0.0
+        """Seconds until the next call."""
+        self._heard_at = time.monotonic()
+        """When an agent was last known to be there."""
+        self._connected_at = 0.0
+        self._welcome = False
+        """The agent has answered on this connection."""
         self.conn: Conn | None = None
         self.ready: Any = None
         """The `ready` frame, repeated after each redial."""
@@ -91,19 +111,19 @@ class AgentCalls:
         self._dialling = self._loop.create_task(self._dial())
 
     async def _dial(self) -> None:
-        give_up = time.monotonic() + self.orphan_after
-        delay = FIRST_DELAY
         while True:
+            delay = self._delay
+            if delay and time.monotonic() + delay > self._heard_at + self.orphan_after:
+                self._on_orphan()
+                return
+            await asyncio.sleep(delay)
+            self._delay = max(FIRST_DELAY, min(LAST_DELAY, delay * 1.6))
             try:
                 conn = await dial(self._address, TO_RUNNER, self._tls)
                 break
             except OSError:
-                if time.monotonic() + delay > give_up:
-                    self._on_orphan()
-                    return
-                await asyncio.sleep(delay)
-                delay = min(LAST_DELAY, delay * 1.6)
-        self.conn = conn
+                continue
+        self.conn, self._connected_at = conn, time.monotonic()
         self._frozen = False
         self._thawed.set()  # the agent that answers now says so again if its lease is overdue
         conn.send(
@@ -123,10 +143,16 @@ class AgentCalls:
         conn.on_frames(self._received, self._lost)
 
     def _lost(self, error: BaseException | None) -> None:
+        now = time.monotonic()
+        if self._welcome or now - self._connected_at > SETTLED:
+            # The agent was there until now; one that takes a call and hangs up at once was not.
+            self._welcome, self._delay, self._heard_at = False, 0.0, now
         self.conn = None
         self._bodies.clear()
         for kept in self._kept.values():
             kept.sent = False
+        self._under_way.clear()
+        self._queued.clear()
         self.connect()
 
     def send(self, frame: Any) -> None:
@@ -166,6 +192,11 @@ class AgentCalls:
         if conn is None or self._frozen:
             return
         frame, body = kept.frame, kept.body
+        if kept.windowed:
+            if self._under_way.get(frame.slot, 0) >= WINDOW:
+                self._queued.setdefault(frame.slot, deque()).append(frame.seq)
+                return
+            self._under_way[frame.slot] = self._under_way.get(frame.slot, 0) + 1
         if len(body) > INLINE_LIMIT:
             count = (len(body) + BLOB_PART - 1) // BLOB_PART
             for i in range(count):
@@ -222,6 +253,7 @@ class AgentCalls:
     # --- answers
 
     def _received(self, frames: list[Any]) -> None:
+        self._welcome = True
         for frame in frames:
             if isinstance(frame, Ack):
                 self._answered(frame)
@@ -236,6 +268,7 @@ class AgentCalls:
         kept = self._kept.get(ack.seq)
         if kept is None:
             return  # the answer of a repeat
+        self._make_room(kept)
         if ack.outcome == "frozen":
             kept.sent = False
             self._loop.call_later(FROZEN_AGAIN, self._again, ack.seq)
@@ -248,8 +281,20 @@ class AgentCalls:
         if ack.outcome == "stale_epoch":
             self._on_stale(ack.slot)
 
+    def _make_room(self, kept: Kept) -> None:
+        """One that was under way is answered: the next one of its slot goes out."""
+        slot = kept.frame.slot
+        if not kept.sent or not kept.windowed or slot not in self._under_way:
+            return
+        self._under_way[slot] -= 1
+        queued = self._queued.get(slot)
+        while queued and self._under_way[slot] < WINDOW and not self._frozen:
+            self._again(queued.popleft())
+
     def drop(self, slot: int) -> None:
         """The attempt is over: nobody hears the ends of its children any more."""
+        self._under_way.pop(slot, None)
+        self._queued.pop(slot, None)
         for seq, kept in list(self._kept.items()):
             if isinstance(kept.frame, Await) and kept.frame.slot == slot:
                 del self._kept[seq]
@@ -261,6 +306,7 @@ class AgentCalls:
 
     def _freeze(self, on: bool) -> None:
         self._frozen = on
+        self._queued.clear()  # with the thaw, all that was not sent is looked at again, in order
         if on:
             self._thawed.clear()
             return

@@ -277,6 +277,15 @@ class ReplayAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     queue: Name | None = None
 
 
+class DrainAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`agent-drain`: the agent takes nothing new until it is undone, over its restarts too."""
+
+    agent: Name
+    undo: bool = False
+    now: bool = False
+    """Give running attempts back, after their next checkpoint or their grace; no retry is used."""
+
+
 class QueueAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`queue-set`: change a queue live; absent fields stay. `limit` 0 = none."""
 
@@ -319,6 +328,11 @@ class AgentRow(Struct, omit_defaults=True):
     open: int = 0
     degraded: str = ""
     versions: tuple[str, ...] = ()
+    drain: str = ""
+    """`drain`: it takes nothing new, what runs goes on; `now`: what runs is given back."""
+    drain_by: str = ""
+    """Who said so last, also of its end."""
+    drain_at: datetime | None = None
 
 
 class TaskSpec(Struct, frozen=True, omit_defaults=True):

@@ -30,10 +30,10 @@ KINDS = {
     "resumed": "an operator asked for the next attempt now",
     "resolved": "an operator decided on an ambiguous once mark (data.key, data.decision)",
     "cancelling": "the cancel is final; running code is being stopped",
-    "succeeded": "ended with a result (data.size)",
-    "failed": "ended with an error (data.error, data.cause)",
+    "succeeded": "ended with a result (data.size, data.lines = the number of its last line)",
+    "failed": "ended with an error (data.error, data.cause, data.lines)",
     "timed_out": "ended by timeout or deadline",
-    "cancelled": "ended by a cancel",
+    "cancelled": "ended by a cancel (data.lines)",
     "expired": "never started in time",
     "rejected": "a save was refused as poison (data.why); the run goes on",
     "warning": "something an operator wants to know (data.why)",
@@ -93,6 +93,7 @@ class AgentBeat(Struct, omit_defaults=True):
     warm: int
     shared_slots: int = 0
     degraded: str = ""
+    draining: bool = False
     at: datetime | None = None
 
 

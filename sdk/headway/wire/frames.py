@@ -311,6 +311,10 @@ ToRunner = Env | Run | Marks | Ack | Cancel | Freeze | Ping | Bye | Part
 FROM_RUNNER = decoder(FromRunner | Fetch)
 TO_RUNNER = decoder(ToRunner)
 
+WINDOW = 256
+"""Requests of one slot that may be without an answer at once (`await` not counted, it lasts as long
+as a child). A runner keeps the rest to itself; an agent cuts off whoever sends far more."""
+
 EXIT_STALE = 87
 """The runner was told `stale_epoch`."""
 EXIT_ORPHAN = 75

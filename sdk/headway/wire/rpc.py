@@ -74,7 +74,8 @@ class Beaten(Struct, omit_defaults=True):
     want_holds: bool = False
     stop: list[tuple[str, int, str]] = []
     """(run, epoch, why): repeated until those attempts are gone; why = cancel | stale | timeout."""
-    drain: bool = False
+    drain: str = ""
+    """An operator's word: `drain` = take nothing new; `now` = and give back what runs."""
 
 
 # --- claim
@@ -276,6 +277,8 @@ class Finished(Struct, tag="finished", omit_defaults=True):
     sha256: str = ""
     warning: str = ""
     """Such as "a child process was OOM-killed"."""
+    lines: int = 0
+    """Number of the last line of its output; 0 = it printed nothing."""
 
 
 class AttemptFailed(Struct, tag="failed", omit_defaults=True):
@@ -299,6 +302,8 @@ class AttemptFailed(Struct, tag="failed", omit_defaults=True):
     """With `ambiguous`: the once key."""
     token: str = ""
     evidence: str = ""
+    lines: int = 0
+    """Number of the last line of its output; 0 = it printed nothing."""
 
 
 class AttemptLost(Struct, tag="lost", omit_defaults=True):
@@ -339,6 +344,8 @@ class Stopped(Struct, tag="stopped", omit_defaults=True):
     run: str
     epoch: int
     why: Literal["cancel", "drain", "stale"]
+    lines: int = 0
+    """Number of the last line of its output; 0 = it printed nothing."""
 
 
 Report = Started | Finished | AttemptFailed | AttemptLost | GivenBack | Suspend | Stopped

@@ -12,7 +12,7 @@ from headway_engine.happenings import Happening, Lost
 from headway_engine.store.agreement import GAP, Held, compare, gap_of
 from headway_engine.store.memory.queues import Queues
 from headway_engine.store.memory.tables import Agent
-from headway_engine.store.records import AgentState, Outcome
+from headway_engine.store.records import AgentState, Outcome, Renewed
 
 if TYPE_CHECKING:
     from headway.wire.rpc import Beat, Register
@@ -50,6 +50,9 @@ class Agents(Queues):
                 ask.host,
                 ask.runtime,
                 images=ask.images,
+                drain="" if old is None else old.state.drain,
+                drain_by="" if old is None else old.state.drain_by,
+                drain_at=None if old is None else old.state.drain_at,
             ),
             now,
         )
@@ -65,13 +68,13 @@ class Agents(Queues):
         ns: str,
         ask: Beat,
         lease: float,
-    ) -> tuple[bool, list[tuple[str, int, str]], bool]:
-        """(live, stop list, whether the full list is wanted)."""
+    ) -> Renewed:
+        """Renew the lease."""
         self._check()
         now = self._now()
         agent = self.tables.agents.get((ns, ask.agent))
         if agent is None or agent.state.session != ask.session or not agent.state.alive:
-            return False, [], False
+            return Renewed(False, [], False)
         agent.seen_at = now
         agent.state.lease_until = now + timedelta(seconds=lease)
         agent.state.degraded = ask.degraded
@@ -84,7 +87,14 @@ class Agents(Queues):
         if ask.holds is not None:
             agent.missing = set(answer.missing)
             agent.gone |= set(answer.gone)
-        return True, answer.stop, answer.want_holds
+        return Renewed(True, answer.stop, answer.want_holds, agent.state.drain)
+
+    async def drain(self, ns: str, agent: str, how: str, actor: str) -> None:
+        """Keep an operator's word."""
+        self._check()
+        if (row := self.tables.agents.get((ns, agent))) is not None:
+            state = row.state
+            state.drain, state.drain_by, state.drain_at = how, actor, self._now()
 
     async def expire(self, lease: float) -> list[Outcome]:
         """End leases that are over, then lose their runs."""

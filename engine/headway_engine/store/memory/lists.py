@@ -258,7 +258,10 @@ class Lists(Agents):
                     q.open,
                     sum(r.run.state is S.RETRYING for r in rows),
                     sum(r.run.state is S.DELAYED for r in rows),
-                    sum(a.alive and q.queue in a.queues for a in await self.agents(ns)),
+                    sum(
+                        a.alive and not a.drain and q.queue in a.queues
+                        for a in await self.agents(ns)
+                    ),
                     min(waiting, default=None),
                 )
             )
@@ -285,6 +288,9 @@ class Lists(Agents):
                 a.open,
                 a.degraded,
                 tuple(sorted(images[i] for i in a.images if i in images)),
+                a.drain,
+                a.drain_by,
+                a.drain_at,
             )
             for a in await self.agents(ns)
         ]

@@ -9,7 +9,7 @@ from headway_engine.happenings import Lost
 from headway_engine.store.agreement import GAP, Held, compare, gap_of
 from headway_engine.store.postgres import statements
 from headway_engine.store.postgres.commit import Commits
-from headway_engine.store.records import AgentState, Outcome
+from headway_engine.store.records import AgentState, Outcome, Renewed
 
 if TYPE_CHECKING:
     from headway.wire.rpc import Beat, Register
@@ -62,14 +62,14 @@ class Leases(Commits):
         ns: str,
         ask: Beat,
         lease: float,
-    ) -> tuple[bool, list[tuple[str, int, str]], bool]:
-        """(live, stop list, whether the full list is wanted)."""
+    ) -> Renewed:
+        """Renew the lease."""
         images = list(ask.images) if ask.images else None
         renewed = await self.db.fetch(
             _SQL["beat"], ns, ask.agent, ask.session, lease, ask.degraded, images
         )
         if not renewed:
-            return False, [], False
+            return Renewed(False, [], False)
         rows = await self.db.fetch(_SQL["held"], ns, ask.agent)
         held = [_held(r) for r in rows if r["session"] == ask.session]
         answer = compare(held, ask.holds, ask.digest, frozenset(renewed[0]["missing"]))
@@ -77,7 +77,11 @@ class Leases(Commits):
             await self.db.fetch(
                 _SQL["missing"], ns, ask.agent, ask.session, answer.missing, answer.gone
             )
-        return True, answer.stop, answer.want_holds
+        return Renewed(True, answer.stop, answer.want_holds, renewed[0]["drain"])
+
+    async def drain(self, ns: str, agent: str, how: str, actor: str) -> None:
+        """Keep an operator's word."""
+        await self.db.fetch(_SQL["drain"], ns, agent, how, actor)
 
     async def expire(self, lease: float) -> list[Outcome]:
         """End leases that are over; then, in new statements, lose the runs of ended sessions."""
@@ -122,6 +126,9 @@ class Leases(Commits):
                 r["degraded"],
                 r["open"],
                 tuple(r["images"]),
+                r["drain"],
+                r["drain_by"],
+                r["drain_at"],
             )
             for r in await self.db.read(_SQL["agents"], ns)
         ]

@@ -209,6 +209,9 @@ class Lists(Leases, Part):
                 a.open,
                 a.degraded,
                 tuple(sorted(images[i] for i in a.images if i in images)),
+                a.drain,
+                a.drain_by,
+                a.drain_at,
             )
             for a in await self.agents(ns)
         ]

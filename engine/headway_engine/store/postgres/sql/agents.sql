@@ -28,7 +28,11 @@ SELECT id, epoch, state, session FROM runs
 UPDATE agents SET lease_until = hw_now() + $4 * interval '1 second', seen_at = hw_now(),
        degraded = $5, images = CASE WHEN $6::text[] IS NULL THEN images ELSE $6::text[] END
  WHERE ns = $1 AND id = $2 AND session = $3 AND live
-RETURNING missing;
+RETURNING missing, drain;
+
+-- name: drain
+-- An operator's word, which outlives sessions: a registration does not touch it.
+UPDATE agents SET drain = $3, drain_by = $4, drain_at = hw_now() WHERE ns = $1 AND id = $2;
 
 -- name: missing
 -- What the agent does not hold: once noticed, the second time gone.

@@ -111,7 +111,7 @@ SELECT q.queue, coalesce(s.run_limit, 0) AS run_limit, coalesce(s.key_limit, 0) 
        (SELECT count(*) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue
            AND r.state = 'DELAYED') AS delayed,
        (SELECT count(*) FROM agents a WHERE a.ns = $1 AND a.live AND a.lease_until > hw_now()
-           AND q.queue = ANY(a.queues)) AS agents,
+           AND a.drain = '' AND q.queue = ANY(a.queues)) AS agents,
        least((SELECT min(r.created_at) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue
                  AND r.state = 'QUEUED' AND r.dispatch IS NULL AND r.limit_key = ''),
              (SELECT min(r.created_at) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue
