@@ -8,7 +8,6 @@ from msgspec import Raw
 
 from headway.wire import NOTHING, BlobRef
 from headway.wire.commands import (
-    AgentRow,
     CheckpointRow,
     MarkRow,
     QueueAsk,
@@ -19,13 +18,14 @@ from headway.wire.commands import (
     RunsPage,
     RunsQuery,
 )
-from headway_engine.store.listing import attempt_of, states_of
+from headway_engine.store.listing import agent_rows, attempt_of, states_of
 from headway_engine.store.postgres import rows, statements
 from headway_engine.store.postgres.base import Part
 from headway_engine.store.postgres.leases import Leases
 from headway_engine.store.replay import replayed
 
 if TYPE_CHECKING:
+    from headway.wire.commands import AgentRow
     from headway.wire.events import Event
     from headway_engine.store.records import NewRun, Run
 
@@ -195,23 +195,7 @@ class Lists(Leases, Part):
     async def agent_rows(self, ns: str) -> list[AgentRow]:
         """Agents, for the api, with the versions whose image they have."""
         images = {r["image"]: r["version"] for r in await self.db.read(_SQL["images"], ns)}
-        return [
-            AgentRow(
-                a.agent,
-                a.host,
-                a.alive,
-                a.session,
-                a.lease_until,
-                a.runtime,
-                a.queues,
-                a.slots,
-                a.shared_slots,
-                a.open,
-                a.degraded,
-                tuple(sorted(images[i] for i in a.images if i in images)),
-            )
-            for a in await self.agents(ns)
-        ]
+        return agent_rows(await self.agents(ns), images)
 
 
 def like(text: str, *, whole: bool = False) -> str:
