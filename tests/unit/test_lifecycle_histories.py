@@ -172,6 +172,14 @@ class _History(RuleBasedStateMachine):
             self.once(found, unheard=False)
             assert self.record().state is RunState.REVIEW
 
+    @precondition(lambda self: self.fresh())
+    @rule()
+    def its_agent_forgets_the_timeout(self) -> None:
+        if (actor := self.next_attempt()) is not None:
+            self.checkpoint(actor, unheard=False)
+            self.time_passes(340.0)
+            assert self.record().state not in OPEN
+
     def fresh(self) -> bool:
         """Nobody was in the once block yet."""
         if not hasattr(self, "id") or self.done_acked or any(a.mark for a in self.actors):
