@@ -155,7 +155,7 @@ def wire(p: Parts) -> list[Service]:
 
     verbs = Verbs(store, commits, dispatcher, ticks, relay, blobs, uploads, info)
     control = Control(
-        answers, post_answers, verbs.table(), workers=c.api_workers, store_down=store_down
+        answers, post_answers, verbs.table(), p.id, workers=c.api_workers, store_down=store_down
     )
     recorder = Recorder(store, blobs, dispatcher, relay, due.scheduled)
     Children(store, blobs, saves, recorder, p.clock.now).serve(door)
