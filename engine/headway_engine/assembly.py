@@ -182,8 +182,9 @@ class Engine:
                 )
             )
             log.info(
-                "engine starts: id=%s store=%s durability=%s",
+                "engine starts: id=%s roles=%s store=%s durability=%s",
                 self.id,
+                ",".join(self.config.engine.roles),
                 store_facts.kind,
                 facts.durability,
             )

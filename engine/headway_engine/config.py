@@ -20,6 +20,7 @@ from msgspec import Meta, Struct, field
 
 from headway.errors import HeadwayError
 from headway_engine.agent.config import AgentConfig
+from headway_engine.roles import ALL, check_roles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,6 +83,8 @@ class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{0,40}\Z")] = ""
     """Unique among the engines; empty = made at start."""
+    roles: tuple[str, ...] = ALL
+    """Which services this process runs (`headway engine --roles`); each role must run somewhere."""
     lease: Seconds = 15.0
     """Seconds without a renewal after which an agent's attempts are lost."""
     beat_every: Seconds = 5.0
@@ -111,7 +114,8 @@ class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds that requests in flight get to end when the engine is stopped."""
 
     def __post_init__(self) -> None:
-        """Checks between fields."""
+        """Checks between fields, and of names."""
+        check_roles(self.roles)
         if self.beat_every * 3 > self.lease:
             raise ValueError(
                 f"beat_every: expected at most a third of the lease ({self.lease / 3:g}),"

@@ -432,6 +432,8 @@ class Info(Struct, omit_defaults=True):
     now: datetime
     schema: int = 0
     detail: dict[str, Any] = {}
+    roles: tuple[str, ...] = ()
+    """Which of its services this engine runs; empty = all."""
 
 
 ENQUEUE = decoder(EnqueueBatch)
