@@ -6,8 +6,9 @@ Roles that are split find each other by hints on `hw.wake`, and by looks at the 
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
+
+from headway_engine.names import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,9 +32,7 @@ def check_roles(roles: Iterable[str]) -> None:
         raise ValueError(f"roles: name at least one of {', '.join(ROLES)}")
     for role in given:
         if role not in ROLES:
-            close = difflib.get_close_matches(role, ROLES, 1)
-            hint = f", did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"roles: no such role {role!r}{hint} (roles: {', '.join(ROLES)})")
+            raise ValueError(f"roles: no such role {role!r}: {meant(role, ROLES)}")
 
 
 def missing_roles(engines: Iterable[Iterable[str]]) -> list[str]:

@@ -31,6 +31,7 @@ from headway.wire.commands import (
 )
 from headway_engine.control import ApiRefused, Asker
 from headway_engine.happenings import Cancel, Resume
+from headway_engine.names import unknown_queue
 from headway_engine.store.replay import moved
 from headway_engine.why import Facts, explain
 
@@ -223,6 +224,7 @@ class Verbs:
             await self._store.agents(asker.ns),
             last_error(events),
             tuple(m.key for m in record.marks),
+            await self._store.named_queues(asker.ns),
         )
         return Why(run, record.state.status, explain(record, facts))
 
@@ -285,6 +287,8 @@ class Verbs:
 
     async def _replay(self, asker: Asker, body: bytes) -> Done:
         ask = decode(_REPLAY, body)
+        if ask.queue:
+            await self._check_queue(asker, ask.queue)
         new = await self._store.replay(asker.ns, ask, asker.actor)
         if isinstance(new, str):
             raise ApiRefused("refused", new)
@@ -302,6 +306,11 @@ class Verbs:
         status = out.record.state.status if out.record is not None else ""
         return Done(out.run, "ok" if out.outcome == "recorded" else "already", status)
 
+    async def _check_queue(self, asker: Asker, queue: str) -> None:
+        known = await self._store.named_queues(asker.ns)
+        if queue not in known:
+            raise ApiRefused("unknown_queue", unknown_queue(queue, asker.ns, known))
+
     async def _queue_set(self, asker: Asker, body: bytes) -> Any:
         ask = decode(_QUEUE, body)
         for what, value in (("limit", ask.limit), ("key_limit", ask.key_limit)):
@@ -309,6 +318,8 @@ class Verbs:
                 raise ApiRefused("bad_request", f"{what}: 0 (none) to 1000000")
         if ask.priority is not None and not -1000 <= ask.priority <= 1000:
             raise ApiRefused("bad_request", "priority: -1000 to 1000")
+        if not ask.create:
+            await self._check_queue(asker, ask.queue)
         row = await self._store.set_queue(asker.ns, ask, asker.actor)
         self._dispatcher.mark((asker.ns, ask.queue))
         self._dispatcher.hint((asker.ns, ask.queue))

@@ -355,6 +355,10 @@ class Store(Protocol):
         """What a replay would enqueue, or why not."""
         ...
 
+    async def named_queues(self, ns: str) -> frozenset[str]:
+        """Queues that a deployed task, an agent or a setting names; none is forgotten."""
+        ...
+
     async def set_queue(self, ns: str, ask: QueueAsk, actor: str) -> QueueRow:
         """Change a queue's settings."""
         ...

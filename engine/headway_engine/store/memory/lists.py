@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from headway.states import RunState
-from headway.wire import NOTHING, BlobRef
+from headway.wire import DEFAULT_QUEUE, NOTHING, BlobRef
 from headway.wire.commands import (
     CheckpointRow,
     Deployment,
@@ -263,6 +263,12 @@ class Lists(Agents):
                 )
             )
         return out
+
+    async def named_queues(self, ns: str) -> frozenset[str]:
+        """Of settings, tasks and agents."""
+        self._check()
+        served = (q for (n, _), a in self.tables.agents.items() if n == ns for q in a.state.queues)
+        return frozenset({DEFAULT_QUEUE, *served, *(q for n, q in self.tables.queues if n == ns)})
 
     async def agent_rows(self, ns: str) -> list[AgentRow]:
         """Agents, for the api."""

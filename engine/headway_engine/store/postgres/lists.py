@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
-from headway.wire import NOTHING, BlobRef
+from headway.wire import DEFAULT_QUEUE, NOTHING, BlobRef
 from headway.wire.commands import (
     CheckpointRow,
     MarkRow,
@@ -191,6 +191,11 @@ class Lists(Leases, Part):
 
     async def _queue_rows(self, ns: str, queue: str) -> list[QueueRow]:
         return [QueueRow(*row) for row in await self.db.read(_SQL["queue_rows"], ns, queue)]
+
+    async def named_queues(self, ns: str) -> frozenset[str]:
+        """Of settings, tasks and agents."""
+        found = await self.db.read(_SQL["named_queues"], ns)
+        return frozenset({DEFAULT_QUEUE, *(r["queue"] for r in found)})
 
     async def agent_rows(self, ns: str) -> list[AgentRow]:
         """Agents, for the api, with the versions whose image they have."""
