@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from headway import subjects
 from headway._version import __version__
 from headway.wire.commands import Info
 from headway.wire.events import EngineBeat
+from headway_engine import streams
 from headway_engine.blobs.uploads import Uploads
 from headway_engine.children import Children
 from headway_engine.claims import Agents
@@ -21,6 +23,7 @@ from headway_engine.dispatch import Dispatcher, WorkSweep
 from headway_engine.door import Door
 from headway_engine.elsewhere import Elsewhere
 from headway_engine.intake import Intake
+from headway_engine.orphans import Orphans
 from headway_engine.post import Post
 from headway_engine.presence import Beat, Hints, QueueTick
 from headway_engine.pruner import Pruner
@@ -212,6 +215,10 @@ def wire(p: Parts) -> list[Service]:
     broker.renewed = sweep.wake
     p.health.on_back = sweep.after_outage
     hints = Hints(work, dispatcher, p.id if "dispatch" in roles else "", p.started)
+
+    async def oldest_enqueue() -> datetime | None:
+        return await streams.oldest(work, subjects.INGEST)
+
     # Leases end only where agents can renew them: the rescuer stays with the door (DECISIONS B1).
     rescuer = Rescuer(store, c.lease, lambda: work.is_connected and answers.is_connected, tell)
     pruner = Pruner(store, blobs, c.prune_every)
@@ -232,6 +239,7 @@ def wire(p: Parts) -> list[Service]:
         ("upkeep", Sweeper(relay, store)),
         ("dispatch", sweep),
         ("upkeep", pruner),
+        ("upkeep", Orphans(store, blobs, p.clock.now, oldest_enqueue, p.store_facts.identity)),
         ("", beat),
         ("intake", intake),
         ("agents", door),

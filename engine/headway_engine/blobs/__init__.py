@@ -15,6 +15,7 @@ from headway.wire import BlobRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
 
 __all__ = ["Blobs", "BlobsDown", "NoBlob", "blob_key", "store_blob"]
 
@@ -69,8 +70,8 @@ class Blobs(Protocol):
         """Remove the blobs with exactly these keys; those that are not there are no error."""
         ...
 
-    def keys(self, prefix: str) -> AsyncIterator[str]:
-        """Keys that begin so, in no order."""
+    def keys(self, prefix: str, before: datetime | None = None) -> AsyncIterator[str]:
+        """Keys that begin so, in no order; `before`: only what was last written before then."""
         ...
 
 

@@ -14,6 +14,7 @@ from headway_engine.blobs import BlobsDown, NoBlob
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Sequence
+    from datetime import datetime
 
 _GONE = frozenset({"404", "NoSuchKey", "NotFound"})
 BATCH = 1000
@@ -132,7 +133,7 @@ class S3Blobs:
                     Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}
                 )
 
-    async def keys(self, prefix: str) -> AsyncIterator[str]:
+    async def keys(self, prefix: str, before: datetime | None = None) -> AsyncIterator[str]:
         """LIST, page by page."""
         token: str | None = None
         while True:
@@ -142,6 +143,8 @@ class S3Blobs:
                     Bucket=self._bucket, Prefix=self._prefix + prefix, **options
                 )
             for entry in page.get("Contents", ()):
+                if before is not None and entry["LastModified"] >= before:
+                    continue
                 yield entry["Key"].removeprefix(self._prefix)
             token = page.get("NextContinuationToken")
             if not page.get("IsTruncated") or not token:

@@ -72,6 +72,8 @@ class StoreFacts(Struct):
     """synchronous_commit and fsync are on."""
     problems: list[str] = []
     """What an operator should change, in words."""
+    identity: str = ""
+    """Of this database among all others; the same after a failover, another after a copy."""
 
 
 class ClaimAnswer(Struct):
@@ -301,6 +303,14 @@ class Store(Protocol):
 
     async def purge_later(self, ns: str, run: str, keys: Sequence[str]) -> None:
         """Remove these in a day, unless a row names them by then."""
+        ...
+
+    async def unnamed(self, runs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Of these (ns, run), those of which no row speaks and none is expected.
+
+        No run, no outcome of an enqueue, no early cancel, no purge to come. Removed runs are among
+        them once their blobs were purged.
+        """
         ...
 
     # --- registry, control, lists
