@@ -73,6 +73,8 @@ def make_blobs(config: Config, nc: Connection) -> Blobs:
             access_key=b.access_key,
             secret_key=b.secret_key,
             prefix=b.prefix,
+            direct=b.direct,
+            public_endpoint=b.public_endpoint,
         )
     if b.kind == "memory":
         return MemoryBlobs()

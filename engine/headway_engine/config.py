@@ -74,6 +74,11 @@ class BlobsConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """S3: empty = boto's usual chain (environment, profile, instance role)."""
     secret_key: str = ""
     """S3: as access_key; best given as HEADWAY_BLOBS_SECRET_KEY."""
+    direct: bool = True
+    """S3: clients and agents upload large bodies themselves, by URLs that the engine signs for one
+    body each; who cannot reach the store sends them through the engine."""
+    public_endpoint: str = ""
+    """S3: URL under which clients and agents reach the store; empty = as `endpoint`."""
     prefix: str = ""
     """S3: put before every key, so that installations can share a bucket."""
 

@@ -13,6 +13,7 @@ from headway.wire.commands import (
     BlobGet,
     BlobPart,
     BlobPut,
+    BlobUrl,
     CancelAsk,
     CheckpointRow,
     Deployment,
@@ -27,6 +28,7 @@ from headway.wire.commands import (
     RunDetail,
     RunsPage,
     RunsQuery,
+    SignedPut,
     TaskSpec,
 )
 from headway_engine.control import ApiRefused, Asker
@@ -57,7 +59,7 @@ DETAIL_EVENTS = 500
 _RUNS, _RUN = decoder(RunsQuery), decoder(RunAsk)
 _RESULTS, _CANCEL, _RESUME = decoder(ResultsAsk), decoder(CancelAsk), decoder(ResumeAsk)
 _REPLAY, _QUEUE, _DEPLOY = decoder(ReplayAsk), decoder(QueueAsk), decoder(Deployment)
-_BLOB_PUT, _BLOB_GET = decoder(BlobPut), decoder(BlobGet)
+_BLOB_PUT, _BLOB_GET, _BLOB_URL = decoder(BlobPut), decoder(BlobGet), decoder(BlobUrl)
 
 
 class StateAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -134,6 +136,8 @@ class Verbs:
             "tasks": self._tasks,
             "blob-put": self._blob_put,
             "blob-get": self._blob_get,
+            "blob-url": self._blob_url,
+            "blob-done": self._blob_done,
         }
 
     # --- reading
@@ -359,6 +363,24 @@ class Verbs:
         except Refused as e:
             raise ApiRefused(e.code, str(e)) from None
         return ref if ref is not None else {}
+
+    async def _blob_url(self, asker: Asker, body: bytes) -> SignedPut:
+        ask = decode(_BLOB_URL, body)
+        try:
+            return SignedPut(
+                *await self._uploads.url(
+                    asker.ns, ask.run, ask.size, ask.sha256, limit=PAYLOAD_LIMIT
+                )
+            )
+        except Refused as e:
+            raise ApiRefused(e.code, str(e)) from None
+
+    async def _blob_done(self, asker: Asker, body: bytes) -> BlobRef:
+        ask = decode(_BLOB_URL, body)
+        try:
+            return await self._uploads.done(asker.ns, ask.run, ask.size, ask.sha256)
+        except Refused as e:
+            raise ApiRefused(e.code, str(e)) from None
 
     async def _blob_get(self, asker: Asker, body: bytes) -> BlobPart:
         ask = decode(_BLOB_GET, body)

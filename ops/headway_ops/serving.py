@@ -45,6 +45,9 @@ def logs() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # At debug it writes out signatures and signed URLs.
+    if level == "DEBUG":
+        logging.getLogger("botocore").setLevel(logging.INFO)
 
 
 def settings(path: str) -> Config:

@@ -67,7 +67,8 @@ class Live:
 
 def live_config(nats: str, database: str, blobs: Any = "memory", **engine: Any) -> Config:
     """The engine's settings of `live`, for a second engine beside it."""
-    return replace(config_for(nats, database, **engine), blobs=BlobsConfig(blobs))
+    made = blobs if isinstance(blobs, BlobsConfig) else BlobsConfig(blobs)
+    return replace(config_for(nats, database, **engine), blobs=made)
 
 
 def _lay_out(folder: Path) -> None:
@@ -81,7 +82,7 @@ async def live(
     nats: str,
     database: str,
     runtime: Runtime | None = None,
-    blobs: Literal["memory", "objects"] = "memory",
+    blobs: Literal["memory", "objects"] | BlobsConfig = "memory",
     **engine: Any,
 ) -> AsyncGenerator[Live]:
     """Everything started, the tasks of `body_tasks` deployed; all of it gone in the end."""

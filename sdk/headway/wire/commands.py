@@ -398,6 +398,21 @@ class BlobPut(Struct, forbid_unknown_fields=True, omit_defaults=True):
     sha256: str = ""
 
 
+class BlobUrl(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`blob-url`: where to put a client's large payload; `blob-done`: its BlobRef, once checked."""
+
+    run: RunId
+    size: Annotated[int, Meta(ge=0)]
+    sha256: str
+
+
+class SignedPut(Struct, omit_defaults=True):
+    """The answer of `blob-url`: PUT the body there with these headers. No URL = send parts."""
+
+    url: str = ""
+    headers: dict[str, str] = {}
+
+
 class BlobGet(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`blob-get`: a range of a blob of this namespace; the answer is `{"data": base64}`."""
 
