@@ -82,12 +82,15 @@ def put_signed(url: str, headers: Mapping[str, str], parts: Sequence[bytes]) -> 
     # Only who has a large body and an S3 pays for this import.
     from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
-    to = urlsplit(url)
-    host = to.hostname or ""
-    kind = HTTPSConnection if to.scheme == "https" else HTTPConnection
-    where = f"{to.scheme}://{host}:{to.port}" if to.port else f"{to.scheme}://{host}"
     try:
-        connection = kind(host, to.port, timeout=CONNECT_TIMEOUT)
+        to = urlsplit(url)
+        host, port = to.hostname or "", to.port
+    except ValueError:
+        raise UploadFailed("the blob store's URL cannot be read") from None
+    kind = HTTPSConnection if to.scheme == "https" else HTTPConnection
+    where = f"{to.scheme}://{host}:{port}" if port else f"{to.scheme}://{host}"
+    try:
+        connection = kind(host, port, timeout=CONNECT_TIMEOUT)
         try:
             connection.connect()
             connection.sock.settimeout(SEND_TIMEOUT)
