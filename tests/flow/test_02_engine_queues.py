@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 from typing import TYPE_CHECKING
 
 from headway.ids import new_run_id
@@ -61,3 +64,28 @@ async def test_a_replay_into_an_unknown_queue_is_refused(nats: str, database: st
         assert "there are: default" in said
         again = await caller.api("replay", ReplayAsk(word.run, new_run_id(), queue="default"))
         assert again["outcome"] == "ok"
+
+
+async def test_the_command_line_says_what_was_meant_and_creates_on_demand(
+    nats: str, database: str
+) -> None:
+    async def headway(*arguments: str) -> tuple[int, str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "headway_ops", *arguments,
+            env=os.environ | {"HEADWAY_NATS_URL": nats},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        out, _ = await process.communicate()
+        return process.returncode or 0, " ".join(out.decode().split())
+
+    async with stack(nats, database, GPU):
+        code, said = await headway("queue", "pause", "gpu-larg")
+        assert code == 4, said
+        assert "did you mean 'gpu-large'?" in said
+        assert (await headway("queue", "pause", "gpu-larg", "--create"))[0] == 0
+        assert (await headway("queue", "limit", "gpu-larg", "3"))[0] == 0
+        code, said = await headway("enqueue", "noop", "--queue", "gpu-lage")
+        assert code == 4, said
+        assert "did you mean 'gpu-larg" in said
+        code, said = await headway("enqueue", "noop", "--tag", " ")
+        assert (code, "not blank" in said) == (2, True), said

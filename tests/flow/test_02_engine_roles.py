@@ -15,6 +15,7 @@ from headway_engine.roles import ALL
 from headway_ops.doctor import engines
 from support.engines import calling, config_for, running_engine
 from support.scripted_agent import finish
+from support.site import running_site
 from support.stacks import agent_on
 from support.wait import until
 
@@ -126,3 +127,21 @@ async def test_doctor_is_silent_about_one_engine_that_does_everything(
     async with AsyncExitStack() as stack, calling(nats) as caller:
         await split(stack, nats, database, ALL)
         assert await engines(caller.nc) == []
+
+
+async def test_processes_with_split_roles_survive_the_kill_of_each() -> None:
+    async with running_site(start=False) as site:
+        parts = ("intake,api", "dispatch,timers", "agents,upkeep")
+        engines = [site.role("engine", f"e{i}", "--roles", roles) for i, roles in enumerate(parts)]
+        site.role("agent", "a1")
+        await site.ready()
+        await site.deploy()
+        runs = await site.work(3, steps=30, pace=0.05)
+        async with site.load():
+            await site.saved(runs, 2)
+            for engine in engines:
+                engine.kill()
+                engine.start()
+                done = site.outcomes["recorded"]
+                await until(lambda done=done: site.outcomes["recorded"] > done + 5, 20)
+        await site.verify()
