@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
+from headway import subjects
+from headway.bus import jsapi
 from headway.ids import new_run_id
 from headway.wire import ErrorInfo, decode, rpc
 from headway.wire.commands import EnqueueItem, TaskSpec
@@ -20,6 +22,8 @@ from support.stacks import agent_on
 from support.wait import until
 
 if TYPE_CHECKING:
+    import pytest
+
     from headway_engine.assembly import Engine
 
 RETRIES = TaskSpec("noop", max_attempts=3, min_delay=0.1, jitter=0.0)
@@ -80,6 +84,39 @@ async def test_a_dispatcher_of_its_own_hears_of_runs_and_slots_without_looking_a
         looks = ticks.passed.count
         assert (await caller.end((await caller.enqueue()).run)).status == "succeeded"
         assert ticks.passed.count == looks
+
+
+async def test_a_dispatcher_of_its_own_keeps_work_as_shallow_as_the_agents_say(
+    nats: str, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncExitStack() as stack, calling(nats) as caller, agent_on(nats) as agent:
+        agent.slots, agent.shared_slots = 4, 0
+        rest = tuple(r for r in ALL if r != "dispatch")
+        lone, _ = await split(stack, nats, database, ("dispatch",), rest)
+        await caller.deploy()
+        await agent.register()
+        ticks = next(s for s in lone.services if s.name == "queue-tick")
+        for _ in range(2):  # it has seen the agent
+            await ticks.passed.next()
+        ticks.period = 3600.0  # pyright: ignore[reportAttributeAccessIssue]  # a Ticker
+        await ticks.passed.next()
+
+        async def depth(count: int) -> None:
+            async def there() -> bool:
+                info = await jsapi(caller.nc, f"STREAM.INFO.{subjects.WORK}")
+                return info["state"]["messages"] == count
+
+            await until(there, what=f"{count} in WORK")
+
+        # Its slots are taken, whatever the store thinks: one is to come, so that none waits.
+        monkeypatch.setattr(agent, "free", lambda: (0, 0))
+        await agent.beat()
+        await caller.send(*(EnqueueItem(new_run_id(), "noop", Raw(b"{}")) for _ in range(20)))
+        await until(lambda: len(caller.recorded) == 20)
+        await depth(1)
+        monkeypatch.setattr(agent, "free", lambda: (2, 0))
+        await agent.beat()
+        await depth(3)
 
 
 async def test_beats_and_info_name_the_roles(nats: str, database: str) -> None:
