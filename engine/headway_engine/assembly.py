@@ -74,6 +74,8 @@ def make_blobs(config: Config, nc: Connection) -> Blobs:
             access_key=b.access_key,
             secret_key=b.secret_key,
             prefix=b.prefix,
+            direct=b.direct,
+            public_endpoint=b.public_endpoint,
         )
     if b.kind == "memory":
         return MemoryBlobs()
@@ -183,8 +185,9 @@ class Engine:
                 )
             )
             log.info(
-                "engine starts: id=%s store=%s durability=%s",
+                "engine starts: id=%s roles=%s store=%s durability=%s",
                 self.id,
+                ",".join(self.config.engine.roles),
                 store_facts.kind,
                 facts.durability,
             )

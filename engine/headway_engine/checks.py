@@ -52,6 +52,8 @@ def check_item(item: EnqueueItem, ns: str, ingest: datetime | None) -> None:
         ):
             if not clean_text(text):
                 raise Unfit("bad_request", f"{what}: NUL and lone surrogates cannot be stored")
+    if any(not tag.strip() for tag in item.tags):
+        raise Unfit("bad_request", "tags: a tag is a word, not blank; leave it out")
     if item.key == "":
         raise Unfit("bad_request", "key: an empty key is no key; leave it out")
     if item.key is not None and item.key_scope == "parent" and item.parent is None:

@@ -33,6 +33,7 @@ from headway.wire.rpc import (
 )
 from headway_engine.blobs import BlobsDown, NoBlob
 from headway_engine.checks import Unfit
+from headway_engine.recorder import Specs
 from headway_engine.store import StoreDown
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from headway.wire.rpc import Child
     from headway_engine.blobs import Blobs
     from headway_engine.door import Asked, Door
-    from headway_engine.recorder import Recorder, Specs
+    from headway_engine.recorder import Recorder
     from headway_engine.saves import SaveLanes
     from headway_engine.store import Store
     from headway_engine.store.records import NewRun, Run
@@ -118,7 +119,7 @@ class Children:
             for ask, parent in zip(asks, owners, strict=True)
         ]
         known = await self._store.ends(asked.ns, [i for i in ids if i])
-        specs: Specs = {}
+        specs = Specs()
         out: list[ChildOutcome | _Made] = []
         made: list[_Made] = []
         for ask, parent, child in zip(asks, owners, ids, strict=True):

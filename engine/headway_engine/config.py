@@ -20,6 +20,7 @@ from msgspec import Meta, Struct, field
 
 from headway.errors import HeadwayError
 from headway_engine.agent.config import AgentConfig
+from headway_engine.roles import ALL, check_roles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,6 +74,11 @@ class BlobsConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """S3: empty = boto's usual chain (environment, profile, instance role)."""
     secret_key: str = ""
     """S3: as access_key; best given as HEADWAY_BLOBS_SECRET_KEY."""
+    direct: bool = True
+    """S3: clients and agents upload large bodies themselves, by URLs that the engine signs for one
+    body each; who cannot reach the store sends them through the engine."""
+    public_endpoint: str = ""
+    """S3: URL under which clients and agents reach the store; empty = as `endpoint`."""
     prefix: str = ""
     """S3: put before every key, so that installations can share a bucket."""
 
@@ -82,6 +88,8 @@ class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{0,40}\Z")] = ""
     """Unique among the engines; empty = made at start."""
+    roles: tuple[str, ...] = ALL
+    """Which services this process runs (`headway engine --roles`); each role must run somewhere."""
     lease: Seconds = 15.0
     """Seconds without a renewal after which an agent's attempts are lost."""
     beat_every: Seconds = 5.0
@@ -111,7 +119,8 @@ class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds that requests in flight get to end when the engine is stopped."""
 
     def __post_init__(self) -> None:
-        """Checks between fields."""
+        """Checks between fields, and of names."""
+        check_roles(self.roles)
         if self.beat_every * 3 > self.lease:
             raise ValueError(
                 f"beat_every: expected at most a third of the lease ({self.lease / 3:g}),"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
@@ -19,6 +20,7 @@ from headway.errors import HeadwayError
 from headway.wire import Malformed, encode
 from headway.wire.commands import ApiAnswer, ApiError
 from headway_engine.blobs import BlobsDown, NoBlob
+from headway_engine.microservice import Microservice
 from headway_engine.service import Service
 from headway_engine.store import StoreDown
 
@@ -70,6 +72,7 @@ class Control(Service):
         nc: NatsClient,
         post: Post,
         verbs: dict[str, Handler],
+        engine: str,
         *,
         workers: int = 8,
         capacity: int = 2048,
@@ -82,6 +85,7 @@ class Control(Service):
         self._queue: asyncio.Queue[tuple[str, str, str, str, bytes] | None] = asyncio.Queue(
             capacity
         )
+        self._discovery = Microservice(nc, post, engine, verbs)
         self.strikes = self.served = 0
 
     async def _on_message(self, msg: Msg) -> None:
@@ -103,11 +107,16 @@ class Control(Service):
     def _refuse(self, reply: str, code: str, message: str) -> None:
         self._post.put(reply, encode(ApiAnswer(error=ApiError(code, message[:2000]))))
 
+    def _count(self, verb: str, since: int, error: str = "") -> None:
+        if (numbers := self._discovery.numbers.get(verb)) is not None:
+            numbers.count(since, error)
+
     async def run(self) -> None:
         """Hear and serve until stopped."""
         sub = await self._nc.subscribe(
             subjects.API_ANY, queue=subjects.ENGINE_QUEUE, cb=self._on_message
         )
+        await self._discovery.open()
         await self._nc.flush()
         self.passed.fire()
         async with asyncio.TaskGroup() as group:
@@ -117,6 +126,7 @@ class Control(Service):
             if not self._nc.is_closed:
                 with contextlib.suppress(Exception):  # the link may be away
                     await sub.unsubscribe()
+                    await self._discovery.close()
             for _ in range(self._workers):
                 await self._queue.put(None)
 
@@ -127,38 +137,47 @@ class Control(Service):
             self.passed.fire()
 
     async def _serve(self, reply: str, asker: Asker, verb: str, body: bytes) -> None:
+        since = time.perf_counter_ns()
+        try:
+            data = await self._answer(asker, verb, body)
+        except HeadwayError as e:
+            code = _code_of(e)
+            message = f"the store does not answer: {e}" if isinstance(e, StoreDown) else str(e)
+            self._refuse(reply, code, message)
+            self._count(verb, since, f"{code}: {message}")
+        else:
+            self.served += 1
+            self._post.put(reply, encode(ApiAnswer(Raw(data))))
+            self._count(verb, since)
+
+    async def _answer(self, asker: Asker, verb: str, body: bytes) -> bytes:
         handler = self._verbs.get(verb)
         if handler is None:
-            self._refuse(
-                reply,
+            raise ApiRefused(
                 "not_served",
                 f"this engine does not serve {verb[:64]!r}; it serves"
                 f" {', '.join(sorted(self._verbs))}",
             )
-            return
-        try:
-            if not subjects.is_name(asker.ns):
-                raise ApiRefused("bad_request", f"bad namespace {asker.ns[:80]!r}")
-            answer = await handler(asker, body or b"{}")
-            data = encode(answer)
-        except Malformed as e:
-            self._refuse(reply, "bad_request", str(e))
-        except StoreDown as e:
-            self._refuse(reply, "unavailable", f"the store does not answer: {e}")
-        except BlobsDown as e:
-            self._refuse(reply, "unavailable", str(e))
-        except NoBlob as e:
-            self._refuse(reply, "not_found", str(e))
-        except HeadwayError as e:
-            self._refuse(reply, e.code, str(e))
-        else:
-            if len(data) > ANSWER_LIMIT:
-                self._refuse(
-                    reply,
-                    "too_large",
-                    f"the answer has {len(data):,} bytes: ask for less"
-                    " (a smaller page, or events and state by their own verbs)",
-                )
-                return
-            self.served += 1
-            self._post.put(reply, encode(ApiAnswer(Raw(data))))
+        if not subjects.is_name(asker.ns):
+            raise ApiRefused("bad_request", f"bad namespace {asker.ns[:80]!r}")
+        data = encode(await handler(asker, body or b"{}"))
+        if len(data) > ANSWER_LIMIT:
+            raise ApiRefused(
+                "too_large",
+                f"the answer has {len(data):,} bytes: ask for less"
+                " (a smaller page, or events and state by their own verbs)",
+            )
+        return data
+
+
+def _code_of(error: HeadwayError) -> str:
+    """The api's word for what went wrong."""
+    match error:
+        case Malformed():
+            return "bad_request"
+        case StoreDown() | BlobsDown():
+            return "unavailable"
+        case NoBlob():
+            return "not_found"
+        case _:
+            return error.code

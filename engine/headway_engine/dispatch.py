@@ -22,7 +22,7 @@ from headway_engine.service import STORE_PAUSE, Service, Ticker
 from headway_engine.store import StoreDown
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from nats.aio.client import Client as NatsClient
 
@@ -46,7 +46,7 @@ SETTLED = 3.0
 """Seconds in which a batch is certainly written and noted, then; once too often does no harm."""
 NOTE_EVERY = 2.0
 """Seconds in which written batches are gathered for the store: only the sweep asks, after 30 s."""
-_TAKEN = "taken "
+_TAKEN, _FREE, _LEFT = "taken ", "free ", "left "
 
 Counts = dict[str, tuple[int, int]]
 """Queue to (runs in their own container, shared runs)."""
@@ -113,7 +113,7 @@ class Dispatcher(Service):
     def hint(self, place: Place) -> None:
         """Tell other engines, if there are any and our share of the slots is taken."""
         if self.credits.engines > 1 and not any(self.credits.room(place, self._loop.time())):
-            self._post.put(subjects.WAKE, f"{place[0]}.{place[1]}".encode())
+            self._post.put(subjects.WAKE, place_hint(place).encode())
 
     def hinted(self, body: bytes) -> None:
         """Another engine's hint: runs wait in a queue, or runs of ours were claimed there."""
@@ -123,16 +123,24 @@ class Dispatcher(Service):
                 self.credits.taken(text.removeprefix(_TAKEN).split())
                 self.freed(list(self._waiting))
                 return
-            ns, queue = text.split(".")
-            if any(self.credits.room((ns, queue), self._loop.time())):
+            if text.startswith(_FREE):
+                ns, agent, free, shared = text.removeprefix(_FREE).split()
+                now = self._loop.time()
+                self.freed(self.credits.heard(ns, agent, int(free), int(shared), now))
+                return
+            left = text.startswith(_LEFT)
+            ns, queue = text.removeprefix(_LEFT).split(".")
+            if left and (ns, queue) not in self._limited:
+                return
+            # Where nobody else dispatches, what has no room now must not wait for the next tick.
+            if self.credits.engines == 1 or any(self.credits.room((ns, queue), self._loop.time())):
                 self.mark((ns, queue))
 
     def taken(self, runs: Iterable[str]) -> None:
         """These were claimed, or their claim was refused."""
         others = self.credits.taken(runs)
         if others and self.credits.engines > 1:
-            for i in range(0, len(others), 1000):
-                text = _TAKEN + " ".join(others[i : i + 1000])
+            for text in taken_hints(others):
                 self._post.put(subjects.WAKE, text.encode())
 
     # --- the fast path: intake's own commit dispatches
@@ -322,6 +330,27 @@ class Dispatcher(Service):
             if q.queued > q.dispatched and not q.paused:
                 self.mark(place)
         self._limited = limited
+
+
+def place_hint(place: Place) -> str:
+    """Runs wait in this queue."""
+    return f"{place[0]}.{place[1]}"
+
+
+def left_hint(place: Place) -> str:
+    """A run of this queue has left its slot: of interest if the queue has limits."""
+    return _LEFT + place_hint(place)
+
+
+def free_hint(ns: str, agent: str, free: int, shared_free: int) -> str:
+    """What an agent says that it has free."""
+    return f"{_FREE}{ns} {agent} {free} {shared_free}"
+
+
+def taken_hints(runs: list[str]) -> Iterator[str]:
+    """These runs are no longer on their way to an agent."""
+    for i in range(0, len(runs), 1000):
+        yield _TAKEN + " ".join(runs[i : i + 1000])
 
 
 class WorkSweep(Ticker):

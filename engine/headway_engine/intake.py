@@ -22,6 +22,7 @@ from headway.wire import Malformed, decode, encode
 from headway.wire.commands import ENQUEUE, ITEM, Answers, EnqueueItem, Recorded
 from headway_engine.blobs import BlobsDown
 from headway_engine.checks import Unfit
+from headway_engine.recorder import Specs
 from headway_engine.service import STORE_PAUSE, Health, Service
 from headway_engine.store import StoreDown
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from headway.bus import Connection
     from headway_engine.post import Post
-    from headway_engine.recorder import Recorder, Specs
+    from headway_engine.recorder import Recorder
     from headway_engine.relay import Relay
     from headway_engine.store import Store
     from headway_engine.store.records import NewRun
@@ -238,7 +239,7 @@ class Intake(Service):
 
     async def _record_ns(self, ns: str, jobs: list[_Job]) -> None:
         now = self._now()
-        specs: Specs = {}
+        specs = Specs()
         fresh: list[NewRun] = []
         replies: list[tuple[str, bool]] = []
         answers: dict[str, list[Recorded]] = {}

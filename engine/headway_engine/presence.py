@@ -7,8 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 from headway import subjects
-from headway.wire import encode
+from headway.wire import Malformed, decode, encode
 from headway.wire.commands import QueueRow
+from headway.wire.events import ENGINE_BEAT
 from headway_engine.dispatch import TICK
 from headway_engine.service import Service, Ticker
 
@@ -44,7 +45,7 @@ class Beat(Ticker):
 
 
 class Hints(Service):
-    """Hears other engines: their hints, and their beats, which say how many share the slots.
+    """Hears other engines: their hints, and by their beats how many dispatch, so share the slots.
 
     The last service to start.
     """
@@ -54,9 +55,10 @@ class Hints(Service):
     def __init__(
         self, nc: Connection, dispatcher: Dispatcher, engine: str, started: asyncio.Event
     ) -> None:
+        """`engine`: our id if we dispatch; empty if we do not."""
         super().__init__()
         self._nc, self._dispatcher, self._started = nc, dispatcher, started
-        self._beats = {engine: float("inf")}
+        self._beats = {engine: float("inf")} if engine else {}
 
     async def run(self) -> None:
         """Listen until stopped."""
@@ -65,9 +67,13 @@ class Hints(Service):
             self._dispatcher.hinted(getattr(msg, "data", b""))
 
         async def on_beat(msg: object) -> None:
-            engine = str(getattr(msg, "subject", "")).rsplit(".", 1)[-1]
+            try:
+                beat = decode(ENGINE_BEAT, getattr(msg, "data", b""))
+            except Malformed:
+                return
             now = time.monotonic()
-            self._beats[engine] = max(now, self._beats.get(engine, 0.0))
+            if not beat.roles or "dispatch" in beat.roles:
+                self._beats[beat.engine] = max(now, self._beats.get(beat.engine, 0.0))
             self._beats = {e: at for e, at in self._beats.items() if now - at <= ENGINE_GONE}
             self._dispatcher.credits.engines = len(self._beats)
 

@@ -11,9 +11,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from headway.codec import payload_hash
-from headway.wire import INLINE_LIMIT
+from headway.wire import DEFAULT_QUEUE, INLINE_LIMIT
 from headway_engine.blobs import NoBlob, store_blob
 from headway_engine.checks import Unfit, check_item, check_payload, needs_check, no_task
+from headway_engine.names import unknown_queue
 from headway_engine.newruns import new_run
 
 if TYPE_CHECKING:
@@ -31,8 +32,13 @@ THREAD_BYTES = 16 * 1024
 """A payload larger than this is checked in a thread."""
 
 Spec = tuple[str, "TaskSpec"]
-Specs = dict[tuple[str, str], Spec | None]
-"""Of one batch: (task, version) to what is registered."""
+
+
+class Specs(dict[tuple[str, str], Spec | None]):
+    """What was looked up for one batch: (task, version) to what is registered, and the queues."""
+
+    queues: frozenset[str] | None = None
+    """The namespace's, if they were asked for."""
 
 
 class Recorder:
@@ -49,6 +55,7 @@ class Recorder:
         """`scheduled(due_at)`: a delayed run was recorded."""
         self._store, self._blobs = store, blobs
         self._dispatcher, self._relay, self._scheduled = dispatcher, relay, scheduled
+        self._queues: set[tuple[str, str]] = set()
 
     async def prepare(
         self,
@@ -72,6 +79,8 @@ class Recorder:
         if found is None:
             raise no_task(item.task, ns, item.version)
         spec = found[1]
+        if item.queue and item.queue not in (spec.queue, DEFAULT_QUEUE):
+            await self._check_queue(ns, item.queue, specs)
         body, ref = bytes(item.payload) or b"{}", item.payload_ref
         if needs_check(item, spec):
             await self._check_payload(body, item, spec)
@@ -85,6 +94,17 @@ class Recorder:
             return new_run(ns, item, spec, base, body, ref, digest, reply)
         except OverflowError:
             raise Unfit("bad_request", "a time is out of range") from None
+
+    async def _check_queue(self, ns: str, queue: str, specs: Specs) -> None:
+        """A misspelt name would make a queue that nobody ever serves; raises Unfit."""
+        if (ns, queue) in self._queues:
+            return
+        if specs.queues is None:
+            specs.queues = await self._store.named_queues(ns)
+            # They are never many, and none is ever forgotten by the store.
+            self._queues |= {(ns, known) for known in specs.queues}
+        if queue not in specs.queues:
+            raise Unfit("unknown_queue", unknown_queue(queue, ns, specs.queues))
 
     async def _check_payload(self, body: bytes, item: EnqueueItem, spec: TaskSpec) -> None:
         schema = bytes(spec.payload_schema)

@@ -18,6 +18,7 @@ from headway.wire.rpc import (
     PUT_PART,
     REPORTS,
     SAVES,
+    URL_ASK,
     Finished,
     GetAnswer,
     PutAnswer,
@@ -27,6 +28,7 @@ from headway.wire.rpc import (
     SaveCheckpoint,
     Saved,
     SaveOutcome,
+    UrlAnswer,
 )
 from headway_engine.blobs import BlobsDown, NoBlob, blob_key
 from headway_engine.commits import Commits, Grouping
@@ -86,7 +88,7 @@ def _run_of(owned: Owned) -> str:
 
 
 class Attempts:
-    """Serves `save`, `report`, `blob_put` and `blob_get`."""
+    """Serves `save`, `report` and the verbs of large bodies (`blob_put`, `blob_url` ...)."""
 
     def __init__(
         self,
@@ -107,6 +109,8 @@ class Attempts:
         door.serve_quick("save", self._save)
         door.serve_quick("report", self._report)
         door.serve_slow("blob_put", self._put, PutAnswer("busy", busy=BUSY))
+        door.serve_slow("blob_url", self._url, UrlAnswer("busy", busy=BUSY))
+        door.serve_slow("blob_done", self._done, PutAnswer("busy", busy=BUSY))
         door.serve_slow("blob_get", self._get, GetAnswer("busy", busy=BUSY))
 
     def _save(self, asked: Asked) -> None:
@@ -205,6 +209,40 @@ class Attempts:
                 digest=part.sha256,
                 limit=CHECKPOINT_LIMIT,
             )
+        except Refused as e:
+            asked.answer(PutAnswer("refused", message=str(e)))
+        except (BlobsDown, StoreDown) as e:
+            asked.answer(PutAnswer("busy", message=str(e), busy=BUSY))
+        else:
+            asked.answer(PutAnswer(ref=ref))
+
+    async def _url(self, asked: Asked) -> None:
+        ask = decode(URL_ASK, asked.body)
+        try:
+            if not await self._holds(asked, ask.run, ask.epoch):
+                asked.answer(UrlAnswer("stale_epoch", message="the attempt is not this agent's"))
+                return
+            key = blob_key(asked.ns, ask.run, ask.sha256)
+            if not await self._store.keep_blob(asked.ns, ask.run, key):
+                asked.answer(UrlAnswer("busy", message="an older copy is going", busy=BUSY))
+                return
+            url, headers = await self._uploads.url(
+                asked.ns, ask.run, ask.size, ask.sha256, limit=CHECKPOINT_LIMIT
+            )
+        except Refused as e:
+            asked.answer(UrlAnswer("refused", message=str(e)))
+        except (BlobsDown, StoreDown) as e:
+            asked.answer(UrlAnswer("busy", message=str(e), busy=BUSY))
+        else:
+            asked.answer(UrlAnswer(url=url, headers=headers))
+
+    async def _done(self, asked: Asked) -> None:
+        ask = decode(URL_ASK, asked.body)
+        try:
+            if not await self._holds(asked, ask.run, ask.epoch):
+                asked.answer(PutAnswer("stale_epoch", message="the attempt is not this agent's"))
+                return
+            ref = await self._uploads.done(asked.ns, ask.run, ask.size, ask.sha256)
         except Refused as e:
             asked.answer(PutAnswer("refused", message=str(e)))
         except (BlobsDown, StoreDown) as e:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 from urllib.request import urlopen
 
@@ -286,6 +287,12 @@ async def ensure_work_consumer(nc: NatsClient, ns: str, queue: str) -> str:
     config = work_consumer(ns, queue)
     await ensure_consumer(nc, subjects.WORK, config)
     return str(config["durable_name"])
+
+
+async def oldest(nc: NatsClient, stream: str) -> datetime | None:
+    """When the oldest message of a stream arrived; None = it is empty. Raises as `jsapi`."""
+    state = (await jsapi(nc, f"STREAM.INFO.{stream}"))["state"]
+    return datetime.fromisoformat(state["first_ts"]) if state["messages"] else None
 
 
 async def drift(nc: NatsClient, limits: Limits | None = None, replicas: int = 1) -> list[str]:

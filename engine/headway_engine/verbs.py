@@ -15,6 +15,7 @@ from headway.wire.commands import (
     BlobGet,
     BlobPart,
     BlobPut,
+    BlobUrl,
     CancelAsk,
     CheckpointRow,
     Deployment,
@@ -30,10 +31,12 @@ from headway.wire.commands import (
     RunDetail,
     RunsPage,
     RunsQuery,
+    SignedPut,
     TaskSpec,
 )
 from headway_engine.control import ApiRefused, Asker
 from headway_engine.happenings import Cancel, Resume
+from headway_engine.names import unknown_queue
 from headway_engine.store.replay import moved
 from headway_engine.why import Facts, explain
 
@@ -62,7 +65,7 @@ _RUNS, _RUN = decoder(RunsQuery), decoder(RunAsk)
 _RESULTS, _CANCEL, _RESUME = decoder(ResultsAsk), decoder(CancelAsk), decoder(ResumeAsk)
 _REPLAY, _QUEUE, _DEPLOY = decoder(ReplayAsk), decoder(QueueAsk), decoder(Deployment)
 _DRAIN = decoder(DrainAsk)
-_BLOB_PUT, _BLOB_GET = decoder(BlobPut), decoder(BlobGet)
+_BLOB_PUT, _BLOB_GET, _BLOB_URL = decoder(BlobPut), decoder(BlobGet), decoder(BlobUrl)
 
 
 class StateAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -140,6 +143,8 @@ class Verbs:
             "tasks": self._tasks,
             "blob-put": self._blob_put,
             "blob-get": self._blob_get,
+            "blob-url": self._blob_url,
+            "blob-done": self._blob_done,
         }
 
     # --- reading
@@ -230,6 +235,7 @@ class Verbs:
             await self._store.agents(asker.ns),
             last_error(events),
             tuple(m.key for m in record.marks),
+            await self._store.named_queues(asker.ns),
         )
         return Why(run, record.state.status, explain(record, facts))
 
@@ -292,6 +298,8 @@ class Verbs:
 
     async def _replay(self, asker: Asker, body: bytes) -> Done:
         ask = decode(_REPLAY, body)
+        if ask.queue:
+            await self._check_queue(asker, ask.queue)
         new = await self._store.replay(asker.ns, ask, asker.actor)
         if isinstance(new, str):
             raise ApiRefused("refused", new)
@@ -309,6 +317,11 @@ class Verbs:
         status = out.record.state.status if out.record is not None else ""
         return Done(out.run, "ok" if out.outcome == "recorded" else "already", status)
 
+    async def _check_queue(self, asker: Asker, queue: str) -> None:
+        known = await self._store.named_queues(asker.ns)
+        if queue not in known:
+            raise ApiRefused("unknown_queue", unknown_queue(queue, asker.ns, known))
+
     async def _queue_set(self, asker: Asker, body: bytes) -> Any:
         ask = decode(_QUEUE, body)
         for what, value in (("limit", ask.limit), ("key_limit", ask.key_limit)):
@@ -316,6 +329,8 @@ class Verbs:
                 raise ApiRefused("bad_request", f"{what}: 0 (none) to 1000000")
         if ask.priority is not None and not -1000 <= ask.priority <= 1000:
             raise ApiRefused("bad_request", "priority: -1000 to 1000")
+        if not ask.create:
+            await self._check_queue(asker, ask.queue)
         row = await self._store.set_queue(asker.ns, ask, asker.actor)
         self._dispatcher.mark((asker.ns, ask.queue))
         self._dispatcher.hint((asker.ns, ask.queue))
@@ -372,6 +387,24 @@ class Verbs:
         except Refused as e:
             raise ApiRefused(e.code, str(e)) from None
         return ref if ref is not None else {}
+
+    async def _blob_url(self, asker: Asker, body: bytes) -> SignedPut:
+        ask = decode(_BLOB_URL, body)
+        try:
+            return SignedPut(
+                *await self._uploads.url(
+                    asker.ns, ask.run, ask.size, ask.sha256, limit=PAYLOAD_LIMIT
+                )
+            )
+        except Refused as e:
+            raise ApiRefused(e.code, str(e)) from None
+
+    async def _blob_done(self, asker: Asker, body: bytes) -> BlobRef:
+        ask = decode(_BLOB_URL, body)
+        try:
+            return await self._uploads.done(asker.ns, ask.run, ask.size, ask.sha256)
+        except Refused as e:
+            raise ApiRefused(e.code, str(e)) from None
 
     async def _blob_get(self, asker: Asker, body: bytes) -> BlobPart:
         ask = decode(_BLOB_GET, body)

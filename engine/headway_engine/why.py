@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from headway.states import RunState
+from headway_engine.names import meant
 from headway_engine.store.records import AgentState, QueueState
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Facts(Struct):
     """Of the last failed attempt."""
     attempt_marks: tuple[str, ...] = ()
     """Keys of interrupted once marks."""
+    named_queues: frozenset[str] = frozenset()
+    """Queues that tasks, agents or settings name; empty = not asked."""
 
 
 def explain(run: Run, facts: Facts) -> str:
@@ -84,6 +87,9 @@ def _queued(run: Run, facts: Facts) -> str:
     if queue is not None and queue.paused:
         return f"Queue {name} is paused: resume the queue to start it."
     alive = [a for a in facts.agents if a.alive and name in a.queues]
+    if not alive and facts.named_queues and name not in facts.named_queues:
+        hint = meant(name, facts.named_queues)
+        return f"No task, agent or setting knows queue {name} ({hint}): replay it with --queue."
     if not alive:
         others = sorted({q for a in facts.agents if a.alive for q in a.queues})
         hint = f" (live agents serve: {', '.join(others)})" if others else " (no agent is alive)"

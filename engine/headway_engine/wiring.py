@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from headway import subjects
 from headway._version import __version__
 from headway.wire.commands import Info
 from headway.wire.events import EngineBeat
+from headway_engine import streams
 from headway_engine.blobs.uploads import Uploads
 from headway_engine.children import Children
 from headway_engine.claims import Agents
@@ -19,7 +21,9 @@ from headway_engine.control import Control
 from headway_engine.credits import Credits
 from headway_engine.dispatch import Dispatcher, WorkSweep
 from headway_engine.door import Door
+from headway_engine.elsewhere import Elsewhere
 from headway_engine.intake import Intake
+from headway_engine.orphans import Orphans
 from headway_engine.post import Post
 from headway_engine.presence import Beat, Hints, QueueTick
 from headway_engine.pruner import Pruner
@@ -74,6 +78,7 @@ class Parts:
             now,
             self.store_facts.schema,
             {"nats": nats.server if nats else "", "postgres": self.store_facts.version},
+            self.config.roles,
         )
 
     def beat(self, counters: dict[str, float]) -> EngineBeat:
@@ -86,14 +91,16 @@ class Parts:
             self.broker.durability,
             datetime.now(UTC),
             counters,
+            self.config.roles,
         )
 
 
 def wire(p: Parts) -> list[Service]:
-    """The services, in the order in which they start."""
+    """The services of this engine's roles, in the order in which they start."""
+    roles = frozenset(p.config.roles)
     c, work, answers = p.config, p.work, p.answers
     store, blobs, broker = p.store, p.blobs, p.broker
-    credits, uploads = Credits(), Uploads(blobs)
+    uploads = Uploads(blobs)
     post_work, post_answers = Post(work, "work"), Post(answers, "answers")
     relay = Relay(work, store, post_answers, post_work)
     work.when_back(relay.reconnected)
@@ -101,7 +108,10 @@ def wire(p: Parts) -> list[Service]:
     def work_created() -> str:
         return broker.work_created
 
-    dispatcher = Dispatcher(work, store, post_work, credits, work_created, broker.repair)
+    if "dispatch" in roles:
+        dispatcher = Dispatcher(work, store, post_work, Credits(), work_created, broker.repair)
+    else:
+        dispatcher = Elsewhere(work, store, post_work)
     ticks = QueueTick(dispatcher, store, post_work)
 
     def tell(outcomes: Iterable[Outcome]) -> None:
@@ -155,7 +165,7 @@ def wire(p: Parts) -> list[Service]:
 
     verbs = Verbs(store, commits, dispatcher, ticks, relay, blobs, uploads, info)
     control = Control(
-        answers, post_answers, verbs.table(), workers=c.api_workers, store_down=store_down
+        answers, post_answers, verbs.table(), p.id, workers=c.api_workers, store_down=store_down
     )
     recorder = Recorder(store, blobs, dispatcher, relay, due.scheduled)
     Children(store, blobs, saves, recorder, p.clock.now).serve(door)
@@ -204,26 +214,36 @@ def wire(p: Parts) -> list[Service]:
     )
     broker.renewed = sweep.wake
     p.health.on_back = sweep.after_outage
-    hints = Hints(work, dispatcher, p.id, p.started)
+    hints = Hints(work, dispatcher, p.id if "dispatch" in roles else "", p.started)
+
+    async def oldest_enqueue() -> datetime | None:
+        return await streams.oldest(work, subjects.INGEST)
+
+    # Leases end only where agents can renew them: the rescuer stays with the door (DECISIONS B1).
+    rescuer = Rescuer(store, c.lease, lambda: work.is_connected and answers.is_connected, tell)
+    pruner = Pruner(store, blobs, c.prune_every)
+    beat = Beat(p.id, post_work, lambda: p.beat(counters()))
     # Stopped in reverse: first the doors, then what commits, last what tells of it.
-    return [
-        post_work,
-        post_answers,
-        relay,
-        commits,
-        saves,
-        dispatcher,
-        Probe(p.health, probe),
-        ticks,
-        due,
-        OverdueTimer(store, commits),
-        Rescuer(store, c.lease, lambda: work.is_connected and answers.is_connected, tell),
-        Sweeper(relay, store),
-        sweep,
-        Pruner(store, blobs, c.prune_every),
-        Beat(p.id, post_work, lambda: p.beat(counters())),
-        intake,
-        door,
-        control,
-        hints,
+    services: list[tuple[str, Service]] = [
+        ("", post_work),
+        ("", post_answers),
+        ("", relay),
+        ("", commits),
+        ("agents", saves),
+        ("dispatch", dispatcher),
+        ("", Probe(p.health, probe)),
+        ("dispatch api", ticks),
+        ("timers", due),
+        ("timers", OverdueTimer(store, commits)),
+        ("agents", rescuer),
+        ("upkeep", Sweeper(relay, store)),
+        ("dispatch", sweep),
+        ("upkeep", pruner),
+        ("upkeep", Orphans(store, blobs, p.clock.now, oldest_enqueue, p.store_facts.identity)),
+        ("", beat),
+        ("intake", intake),
+        ("agents", door),
+        ("api", control),
+        ("", hints),
     ]
+    return [service for need, service in services if not need or roles & set(need.split())]

@@ -7,6 +7,7 @@ or the engine is down: the findings then say so.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import sys
@@ -18,12 +19,15 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from headway import bus
+from headway import bus, subjects
 from headway.client import Client
 from headway.config import Settings, from_environment
 from headway.errors import HeadwayError
 from headway.safe import safe_line
+from headway.wire import Malformed, decode
 from headway.wire.commands import AgentRow, Info
+from headway.wire.events import ENGINE_BEAT, EngineBeat
+from headway_engine.roles import ALL, ROLES, missing_roles
 from headway_ops import link, say
 from headway_ops.say import Exit
 
@@ -31,9 +35,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from nats.aio.client import Client as NatsClient
+    from nats.aio.msg import Msg
 
 LIMIT = 5.0
 """Seconds for one probe."""
+BEATS = 1.5
+"""Seconds in which every live engine beats."""
 MIN_NATS = (2, 15, 1)
 MIN_POSTGRES = 15
 
@@ -144,17 +151,19 @@ async def _broker_and_behind(settings: Settings) -> tuple[list[Finding], list[Fi
             note("agents", unknown),
         ]
     try:
-        broker = await _probe("nats", lambda: nats(nc))
+        broker, shared = await asyncio.gather(
+            _probe("nats", lambda: nats(nc)), _probe("engines", lambda: engines(nc))
+        )
         client = await Client.open(settings)
         try:
             info, why = await _info(client)
             database = await _probe("postgres", lambda: postgres(info))
             if info is None:
                 todo = "start one (`headway engine`, or `headway up`), or look at Postgres"
-                rest = [bad("engine", why, todo)]
+                rest = [bad("engine", why, todo), *shared]
                 agents = [note("agents", "not asked: no engine answers")]
             else:
-                rest = [engine(info)]
+                rest = [engine(info), *shared]
                 agents = [note("agents", "not asked: the engine's store does not answer")]
                 if info.store_ok:
                     agents = await _probe("agents", lambda: agents_of(client))
@@ -219,6 +228,40 @@ def engine(info: Info) -> Finding:
             "set `jetstream { sync_interval: always }` in nats-server's config",
         )
     return ok("engine", what)
+
+
+async def engines(nc: NatsClient) -> list[Finding]:
+    """Which engines there are and what each of them does, by their beats (one a second)."""
+    beats: dict[str, EngineBeat] = {}
+
+    async def hear(msg: Msg) -> None:
+        with contextlib.suppress(Malformed):
+            beat = decode(ENGINE_BEAT, msg.data)
+            beats[beat.engine] = beat
+
+    sub = await nc.subscribe(subjects.beat_engine(), cb=hear)
+    await asyncio.sleep(BEATS)
+    await sub.unsubscribe()
+    return roles_of(list(beats.values()))
+
+
+def roles_of(beats: list[EngineBeat]) -> list[Finding]:
+    """A line an engine if there are several or their roles are split; what nobody does."""
+    if not beats:
+        return []
+    findings: list[Finding] = []
+    split = any(set(b.roles) not in (set(), set(ALL)) for b in beats)
+    if split or len(beats) > 1:
+        findings = [
+            ok("engines", f"{b.engine} {b.version}: {', '.join(b.roles) or 'all roles'}")
+            for b in sorted(beats, key=lambda b: b.engine)
+        ]
+    findings += [
+        bad("engines", f"no engine has the role {role}: it {ROLES[role]}",
+            f"start one: `headway engine --roles {role}`, or one without --roles")
+        for role in missing_roles(b.roles for b in beats)
+    ]  # fmt: skip
+    return findings
 
 
 async def agents_of(client: Client) -> list[Finding]:

@@ -47,8 +47,14 @@ class Ask:
             key=self.key or None,
             priority=_priority(self.priority),
             delay=seconds(self.delay, "--delay") if self.delay else 0.0,
-            tags=self.tags,
+            tags=tuple(map(_tag, self.tags)),
         )
+
+
+def _tag(value: str) -> str:
+    if not value.strip():
+        raise BadPolicy("--tag", value, "a word, not blank")
+    return value
 
 
 def _priority(value: int) -> int:

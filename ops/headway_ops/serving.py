@@ -11,8 +11,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from headway.safe import safe_line
 from headway_engine.config import Config, load_config
+from headway_engine.roles import check_roles
 from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
@@ -42,6 +45,9 @@ def logs() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    # At debug it writes out signatures and signed URLs.
+    if level == "DEBUG":
+        logging.getLogger("botocore").setLevel(logging.INFO)
 
 
 def settings(path: str) -> Config:
@@ -85,12 +91,24 @@ def on_stop(stop: Callable[[], object]) -> None:
         loop.add_signal_handler(number, first)
 
 
-def engine(config: str) -> None:
+def with_roles(made: Config, roles: str) -> Config:
+    """The settings with `--roles` over them; empty = as they are."""
+    if not roles:
+        return made
+    named = tuple(dict.fromkeys(part.strip() for part in roles.split(",") if part.strip()))
+    try:
+        check_roles(named)
+    except ValueError as e:
+        raise Fail(f"--{e}", "see `headway engine --help`", Exit.USAGE) from None
+    return structs.replace(made, engine=structs.replace(made.engine, roles=named))
+
+
+def engine(config: str, roles: str = "") -> None:
     """`headway engine`: until stopped; what ends one of its services ends the process."""
     from headway_engine.assembly import Engine
 
     logs()
-    made = settings(config)
+    made = with_roles(settings(config), roles)
 
     async def main() -> None:
         one = Engine(made)

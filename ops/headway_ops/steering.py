@@ -83,10 +83,11 @@ def set_queue(
     limit: int | None = None,
     key_limit: int | None = None,
     paused: bool | None = None,
+    create: bool = False,
     as_json: bool,
 ) -> None:
-    """Change a queue live; what is None stays."""
-    ask = QueueAsk(queue, limit, key_limit, paused)
+    """Change a queue live; what is None stays. `create`: although nobody knows it yet."""
+    ask = QueueAsk(queue, limit, key_limit, paused, create=create)
     row = link.with_client(lambda client: client.api("queue-set", ask, QueueRow))
     if as_json:
         say.data(row)

@@ -18,12 +18,14 @@ import msgspec
 from msgspec import Raw
 
 from headway import bus, config, subjects
+from headway.direct import Direct
 from headway.enqueues import MESSAGE_ITEMS, Outbox
 from headway.errors import (
     HeadwayError,
     NoSuchRun,
     NotReachable,
     NotRecorded,
+    Refused,
     SomeRefused,
     TooLarge,
     refusal_of,
@@ -63,6 +65,8 @@ class Client:
     def __init__(self, connection: bus.Connection, settings: config.Settings, ident: str) -> None:
         self.connection, self.settings, self.id = connection, settings, ident
         self.namespace = settings.namespace
+        self.direct = Direct()
+        """Large payloads straight to S3, where that works."""
         self.durability = "unknown"
         """What *accepted* is worth on this NATS; the engine says it (DECISIONS C5)."""
         self.outbox = Outbox(connection, settings, ident, subjects.reply(ident, "a"))
@@ -166,7 +170,11 @@ class Client:
         body = bytes(item.payload)
         if len(body) > PAYLOAD_LIMIT:
             raise TooLarge("the payload", len(body), PAYLOAD_LIMIT)
-        upload, digest = secrets.token_hex(8), sha256(body).hexdigest()
+        digest = sha256(body).hexdigest()
+        if (ref := await self._put_directly(item.run, body, digest)) is not None:
+            item.payload_ref, item.payload = ref, NOTHING
+            return
+        upload = secrets.token_hex(8)
         count = -(-len(body) // BLOB_PART)
         for index in range(count):
             part = commands.BlobPut(
@@ -181,6 +189,30 @@ class Client:
             if part.last:
                 item.payload_ref = msgspec.json.decode(answer, type=BlobRef)
                 item.payload = NOTHING
+
+    async def _put_directly(self, run: str, body: bytes, digest: str) -> BlobRef | None:
+        """Straight to S3 where that is offered and works; None = send parts."""
+        if not self.direct.worth(len(body)):
+            return None
+        ask = commands.BlobUrl(run, len(body), digest)
+
+        async def sign() -> commands.SignedPut:
+            try:
+                return await self.api("blob-url", ask, commands.SignedPut)
+            except Refused as e:
+                if e.code != "not_served":  # an older engine
+                    raise
+                return commands.SignedPut()
+
+        async def check() -> BlobRef | None:
+            try:
+                return await self.api("blob-done", ask, BlobRef)
+            except Refused as e:
+                log.warning("a payload that was uploaded directly is not taken: %s", e)
+                return None
+
+        parts = [body[i : i + BLOB_PART] for i in range(0, len(body), BLOB_PART)]
+        return await self.direct.put(parts, sign, check)
 
     async def fetch_blob(self, ref: BlobRef) -> bytes:
         """A body that was too large to travel inline; checked against its hash."""

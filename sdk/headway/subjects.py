@@ -136,6 +136,11 @@ def api(ns: str, user: str, verb: str) -> str:
 API_ANY = "hw.api.*.*.*"
 
 
+def api_verb(verb: str) -> str:
+    """One verb of all namespaces and users, as service discovery shows it."""
+    return f"hw.api.*.*.{_token(verb, 'verb')}"
+
+
 class ApiSubject(NamedTuple):
     """Who asks what."""
 

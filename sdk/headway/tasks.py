@@ -203,6 +203,12 @@ def _text(what: str, value: str, limit: int = KEY_LIMIT) -> str:
     return value
 
 
+def _tag(value: str) -> str:
+    if not _text("tag", value).strip():
+        raise BadPolicy("tag", value, "a word, not blank")
+    return value
+
+
 def _checked(options: Options) -> dict[str, Any]:
     """Options as EnqueueItem fields; raises BadPolicy or BadName."""
     out: dict[str, Any] = dict(options)
@@ -218,7 +224,7 @@ def _checked(options: Options) -> dict[str, Any]:
         tags = (out["tags"],) if isinstance(out["tags"], str) else tuple(out["tags"])
         if len(tags) > 32:
             raise BadPolicy("tags", tags[:3], "at most 32 tags")
-        out["tags"] = tuple(_text("tag", t) for t in tags)
+        out["tags"] = tuple(_tag(t) for t in tags)
     if "at" in out:
         at: datetime = out["at"]
         if at.tzinfo is None:

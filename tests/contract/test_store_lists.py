@@ -12,7 +12,7 @@ from headway.states import RunState
 from headway.wire import ErrorInfo
 from headway.wire.commands import QueueAsk, RunsQuery
 from headway_engine.happenings import Failed, Finished
-from support.factories import NS, a_checkpoint, a_deployment, a_step, an_enqueue
+from support.factories import NS, a_checkpoint, a_deployment, a_step, an_agent, an_enqueue
 
 if TYPE_CHECKING:
     from support.stores import Kit
@@ -142,6 +142,17 @@ async def test_queue_settings_change_one_by_one(kit: Kit) -> None:
     assert (row.limit, row.key_limit, row.paused, row.priority) == (4, 0, False, 2)
     row = await kit.store.set_queue(NS, QueueAsk("q", paused=True), "user:me")
     assert (row.limit, row.paused, row.priority) == (4, True, 2)
+
+
+async def test_known_queues_are_those_of_tasks_agents_and_settings(kit: Kit) -> None:
+    await kit.store.deploy(NS, a_deployment("v1", queue="of-task"))
+    await kit.store.register(NS, an_agent("a9", queues=("of-agent",)), 15.0)
+    await kit.store.set_queue(NS, QueueAsk("of-setting"), "user:me")
+    await kit.enqueued(an_enqueue(queue="of-nobody"))
+    known = await kit.store.named_queues(NS)
+    assert {"default", "of-task", "of-agent", "of-setting"} <= known
+    assert "of-nobody" not in known
+    assert await kit.store.named_queues("other") == {"default"}
 
 
 async def test_queue_rows_count_by_state(kit: Kit) -> None:

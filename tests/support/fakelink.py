@@ -115,7 +115,8 @@ class FakeEngine:
 
     def answer(self, verb: str, body: bytes) -> Any:
         """The answer to one request."""
-        return getattr(self, f"_{verb}")(body)
+        serve = getattr(self, f"_{verb}", None)
+        return serve(body) if serve else rpc.RpcError("not_served", f"no rpc {verb!r}")
 
     def _register(self, body: bytes) -> Any:
         ask = decode(rpc.REGISTER, body)

@@ -70,7 +70,8 @@ class Live:
 
 def live_config(nats: str, database: str, blobs: Any = "memory", **engine: Any) -> Config:
     """The engine's settings of `live`, for a second engine beside it."""
-    return replace(config_for(nats, database, **engine), blobs=BlobsConfig(blobs))
+    made = blobs if isinstance(blobs, BlobsConfig) else BlobsConfig(blobs)
+    return replace(config_for(nats, database, **engine), blobs=made)
 
 
 def _lay_out(folder: Path) -> None:
@@ -95,7 +96,7 @@ async def live(
     nats: str,
     database: str,
     runtime: Runtime | None = None,
-    blobs: Literal["memory", "objects"] = "memory",
+    blobs: Literal["memory", "objects"] | BlobsConfig = "memory",
     agent: dict[str, Any] | None = None,
     **engine: Any,
 ) -> AsyncGenerator[Live]:

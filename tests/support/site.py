@@ -83,8 +83,8 @@ async def quick(ledger: str, key: str) -> str:
 class Role:
     """One `headway engine` or `headway agent` as a process of its own."""
 
-    def __init__(self, site: Site, role: str, name: str) -> None:
-        self.role, self.name = role, name
+    def __init__(self, site: Site, role: str, name: str, *arguments: str) -> None:
+        self.role, self.name, self._arguments = role, name, arguments
         self.folder = site.folder / name
         self.folder.mkdir(mode=0o711)
         self.process = Process(name, self.folder / "log")
@@ -97,7 +97,7 @@ class Role:
         env = {k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_")}
         env["PYTHONUNBUFFERED"] = "1"
         command = [sys.executable, "-m", "headway_ops", self.role, "--config", str(self._config)]
-        self.process.spawn(command, env=env)
+        self.process.spawn([*command, *self._arguments], env=env)
 
     def kill(self) -> None:
         """SIGKILL; what it had started lives on."""
@@ -141,9 +141,9 @@ class Site:
             for section, values in sections.items()
         )
 
-    def role(self, role: str, name: str) -> Role:
-        """Start an engine or an agent."""
-        made = Role(self, role, name)
+    def role(self, role: str, name: str, *arguments: str) -> Role:
+        """Start an engine or an agent, with more arguments on its command line."""
+        made = Role(self, role, name, *arguments)
         self.roles.append(made)
         made.start()
         return made

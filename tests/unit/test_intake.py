@@ -33,6 +33,8 @@ def recorded(spec: TaskSpec | None = None, reply: str = "", **fields: Any) -> An
     ("fields", "code"),
     [
         ({"tags": ("a\x00b",)}, "bad_request"),
+        ({"tags": ("",)}, "bad_request"),
+        ({"tags": ("good", " \t")}, "bad_request"),
         ({"key": "\udc80"}, "bad_request"),
         ({"key": ""}, "bad_request"),
         ({"key": "k", "key_scope": "parent"}, "bad_request"),

@@ -4,7 +4,8 @@ Each container is an actor with its own, maybe stale, view. An actor's request m
 store commits, the actor does not learn it and sends it again. The effect inside `once` is not
 fenced, as the outside world is not. Invariants are those of the store's contract: one terminal
 event, legal gapless path, growing epochs, resume from the last acknowledged checkpoint, no effect
-after an acknowledged done mark, no claim after a cancel.
+after an acknowledged done mark, no claim after a cancel, a lost attempt is told that it is stale,
+no decision on a once mark while somebody may still run its effect.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ class _History(RuleBasedStateMachine):
         self.effects = self.reruns = 0
         self.done_acked = False
         self.claims = 0
+        self.lost: set[int] = set()
+        """Epochs whose loss was committed."""
 
     @initialize(
         delay=st.booleans(), ttl=st.booleans(), deadline=st.booleans(), attempts=st.integers(1, 4)
@@ -128,7 +131,11 @@ class _History(RuleBasedStateMachine):
         due, _, _ = at_once(self.store.due(5))
         at_once(self.store.commit([(run, h.Due()) for run in due]))
         late = at_once(self.store.overdue(5))
+        before = self.record()
         at_once(self.store.commit([(run, h.Overdue()) for run in late]))
+        after = self.record()
+        if before.state in OPEN and after.state not in OPEN:
+            assert after.epoch > before.epoch, "the engine ended it: its container knows nothing"
 
     @rule(how=st.sampled_from(["lease", "lease", "dead", "given_back"]))
     def attempt_goes_away(self, how: str) -> None:
@@ -140,8 +147,51 @@ class _History(RuleBasedStateMachine):
             actor.dead = actor.dead or run.state is RunState.STARTING
             self.commit(h.GivenBack(run.epoch, "no container", "run"))
         else:
-            actor.dead = actor.dead or how == "dead"
-            self.commit(h.Lost(run.epoch, how, dead=actor.dead))
+            self.lose(actor, how)
+
+    def lose(self, actor: Actor, how: str) -> None:
+        """Nobody hears of the attempt any more; `dead`: somebody saw its container end."""
+        epoch = actor.run.epoch
+        actor.dead = actor.dead or how == "dead"
+        assert self.commit(h.Lost(epoch, how, dead=actor.dead)) == "ok"
+        assert self.record().epoch > epoch, "what is lost is fenced at once, not at the next claim"
+        self.lost.add(epoch)
+
+    @precondition(lambda self: self.fresh())
+    @rule(how=st.sampled_from(["lease", "lease", "dead"]), steps=st.integers(0, 2))
+    def lost_inside_once_and_found_by_the_next(self, how: str, steps: int) -> None:
+        # Random steps come here too seldom: what follows is where people decide.
+        if (actor := self.next_attempt()) is None:
+            return
+        for _ in range(steps):
+            self.checkpoint(actor, unheard=False)
+        self.once(actor, unheard=False)
+        self.lose(actor, how)
+        if (found := self.next_attempt()) is not None:
+            assert found.mark == "ambiguous"
+            self.once(found, unheard=False)
+            assert self.record().state is RunState.REVIEW
+
+    @precondition(lambda self: self.fresh())
+    @rule()
+    def its_agent_forgets_the_timeout(self) -> None:
+        if (actor := self.next_attempt()) is not None:
+            self.checkpoint(actor, unheard=False)
+            self.time_passes(340.0)
+            assert self.record().state not in OPEN
+
+    def fresh(self) -> bool:
+        """Nobody was in the once block yet."""
+        if not hasattr(self, "id") or self.done_acked or any(a.mark for a in self.actors):
+            return False
+        run = self.record()
+        return run.state is RunState.QUEUED and not run.marks
+
+    def next_attempt(self) -> Actor | None:
+        """Claim the run now; None if it is not to be had."""
+        count = len(self.actors)
+        self.claim(repeat=False, chance=1)
+        return self.actors[-1] if len(self.actors) > count else None
 
     @rule(data=st.data())
     def zombie_exits(self, data: st.DataObject) -> None:
@@ -162,6 +212,8 @@ class _History(RuleBasedStateMachine):
         run = self.record()
         once = tuple((mark.key, decision) for mark in run.marks)
         if self.commit(h.Resume("user:me", once)) == "ok" and once:
+            inside = [a for a in self.actors if a.mark == "started" and not a.dead and not a.last]
+            assert not inside, "decided while an older attempt may still run the effect"
             self.reruns += decision == "rerun"
             self.done_acked = self.done_acked or decision == "done"
 
@@ -241,6 +293,8 @@ class _History(RuleBasedStateMachine):
         }
         outcome = self.commit(ends[step])
         assert outcome in ("ok", "already", "stale_epoch")
+        # `already` says that its own end was committed: it would go away in peace.
+        assert epoch not in self.lost or outcome == "stale_epoch"
         actor.last = step
         actor.dead = actor.dead or not unheard
 

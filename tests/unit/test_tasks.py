@@ -276,6 +276,8 @@ def test_options_become_fields_of_the_enqueue() -> None:
         {"key": "\ud800"},
         {"key": "x" * 257},
         {"tags": ["x"] * 33},
+        {"tags": ""},
+        {"tags": ["x", "  "]},
         {"priority": 1001},
         {"delay": -1},
         {"at": datetime(2030, 1, 1)},

@@ -95,3 +95,15 @@ def test_a_running_run_on_a_dead_agent_says_that_it_comes_back() -> None:
 def test_every_state_has_a_sentence(state: RunState) -> None:
     text = why(run_in(state))
     assert text.endswith(".")
+
+
+def test_a_queue_that_nobody_knows_is_named_with_what_was_meant() -> None:
+    said = why(
+        run_in(
+            S.QUEUED,
+        ),
+        named_queues=frozenset({"defualt", "gpu"}),
+    )
+    assert "No task, agent or setting knows queue default (did you mean 'defualt'?)" in said
+    served = why(run_in(S.QUEUED), agent(), named_queues=frozenset({"gpu"}))
+    assert "knows queue" not in served

@@ -1,6 +1,7 @@
 """Large bodies: parts from a runner to a blob, blobs to parts for a runner.
 
-The agent holds no keys of the blob store; bodies go through the engine in pieces.
+The agent holds no keys of the blob store: bodies go through the engine in pieces, or straight to S3
+by a URL that the engine signs for one body.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import secrets
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from headway.direct import Direct
 from headway.errors import HeadwayError
 from headway.wire import BLOB_PART, CHECKPOINT_LIMIT, BlobRef, Malformed, decode, encode
+from headway.wire.commands import SignedPut
 from headway.wire.frames import Part
-from headway.wire.rpc import GET_ANSWER, PUT_ANSWER, GetPart, PutPart
+from headway.wire.rpc import GET_ANSWER, PUT_ANSWER, URL_ANSWER, GetPart, PutPart, UrlAsk
 from headway_engine.agent.port import Link, NoAnswer
 from headway_engine.agent.uplink import jittered
 
@@ -98,6 +101,8 @@ class Carrier:
     ) -> None:
         self._link, self._alive, self._timeout = link, alive, timeout
         self._gate = asyncio.Semaphore(4)
+        self.direct = Direct()
+        """Large bodies straight to S3, where that works."""
 
     async def _ask(self, verb: str, body: bytes, engine: str, answers: Any) -> Any:
         target: str | None = engine or None
@@ -123,6 +128,9 @@ class Carrier:
             whole.update(part)
         upload = secrets.token_hex(8)
         async with self._gate:
+            ref = await self._put_directly(run, epoch, engine, parts, whole.hexdigest())
+            if ref is not None:
+                return ref
             for i, data in enumerate(parts):
                 last = i == len(parts) - 1
                 body = encode(
@@ -134,6 +142,29 @@ class Carrier:
                 if last and answer.ref is not None:
                     return answer.ref
         raise BlobRefused("refused", "the engine gave no reference")
+
+    async def _put_directly(
+        self, run: str, epoch: int, engine: str, parts: list[bytes], digest: str
+    ) -> BlobRef | None:
+        """Straight to S3 where that is offered and works; None = send parts."""
+        size = sum(map(len, parts))
+        if not self.direct.worth(size):
+            return None
+        body = encode(UrlAsk(run, epoch, size, digest))
+
+        async def sign() -> SignedPut:
+            answer = await self._ask("blob_url", body, engine, URL_ANSWER)
+            if answer.outcome != "ok":
+                raise BlobRefused(answer.outcome, answer.message)
+            return SignedPut(answer.url, answer.headers)
+
+        async def check() -> BlobRef | None:
+            answer = await self._ask("blob_done", body, engine, PUT_ANSWER)
+            if answer.outcome == "stale_epoch":
+                raise BlobRefused(answer.outcome, answer.message)
+            return answer.ref
+
+        return await self.direct.put(parts, sign, check)
 
     async def get(self, run: str, epoch: int, engine: str, ref: BlobRef, child: str = "") -> bytes:
         """Read a body; raises BlobRefused, also when it is not what its reference says.

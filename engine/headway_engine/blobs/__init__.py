@@ -8,15 +8,16 @@ methods are safe to repeat and raise `BlobsDown` when the place cannot be reache
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from headway.errors import HeadwayError
 from headway.wire import BlobRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
 
-__all__ = ["Blobs", "BlobsDown", "NoBlob", "blob_key", "store_blob"]
+__all__ = ["Blobs", "BlobsDown", "DirectBlobs", "NoBlob", "blob_key", "store_blob"]
 
 
 class BlobsDown(HeadwayError):
@@ -69,8 +70,24 @@ class Blobs(Protocol):
         """Remove the blobs with exactly these keys; those that are not there are no error."""
         ...
 
-    def keys(self, prefix: str) -> AsyncIterator[str]:
-        """Keys that begin so, in no order."""
+    def keys(self, prefix: str, before: datetime | None = None) -> AsyncIterator[str]:
+        """Keys that begin so, in no order; `before`: only what was last written before then."""
+        ...
+
+
+@runtime_checkable
+class DirectBlobs(Protocol):
+    """A place to which others can be let in, for one body each: S3."""
+
+    async def upload_url(self, key: str, size: int, digest: str) -> tuple[str, dict[str, str]]:
+        """(URL, headers) of a PUT that stores nothing but this body; empty URL = not wanted.
+
+        Good for a few minutes. `digest`: sha256 hex. Raises BlobsDown.
+        """
+        ...
+
+    async def digest(self, key: str) -> str | None:
+        """The sha256 (hex) of what lies there; None = nothing does. Raises BlobsDown."""
         ...
 
 

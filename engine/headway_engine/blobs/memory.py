@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from headway_engine.blobs import NoBlob
@@ -15,6 +16,7 @@ class MemoryBlobs:
 
     def __init__(self) -> None:
         self._bodies: dict[str, bytes] = {}
+        self._written: dict[str, datetime] = {}
 
     async def open(self) -> None:
         """Nothing to do."""
@@ -25,6 +27,7 @@ class MemoryBlobs:
     async def put(self, key: str, body: bytes) -> None:
         """Keep a copy."""
         self._bodies[key] = bytes(body)
+        self._written[key] = datetime.now(UTC)
 
     async def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         """A slice of the body."""
@@ -50,8 +53,8 @@ class MemoryBlobs:
         for key in keys:
             self._bodies.pop(key, None)
 
-    async def keys(self, prefix: str) -> AsyncIterator[str]:
+    async def keys(self, prefix: str, before: datetime | None = None) -> AsyncIterator[str]:
         """Keys that begin so."""
         for key in list(self._bodies):
-            if key.startswith(prefix):
+            if key.startswith(prefix) and (before is None or self._written[key] < before):
                 yield key

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -218,10 +219,12 @@ class ObjectBlobs:
         # The entry itself goes too: nobody replays it, and a dead entry a run would pile up.
         await jsapi(self._nc, f"STREAM.PURGE.{self._stream}", {"filter": self._meta(key)})
 
-    async def keys(self, prefix: str) -> AsyncIterator[str]:
+    async def keys(self, prefix: str, before: datetime | None = None) -> AsyncIterator[str]:
         """All entries of the bucket are read: for purges and checks, not for the hot path."""
         try:
             async for m in history(self._nc, self._stream, f"$O.{self._bucket}.M.*"):
+                if before is not None and datetime.fromisoformat(m.time) >= before:
+                    continue
                 info = _INFO.decode(m.data)
                 if not info.deleted and info.name.startswith(prefix):
                     yield info.name

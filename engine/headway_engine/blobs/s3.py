@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 from contextlib import AsyncExitStack
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import aioboto3
@@ -14,10 +16,13 @@ from headway_engine.blobs import BlobsDown, NoBlob
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Sequence
+    from datetime import datetime
 
 _GONE = frozenset({"404", "NoSuchKey", "NotFound"})
 BATCH = 1000
 """Keys in one request."""
+URL_SECONDS = 600
+"""How long a signed URL may be used."""
 _PAST_END = frozenset({"416", "InvalidRange"})
 
 
@@ -33,8 +38,15 @@ class S3Blobs:
         access_key: str = "",
         secret_key: str = "",
         prefix: str = "",
+        direct: bool = True,
+        public_endpoint: str = "",
     ) -> None:
-        """Empty keys: the usual chain of boto (environment, profile, instance role)."""
+        """Empty keys: the usual chain of boto (environment, profile, instance role).
+
+        `direct`: sign URLs for uploads by others; `public_endpoint`: under which they reach the
+        store, if not under `endpoint`.
+        """
+        self._direct = direct
         self._bucket, self._prefix = bucket, prefix
         self._options: dict[str, Any] = {
             "region_name": region,
@@ -51,8 +63,14 @@ class S3Blobs:
                 response_checksum_validation="when_required",
             ),
         }
+        self._public: dict[str, Any] = {
+            **self._options,
+            "endpoint_url": public_endpoint or endpoint or None,
+        }
+        self._public["config"] = self._options["config"].merge(BotoConfig(signature_version="s3v4"))
         self._stack: AsyncExitStack | None = None
         self._client: Any = None
+        self._signer: Any = None
 
     async def open(self) -> None:
         """Connect; make the bucket if it is not there and we may."""
@@ -63,6 +81,10 @@ class S3Blobs:
             self._client = await stack.enter_async_context(
                 aioboto3.Session().client("s3", **self._options)
             )
+            if self._direct:
+                self._signer = await stack.enter_async_context(
+                    aioboto3.Session().client("s3", **self._public)
+                )
             self._stack = stack
             try:
                 await self._client.head_bucket(Bucket=self._bucket)
@@ -74,6 +96,7 @@ class S3Blobs:
     async def close(self) -> None:
         """Close the connections."""
         stack, self._stack, self._client = self._stack, None, None
+        self._signer = None
         if stack is not None:
             await stack.aclose()
 
@@ -109,6 +132,36 @@ class S3Blobs:
             return int(head["ContentLength"])
         return None
 
+    async def upload_url(self, key: str, size: int, digest: str) -> tuple[str, dict[str, str]]:
+        """Key, length and checksum are signed: S3 itself refuses any other body."""
+        if self._signer is None:
+            return "", {}
+        checksum = base64.b64encode(bytes.fromhex(digest)).decode()
+        with _errors(key):
+            url = await self._signer.generate_presigned_url(
+                "put_object",
+                Params={
+                    "Bucket": self._bucket,
+                    "Key": self._prefix + key,
+                    "ContentLength": size,
+                    "ChecksumSHA256": checksum,
+                },
+                ExpiresIn=URL_SECONDS,
+            )
+        return str(url), {"x-amz-checksum-sha256": checksum}
+
+    async def digest(self, key: str) -> str | None:
+        """As S3 has checked it; a store that keeps no checksums is read."""
+        with contextlib.suppress(NoBlob), _errors(key):
+            head = await self._client.head_object(
+                Bucket=self._bucket, Key=self._prefix + key, ChecksumMode="ENABLED"
+            )
+            kept = str(head.get("ChecksumSHA256", ""))
+            if kept and "-" not in kept:
+                return base64.b64decode(kept).hex()
+            return sha256(await self.get(key)).hexdigest()
+        return None
+
     async def delete(self, *prefixes: str) -> int:
         """List and delete, a thousand at a time."""
         count = 0
@@ -132,7 +185,7 @@ class S3Blobs:
                     Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}
                 )
 
-    async def keys(self, prefix: str) -> AsyncIterator[str]:
+    async def keys(self, prefix: str, before: datetime | None = None) -> AsyncIterator[str]:
         """LIST, page by page."""
         token: str | None = None
         while True:
@@ -142,6 +195,8 @@ class S3Blobs:
                     Bucket=self._bucket, Prefix=self._prefix + prefix, **options
                 )
             for entry in page.get("Contents", ()):
+                if before is not None and entry["LastModified"] >= before:
+                    continue
                 yield entry["Key"].removeprefix(self._prefix)
             token = page.get("NextContinuationToken")
             if not page.get("IsTruncated") or not token:

@@ -1,4 +1,4 @@
-"""Large bodies in parts: `blob_put` of agents and `blob-put` of clients.
+"""Large bodies: in parts (`blob_put` of agents, `blob-put` of clients), or by a signed URL.
 
 Parts may reach different engines, so they lie in the blob store itself until the last one comes;
 any engine puts them together. Repeating a part, or the last one, is safe. Parts of an upload that
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from headway.errors import Refused
 from headway.wire import BLOB_PART, BlobRef
-from headway_engine.blobs import NoBlob, blob_key
+from headway_engine.blobs import DirectBlobs, NoBlob, blob_key
 
 if TYPE_CHECKING:
     from headway_engine.blobs import Blobs
 
+_DIGEST = re.compile(r"\A[0-9a-f]{64}\Z")
 _UPLOAD = re.compile(r"\A[A-Za-z0-9_-]{1,64}\Z")
 
 
@@ -26,6 +27,37 @@ class Uploads:
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
+
+    async def url(
+        self, ns: str, run: str, size: int, digest: str, *, limit: int
+    ) -> tuple[str, dict[str, str]]:
+        """(URL, headers) of a PUT of this body alone; empty = send parts.
+
+        Raises Refused (over `limit` bytes, no sha256) and BlobsDown.
+        """
+        if not 0 <= size <= limit:
+            raise Refused(f"{size:,} bytes, at most {limit:,}", "too_large")
+        if _DIGEST.match(digest) is None:
+            raise Refused("sha256: 64 hex digits", "bad_request")
+        if not isinstance(self._blobs, DirectBlobs):
+            return "", {}
+        return await self._blobs.upload_url(blob_key(ns, run, digest), size, digest)
+
+    async def done(self, ns: str, run: str, size: int, digest: str) -> BlobRef:
+        """The reference of a body that was put by its URL: no row may name it before this.
+
+        Raises Refused if it is not there, or is another one (then it is removed), and BlobsDown.
+        """
+        key = blob_key(ns, run, digest)
+        if _DIGEST.match(digest) is None or not isinstance(self._blobs, DirectBlobs):
+            raise Refused("nothing was to be put here: send parts", "bad_request")
+        found = await self._blobs.size(key)
+        if found is None:
+            raise Refused("nothing was put there: send parts", "gap")
+        if await self._blobs.digest(key) != digest:
+            await self._blobs.remove([key])
+            raise Refused("what was put there has another sha256: send parts", "conflict")
+        return BlobRef(key, found, digest)
 
     async def part(
         self,

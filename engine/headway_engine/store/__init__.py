@@ -73,6 +73,8 @@ class StoreFacts(Struct):
     """synchronous_commit and fsync are on."""
     problems: list[str] = []
     """What an operator should change, in words."""
+    identity: str = ""
+    """Of this database among all others; the same after a failover, another after a copy."""
 
 
 class ClaimAnswer(Struct):
@@ -312,6 +314,14 @@ class Store(Protocol):
         """Remove these in a day, unless a row names them by then."""
         ...
 
+    async def unnamed(self, runs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Of these (ns, run), those of which no row speaks and none is expected.
+
+        No run, no outcome of an enqueue, no early cancel, no purge to come. Removed runs are among
+        them once their blobs were purged.
+        """
+        ...
+
     # --- registry, control, lists
 
     async def deploy(self, ns: str, what: Deployment) -> list[str]:
@@ -362,6 +372,10 @@ class Store(Protocol):
 
     async def replay(self, ns: str, ask: ReplayAsk, actor: str) -> NewRun | str:
         """What a replay would enqueue, or why not."""
+        ...
+
+    async def named_queues(self, ns: str) -> frozenset[str]:
+        """Queues that a deployed task, an agent or a setting names; none is forgotten."""
         ...
 
     async def set_queue(self, ns: str, ask: QueueAsk, actor: str) -> QueueRow:

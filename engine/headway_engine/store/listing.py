@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from headway.states import LIVE, TERMINAL, RunState
+from headway.wire.commands import AgentRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from headway_engine.store.records import AgentState
 
 S = RunState
 _COUNTED = frozenset({S.STARTING, S.RUNNING, S.CANCELLING, S.WAITING, S.SUCCEEDED})
@@ -26,3 +34,27 @@ def states_of(status: tuple[str, ...]) -> list[str] | None:
         else:
             wanted |= {s.value for s in RunState if s.status == word}
     return sorted(wanted)
+
+
+def agent_rows(agents: Iterable[AgentState], images: Mapping[str, str]) -> list[AgentRow]:
+    """Agents as the api shows them. `images`: image id to the version that it belongs to."""
+    return [
+        AgentRow(
+            a.agent,
+            a.host,
+            a.alive,
+            a.session,
+            a.lease_until,
+            a.runtime,
+            a.queues,
+            a.slots,
+            a.shared_slots,
+            a.open,
+            a.degraded,
+            tuple(sorted(images[i] for i in a.images if i in images)),
+            a.drain,
+            a.drain_by,
+            a.drain_at,
+        )
+        for a in agents
+    ]

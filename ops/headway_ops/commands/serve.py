@@ -58,11 +58,21 @@ def demo(
     show.run(runtime=runtime, questions=questions, reports=reports)
 
 
-def engine(config: Config = "") -> None:
+def engine(
+    config: Config = "",
+    roles: Annotated[
+        str,
+        typer.Option(
+            "--roles",
+            help="Only these, by commas: intake, dispatch, agents, timers, api, upkeep."
+            " Each must run somewhere.",
+        ),
+    ] = "",
+) -> None:
     """The engine: intake, dispatch, checkpoints, timers, control."""
     from headway_ops import serving
 
-    serving.engine(config)
+    serving.engine(config, roles)
 
 
 def agent(config: Config = "") -> None:

@@ -8,6 +8,8 @@ import typer
 
 from headway_ops.commands.options import JsonFlag, QueueArgument, RunArgument
 
+Create = Annotated[bool, typer.Option("--create", help="Although nobody knows this queue yet.")]
+
 
 def cancel(
     run: RunArgument,
@@ -63,11 +65,11 @@ def queue_ls(as_json: JsonFlag = False) -> None:
     looking.list_queues(as_json=as_json)
 
 
-def queue_pause(queue: QueueArgument, as_json: JsonFlag = False) -> None:
+def queue_pause(queue: QueueArgument, create: Create = False, as_json: JsonFlag = False) -> None:
     """Start nothing more from a queue; what runs goes on."""
     from headway_ops import steering
 
-    steering.set_queue(queue, paused=True, as_json=as_json)
+    steering.set_queue(queue, paused=True, create=create, as_json=as_json)
 
 
 def queue_resume(queue: QueueArgument, as_json: JsonFlag = False) -> None:
@@ -83,14 +85,16 @@ def queue_limit(
     key_limit: Annotated[
         int, typer.Option("--per-key", min=-1, help="At once per limit key; 0 = no limit.")
     ] = -1,
+    create: Create = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Change how many runs of a queue may be open at once."""
     from headway_ops import steering
 
     steering.set_queue(
-        queue, limit=limit, key_limit=None if key_limit < 0 else key_limit, as_json=as_json
-    )
+        queue, limit=limit, key_limit=None if key_limit < 0 else key_limit, create=create,
+        as_json=as_json,
+    )  # fmt: skip
 
 
 def agents_drain(

@@ -22,6 +22,8 @@ NOTHING = msgspec.Raw(b"")
 PROTOCOL = 1
 """Version of the frames between runner and agent; `hello` negotiates it."""
 
+DEFAULT_QUEUE = "default"
+"""The queue of tasks that name none; it always exists."""
 INLINE_LIMIT = 128 * 1024
 """User bodies over this go to blobs."""
 FRAME_LIMIT = 1024 * 1024

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from headway.wire import NOTHING, BlobRef, ErrorInfo, decoder
+from headway.wire import DEFAULT_QUEUE, NOTHING, BlobRef, ErrorInfo, decoder
 from headway.wire.events import Event
 
 Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")]
@@ -287,13 +287,17 @@ class DrainAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class QueueAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """`queue-set`: change a queue live; absent fields stay. `limit` 0 = none."""
+    """`queue-set`: change a queue live; absent fields stay. `limit` 0 = none.
+
+    A queue that no task, agent or setting knows is refused (`unknown_queue`), unless `create`.
+    """
 
     queue: Name
     limit: int | None = None
     key_limit: int | None = None
     paused: bool | None = None
     priority: int | None = None
+    create: bool = False
 
 
 class QueueRow(Struct, omit_defaults=True):
@@ -339,7 +343,7 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     """What is registered of a task under a version: its policy and its schemas."""
 
     task: Name
-    queue: Name = "default"
+    queue: Name = DEFAULT_QUEUE
     max_attempts: int = 3
     factor: float = 2.0
     min_delay: float = 1.0
@@ -408,6 +412,21 @@ class BlobPut(Struct, forbid_unknown_fields=True, omit_defaults=True):
     sha256: str = ""
 
 
+class BlobUrl(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`blob-url`: where to put a client's large payload; `blob-done`: its BlobRef, once checked."""
+
+    run: RunId
+    size: Annotated[int, Meta(ge=0)]
+    sha256: str
+
+
+class SignedPut(Struct, omit_defaults=True):
+    """The answer of `blob-url`: PUT the body there with these headers. No URL = send parts."""
+
+    url: str = ""
+    headers: dict[str, str] = {}
+
+
 class BlobGet(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`blob-get`: a range of a blob of this namespace; the answer is `{"data": base64}`."""
 
@@ -446,6 +465,8 @@ class Info(Struct, omit_defaults=True):
     now: datetime
     schema: int = 0
     detail: dict[str, Any] = {}
+    roles: tuple[str, ...] = ()
+    """Which of its services this engine runs; empty = all."""
 
 
 ENQUEUE = decoder(EnqueueBatch)

@@ -107,6 +107,8 @@ class EngineBeat(Struct, omit_defaults=True):
     durability: str
     at: datetime
     counters: dict[str, float] = {}
+    roles: tuple[str, ...] = ()
+    """Which of its services it runs; empty = all."""
 
 
 RUN_EVENTS = decoder(RunEvents)

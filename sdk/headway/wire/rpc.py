@@ -478,6 +478,25 @@ class PutAnswer(Struct, omit_defaults=True):
     busy: float = 0.0
 
 
+class UrlAsk(Struct, omit_defaults=True):
+    """`blob_url`: where to put a large body; `blob_done`: look at it, answered as `blob_put`."""
+
+    run: str
+    epoch: int
+    size: int
+    sha256: str
+
+
+class UrlAnswer(Struct, omit_defaults=True):
+    """PUT the body there with these headers. No URL = send parts."""
+
+    outcome: str = "ok"
+    url: str = ""
+    headers: dict[str, str] = {}
+    message: str = ""
+    busy: float = 0.0
+
+
 class GetPart(Struct, omit_defaults=True):
     """`blob_get`: a range of a blob of the run; `child_get`: of one of its children."""
 
@@ -530,5 +549,6 @@ REPORTS, REPORTED = decoder(Reports), decoder(Reported)
 CHILDREN, ENQUEUED = decoder(Children), decoder(Enqueued)
 CHILDREN_ASK, CHILDREN_ENDS = decoder(ChildrenAsk), decoder(ChildrenEnds)
 PUT_PART, PUT_ANSWER = decoder(PutPart), decoder(PutAnswer)
+URL_ASK, URL_ANSWER = decoder(UrlAsk), decoder(UrlAnswer)
 GET_PART, GET_ANSWER = decoder(GetPart), decoder(GetAnswer)
 WORK_BODY, CTL = decoder(Work), decoder(Ctl)

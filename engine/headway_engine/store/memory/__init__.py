@@ -40,7 +40,8 @@ class MemoryStore(Lists):
     async def facts(self) -> StoreFacts:
         """Not durable."""
         self._check()
-        return StoreFacts("memory", "", 1, False, ["the store is in memory: nothing is durable"])
+        problems = ["the store is in memory: nothing is durable"]
+        return StoreFacts("memory", "", 1, False, problems, "memory")
 
     async def close(self) -> None:
         """Nothing to give back."""

@@ -9,9 +9,8 @@ import msgspec
 from msgspec import Raw
 
 from headway.states import RunState
-from headway.wire import NOTHING, BlobRef
+from headway.wire import DEFAULT_QUEUE, NOTHING, BlobRef
 from headway.wire.commands import (
-    AgentRow,
     CheckpointRow,
     Deployment,
     DeploymentRow,
@@ -25,12 +24,13 @@ from headway.wire.commands import (
     RunsQuery,
     TaskSpec,
 )
-from headway_engine.store.listing import attempt_of, states_of
+from headway_engine.store.listing import agent_rows, attempt_of, states_of
 from headway_engine.store.memory.agents import Agents
 from headway_engine.store.memory.tables import Checkpoint, Queue, Row
 from headway_engine.store.replay import replayed
 
 if TYPE_CHECKING:
+    from headway.wire.commands import AgentRow
     from headway.wire.events import Event
     from headway_engine.store.records import NewRun, Run
 
@@ -267,6 +267,12 @@ class Lists(Agents):
             )
         return out
 
+    async def named_queues(self, ns: str) -> frozenset[str]:
+        """Of settings, tasks and agents."""
+        self._check()
+        served = (q for (n, _), a in self.tables.agents.items() if n == ns for q in a.state.queues)
+        return frozenset({DEFAULT_QUEUE, *served, *(q for n, q in self.tables.queues if n == ns)})
+
     async def agent_rows(self, ns: str) -> list[AgentRow]:
         """Agents, for the api."""
         images = {
@@ -274,26 +280,7 @@ class Lists(Agents):
             for (n, _), (_, d) in self.tables.versions.items()
             if n == ns and d.image
         }
-        return [
-            AgentRow(
-                a.agent,
-                a.host,
-                a.alive,
-                a.session,
-                a.lease_until,
-                a.runtime,
-                a.queues,
-                a.slots,
-                a.shared_slots,
-                a.open,
-                a.degraded,
-                tuple(sorted(images[i] for i in a.images if i in images)),
-                a.drain,
-                a.drain_by,
-                a.drain_at,
-            )
-            for a in await self.agents(ns)
-        ]
+        return agent_rows(await self.agents(ns), images)
 
 
 def _checkpoint(c: Checkpoint) -> CheckpointRow:

@@ -250,6 +250,21 @@ class Queues(Intake):
         self.tables.purges.pop((ns, run, key), None)
         return True
 
+    async def unnamed(self, runs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those that are in no table."""
+        self._check()
+        t = self.tables
+        purged = {(ns, run) for ns, run, _ in t.purges}
+        return {
+            place
+            for place in runs
+            if place[1] not in t.runs
+            and place not in t.aliases
+            and place not in t.refusals
+            and place not in t.early
+            and place not in purged
+        }
+
     async def purge_later(self, ns: str, run: str, keys: Sequence[str]) -> None:
         """In a day."""
         self._check()

@@ -101,7 +101,9 @@ class PostgresStore(Enqueues, Dispatches, Claims, Saves, Lists, Timers, Registry
                 " set synchronous_commit = on"
             )
         durable = row["fsync"] == "on" and not lazy
-        return StoreFacts("postgres", row["version"], row["schema"], durable, problems)
+        return StoreFacts(
+            "postgres", row["version"], row["schema"], durable, problems, row["identity"]
+        )
 
     async def raise_floor(self) -> None:
         """An operator knows of a failover that the server hides: no older epoch may tie."""

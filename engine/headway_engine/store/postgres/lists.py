@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
-from headway.wire import NOTHING, BlobRef
+from headway.wire import DEFAULT_QUEUE, NOTHING, BlobRef
 from headway.wire.commands import (
-    AgentRow,
     CheckpointRow,
     MarkRow,
     QueueAsk,
@@ -19,13 +18,14 @@ from headway.wire.commands import (
     RunsPage,
     RunsQuery,
 )
-from headway_engine.store.listing import attempt_of, states_of
+from headway_engine.store.listing import agent_rows, attempt_of, states_of
 from headway_engine.store.postgres import rows, statements
 from headway_engine.store.postgres.base import Part
 from headway_engine.store.postgres.leases import Leases
 from headway_engine.store.replay import replayed
 
 if TYPE_CHECKING:
+    from headway.wire.commands import AgentRow
     from headway.wire.events import Event
     from headway_engine.store.records import NewRun, Run
 
@@ -192,29 +192,15 @@ class Lists(Leases, Part):
     async def _queue_rows(self, ns: str, queue: str) -> list[QueueRow]:
         return [QueueRow(*row) for row in await self.db.read(_SQL["queue_rows"], ns, queue)]
 
+    async def named_queues(self, ns: str) -> frozenset[str]:
+        """Of settings, tasks and agents."""
+        found = await self.db.read(_SQL["named_queues"], ns)
+        return frozenset({DEFAULT_QUEUE, *(r["queue"] for r in found)})
+
     async def agent_rows(self, ns: str) -> list[AgentRow]:
         """Agents, for the api, with the versions whose image they have."""
         images = {r["image"]: r["version"] for r in await self.db.read(_SQL["images"], ns)}
-        return [
-            AgentRow(
-                a.agent,
-                a.host,
-                a.alive,
-                a.session,
-                a.lease_until,
-                a.runtime,
-                a.queues,
-                a.slots,
-                a.shared_slots,
-                a.open,
-                a.degraded,
-                tuple(sorted(images[i] for i in a.images if i in images)),
-                a.drain,
-                a.drain_by,
-                a.drain_at,
-            )
-            for a in await self.agents(ns)
-        ]
+        return agent_rows(await self.agents(ns), images)
 
 
 def like(text: str, *, whole: bool = False) -> str:

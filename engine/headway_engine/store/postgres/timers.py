@@ -108,6 +108,13 @@ class Timers(Part):
         """In a day, unless a row names them by then."""
         await self.db.fetch(_PURGES["later"], ns, run, list(keys))
 
+    async def unnamed(self, runs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those that are in no table."""
+        found = await self.db.fetch(
+            _PURGES["unnamed"], [ns for ns, _ in runs], [run for _, run in runs]
+        )
+        return {(row["ns"], row["run"]) for row in found}
+
     async def _delete(self, name: str, *args: object) -> int:
         status = await self.db.call(lambda c: c.execute(_SQL[name], *args))
         match = _COUNT.search(status)

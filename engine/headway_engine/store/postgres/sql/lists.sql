@@ -119,6 +119,10 @@ SELECT q.queue, coalesce(s.run_limit, 0) AS run_limit, coalesce(s.key_limit, 0) 
   FROM q LEFT JOIN queues s ON s.ns = $1 AND s.queue = q.queue
  WHERE $2 = '' OR q.queue = $2 ORDER BY q.queue;
 
+-- name: named_queues
+-- Queues that a deployed task, an agent or a setting names.
+SELECT queue FROM queues WHERE ns = $1 UNION SELECT unnest(queues) FROM agents WHERE ns = $1;
+
 -- name: images
 -- Versions whose image an agent has.
 SELECT d.version, d.image FROM deployments d WHERE d.ns = $1 AND d.image <> '';
@@ -127,7 +131,9 @@ SELECT d.version, d.image FROM deployments d WHERE d.ns = $1 AND d.image <> '';
 SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int AS num,
        current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS synchronous_commit,
        current_setting('full_page_writes') AS full_page_writes,
-       (SELECT max(version) FROM schema) AS schema;
+       (SELECT max(version) FROM schema) AS schema,
+       (SELECT s.system_identifier::text || '-' || d.oid FROM pg_control_system() s, pg_database d
+         WHERE d.datname = current_database()) AS identity;
 
 -- name: once_refs
 -- Large values of done once marks, which a replay takes along.

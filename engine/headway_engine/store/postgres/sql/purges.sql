@@ -37,3 +37,11 @@ SELECT id FROM l WHERE taken IS NOT NULL;
 INSERT INTO purges (due_at, ns, run, key)
 SELECT hw_now() + interval '1 day', $1, $2, x.key FROM unnest($3::text[]) AS x (key) ORDER BY x.key
 ON CONFLICT (ns, run, key) DO NOTHING;
+
+-- name: unnamed
+-- Of these runs, those of which nothing speaks: the rows are looked up by their primary keys.
+SELECT x.ns, x.run FROM unnest($1::text[], $2::text[]) AS x (ns, run)
+ WHERE NOT EXISTS (SELECT FROM runs r WHERE r.id = x.run)
+   AND NOT EXISTS (SELECT FROM outcomes o WHERE o.ns = x.ns AND o.run = x.run)
+   AND NOT EXISTS (SELECT FROM early_cancels c WHERE c.ns = x.ns AND c.run = x.run)
+   AND NOT EXISTS (SELECT FROM purges p WHERE p.ns = x.ns AND p.run = x.run);
