@@ -44,7 +44,7 @@ _CHANGED = {"conflict", "stale", "stale_epoch", "already", "too_late", "key_conf
 _USAGE = {
     "ambiguous",
     "bad_name", "bad_policy", "bad_request", "bad_task", "bad_payload", "too_large",
-    "not_encodable",
+    "not_encodable", "bad_config",
 }  # fmt: skip
 _NO_LINK = {"not_reachable", "unavailable", "store_down", "busy"}
 
@@ -81,8 +81,8 @@ def explain(error: BaseException) -> Fail:
     if isinstance(error, HeadwayError):
         return Fail(str(error), _hints().get(error.code, ""), exit_of(error.code))
     if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError):
-        where = f": {error.filename}" if error.filename else ""
-        return Fail(f"{error.strerror or error}{where}", code=Exit.USAGE)
+        where = f"{error.filename}: " if error.filename else ""
+        return Fail(f"{where}{error.strerror or error}", "look at the path", Exit.USAGE)
     if isinstance(error, ConnectionError | TimeoutError):
         return Fail(
             str(error) or type(error).__name__, _hints()["not_reachable"], code=Exit.NO_LINK
@@ -96,6 +96,10 @@ def _hints() -> dict[str, str]:
         "unavailable": "headway doctor",
         "not_found": "headway ls",
         "ambiguous": "more letters of the id",
+        "bad_payload": "KEY=VALUE for each parameter; a text that looks like a number is"
+        " KEY='\"3\"' (`headway check FILE --json` shows what the task takes)",
+        "too_large": "put it where the task can read it, and pass its address",
+        "bad_config": "the settings, what they mean and their defaults: `headway settings`",
     }
 
 

@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headway.config import Settings
 from headway.safe import safe_line
 from headway_engine.config import Config, load_config
 from headway_ops.say import Exit, Fail
+from headway_ops.settings import shown_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -91,6 +93,9 @@ def engine(config: str) -> None:
 
     logs()
     made = settings(config)
+    nats = Settings(nats_url=made.nats.url).shown_url
+    database = shown_dsn(made.postgres.dsn)
+    logging.getLogger("headway.engine").info("engine: nats=%s postgres=%s", nats, database)
 
     async def main() -> None:
         one = Engine(made)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from headway.discovery import client_file
 
@@ -31,6 +32,19 @@ def postgres_dsn() -> str:
     if os.environ.get("HEADWAY_NATS_URL", "") not in {"", _value(content, "nats", "url")}:
         return ""
     return _value(content, "postgres", "dsn")
+
+
+def shown_dsn(dsn: str) -> str:
+    """Where a Postgres is, without password: fit for logs and findings."""
+    parts = urlsplit(dsn)
+    socket = parse_qs(parts.query).get("host", [""])[0]
+    try:
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        port = ":?"
+    user = f"{parts.username}@" if parts.username else ""
+    where = parts.hostname or socket or "localhost"
+    return f"{user}{where}{port}{parts.path}"
 
 
 def _value(content: dict[str, Any], section: str, key: str) -> str:

@@ -24,6 +24,9 @@ def cancel(run: str, reason: str, *, as_json: bool) -> None:
     done = link.with_client(work)
     if done.outcome == "already" and done.status not in {"cancelled", "cancelling"}:
         raise Fail(f"run {done.run} is {done.status} already: nothing to cancel", "", Exit.CHANGED)
+    if done.outcome == "ok" and done.status in {"", "unknown"} and not as_json:
+        say.tell(f"{done.run} is not recorded here; should its enqueue still come, it is cancelled")
+        return
     _answer(done, "cancelled", as_json=as_json)
 
 
@@ -78,7 +81,15 @@ def set_queue(
 ) -> None:
     """Change a queue live; what is None stays."""
     ask = QueueAsk(queue, limit, key_limit, paused)
-    row = link.with_client(lambda client: client.api("queue-set", ask, QueueRow))
+
+    async def work(client: Client) -> tuple[QueueRow, bool]:
+        before = await client.api("queues", None, list[QueueRow])
+        known = any(row.queue == queue for row in before)
+        return await client.api("queue-set", ask, QueueRow), known
+
+    row, known = link.with_client(work)
+    if not known:
+        say.tell(f"no task and no run has used queue {queue} so far: it is made now")
     if as_json:
         say.data(row)
         return
