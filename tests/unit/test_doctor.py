@@ -111,7 +111,7 @@ def test_postgres_settings_that_hurt_later_are_told(
      (10 << 30, 10 << 30, "bad")],
 )  # fmt: skip
 def test_a_full_or_small_jetstream_is_told(most: int, used: int, state: str) -> None:
-    (finding,) = broker.jetstream({"limits": {"max_storage": most}, "storage": used})
+    (finding,) = broker.jetstream({"limits": {"max_storage": most}, "storage": used}, 8 << 30)
     assert finding.state == state
 
 

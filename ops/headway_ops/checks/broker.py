@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 MIN_NATS = (2, 15, 1)
 PAYLOAD = 1_000_000
 """Bytes that one message must hold: batches and bodies are cut to about 1 MiB."""
-STORE = 2 << 30
-"""Bytes of file store below which the streams' own bounds cannot be reached."""
 
 
 async def nats(nc: NatsClient) -> list[Finding]:
@@ -26,14 +24,17 @@ async def nats(nc: NatsClient) -> list[Finding]:
     v = nc.connected_server_version
     findings = [nats_version(f"{v.major}.{v.minor}.{v.patch}"), *payload(nc.max_payload)]
     try:
-        info = await bus.jsapi(nc, "INFO")
+        info = await bus.jsapi(nc, "INFO", timeout=2.0)
     except HeadwayError as e:
         return [*findings, bad("nats", f"JetStream: {e}", "write `jetstream {}` into its config,"
                                " or give this user permission for $JS.API.INFO")]  # fmt: skip
-    findings += jetstream(info)
-    if find_spec("asyncpg") is not None:
-        from headway_engine.streams import drift
+    if find_spec("asyncpg") is None:
+        findings += jetstream(info, 0)
+    else:
+        from headway_engine.streams import declared, drift
 
+        need = sum(max(0, int(config.get("max_bytes", 0))) for config in declared(None).values())
+        findings += jetstream(info, need)
         findings += [
             note("streams", line, "an engine puts it right at its next start")
             for line in await drift(nc)
@@ -61,16 +62,19 @@ def payload(most: int) -> list[Finding]:
                 "set `max_payload: 1MB` in nats-server's config and reload it")]  # fmt: skip
 
 
-def jetstream(info: dict[str, Any]) -> list[Finding]:
-    """The account's bounds (-1 = the server's) and how full it is."""
+def jetstream(info: dict[str, Any], need: int) -> list[Finding]:
+    """The account's bounds (-1 = the server's) and how full it is.
+
+    `need`: bytes that the streams reserve; with less NATS refuses to make them.
+    """
     limits: dict[str, Any] = info.get("limits") or {}
     most, used = int(limits.get("max_storage", -1)), int(info.get("storage", 0))
     if most < 0:
         return [ok("jetstream", f"{_mb(used)} stored, no limit of the account")]
     what = f"{_mb(used)} of {_mb(most)} stored"
     todo = "raise max_file_store (or the account's max_file), look why messages wait"
-    if most < STORE:
-        return [bad("jetstream", f"{what}: the streams need up to {_mb(STORE)}", todo)]
+    if most < need:
+        return [bad("jetstream", f"{what}: the streams reserve {_mb(need)}", todo)]
     if used > most * 0.95:
         return [bad("jetstream", f"{what}: enqueues are refused soon", todo)]
     return [note("jetstream", what, todo) if used > most * 0.8 else ok("jetstream", what)]
