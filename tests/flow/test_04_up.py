@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+
+from support.wait import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,14 +111,6 @@ def start(folder: Path, *arguments: str) -> Up:
         _, error = process.communicate(timeout=30)
         pytest.fail(f"headway up did not start: {error}")
     return Up(process, folder, json.loads(line))
-
-
-def until(true: Any, within: float = WITHIN) -> None:
-    """Poll; the state of other processes has no event to await."""
-    deadline = time.monotonic() + within
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -217,14 +210,14 @@ def test_doctor_finds_nothing_bad(up: Up) -> None:
     assert all(f["state"] != "bad" for f in findings)
 
 
-def test_an_edit_is_served_without_a_restart(up: Up) -> None:
+async def test_an_edit_is_served_without_a_restart(up: Up) -> None:
     app = up.folder / "app.py"
     app.write_text(APP.replace('SAYS = "hello"', 'SAYS = "good morning"'))
     try:
-        until(lambda: up.result("greet", "name=cy") == "good morning cy")
+        await until(lambda: up.result("greet", "name=cy") == "good morning cy", WITHIN)
     finally:
         app.write_text(APP)
-    until(lambda: up.result("greet", "name=cy") == "hello cy")
+    await until(lambda: up.result("greet", "name=cy") == "hello cy", WITHIN)
 
 
 def test_an_engine_that_dies_is_started_again(up: Up) -> None:
@@ -232,13 +225,13 @@ def test_an_engine_that_dies_is_started_again(up: Up) -> None:
     assert up.result("greet", "name=dee") == "hello dee"
 
 
-def test_a_run_goes_on_from_its_checkpoint_after_kill_9(up: Up) -> None:
+async def test_a_run_goes_on_from_its_checkpoint_after_kill_9(up: Up) -> None:
     run = up.headway("enqueue", "count", "to=80", "pace=0.1").stdout.strip()
 
     def events() -> list[dict[str, Any]]:
         return json.loads(up.headway("show", run, "--json").stdout)["events"]
 
-    until(lambda: sum(e["kind"] == "checkpoint" for e in events()) >= 3)
+    await until(lambda: sum(e["kind"] == "checkpoint" for e in events()) >= 3, WITHIN)
     # All of the agent's runners, waiting ones too: one of them is the run's.
     for child in psutil.Process(up.facts["pids"]["agent"]).children(recursive=True):
         child.kill()
