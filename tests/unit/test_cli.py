@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -112,10 +113,32 @@ def test_an_error_says_which_server_was_asked_and_who_chose_it(tmp_path: Path) -
     assert link.source(tmp_path) == f"from {file}"
 
 
-def test_shell_completion_is_there() -> None:
-    done = headway("--show-completion", "bash")
-    assert done.returncode == 0
-    assert "complete" in done.stdout
+@pytest.mark.parametrize(
+    ("shell", "words"),
+    [
+        ("bash", {"COMP_WORDS": "headway queue pa", "COMP_CWORD": "2"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "headway queue pa"}),
+        ("fish", {"_TYPER_COMPLETE_ARGS": "headway queue pa",
+                  "_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
+    ],
+)  # fmt: skip
+def test_shells_complete_commands(shell: str, words: dict[str, str]) -> None:
+    script = headway(_HEADWAY_COMPLETE=f"source_{shell}")
+    assert (script.returncode, f"complete_{shell}" in script.stdout) == (0, True)
+    done = headway(_HEADWAY_COMPLETE=f"complete_{shell}", **words)
+    assert "pause" in done.stdout
+    assert "resume" not in done.stdout
+
+
+def test_every_command_that_prints_data_prints_it_as_json_too() -> None:
+    from headway_ops.commands import table
+
+    keeps_running = {"demo", "engine", "agent"}
+    without = {
+        path for path, function in table().items()
+        if "as_json" not in inspect.signature(function).parameters
+    }  # fmt: skip
+    assert without == keeps_running
 
 
 def test_the_version_is_the_package_s() -> None:
