@@ -226,12 +226,21 @@ def enqueue_and_follow(ask: Ask, *, as_json: bool) -> None:
     from headway_ops import following
 
     ask.item()
+    run = ""
 
     async def work(client: Client) -> bool:
+        nonlocal run
         (handle,) = await _submit(client, [ask])
+        run = handle.id
         if not as_json:
             say.tell(f"run {handle.id}" + (" (its key had it already)" if handle.duplicate else ""))
         return await following.to_the_end(client, handle.id, as_json=as_json)
 
-    if not link.with_client(work):
+    try:
+        succeeded = link.with_client(work)
+    except KeyboardInterrupt:
+        if run:
+            say.tell(f"the run goes on: headway watch {run}, or headway cancel {run}")
+        raise
+    if not succeeded:
         raise SystemExit(int(Exit.FAILED))

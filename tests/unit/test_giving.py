@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from headway_ops import giving, link
+from headway_ops import following, giving, link
 from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
@@ -111,6 +111,19 @@ def test_an_interruption_says_how_many_were_enqueued(
     assert len([json.loads(line) for line in told.out.splitlines()]) == 2000
     assert "2,000 of 2,500 runs were enqueued; of 500 more it is not known" in told.err
     assert "--key NAME" in told.err
+
+
+def test_who_stops_following_hears_that_the_run_goes_on(
+    client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def stopped(*_: Any, **__: Any) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(following, "to_the_end", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        giving.enqueue_and_follow(giving.Ask("t", b"{}"), as_json=False)
+    (item,) = client.items
+    assert f"the run goes on: headway watch {item.run}" in capsys.readouterr().err
 
 
 def test_a_terminal_sees_a_bar(
