@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, get_args
 
 import msgspec
@@ -28,7 +27,7 @@ def run(*, as_json: bool) -> None:
     if as_json:
         say.rows(settings())
     else:
-        sys.stdout.write(sample_toml())
+        say.text_of_ours(sample_toml())
 
 
 def settings() -> list[Setting]:

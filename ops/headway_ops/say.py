@@ -132,9 +132,14 @@ def console(*, stderr: bool = False) -> Console:
     """
     from rich.console import Console
 
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+            reader_gone()
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or os.environ.get("COLUMNS") else 80
-    return Console(
+    return Quiet(
         file=stream, markup=False, emoji=False, highlight=False, width=width, soft_wrap=False
     )
 
@@ -166,10 +171,28 @@ def _safe(text: str) -> str:
     return safe_text(text)
 
 
+def text_of_ours(text: str) -> None:
+    """Text on stdout as it is: it must hold nothing from outside that is not made safe."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        reader_gone()
+
+
+def reader_gone() -> NoReturn:
+    """The reader (`head`, a pager) has seen enough: no error, and nothing more to say.
+
+    Not left to click and rich, which leave with 1.
+    """
+    # Python would complain once more at its end, when it flushes.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(int(Exit.OK)) from None
+
+
 def line(text: str) -> None:
     """One line of data on stdout, made safe."""
-    sys.stdout.write(_safe(text) + "\n")
-    sys.stdout.flush()
+    text_of_ours(_safe(text) + "\n")
 
 
 def data(value: Any) -> None:
@@ -177,8 +200,7 @@ def data(value: Any) -> None:
 
     Not made safe: JSON escapes control characters itself, and who reads it is a program.
     """
-    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    text_of_ours(json.dumps(plain(value), ensure_ascii=False) + "\n")
 
 
 def rows(values: Sequence[Any]) -> None:
