@@ -118,11 +118,23 @@ def _missing(error: ModuleNotFoundError) -> Fail:
     return Fail(f"this needs {root!r}", f"pip install 'headway[{extra}]'", Exit.USAGE)
 
 
-def quiet_library() -> None:
-    """Errors are told once, where they end a command; the SDK's log would tell them twice."""
+def quiet_library() -> list[str]:
+    """Errors are told once, where they end a command; the SDK's log would tell them twice.
+
+    What NATS refused to this user is collected here: requests only see that nobody answers.
+    """
     import logging
 
-    logging.getLogger("headway").addHandler(logging.NullHandler())
+    refusals: list[str] = []
+
+    class Heard(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = record.getMessage()
+            if "violation" in text.lower():
+                refusals.append(text)
+
+    logging.getLogger("headway").addHandler(Heard(logging.WARNING))
+    return refusals
 
 
 def console(*, stderr: bool = False) -> Console:

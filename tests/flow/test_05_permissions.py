@@ -152,6 +152,7 @@ async def test_engine_agent_and_clients_work_with_their_own_users() -> None:
                 ):
                     done = await headway(folder, *words, **env, HEADWAY_REQUEST_TIMEOUT="1")
                     assert done.returncode == 5, done.stdout + done.stderr
+                    assert "NATS refused: " in done.stderr
                 assert len(server.violations()) >= 4
             except AssertionError as e:
                 for name in ("e.log", "a.log"):
@@ -232,3 +233,8 @@ async def test_without_a_password_nobody_gets_in() -> None:
             with pytest.raises(NotReachable):
                 await bus.connect(settings, kind="client", ident="nobody")
             assert "authentication error" in server.log.read_text()
+            wrong = {"HEADWAY_NATS_URL": server.url("app", "guessed"), "HEADWAY_USER": "app"}
+            done = await headway(folder, "ls", **wrong, HEADWAY_CONNECT_TIMEOUT="1")
+            assert done.returncode == 5
+            assert "Authorization Violation" in done.stderr
+            assert "guessed" not in done.stderr
