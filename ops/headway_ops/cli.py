@@ -8,7 +8,6 @@ slow; each body imports what it works with when it is called. The base install h
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,10 +24,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     try:
         build()(args=None if argv is None else list(argv), prog_name="headway")
-    except BrokenPipeError:
-        # The reader (`head`, a pager) has gone; python would complain once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as e:

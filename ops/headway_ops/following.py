@@ -206,11 +206,16 @@ def print_log(log: RunLog, *, as_json: bool, show: Callable[[str], None] = say.l
         show(line)
 
 
-def result(run: str, *, wait: bool, timeout: float) -> None:
-    """Print a run's result as JSON; exit 1 if it failed, or has not ended and `wait` is not set."""
+def result(run: str, *, wait: bool, timeout: float, as_json: bool) -> None:
+    """Print a run's result as JSON; exit 1 if it failed, or has not ended and `wait` is not set.
+
+    `as_json`: an object that names the run, for a failed one too.
+    """
     link.prefix_of(run)
+    full = ""
 
     async def work(client: Client) -> Any:
+        nonlocal full
         full = await link.run_id(client, run)
         if not wait:
             await _must_have_ended(client, full)
@@ -219,7 +224,14 @@ def result(run: str, *, wait: bool, timeout: float) -> None:
         except TimeoutError:
             raise Fail(f"run {full} has not ended within {timeout:g} s") from None
 
-    say.data(link.with_client(work))
+    try:
+        value = link.with_client(work)
+    except RunFailed as e:
+        if not as_json:
+            raise
+        _print_failure(e, as_json=True)
+        raise SystemExit(int(Exit.FAILED)) from None
+    say.data({"run": full, "result": value} if as_json else value)
 
 
 async def _must_have_ended(client: Client, run: str) -> None:

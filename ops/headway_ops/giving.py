@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from headway_ops import link, say
 from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+
     from headway.client import Client, RunHandle
 
 CHUNK = 1000
@@ -75,12 +78,16 @@ def payload_of(payload: str, parameters: list[str]) -> bytes:
         body = Path(payload[1:]).read_bytes()
     else:
         body = payload.encode("utf-8", "surrogateescape")
+    return _object(body, "--payload")
+
+
+def _object(body: bytes, where: str) -> bytes:
     try:
         value: Any = json.loads(body)
     except ValueError as e:
-        raise Fail(f"--payload is not JSON: {e}", code=Exit.USAGE) from None
+        raise Fail(f"{where} is not JSON: {e}", "'{\"name\": value}'", Exit.USAGE) from None
     if not isinstance(value, dict):
-        raise Fail("--payload must be a JSON object: parameter name to value", code=Exit.USAGE)
+        raise Fail(f"{where} must be a JSON object: parameter name to value", "", Exit.USAGE)
     return body.strip()
 
 
@@ -95,31 +102,129 @@ def _parameter(word: str) -> tuple[str, Any]:
         return key, text
 
 
-def enqueue(ask: Ask, count: int, *, as_json: bool) -> None:
-    """Enqueue `count` runs and print their ids."""
+def many_of(each: str, count: int, payload: str, parameters: list[str]) -> list[bytes]:
+    """The payloads of one command line: of `--each`, or the same one `count` times."""
+    if not each:
+        return [payload_of(payload, parameters)] * count
+    if payload or parameters or count != 1:
+        raise Fail("--each goes alone: without --count, --payload and KEY=VALUE", "", Exit.USAGE)
+    return payloads_of(each)
+
+
+def payloads_of(source: str) -> list[bytes]:
+    """The payloads of `--each`: a file (or `-`, stdin) with one JSON object a line.
+
+    All lines are looked at before anything is enqueued; Fail names the first wrong one.
+    """
+    body = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    found: list[bytes] = []
+    for number, line in enumerate(body.splitlines(), 1):
+        if line.strip():
+            found.append(_object(line, f"{source}, line {number}"))
+    if not found:
+        raise Fail(f"{source} holds no line", "one JSON object a line", Exit.USAGE)
+    return found
+
+
+def enqueue(ask: Ask, payloads: Sequence[bytes], *, as_json: bool) -> None:
+    """Enqueue a run for each payload and print their ids as they are recorded.
+
+    Several runs under a key have keys of their own, KEY-1, KEY-2 ..., in the order given: the same
+    command once more makes none twice. Ctrl+C and errors say how many were enqueued before.
+    """
     ask.item()  # wrong names are told before anything is connected
-    handles = link.with_client(lambda client: _submit(client, ask, count))
-    for handle in handles:
-        if as_json:
-            say.data({"run": handle.id, "recorded": handle.recorded, "duplicate": handle.duplicate})
-        else:
-            say.line(handle.id)
-            if handle.duplicate:
-                say.tell(f"the key {ask.key!r} already has this run: nothing new was enqueued")
-    waiting = sum(handle.recorded == "accepted" for handle in handles)
-    if waiting:
+    several = len(payloads) > 1
+    asks = [
+        replace(ask, payload=payload, key=f"{ask.key}-{n}" if ask.key and several else ask.key)
+        for n, payload in enumerate(payloads, 1)
+    ]
+    tally = Tally(len(asks))
+    try:
+        link.with_client(lambda client: _enqueue_all(client, asks, tally, as_json=as_json))
+    except BaseException:
+        if several:
+            say.tell(tally.stopped(ask.key))
+        raise
+    if tally.waiting:
         say.tell(
-            f"{waiting} accepted, not recorded yet: they wait in NATS for the engine and its store"
-            " (`headway doctor` says what is away)"
+            f"{tally.waiting} accepted, not recorded yet: they wait in NATS for the engine and its"
+            " store (`headway doctor` says what is away)"
         )
 
 
-async def _submit(client: Client, ask: Ask, count: int) -> list[RunHandle[Any]]:
-    handles: list[RunHandle[Any]] = []
-    for start in range(0, count, CHUNK):
-        items = [ask.item() for _ in range(min(CHUNK, count - start))]
-        handles += await client.submit(items, Any)
-    return handles
+@dataclass(slots=True)
+class Tally:
+    """How far an enqueue of many has come."""
+
+    total: int
+    done: int = 0
+    """Acknowledged, their ids are printed."""
+    waiting: int = 0
+    """Of these: accepted, not recorded yet."""
+    sent: int = 0
+    """Given to NATS; what is not `done` of these may or may not be there."""
+
+    def stopped(self, key: str) -> str:
+        """What a person must know who stopped it in the middle."""
+        open_ = self.sent - self.done
+        text = f"{self.done:,} of {self.total:,} runs were enqueued"
+        if open_:
+            text += f"; of {open_:,} more it is not known"
+        if self.done == self.total:
+            return text
+        again = (
+            "the same command once more adds the missing ones"
+            if key
+            else ("with --key NAME such a command can be repeated: none is enqueued twice")
+        )
+        return f"{text} ({again})"
+
+
+async def _enqueue_all(client: Client, asks: list[Ask], tally: Tally, *, as_json: bool) -> None:
+    with _bar(tally.total) as moved:
+        for chunk in batched(asks, CHUNK):
+            tally.sent += len(chunk)
+            for one, handle in zip(chunk, await _submit(client, chunk), strict=True):
+                _print(one, handle, as_json=as_json)
+                tally.done += 1
+                tally.waiting += handle.recorded == "accepted"
+            moved(tally.done)
+
+
+def batched(asks: list[Ask], size: int) -> Iterator[list[Ask]]:
+    """The list in pieces of at most `size`."""
+    for start in range(0, len(asks), size):
+        yield asks[start : start + size]
+
+
+def _print(ask: Ask, handle: RunHandle[Any], *, as_json: bool) -> None:
+    if as_json:
+        say.data({"run": handle.id, "recorded": handle.recorded, "duplicate": handle.duplicate})
+        return
+    say.line(handle.id)
+    if handle.duplicate:
+        say.tell(f"the key {ask.key!r} already has this run: nothing new was enqueued")
+
+
+@contextmanager
+def _bar(total: int) -> Generator[Callable[[int], None]]:
+    """A progress bar on stderr for what takes several requests; nothing without a terminal."""
+    if total <= CHUNK or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = ("enqueue", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # Ids on the same terminal go through the bar's console, else they would tear it.
+    same = sys.stdout.isatty()
+    console = say.console(stderr=True)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=same) as bar:
+        line = bar.add_task("", total=total)
+        yield lambda done: bar.update(line, completed=done)
+
+
+async def _submit(client: Client, asks: list[Ask]) -> list[RunHandle[Any]]:
+    return await client.submit([ask.item() for ask in asks], Any)
 
 
 def enqueue_and_follow(ask: Ask, *, as_json: bool) -> None:
@@ -127,12 +232,21 @@ def enqueue_and_follow(ask: Ask, *, as_json: bool) -> None:
     from headway_ops import following
 
     ask.item()
+    run = ""
 
     async def work(client: Client) -> bool:
-        (handle,) = await _submit(client, ask, 1)
+        nonlocal run
+        (handle,) = await _submit(client, [ask])
+        run = handle.id
         if not as_json:
             say.tell(f"run {handle.id}" + (" (its key had it already)" if handle.duplicate else ""))
         return await following.to_the_end(client, handle.id, as_json=as_json)
 
-    if not link.with_client(work):
+    try:
+        succeeded = link.with_client(work)
+    except KeyboardInterrupt:
+        if run:
+            say.tell(f"the run goes on: headway watch {run}, or headway cancel {run}")
+        raise
+    if not succeeded:
         raise SystemExit(int(Exit.FAILED))

@@ -102,12 +102,13 @@ def ensure_host_base(client: Any, progress: Progress | None = None) -> Image:
         return Image(tag, str(client.inspect_image(tag)["Id"]))
     except ImageNotFound:
         pass
-    say(f"making {tag} from {sys.version.split()[0]} at {sys.base_prefix}")
+    python = sys.version.split()[0]
+    say(f"making the base image of tasks from Python {python} at {sys.base_prefix} (once)")
     repository, _, version = tag.partition(":")
     raw = f"raw-{version}"
     with tempfile.TemporaryFile() as file:
         count = write_tar(file)
-        say(f"{count} files, {file.tell() // 1_000_000} MB")
+        say(f"{tag}: {count} files, {file.tell() // 1_000_000} MB")
         file.seek(0)
         client.import_image_from_stream(
             iter(lambda: file.read(1 << 20), b""),  # pieces: the client sends them chunked
@@ -115,7 +116,7 @@ def ensure_host_base(client: Any, progress: Progress | None = None) -> Image:
             tag=raw,
             changes=["ENV PATH=/usr/local/bin:/usr/bin:/bin", "WORKDIR /app"],
         )
-    say("compiling")
+    say("compiling its modules")
     dockerfile = (
         f"FROM {repository}:{raw}\n"
         f"LABEL {LABEL}={version}\n"

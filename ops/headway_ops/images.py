@@ -105,6 +105,10 @@ def context_tar(root: Path, files: list[str]) -> bytes:
     return buffer.getvalue()
 
 
+_CHATTER = ("--->", "Removing intermediate", "Successfully ")
+"""Docker's lines that tell a person nothing; they stay in the log that a failure shows."""
+
+
 def _silent(_line: str) -> None:
     """Nobody listens."""
 
@@ -170,7 +174,8 @@ def build_project(
     for step in steps:
         if line := str(step.get("stream", "")).strip():
             log.append(line)
-            say(line)
+            if not line.startswith(_CHATTER):
+                say(line)
         if "error" in step:
             raise BuildFailed(str(step["error"]).strip(), "\n".join(log[-40:]))
     return Image(tag, find_image(client, tag))

@@ -29,7 +29,7 @@ PREFIX = 6
 
 def with_client(work: Callable[[Client], Awaitable[T]]) -> T:
     """Connect, do the work, close. Ctrl+C ends it; raises NotReachable if nobody answers."""
-    say.quiet_library()
+    refusals = say.quiet_library()
 
     settings = from_environment()
 
@@ -52,6 +52,9 @@ def with_client(work: Callable[[Client], Awaitable[T]]) -> T:
     except (Fail, HeadwayError) as e:
         if say.explain(e).code in {Exit.REFUSED, Exit.NO_LINK}:
             e.add_note(f"asked: {asked(settings)}")
+            if refusals:
+                e.add_note(f"NATS refused: {refusals[-1]}")
+                e.add_note("look at user and password in the URL, and at what the user may do")
         raise
 
 

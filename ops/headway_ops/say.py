@@ -44,7 +44,7 @@ _CHANGED = {"conflict", "stale", "stale_epoch", "already", "too_late", "key_conf
 _USAGE = {
     "ambiguous",
     "bad_name", "bad_policy", "bad_request", "bad_task", "bad_payload", "too_large",
-    "not_encodable",
+    "not_encodable", "bad_config",
 }  # fmt: skip
 _NO_LINK = {"not_reachable", "unavailable", "store_down", "busy"}
 
@@ -81,8 +81,8 @@ def explain(error: BaseException) -> Fail:
     if isinstance(error, HeadwayError):
         return Fail(str(error), _hints().get(error.code, ""), exit_of(error.code))
     if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError):
-        where = f": {error.filename}" if error.filename else ""
-        return Fail(f"{error.strerror or error}{where}", code=Exit.USAGE)
+        where = f"{error.filename}: " if error.filename else ""
+        return Fail(f"{where}{error.strerror or error}", "look at the path", Exit.USAGE)
     if isinstance(error, ConnectionError | TimeoutError):
         return Fail(
             str(error) or type(error).__name__, _hints()["not_reachable"], code=Exit.NO_LINK
@@ -96,6 +96,10 @@ def _hints() -> dict[str, str]:
         "unavailable": "headway doctor",
         "not_found": "headway ls",
         "ambiguous": "more letters of the id",
+        "bad_payload": "KEY=VALUE for each parameter; a text that looks like a number is"
+        " KEY='\"3\"' (`headway check FILE --json` shows what the task takes)",
+        "too_large": "put it where the task can read it, and pass its address",
+        "bad_config": "the settings, what they mean and their defaults: `headway settings`",
     }
 
 
@@ -114,11 +118,23 @@ def _missing(error: ModuleNotFoundError) -> Fail:
     return Fail(f"this needs {root!r}", f"pip install 'headway[{extra}]'", Exit.USAGE)
 
 
-def quiet_library() -> None:
-    """Errors are told once, where they end a command; the SDK's log would tell them twice."""
+def quiet_library() -> list[str]:
+    """Errors are told once, where they end a command; the SDK's log would tell them twice.
+
+    What NATS refused to this user is collected here: requests only see that nobody answers.
+    """
     import logging
 
-    logging.getLogger("headway").addHandler(logging.NullHandler())
+    refusals: list[str] = []
+
+    class Heard(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = record.getMessage()
+            if "violation" in text.lower():
+                refusals.append(text)
+
+    logging.getLogger("headway").addHandler(Heard(logging.WARNING))
+    return refusals
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -128,9 +144,14 @@ def console(*, stderr: bool = False) -> Console:
     """
     from rich.console import Console
 
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+            reader_gone()
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or os.environ.get("COLUMNS") else 80
-    return Console(
+    return Quiet(
         file=stream, markup=False, emoji=False, highlight=False, width=width, soft_wrap=False
     )
 
@@ -162,10 +183,28 @@ def _safe(text: str) -> str:
     return safe_text(text)
 
 
+def text_of_ours(text: str) -> None:
+    """Text on stdout as it is: it must hold nothing from outside that is not made safe."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        reader_gone()
+
+
+def reader_gone() -> NoReturn:
+    """The reader (`head`, a pager) has seen enough: no error, and nothing more to say.
+
+    Not left to click and rich, which leave with 1.
+    """
+    # Python would complain once more at its end, when it flushes.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(int(Exit.OK)) from None
+
+
 def line(text: str) -> None:
     """One line of data on stdout, made safe."""
-    sys.stdout.write(_safe(text) + "\n")
-    sys.stdout.flush()
+    text_of_ours(_safe(text) + "\n")
 
 
 def data(value: Any) -> None:
@@ -173,8 +212,7 @@ def data(value: Any) -> None:
 
     Not made safe: JSON escapes control characters itself, and who reads it is a program.
     """
-    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    text_of_ours(json.dumps(plain(value), ensure_ascii=False) + "\n")
 
 
 def rows(values: Sequence[Any]) -> None:

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
+from headway.config import Settings
 from headway.safe import safe_line
 from headway_engine.config import Config, load_config
 from headway_engine.roles import check_roles
 from headway_ops.say import Exit, Fail
+from headway_ops.settings import shown_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -109,6 +111,9 @@ def engine(config: str, roles: str = "") -> None:
 
     logs()
     made = with_roles(settings(config), roles)
+    nats = Settings(nats_url=made.nats.url).shown_url
+    database = shown_dsn(made.postgres.dsn)
+    logging.getLogger("headway.engine").info("engine: nats=%s postgres=%s", nats, database)
 
     async def main() -> None:
         one = Engine(made)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tomllib
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from headway.discovery import client_file
 
@@ -20,17 +22,40 @@ def postgres_dsn() -> str:
     given = os.environ.get("HEADWAY_POSTGRES_DSN", "")
     if given:
         return given
-    file = client_file()
-    if file is None:
-        return ""
-    try:
-        content: dict[str, Any] = tomllib.loads((file.parent / SERVER_FILE).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
-        return ""
+    content = _server_file()
     # Another NATS may be meant than that of the file: then its Postgres is another one too.
     if os.environ.get("HEADWAY_NATS_URL", "") not in {"", _value(content, "nats", "url")}:
         return ""
     return _value(content, "postgres", "dsn")
+
+
+def agent_folder() -> Path | None:
+    """The agent's folder on this host: HEADWAY_AGENT_STATE_DIR, or that of `headway up` near."""
+    given = os.environ.get("HEADWAY_AGENT_STATE_DIR", "")
+    value = given or _value(_server_file(), "agent", "state_dir")
+    return Path(value) if value else None
+
+
+def shown_dsn(dsn: str) -> str:
+    """Where a Postgres is, without password: fit for logs and findings."""
+    parts = urlsplit(dsn)
+    socket = parse_qs(parts.query).get("host", [""])[0]
+    try:
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        port = ":?"
+    user = f"{parts.username}@" if parts.username else ""
+    where = parts.hostname or socket or "localhost"
+    return f"{user}{where}{port}{parts.path}"
+
+
+def _server_file() -> dict[str, Any]:
+    """What `headway up` near here told its roles; empty without one."""
+    file = client_file()
+    try:
+        return tomllib.loads((file.parent / SERVER_FILE).read_text("utf-8")) if file else {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return {}
 
 
 def _value(content: dict[str, Any], section: str, key: str) -> str:

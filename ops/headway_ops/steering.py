@@ -33,6 +33,9 @@ def cancel(run: str, reason: str, *, as_json: bool) -> None:
     done = link.with_client(work)
     if done.outcome == "already" and done.status not in {"cancelled", "cancelling"}:
         raise Fail(f"run {done.run} is {done.status} already: nothing to cancel", "", Exit.CHANGED)
+    if done.outcome == "ok" and done.status in {"", "unknown"} and not as_json:
+        say.tell(f"{done.run} is not recorded here; should its enqueue still come, it is cancelled")
+        return
     _answer(done, "cancelled", as_json=as_json)
 
 

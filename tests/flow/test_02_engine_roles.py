@@ -14,7 +14,7 @@ from headway.wire import ErrorInfo, decode, rpc
 from headway.wire.commands import EnqueueItem, TaskSpec
 from headway.wire.events import ENGINE_BEAT
 from headway_engine.roles import ALL
-from headway_ops.doctor import engines
+from headway_ops.checks.engines import engines
 from support.engines import calling, config_for, running_engine
 from support.scripted_agent import finish
 from support.site import running_site

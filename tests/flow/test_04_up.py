@@ -4,130 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import subprocess
-import sys
-import tempfile
-import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
+from support.up import APP, WITHIN, Up, begin, project, start
+from support.wait import until
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.timeout(120)
-
-APP = """
-import asyncio
-
-from msgspec import Struct
-
-from headway import checkpoint, resume, task
-
-SAYS = "hello"
-
-
-class Count(Struct):
-    n: int = 0
-
-
-@task
-async def greet(name: str) -> str:
-    print("greeting", name)
-    return f"{SAYS} {name}"
-
-
-@task(queue="slow")
-async def count(to: int, pace: float = 0.0) -> list[int]:
-    state = await resume(Count())
-    start = state.n
-    while state.n < to:
-        state.n += 1
-        await checkpoint(f"n-{state.n}", state)
-        await asyncio.sleep(pace)
-    return [start, state.n]
-"""
-WITHIN = 30.0
-
-
-def clean_environment() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_")}
-
-
-@dataclass
-class Up:
-    """A running `headway up`."""
-
-    process: subprocess.Popen[str]
-    folder: Path
-    facts: dict[str, Any]
-
-    def headway(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A command in the project's folder: it finds the stack by itself."""
-        return subprocess.run(
-            [sys.executable, "-m", "headway_ops", *arguments],
-            cwd=self.folder, env=clean_environment(), capture_output=True, text=True,
-            timeout=60, check=False,
-        )  # fmt: skip
-
-    def result(self, *arguments: str) -> Any:
-        """What `headway run` prints as the result."""
-        done = self.headway("run", *arguments)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    def runs(self, *arguments: str) -> list[dict[str, Any]]:
-        """`headway ls --json`."""
-        done = self.headway("ls", "--json", *arguments)
-        assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
-
-    def stop(self) -> int:
-        """SIGTERM, and the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=60)
-        return self.process.returncode
-
-
-def begin(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "headway_ops", "up", "--runtime", "process", "--json", *arguments],
-        cwd=folder, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
-
-
-def start(folder: Path, *arguments: str) -> Up:
-    process = begin(folder, *arguments)
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        _, error = process.communicate(timeout=30)
-        pytest.fail(f"headway up did not start: {error}")
-    return Up(process, folder, json.loads(line))
-
-
-def until(true: Any, within: float = WITHIN) -> None:
-    """Poll; the state of other processes has no event to await."""
-    deadline = time.monotonic() + within
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A project's folder, where root's Postgres user may enter (pytest's own is 0700)."""
-    path = Path(tempfile.mkdtemp(prefix="hwup-"))
-    path.chmod(0o711)
-    (path / "app.py").write_text(APP)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
+    """The tasks of these tests."""
+    with project() as path:
+        yield path
 
 
 @pytest.fixture(scope="module")
@@ -217,14 +114,14 @@ def test_doctor_finds_nothing_bad(up: Up) -> None:
     assert all(f["state"] != "bad" for f in findings)
 
 
-def test_an_edit_is_served_without_a_restart(up: Up) -> None:
+async def test_an_edit_is_served_without_a_restart(up: Up) -> None:
     app = up.folder / "app.py"
     app.write_text(APP.replace('SAYS = "hello"', 'SAYS = "good morning"'))
     try:
-        until(lambda: up.result("greet", "name=cy") == "good morning cy")
+        await until(lambda: up.result("greet", "name=cy") == "good morning cy", WITHIN)
     finally:
         app.write_text(APP)
-    until(lambda: up.result("greet", "name=cy") == "hello cy")
+    await until(lambda: up.result("greet", "name=cy") == "hello cy", WITHIN)
 
 
 def test_an_engine_that_dies_is_started_again(up: Up) -> None:
@@ -232,13 +129,13 @@ def test_an_engine_that_dies_is_started_again(up: Up) -> None:
     assert up.result("greet", "name=dee") == "hello dee"
 
 
-def test_a_run_goes_on_from_its_checkpoint_after_kill_9(up: Up) -> None:
+async def test_a_run_goes_on_from_its_checkpoint_after_kill_9(up: Up) -> None:
     run = up.headway("enqueue", "count", "to=80", "pace=0.1").stdout.strip()
 
     def events() -> list[dict[str, Any]]:
         return json.loads(up.headway("show", run, "--json").stdout)["events"]
 
-    until(lambda: sum(e["kind"] == "checkpoint" for e in events()) >= 3)
+    await until(lambda: sum(e["kind"] == "checkpoint" for e in events()) >= 3, WITHIN)
     # All of the agent's runners, waiting ones too: one of them is the run's.
     for child in psutil.Process(up.facts["pids"]["agent"]).children(recursive=True):
         child.kill()

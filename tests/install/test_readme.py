@@ -93,6 +93,18 @@ def test_every_option_of_the_texts_exists(name: str) -> None:
             assert word.partition("=")[0] in helps[key], " ".join(words)
 
 
+def test_every_row_of_what_happens_when_is_a_test() -> None:
+    text = (ROOT / "README.md").read_text()
+    section = text.partition("## What happens when\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.+?) \| .+ \|$", section, re.MULTILINE)[1:]
+    backed = dict(line.split(" = ") for line in section.splitlines() if "::" in line)
+    assert [row for row in rows if row != "---"] == list(backed)
+    for tests in backed.values():
+        for test in tests.split():
+            file, _, name = test.partition("::")
+            assert f"def {name}(" in (ROOT / file).read_text(), test
+
+
 def test_the_constraints_pin_versions_and_name_no_place() -> None:
     lines = (ROOT / ".ci" / "constraints.txt").read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]

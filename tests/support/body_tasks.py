@@ -56,6 +56,27 @@ async def b_echo(value: Any) -> Any:
     return value
 
 
+def _noted(folder: str, name: str) -> str:
+    with (Path(folder) / name).open("a") as file:
+        file.write("x")
+    return name
+
+
+@task
+async def b_gather(folder: str) -> list[str]:
+    """Three steps side by side; the process dies while the third is still open."""
+
+    async def part(name: str) -> str:
+        done = _noted(folder, name)
+        if name == "c" and not _left(folder, "died"):
+            while not (Path(folder) / "go").exists():  # noqa: ASYNC110 - the test makes it
+                await asyncio.sleep(0.01)
+            _die()
+        return done
+
+    return await asyncio.gather(*(step(name, part, name) for name in "abc"))
+
+
 @task
 async def b_size(text: str) -> int:
     return len(text)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from headway.config import Settings
 from headway.wire.commands import Info, TaskSpec
 from headway.wire.events import Event
 from headway_ops import doctor
+from headway_ops.checks import broker, containers, database, host
+from headway_ops.checks.finding import clock
 from headway_ops.demo import proof_of
 from headway_ops.local.up import example_of
 
@@ -23,7 +26,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
      ("3.0.0", "ok"), ("odd", "note")],
 )  # fmt: skip
 def test_an_older_nats_server_is_refused(version: str, state: str) -> None:
-    assert doctor.nats_version(version).state == state
+    assert broker.nats_version(version).state == state
 
 
 @pytest.mark.parametrize(
@@ -36,7 +39,7 @@ def test_an_older_nats_server_is_refused(version: str, state: str) -> None:
      ({"server_version": "18.6", "fsync": "on", "synchronous_commit": "local"}, "ok")],
 )  # fmt: skip
 def test_postgres_settings_that_break_promises_are_bad(facts: dict[str, Any], state: str) -> None:
-    (finding,) = doctor.postgres_facts(facts)
+    (finding,) = database.postgres_facts(facts)
     assert finding.state == state
     assert finding.todo or state != "bad"
 
@@ -68,9 +71,86 @@ async def test_it_answers_in_full_while_nats_is_down(monkeypatch: pytest.MonkeyP
 
 async def test_it_answers_in_full_while_postgres_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEADWAY_POSTGRES_DSN", "postgresql://me:secret@127.0.0.1:1/headway")
-    (finding,) = await doctor.postgres(None)
+    (finding,) = await database.postgres(None)
     assert finding.state == "bad"
     assert "secret" not in finding.what + finding.todo
+
+
+@pytest.mark.parametrize(
+    ("ahead", "within", "state"),
+    [(0.5, 0.0, ""), (-1.5, 0.0, "note"), (1.5, 1.0, ""), (7.0, 0.1, "bad"), (-60.0, 0.1, "bad")],
+)
+def test_a_clock_that_differs_more_than_the_answer_took_is_told(
+    ahead: float, within: float, state: str
+) -> None:
+    found = clock("nats", ahead, within)
+    assert [f.state for f in found] == ([state] if state else [])
+    assert all(("ahead of" in f.what) == (ahead > 0) and "NTP" in f.todo for f in found)
+
+
+@pytest.mark.parametrize(
+    ("facts", "state", "told"),
+    [({"autovacuum": "off"}, "note", "autovacuum"),
+     ({"data_checksums": "off"}, "note", "checksums"),
+     ({"max_connections": "20", "connections": 15}, "note", "15 of 20"),
+     ({"max_connections": "100", "connections": 15}, "ok", "Postgres 18.6"),
+     ({"standby": True}, "bad", "standby"),
+     ({"default_transaction_read_only": "on"}, "bad", "takes no writes")],
+)  # fmt: skip
+def test_postgres_settings_that_hurt_later_are_told(
+    facts: dict[str, Any], state: str, told: str
+) -> None:
+    (finding,) = database.postgres_facts({"server_version": "18.6", "fsync": "on", **facts})
+    assert finding.state == state
+    assert told in finding.what
+
+
+@pytest.mark.parametrize(
+    ("most", "used", "state"),
+    [(-1, 10, "ok"), (1 << 40, 10, "ok"), (1 << 30, 10, "bad"), (10 << 30, 9 << 30, "note"),
+     (10 << 30, 10 << 30, "bad")],
+)  # fmt: skip
+def test_a_full_or_small_jetstream_is_told(most: int, used: int, state: str) -> None:
+    (finding,) = broker.jetstream({"limits": {"max_storage": most}, "storage": used}, 8 << 30)
+    assert finding.state == state
+
+
+@pytest.mark.parametrize(
+    ("api", "info", "states"),
+    [("1.41", {"CgroupVersion": "2", "LiveRestoreEnabled": True}, ["ok"]),
+     ("1.39", {}, ["bad"]),
+     ("1.45", {"LiveRestoreEnabled": False}, ["ok", "note"]),
+     ("1.45", {"MemoryLimit": False, "SecurityOptions": ["name=rootless"]}, ["ok", "bad"])],
+)  # fmt: skip
+def test_what_docker_cannot_do_for_tasks_is_told(
+    api: str, info: dict[str, Any], states: list[str]
+) -> None:
+    found = containers.docker_facts({"Version": "x", "ApiVersion": api}, info)
+    assert [f.state for f in found] == states
+    assert all(f.todo for f in found if f.state != "ok")
+    assert ("rootless" in found[0].what) == bool(info.get("SecurityOptions"))
+
+
+@pytest.mark.parametrize(
+    ("free", "state"), [(100 << 20, "bad"), (3 << 30, "note"), (50 << 30, "ok")]
+)
+def test_a_full_disk_is_told(free: int, state: str) -> None:
+    assert host.disk(Path("/data"), free, 100 << 30).state == state
+
+
+@pytest.mark.parametrize(("soft", "state"), [(256, "bad"), (600, "note"), (1024, "ok"), (-1, "ok")])
+def test_too_few_open_files_are_told(soft: int, state: str) -> None:
+    assert host.files(soft).state == state
+
+
+@pytest.mark.parametrize(
+    ("length", "mode", "told"),
+    [(61, 0o711, "does not fit"), (20, 0o700, "chmod 711 /a"), (20, 0o711, "open for containers")],
+)
+def test_a_folder_that_sockets_cannot_be_in_is_told(length: int, mode: int, told: str) -> None:
+    (finding,) = host.channel_folder(Path("/a"), length, mode)
+    assert told in finding.what + finding.todo
+    assert (finding.state == "ok") == (told == "open for containers")
 
 
 def events(*told: tuple[str, int, dict[str, Any]]) -> list[Event]:

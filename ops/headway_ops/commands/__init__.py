@@ -37,5 +37,6 @@ def table() -> dict[str, Callable[..., None]]:
         "deploy": build.deploy,
         "image build": build.image_build,
         "doctor": care.doctor,
+        "settings": care.settings,
         "bench": bench.bench,
     }

@@ -17,7 +17,7 @@ def bench(
     runtime: Annotated[str, typer.Option("--runtime", help="auto, docker or process.")] = "auto",
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure this machine: every number with its raw limit and target. Exit 1 if one is missed.
+    """Measure this machine, each number beside the raw limit. Exit 1 if one misses its target.
 
     Starts a stack of its own on free ports and removes it at the end; takes up to five minutes.
     """

@@ -1,4 +1,4 @@
-"""doctor: what is wrong here, and what to do."""
+"""doctor, settings: what is wrong here, and what can be set."""
 
 from __future__ import annotations
 
@@ -10,3 +10,10 @@ def doctor(as_json: JsonFlag = False) -> None:
     from headway_ops import doctor as checks
 
     checks.run(as_json=as_json)
+
+
+def settings(as_json: JsonFlag = False) -> None:
+    """Print every setting of engine and agent, as a sample TOML file."""
+    from headway_ops import sample
+
+    sample.run(as_json=as_json)

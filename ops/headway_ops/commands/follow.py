@@ -41,8 +41,9 @@ def result(
     timeout: Annotated[
         float, typer.Option("--timeout", min=0.0, help="With --wait: seconds, 0 = no end.")
     ] = 0.0,
+    as_json: JsonFlag = False,
 ) -> None:
     """Print a run's result as JSON. Exit 1 if it failed or has none yet."""
     from headway_ops import following
 
-    following.result(run, wait=wait, timeout=timeout)
+    following.result(run, wait=wait, timeout=timeout, as_json=as_json)

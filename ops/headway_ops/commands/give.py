@@ -33,14 +33,22 @@ def enqueue(
     queue: Queue = "",
     priority: Priority = 0,
     count: Annotated[int, typer.Option("--count", min=1, max=1_000_000, help="So many runs.")] = 1,
+    each: Annotated[
+        str,
+        typer.Option("--each", help="A run for each line of FILE (-: stdin), a JSON object each."),
+    ] = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Enqueue a run of a task; prints its id."""
+    """Enqueue a run of a task; prints its id.
+
+    Several runs (--count, --each) with --key have the keys KEY-1, KEY-2 ...: what was interrupted
+    can be repeated, and nothing is enqueued twice.
+    """
     from headway_ops import giving
 
-    ask = giving.Ask(task, giving.payload_of(payload, parameters or []), key, delay,
-                     tuple(tag or ()), queue, priority)  # fmt: skip
-    giving.enqueue(ask, count, as_json=as_json)
+    payloads = giving.many_of(each, count, payload, parameters or [])
+    ask = giving.Ask(task, payloads[0], key, delay, tuple(tag or ()), queue, priority)
+    giving.enqueue(ask, payloads, as_json=as_json)
 
 
 def run(

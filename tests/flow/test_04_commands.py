@@ -1,0 +1,116 @@
+"""Every command against a running stack: data on stdout, words on stderr, JSON where asked."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from headway_ops.commands import table
+from support.up import Up, project, start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.timeout(120)
+
+RUN, HELD = "RUN", "HELD"
+"""Stand for the id of a run that has ended, and of one that waits."""
+ELSEWHERE = {"up", "demo", "engine", "agent", "bench"}
+"""Tested by themselves: they keep running, or take minutes."""
+IMAGES = {"image build", "deploy"}
+CALLS: dict[str, list[str]] = {
+    "enqueue": ["greet", "name=al"],
+    "run": ["greet", "name=bo"],
+    "ls": [],
+    "show": [RUN],
+    "watch": [RUN],
+    "logs": [RUN],
+    "result": [RUN],
+    "resume": [HELD],
+    "cancel": [HELD],
+    "replay run": [RUN],
+    "queue ls": [],
+    "queue pause": ["resting"],
+    "queue resume": ["resting"],
+    "queue limit": ["resting", "3"],
+    "agents": [],
+    "check": ["app.py"],
+    "deploy": ["-m", "app.py", "--process"],
+    "doctor": [],
+    "settings": [],
+}
+TELLS_ONLY = {"cancel", "resume", "queue pause", "queue resume", "queue limit"}
+"""Print nothing but words for people, unless asked for JSON."""
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Up]:
+    with project() as folder:
+        running = start(folder, "--tasks", "app.py")
+        yield running
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def ended(up: Up) -> str:
+    run = up.headway("enqueue", "greet", "name=cy").stdout.strip()
+    up.headway("result", run, "--wait")
+    return run
+
+
+@pytest.fixture
+def held(up: Up) -> str:
+    return up.headway("enqueue", "greet", "name=dee", "--delay", "1h").stdout.strip()
+
+
+def test_every_command_is_walked() -> None:
+    assert set(CALLS) | ELSEWHERE | IMAGES == set(table())
+
+
+@pytest.mark.parametrize("path", CALLS)
+def test_stdout_is_data_and_stderr_is_for_people(path: str, up: Up, ended: str, held: str) -> None:
+    words = [{RUN: ended, HELD: held}.get(word, word) for word in CALLS[path]]
+    if path == "resume":
+        # It waits for its time: nothing that a person could decide.
+        done = up.headway("resume", *words, "--json")
+        assert (done.returncode, done.stdout) in {(3, ""), (4, "")} or json.loads(done.stdout)
+        return
+    machine = up.headway(*path.split(), *words, "--json")
+    assert machine.returncode == 0, machine.stderr
+    lines = [json.loads(line) for line in machine.stdout.splitlines()]
+    assert lines
+    assert all(isinstance(line, dict) for line in lines)
+    if path == "cancel":
+        return
+    person = up.headway(*path.split(), *words)
+    assert person.returncode == 0, person.stderr
+    assert bool(person.stdout) != (path in TELLS_ONLY)
+    assert "\x1b" not in person.stdout + person.stderr
+    assert "{" not in person.stderr
+
+
+@pytest.mark.parametrize("path", [p for p, words in CALLS.items() if RUN in words or HELD in words])
+def test_an_unknown_run_leaves_stdout_empty(path: str, up: Up) -> None:
+    done = up.headway(*path.split(), "01ARZ3NDEKTSV4RRFFQ69G5FAV")
+    assert done.stdout == ""
+    assert done.stderr
+    assert (done.returncode == 0) == (path == "cancel")  # kept for its enqueue
+
+
+def test_a_failed_result_is_data_too(up: Up, held: str) -> None:
+    up.headway("cancel", held)
+    done = up.headway("result", held, "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["status"] == "cancelled"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(up: Up) -> None:
+    done = up.headway("enqueue", "greet", "name=x", "--count", "50", "--delay", "1h")
+    assert len(done.stdout.split()) == 50
+    for path in ("ls --json", "settings", "doctor"):
+        piped = up.shell(f"headway {path} | head -1")
+        assert piped.returncode == 0
+        assert "Traceback" not in piped.stderr
+        assert "Broken" not in piped.stderr

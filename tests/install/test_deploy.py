@@ -1,0 +1,143 @@
+"""What ops/deploy holds parses, and names only commands, settings and variables that exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from headway.config import Settings
+from headway_engine.config import load_config
+from headway_ops.commands import table
+from headway_ops.local.process import find_binary
+from headway_ops.sample import settings
+
+DEPLOY = Path(__file__).parents[2] / "ops" / "deploy"
+FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+CLIENT = set(
+    re.findall(
+        r"HEADWAY_[A-Z_]+", Path(sys.modules[Settings.__module__].__file__ or "").read_text()
+    )
+)
+
+
+def known_variables() -> set[str]:
+    return CLIENT | {setting.variable for setting in settings()} | {"HEADWAY_LOG_LEVEL"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_every_variable_is_one_that_is_read(path: Path) -> None:
+    found = set(re.findall(r"HEADWAY_[A-Z_]*[A-Z]", path.read_text()))
+    assert found <= known_variables()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_every_setting_that_a_comment_names_exists(path: Path) -> None:
+    known = {f"{setting.section}.{setting.name}" for setting in settings()}
+    found = set(
+        re.findall(r"(?<![.\w])(?:agent|engine|nats|postgres)\.[a-z]+_?[a-z]+\b", path.read_text())
+    )
+    files = {"nats.conf", "engine.env", "agent.env", "engine.yaml", "agent.yaml"}
+    assert found - files <= known
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_every_command_exists(path: Path) -> None:
+    text = path.read_text()
+    called = re.findall(r"(?:bin/|`|HEADWAY_\S+ )headway ([a-z]+)", text)
+    called += re.findall(r'(?:command|args): \["([a-z]+)"\]', text)
+    assert set(called) <= {path.split()[0] for path in table()}
+
+
+def test_the_compose_file_fits_nats_conf_and_the_example_of_passwords() -> None:
+    made: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    text = (DEPLOY / "compose.yaml").read_text()
+    example = dict(
+        line.split("=", 1)
+        for line in (DEPLOY / "example.env").read_text().splitlines()
+        if line and not line.startswith("#")
+    )
+    assert set(re.findall(r"\$\{(HW_[A-Z0-9_]+)", text)) == set(example)
+    wanted = set(re.findall(r"\$(HW_[A-Z0-9_]+)", (DEPLOY / "nats.conf").read_text()))
+    assert wanted == set(made["services"]["nats"]["environment"])
+    users = set(re.findall(r"user: ([a-z0-9-]+)", (DEPLOY / "nats.conf").read_text()))
+    for role in ("engine", "agent"):
+        url = made["services"][role]["environment"]["HEADWAY_NATS_URL"]
+        assert re.match(r"nats://([a-z0-9-]+):", url)[1] in users  # pyright: ignore[reportOptionalSubscript] a match is asserted
+    for service in made["services"].values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert source.startswith("/") or source in made["volumes"] or (DEPLOY / source).exists()
+
+
+@pytest.mark.parametrize("role", ["engine", "agent"])
+def test_the_roles_understand_what_compose_gives_them(role: str) -> None:
+    made: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    service = made["services"][role]
+    config = load_config(None, service["environment"])
+    grace = float(service["stop_grace_period"].rstrip("s"))
+    if role == "engine":
+        assert grace > config.engine.drain
+    else:
+        assert config.agent is not None
+        assert grace > config.agent.drain_timeout + config.agent.kill_after
+        assert f"{config.agent.state_dir}:{config.agent.state_dir}" in service["volumes"]
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda p: p.name)
+def test_the_manifests_are_understood_by_the_roles(path: Path) -> None:
+    made: dict[str, Any] = yaml.safe_load(path.read_text())
+    pod = made["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert made["spec"]["selector"]["matchLabels"] == made["spec"]["template"]["metadata"]["labels"]
+    given = {one["name"]: str(one.get("value", "from-elsewhere")) for one in container["env"]}
+    config = load_config(None, given)
+    if container["args"] == ["agent"]:
+        assert config.agent is not None
+        assert pod["terminationGracePeriodSeconds"] > config.agent.drain_timeout
+        assert config.agent.runtime == "process"
+    else:
+        assert pod["terminationGracePeriodSeconds"] > config.engine.drain
+    assert {v["name"] for v in container["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda p: p.name)
+def test_the_units_give_more_time_than_a_drain_takes(path: Path) -> None:
+    stop = float(re.findall(r"TimeoutStopSec=(\d+)", path.read_text())[0])
+    config = load_config(None, {"HEADWAY_AGENT_STATE_DIR": "/x"})
+    assert config.agent is not None
+    longest = config.engine.drain if "engine" in path.name else config.agent.drain_timeout
+    assert stop > longest
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+@pytest.mark.parametrize("path", UNITS, ids=lambda p: p.name)
+def test_systemd_finds_nothing_wrong_with_the_units(path: Path, tmp_path: Path) -> None:
+    program = tmp_path / "headway"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    unit = tmp_path / path.name
+    unit.write_text(path.read_text().replace("/usr/lib/headway/bin/headway", str(program)))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert unit.name not in done.stderr
+
+
+def test_nats_server_takes_the_file() -> None:
+    secrets = {"HW_ENGINE": "a", "HW_AGENT_0": "b", "HW_CLIENT": "c", "HW_OPERATOR": "d"}
+    command = [find_binary("nats-server", ""), "-t", "-c", str(DEPLOY / "nats.conf")]
+    done = subprocess.run(
+        command, env={**os.environ, **secrets}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

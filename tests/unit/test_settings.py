@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import json
+import tomllib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from headway_engine.config import load_config
+from headway_ops import sample
+from headway_ops.settings import shown_dsn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_sample_is_toml_and_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample.run(as_json=False)
+    text = capsys.readouterr().out
+    assert set(tomllib.loads(text)) == {"nats", "postgres", "blobs", "engine", "agent"}
+    without_agent = text.partition("[agent]")[0]
+    (tmp_path / "headway.toml").write_text(without_agent)
+    assert load_config(tmp_path / "headway.toml", {}) == load_config(None, {})
+
+
+def test_every_setting_has_a_meaning_and_a_variable_that_is_read(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sample.run(as_json=True)
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) > 40
+    without = [r["variable"] for r in rows if not r["meaning"]]
+    assert without == ["HEADWAY_AGENT_WARM", "HEADWAY_AGENT_CAPS"]  # tables of their own
+    one = next(r for r in rows if r["variable"] == "HEADWAY_ENGINE_API_WORKERS")
+    assert (one["default"], load_config(None, {one["variable"]: "3"}).engine.api_workers) == (8, 3)
+
+
+@pytest.mark.parametrize(
+    ("dsn", "shown"),
+    [
+        ("postgresql://me:secret@db:5433/headway", "me@db:5433/headway"),
+        ("postgresql://me:secret@/headway?host=/run/pg", "me@/run/pg/headway"),
+        ("postgresql:///headway", "localhost/headway"),
+        ("postgresql://me:secret@db:odd/x", "me@db:?/x"),
+    ],
+)
+def test_where_postgres_is_is_shown_without_its_password(dsn: str, shown: str) -> None:
+    assert shown_dsn(dsn) == shown
