@@ -251,6 +251,22 @@ async def test_no_slot_no_claim(rig: Rig):
     assert two not in rig.engine.acked
 
 
+async def test_the_report_of_an_end_says_that_its_slot_is_free_and_the_next_run_is_taken(rig: Rig):
+    rig.options = {"slots": 1}
+    rig.engine.reporting.clear()
+    agent = await rig.agent()
+    first_run = rig.engine.add("noop", {})
+    attempt = await until(lambda: agent.attempts.live.get(first_run))
+    await until(lambda: attempt.reporting)
+    second = rig.engine.add("noop", {})
+    await until(lambda: second in agent.attempts.live)
+    assert first_run in agent.attempts.live, "its end is not answered yet"
+    assert agent.attempts.run_used == 1
+    rig.engine.reporting.set()
+    await until(lambda: not agent.attempts.live)
+    assert agent.attempts.run_used == 0
+
+
 async def test_secrets_reach_the_task_and_not_its_log(rig: Rig):
     file = rig.folder / "given.toml"
     file.write_text('[vars]\nPLAIN = "open"\n[secrets]\nAPI_KEY = "s3cr3t-value-77"\n')

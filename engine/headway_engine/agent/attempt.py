@@ -54,6 +54,8 @@ class Attempt:
     terminal: Terminal | None = None
     reporting: bool = False
     """Its end is on the way to the engine."""
+    released: bool = False
+    """Its slot is free again: its code has ended, only the word of it is under way."""
     violation: str = ""
     log: LogStream | None = None
     children: dict[str, Child] = field(default_factory=dict[str, "Child"])

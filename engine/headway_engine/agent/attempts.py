@@ -264,6 +264,7 @@ class Attempts:
 
     def _report(self, attempt: Attempt, report: Report, size: int, seq: int | None) -> None:
         self.starting.before(attempt)
+        self._release(attempt)
         if attempt.log is not None and isinstance(report, Finished | AttemptFailed | Stopped):
             report.lines = attempt.log.last  # so that who shows its end knows what comes before it
         self.send(attempt.engine, report, size, partial(self._reported, attempt, report, seq))
@@ -298,10 +299,7 @@ class Attempts:
             return
         del self.live[attempt.run]
         self.finished += 1
-        if attempt.shared:
-            self.shared_used -= 1
-        else:
-            self.run_used -= 1
+        self._release(attempt)
         self.outputs.end(attempt)
         self.children.forget(attempt)
         self.journal.end(attempt)
@@ -313,6 +311,16 @@ class Attempts:
                     self._loop.call_later(EXIT_TIME, self.pool.kill, worker)  # it exits by itself
                 elif attempt.shared and worker.idle and not self.pool.is_current(worker):
                     self.pool.discard(worker)
+
+    def _release(self, attempt: Attempt) -> None:
+        """Its slot is free: the report that says its end also says so, and more work may come."""
+        if attempt.released:
+            return
+        attempt.released = True
+        if attempt.shared:
+            self.shared_used -= 1
+        else:
+            self.run_used -= 1
         self._on_room()
 
     def worker_eof(self, worker: Worker) -> None:

@@ -31,7 +31,8 @@ PATIENCE = 20.0
 """Seconds that a claim is asked again, until somebody else may try."""
 WORKING_EVERY = 0.5
 """Seconds between two marks that a claim is under way; well below the consumer's ack_wait."""
-BATCH = 256
+BATCH = 64
+"""Runs in one claim: larger ones put all slots in step, and engine and agent wait for each other."""
 
 
 class Claims:

@@ -43,7 +43,8 @@ log = logging.getLogger("headway.agent")
 _RPC_ERROR = decoder(RpcError)
 IN_FLIGHT = 4
 """Requests of one kind to one engine at once; what comes meanwhile makes the next one larger."""
-BATCH = 256
+BATCH = 64
+"""Items of one request; as for claims."""
 BATCH_BYTES = 700_000
 """NATS takes 1 MiB in a message."""
 HOPELESS = frozenset({"malformed", "bad_request", "too_large"})
