@@ -32,7 +32,7 @@ PATIENCE = 20.0
 WORKING_EVERY = 0.5
 """Seconds between two marks that a claim is under way; well below the consumer's ack_wait."""
 BATCH = 64
-"""Runs in one claim: larger ones put all slots in step, and engine and agent wait for each other."""
+"""Runs in one claim: with larger ones all slots go in step, and engine and agent take turns."""
 
 
 class Claims:
