@@ -38,6 +38,7 @@ GIB = 1024 * MIB
 _NO_STREAM = 10059
 _NO_CONSUMER = 10014
 _EXISTS = 10058
+_NO_ROOM = 10047
 
 
 class ServerTooOld(HeadwayError):
@@ -267,7 +268,13 @@ async def _ensure_stream(
             info = await jsapi(nc, f"STREAM.UPDATE.{name}", {**info["config"], **config})
         return info
     except JetStreamRefused as e:
-        raise JetStreamRefused(f"stream {name}", e.status, e.err_code, e.description) from None
+        what = e.description
+        if e.err_code == _NO_ROOM:
+            what += (
+                f": it reserves {int(config['max_bytes']) / 2**30:.1f} GiB; raise"
+                " `jetstream { max_file_store }` of nats-server, or lower the stream's limit"
+            )
+        raise JetStreamRefused(f"stream {name}", e.status, e.err_code, what) from None
 
 
 async def ensure_consumer(nc: NatsClient, stream: str, config: Config) -> bool:

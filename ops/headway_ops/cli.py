@@ -8,6 +8,7 @@ slow; each body imports what it works with when it is called. The base install h
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,13 +24,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     from headway_ops import say
 
     try:
-        build()(args=None if argv is None else list(argv), prog_name="headway")
+        build()(args=hoisted(sys.argv[1:] if argv is None else argv), prog_name="headway")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as e:
         if os.environ.get("HEADWAY_DEBUG"):
             raise
         say.fail(e)
+
+
+_EVERYWHERE = ("--nats-url", "--namespace")
+
+
+def hoisted(argv: Sequence[str]) -> list[str]:
+    """The options of every command in front of the command, wherever they were written."""
+    front: list[str] = []
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word == "--":
+            return [*front, *rest, word, *words]
+        name, given, _ = word.partition("=")
+        if name in _EVERYWHERE:
+            front.append(word)
+            if not given and (value := next(words, None)) is not None:
+                front.append(value)
+        else:
+            rest.append(word)
+    return [*front, *rest]
 
 
 def build() -> typer.Typer:

@@ -44,6 +44,7 @@ PENDING_SIZE = 16 * 1024 * 1024
 EXPECTED_LAST = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_LAST_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 
+_DENIALS = ("authorization violation", "authentication")
 _STORE_FULL = 10077
 _WRONG_LAST = 10071
 
@@ -97,6 +98,8 @@ class Connection(FastClient):
         self.disconnect_hooks: dict[int, Callable[[], None]] = {}
         self.attempts: set[asyncio.Timeout] = set()
         """Requests that end at a reconnect, to be made again (`ask(again=True)`)."""
+        self.denied = ""
+        """What the server said when it did not take our credentials."""
         self._hook_ids = itertools.count()
         self._quiet = False
 
@@ -119,6 +122,8 @@ class Connection(FastClient):
 
     async def note_error(self, error: Exception) -> None:
         """nats-py's error callback: a refused permission is heard here and nowhere else."""
+        if any(word in str(error).lower() for word in _DENIALS):
+            self.denied = str(error)
         # While the server is away every attempt fails; one line says it.
         repeated = isinstance(error, OSError) or not self.is_connected
         level = logging.DEBUG if self._quiet and repeated else logging.WARNING
@@ -192,6 +197,11 @@ async def connect(
     except (TimeoutError, OSError, nats_errors.Error) as e:
         await _abandon(nc)
         why = f" ({type(e).__name__}: {e})" if str(e) else ""
+        if nc.denied:
+            raise NotReachable(
+                f"NATS at {settings.shown_url} does not let us in ({nc.denied}): look at user and"
+                " password in HEADWAY_NATS_URL, or at HEADWAY_CREDENTIALS"
+            ) from None
         raise NotReachable(
             f"NATS is not reachable at {settings.shown_url}{why}:"
             " start it with `headway up`, or set HEADWAY_NATS_URL"

@@ -334,6 +334,15 @@ async def test_a_refused_permission_is_heard(caplog: pytest.LogCaptureFixture) -
         await nc.close()
 
 
+async def test_wrong_credentials_are_said_by_their_name_and_without_the_password() -> None:
+    users = "authorization { users: [ { user: a, password: b } ] }"
+    async with servers.running_nats(servers.NatsConfig(extra=users)) as server:
+        settings = Settings(nats_url=server.url.replace("//", "//a:guess@"), connect_timeout=1.0)
+        with pytest.raises(NotReachable, match=r"does not let us in .*HEADWAY_CREDENTIALS") as e:
+            await bus.connect(settings, kind="client", ident="t")
+        assert "guess" not in str(e.value)
+
+
 async def test_a_principal_hears_answers_only_under_its_own_inbox(
     connection: bus.Connection,
 ) -> None:

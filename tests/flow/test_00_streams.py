@@ -44,6 +44,14 @@ async def test_what_was_changed_by_hand_is_reported_and_put_back(
     assert await streams.drift(connection) == []
 
 
+async def test_a_server_with_too_little_room_is_told_what_to_raise() -> None:
+    async with servers.running_nats(NatsConfig(max_store="100MB")) as server:
+        nc = await bus.connect(servers.settings_for(server.url), kind="engine", ident="t")
+        with pytest.raises(bus.JetStreamRefused, match=r"it reserves .* GiB; raise .*max_file_sto"):
+            await streams.ensure_streams(nc)
+        await nc.close()
+
+
 async def test_two_engines_declare_at_the_same_moment(connection: bus.Connection) -> None:
     facts = await asyncio.gather(*(streams.ensure_streams(connection) for _ in range(4)))
     assert all(f.created == facts[0].created for f in facts)

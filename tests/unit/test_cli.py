@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headway_ops import link
+from headway_ops.cli import hoisted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +47,20 @@ def test_help_fits_eighty_columns() -> None:
         done = headway(*path, "--help")
         assert done.returncode == 0
         assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("ls --nats-url nats://x", "--nats-url nats://x ls"),
+        ("ls --namespace=a --json", "--namespace=a ls --json"),
+        ("--nats-url u run t a=1", "--nats-url u run t a=1"),
+        ("run t -- --nats-url", "run t -- --nats-url"),
+        ("ls --nats-url", "--nats-url ls"),
+    ],
+)
+def test_options_of_every_command_may_stand_behind_it(given: str, read: str) -> None:
+    assert hoisted(given.split()) == read.split()
 
 
 def test_groups_hold_all_their_commands() -> None:
