@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from headway_ops.bench import tasks
-from headway_ops.bench.raw import socket_round_trip
+from headway_ops.bench.raw import after_idle, socket_echo
 from headway_ops.bench.report import Measured, Stage, path_stages
 from headway_ops.bench.rig import cpu_stages
 from headway_ops.bench.stats import middle, ratio_of, spread
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 3
 SAMPLES = 30
+RAW_SAMPLES = 12
 IDLE = {"process": 0.25, "docker": 0.5}
 """Seconds between two runs, by runtime: the pool has refilled and is idle again."""
 SHARED, SHARED_IDLE = 100, 0.01
@@ -103,8 +104,9 @@ async def latency(rig: Rig) -> dict[str, Measured]:
     await _round(SHARED, SHARED_IDLE, shared=True)  # workers, statements, plans
     for number in range(ROUNDS):
         rig.say(f"start_warm, result: round {number + 1} of {ROUNDS}, {SAMPLES} runs")
-        publish, commit = await rig.jetstream.publish(), await rig.db.commit(300)
-        socket = await socket_round_trip(str(rig.folder), count=100)
+        async with socket_echo(str(rig.folder)) as echo:
+            steps = [rig.jetstream.publisher(), await rig.db.committer(300), echo]
+            publish, commit, socket = await after_idle(idle, RAW_SAMPLES, steps)
         raws_start.append(publish + 2 * commit + socket)
         raws_result.append(publish + 3 * commit + 2 * socket)
         rounds.append(await _round(SAMPLES, idle, shared=False))
@@ -130,7 +132,7 @@ async def latency(rig: Rig) -> dict[str, Measured]:
             p50=start.p50,
             p99=start.p99,
             raw=statistics.median(raws_start),
-            raw_of="a fsynced publish, two commits, a socket round trip, one after the other",
+            raw_of="a fsynced publish, two commits, a socket round trip, after the same idle time",
             ratio=ratio_of([s.p50 for s in starts], raws_start),
             detail={
                 **detail,
@@ -144,7 +146,7 @@ async def latency(rig: Rig) -> dict[str, Measured]:
             p50=end.p50,
             p99=end.p99,
             raw=statistics.median(raws_result),
-            raw_of="a fsynced publish, three commits, two socket round trips",
+            raw_of="a fsynced publish, three commits, two socket round trips, after idle time",
             ratio=ratio_of([s.p50 for s in ends], raws_result),
             detail={**detail, "shared_p50": shared_end.p50, "shared_p99": shared_end.p99},
             stages=[*path, *cpu],

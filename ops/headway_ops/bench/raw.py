@@ -22,7 +22,7 @@ import msgspec
 from headway_ops.bench.stats import rate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from nats.aio.client import Client as Nats
     from nats.aio.msg import Msg
@@ -60,6 +60,23 @@ async def timed(count: int, once: Callable[[], Awaitable[Any]], warm: int = 5) -
     return out
 
 
+async def after_idle(
+    pause: float, count: int, steps: Sequence[Callable[[], Awaitable[Any]]]
+) -> list[float]:
+    """The median of each step, ms, where all come one after the other after `pause` idle seconds.
+
+    A machine that has just been idle is slower: its caches are cold and its cores asleep.
+    """
+    taken: list[list[float]] = [[] for _ in steps]
+    for _ in range(count):
+        await asyncio.sleep(pause)
+        for mine, step in zip(taken, steps, strict=True):
+            before = time.perf_counter()
+            await step()
+            mine.append((time.perf_counter() - before) * 1e3)
+    return [statistics.median(mine) for mine in taken]
+
+
 class RawPostgres:
     """Commits of rows on the stack's own Postgres, in a table that is dropped at the end."""
 
@@ -79,15 +96,19 @@ class RawPostgres:
         finally:
             await db.close()
 
-    async def commit(self, size: int, count: int = 150) -> float:
-        """The median of one INSERT of `size` bytes, autocommitted, prepared; ms."""
+    async def committer(self, size: int) -> Callable[[], Awaitable[None]]:
+        """One INSERT of `size` bytes, autocommitted, prepared."""
         statement = await self._db.prepare(f"INSERT INTO {_TABLE} VALUES ($1, $2)")
         body = os.urandom(size)
 
         async def once() -> None:
             await statement.fetch(os.urandom(12).hex(), body)
 
-        return statistics.median(await timed(count, once))
+        return once
+
+    async def commit(self, size: int, count: int = 150) -> float:
+        """The median of one; ms."""
+        return statistics.median(await timed(count, await self.committer(size)))
 
     async def rows(self, size: int, per_batch: int, batches: int = 40) -> float:
         """Rows a second, `per_batch` in one INSERT, one connection, one batch after the other."""
@@ -134,14 +155,18 @@ class RawJetStream:
             with contextlib.suppress(Exception):
                 await raw._api("DELETE", {})
 
-    async def publish(self, size: int = 256, count: int = 150) -> float:
-        """The median of one publish until its ack; ms."""
+    def publisher(self, size: int = 256) -> Callable[[], Awaitable[None]]:
+        """One publish until its ack."""
         body = os.urandom(size)
 
         async def once() -> None:
             await self._nats.request("bench.raw", body, timeout=10)
 
-        return statistics.median(await timed(count, once))
+        return once
+
+    async def publish(self, size: int = 256, count: int = 150) -> float:
+        """The median of one; ms."""
+        return statistics.median(await timed(count, self.publisher(size)))
 
     async def request(self, size: int = 256, count: int = 150) -> float:
         """The median of a core request and its answer, both over NATS, one connection; ms."""
@@ -177,6 +202,15 @@ class RawJetStream:
 
 async def socket_round_trip(folder: str, size: int = 300, count: int = 300) -> float:
     """The median of one frame to another process and back over a unix socket; ms."""
+    async with socket_echo(folder, size) as once:
+        return statistics.median(await timed(count, once, warm=20))
+
+
+@contextlib.asynccontextmanager
+async def socket_echo(
+    folder: str, size: int = 300
+) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
+    """One such round trip."""
     path = os.path.join(folder, "echo.sock")
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-I", "-c", ECHO, path, stdout=asyncio.subprocess.PIPE
@@ -191,10 +225,9 @@ async def socket_round_trip(folder: str, size: int = 300, count: int = 300) -> f
             writer.write(frame)
             await reader.readexactly(len(frame))
 
-        taken = await timed(count, once, warm=20)
+        yield once
         writer.close()
         await writer.wait_closed()
-        return statistics.median(taken)
     finally:
         with contextlib.suppress(ProcessLookupError):
             child.kill()
