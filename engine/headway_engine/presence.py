@@ -53,11 +53,17 @@ class Hints(Service):
     name = "hints"
 
     def __init__(
-        self, nc: Connection, dispatcher: Dispatcher, engine: str, started: asyncio.Event
+        self,
+        nc: Connection,
+        answers: Connection,
+        dispatcher: Dispatcher,
+        engine: str,
+        started: asyncio.Event,
     ) -> None:
-        """`engine`: our id if we dispatch; empty if we do not."""
+        """`answers`: where requests are heard. `engine`: our id if we dispatch; else empty."""
         super().__init__()
-        self._nc, self._dispatcher, self._started = nc, dispatcher, started
+        self._nc, self._answers = nc, answers
+        self._dispatcher, self._started = dispatcher, started
         self._beats = {engine: float("inf")} if engine else {}
 
     async def run(self) -> None:
@@ -80,6 +86,8 @@ class Hints(Service):
         hints = await self._nc.subscribe(subjects.WAKE, cb=on_message)
         beats = await self._nc.subscribe(subjects.beat_engine(), cb=on_beat)
         await self._nc.flush()
+        # The server knows all subscriptions of both: from here on each request is heard.
+        await self._answers.flush()
         self._started.set()
         await self.stopping.wait()
         if not self._nc.is_closed:

@@ -344,7 +344,7 @@ class Verbs:
         known = [row.agent for row in await self._store.agent_rows(asker.ns)]
         if ask.agent not in known:
             have = ", ".join(sorted(known)) or "none"
-            raise ApiRefused("not_found", f"no agent {ask.agent} in {asker.ns}; there is: {have}")
+            raise ApiRefused("no_agent", f"no agent {ask.agent} in {asker.ns}; there is: {have}")
         how = "" if ask.undo else "now" if ask.now else "drain"
         await self._store.drain(asker.ns, ask.agent, how, asker.actor)
         log.info(

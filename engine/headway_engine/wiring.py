@@ -214,7 +214,7 @@ def wire(p: Parts) -> list[Service]:
     )
     broker.renewed = sweep.wake
     p.health.on_back = sweep.after_outage
-    hints = Hints(work, dispatcher, p.id if "dispatch" in roles else "", p.started)
+    hints = Hints(work, answers, dispatcher, p.id if "dispatch" in roles else "", p.started)
 
     async def oldest_enqueue() -> datetime | None:
         return await streams.oldest(work, subjects.INGEST)

@@ -95,6 +95,7 @@ def _hints() -> dict[str, str]:
         "not_reachable": "headway doctor",
         "unavailable": "headway doctor",
         "not_found": "headway ls",
+        "no_agent": "headway agents",
         "ambiguous": "more letters of the id",
         "bad_payload": "KEY=VALUE for each parameter; a text that looks like a number is"
         " KEY='\"3\"' (`headway check FILE --json` shows what the task takes)",

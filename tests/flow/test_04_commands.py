@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(120)
 
-RUN, HELD = "RUN", "HELD"
-"""Stand for the id of a run that has ended, and of one that waits."""
+RUN, HELD, AGENT = "RUN", "HELD", "AGENT"
+"""Stand for the id of a run that has ended, of one that waits, and of the agent."""
 ELSEWHERE = {"up", "demo", "engine", "agent", "bench"}
 """Tested by themselves: they keep running, or take minutes."""
 IMAGES = {"image build", "deploy"}
@@ -32,16 +32,17 @@ CALLS: dict[str, list[str]] = {
     "cancel": [HELD],
     "replay run": [RUN],
     "queue ls": [],
-    "queue pause": ["resting"],
-    "queue resume": ["resting"],
-    "queue limit": ["resting", "3"],
+    "queue pause": ["slow"],
+    "queue resume": ["slow"],
+    "queue limit": ["slow", "3"],
     "agents": [],
+    "agents drain": [AGENT, "--undo"],
     "check": ["app.py"],
     "deploy": ["-m", "app.py", "--process"],
     "doctor": [],
     "settings": [],
 }
-TELLS_ONLY = {"cancel", "resume", "queue pause", "queue resume", "queue limit"}
+TELLS_ONLY = {"cancel", "resume", "queue pause", "queue resume", "queue limit", "agents drain"}
 """Print nothing but words for people, unless asked for JSON."""
 
 
@@ -71,7 +72,10 @@ def test_every_command_is_walked() -> None:
 
 @pytest.mark.parametrize("path", CALLS)
 def test_stdout_is_data_and_stderr_is_for_people(path: str, up: Up, ended: str, held: str) -> None:
-    words = [{RUN: ended, HELD: held}.get(word, word) for word in CALLS[path]]
+    known = {RUN: ended, HELD: held}
+    if AGENT in CALLS[path]:
+        known[AGENT] = json.loads(up.headway("agents", "--json").stdout)["agent"]
+    words = [known.get(word, word) for word in CALLS[path]]
     if path == "resume":
         # It waits for its time: nothing that a person could decide.
         done = up.headway("resume", *words, "--json")
