@@ -58,7 +58,7 @@ log = logging.getLogger("headway.engine")
 
 PAGE_BYTES = 512 * 1024
 """About how many bytes a page of an answer holds."""
-DETAIL_EVENTS = 500
+DETAIL_FIRST, DETAIL_LAST = 20, 480
 """Events in the answer of `run`; older ones by `events`."""
 
 _RUNS, _RUN = decoder(RunsQuery), decoder(RunAsk)
@@ -190,9 +190,10 @@ class Verbs:
         detail = await self._store.detail(asker.ns, run)
         if detail is None:
             raise ApiRefused("not_found", f"no run {run} in namespace {asker.ns}")
-        detail.events = detail.events[-DETAIL_EVENTS:]
-        detail.checkpoints = detail.checkpoints[-DETAIL_EVENTS:]
-        detail.marks = detail.marks[-DETAIL_EVENTS:]
+        if len(detail.events) > DETAIL_FIRST + DETAIL_LAST:  # how it began, and where it is
+            detail.events[DETAIL_FIRST:-DETAIL_LAST] = []
+        detail.checkpoints = detail.checkpoints[-DETAIL_LAST:]
+        detail.marks = detail.marks[-DETAIL_LAST:]
         # A result over the inline limit is a blob already: both bodies together fit a message.
         if len(bytes(detail.payload)) > INLINE_LIMIT:
             detail.payload = NOTHING

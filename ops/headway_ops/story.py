@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from headway.wire.commands import CheckpointRow, MarkRow, RunDetail
     from headway.wire.events import Event
 
+FIRST, LAST = 10, 40
+"""Of a long timeline these are printed, unless all are asked for; of long tables the last."""
 FACTS_WIDTH = 78
 """Cells of a line of facts in the header: 80 columns less the indent."""
 
@@ -193,11 +195,30 @@ def gap_text(first: int, last: int) -> Text:
     return Text(f"... missing: {many}", style="yellow")
 
 
-def timeline(events: list[Event]) -> list[Text]:
-    """All events, one line each; numbers that are missing show as a gap."""
+def left_out(many: int, what: str, run: str) -> Text:
+    """Lines that were not printed, and how to see them."""
+    words = f"... {many:,} {what} left out: headway show {safe_line(run, 26)} --all"
+    return Text(words, style="dim")
+
+
+def short_timeline(events: list[Event], run: str) -> list[Text]:
+    """How a run began and its last events; what lies between is counted, not shown."""
+    if len(events) <= FIRST + LAST:
+        return timeline(events)
+    first, last = events[:FIRST], events[-LAST:]
+    between = left_out(last[0].n - first[-1].n - 1, "events", run)
+    return [*timeline(first), between, *timeline(last, events[0].at)]
+
+
+def timeline(events: list[Event], since: datetime | None = None) -> list[Text]:
+    """All events, one line each, with the time from `since` (without it: from the first event).
+
+    Numbers that are missing show as a gap.
+    """
     lines: list[Text] = []
     expected = events[0].n if events else 1
-    since = events[0].at if events else None
+    if since is None and events:
+        since = events[0].at
     for event in events:
         if event.n > expected:
             lines.append(gap_text(expected, event.n - 1))
@@ -281,8 +302,9 @@ def marks_table(rows: list[MarkRow]) -> RenderableType:
     return table
 
 
-def story(detail: RunDetail, now: datetime) -> RenderableType:
-    """The whole run for `headway show`."""
+def story(detail: RunDetail, now: datetime, *, whole: bool = False) -> RenderableType:
+    """The run for `headway show`; what is long is shortened unless it is to be the `whole`."""
+    run = detail.row.run
     parts: list[RenderableType] = [*header(detail, now)]
 
     def section(title: str, *body: RenderableType) -> None:
@@ -291,11 +313,16 @@ def story(detail: RunDetail, now: datetime) -> RenderableType:
     if detail.payload:
         section("Payload", Text(f"  {one_line(_body(bytes(detail.payload)), 400)}"))
     if detail.events:
-        section("Timeline", *timeline(detail.events))
-    if detail.checkpoints:
-        section("Checkpoints", checkpoints_table(detail.checkpoints))
-    if detail.marks:
-        section("Recorded", marks_table(detail.marks))
+        lines = timeline(detail.events) if whole else short_timeline(detail.events, run)
+        section("Timeline", *lines)
+    kept, marks = detail.checkpoints, detail.marks
+    many = len(kept) + len(marks) if whole else LAST
+    if kept:
+        more = [left_out(len(kept) - many, "checkpoints", run)] if len(kept) > many else []
+        section("Checkpoints", *more, checkpoints_table(kept[-many:]))
+    if marks:
+        more = [left_out(len(marks) - many, "marks", run)] if len(marks) > many else []
+        section("Recorded", *more, marks_table(marks[-many:]))
     if detail.row.error is not None and detail.row.status != "cancelled":
         section("Error", *error_lines(detail.row.error))
     if detail.result:

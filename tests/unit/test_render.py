@@ -108,6 +108,27 @@ def test_a_gap_in_the_timeline_is_said() -> None:
     assert len(lines) == 4
 
 
+def test_a_long_story_is_shortened_and_says_so() -> None:
+    events = [Event(n, NOW + timedelta(seconds=n), "checkpoint", data={"number": n, "name": "a"})
+              for n in range(1, 1001)]  # fmt: skip
+    kept = [CheckpointRow(n, f"turn-{n}", 1, NOW, 1) for n in range(1, 101)]
+    # As the engine answers: the middle is left out already.
+    detail = RunDetail(a_row(), events=events[:20] + events[-480:], checkpoints=kept)
+    text = printed(story.story(detail, NOW))
+    shown = [n for n in range(1, 1001) if f"#{n} a" in text]
+    assert shown == [*range(1, 11), *range(961, 1001)]
+    assert "... 950 events left out: headway show" in text
+    assert "+999.00s" in text
+    assert "... 60 checkpoints left out" in text
+    assert "turn-60 " not in text
+    assert "turn-61 " in text
+    detail.events = events
+    text = printed(story.story(detail, NOW, whole=True))
+    assert "left out" not in text
+    assert "missing" not in text
+    assert all(f"turn-{n} " in text for n in range(1, 101))
+
+
 def test_the_story_tells_attempts_checkpoints_and_retries() -> None:
     at = (NOW - timedelta(seconds=60 - n) for n in range(60))
     told: list[tuple[str, dict[str, Any], int]] = [

@@ -222,8 +222,11 @@ class RunDetail(Struct, omit_defaults=True):
     result: Raw = NOTHING
     result_ref: BlobRef | None = None
     events: list[Event] = []
+    """Of a long run the first 20 and the last 480; `events` gives all, in pages."""
     checkpoints: list[CheckpointRow] = []
+    """The last 480 of those that are kept."""
     marks: list[MarkRow] = []
+    """The last 480."""
     why: str = ""
     """In plain words: why the run is where it is, and what would move it."""
 
