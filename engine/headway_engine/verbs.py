@@ -34,6 +34,7 @@ from headway.wire.commands import (
     SignedPut,
     TaskSpec,
 )
+from headway.wire.events import gist
 from headway_engine.control import ApiRefused, Asker
 from headway_engine.happenings import Cancel, Resume
 from headway_engine.names import unknown_queue
@@ -58,7 +59,7 @@ log = logging.getLogger("headway.engine")
 
 PAGE_BYTES = 512 * 1024
 """About how many bytes a page of an answer holds."""
-DETAIL_FIRST, DETAIL_LAST = 20, 480
+DETAIL_ROWS = 500
 """Events in the answer of `run`; older ones by `events`."""
 
 _RUNS, _RUN = decoder(RunsQuery), decoder(RunAsk)
@@ -190,10 +191,9 @@ class Verbs:
         detail = await self._store.detail(asker.ns, run)
         if detail is None:
             raise ApiRefused("not_found", f"no run {run} in namespace {asker.ns}")
-        if len(detail.events) > DETAIL_FIRST + DETAIL_LAST:  # how it began, and where it is
-            detail.events[DETAIL_FIRST:-DETAIL_LAST] = []
-        detail.checkpoints = detail.checkpoints[-DETAIL_LAST:]
-        detail.marks = detail.marks[-DETAIL_LAST:]
+        detail.events = gist(detail.events, DETAIL_ROWS)
+        detail.checkpoints = detail.checkpoints[-DETAIL_ROWS:]
+        detail.marks = detail.marks[-DETAIL_ROWS:]
         # A result over the inline limit is a blob already: both bodies together fit a message.
         if len(bytes(detail.payload)) > INLINE_LIMIT:
             detail.payload = NOTHING

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from headway.safe import safe_line, safe_text
+from headway.wire.events import gist
 from headway_ops.render import (
     a_table,
     age,
@@ -27,14 +28,16 @@ from headway_ops.render import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import RenderableType
 
     from headway.wire import ErrorInfo
     from headway.wire.commands import CheckpointRow, MarkRow, RunDetail
     from headway.wire.events import Event
 
-FIRST, LAST = 10, 40
-"""Of a long timeline these are printed, unless all are asked for; of long tables the last."""
+LINES = 50
+"""Of a long timeline the gist is printed, unless all is asked for; of long tables the last."""
 FACTS_WIDTH = 78
 """Cells of a line of facts in the header: 80 columns less the indent."""
 
@@ -202,26 +205,20 @@ def left_out(many: int, what: str, run: str) -> Text:
 
 
 def short_timeline(events: list[Event], run: str) -> list[Text]:
-    """How a run began and its last events; what lies between is counted, not shown."""
-    if len(events) <= FIRST + LAST:
-        return timeline(events)
-    first, last = events[:FIRST], events[-LAST:]
-    between = left_out(last[0].n - first[-1].n - 1, "events", run)
-    return [*timeline(first), between, *timeline(last, events[0].at)]
+    """What tells most of a long run; the rest is counted, not shown."""
+    return timeline(
+        gist(events, LINES), lambda first, last: left_out(last - first + 1, "events", run)
+    )
 
 
-def timeline(events: list[Event], since: datetime | None = None) -> list[Text]:
-    """All events, one line each, with the time from `since` (without it: from the first event).
-
-    Numbers that are missing show as a gap.
-    """
+def timeline(events: list[Event], gap: Callable[[int, int], Text] = gap_text) -> list[Text]:
+    """Events, one line each; `gap` says which numbers are not among them."""
     lines: list[Text] = []
     expected = events[0].n if events else 1
-    if since is None and events:
-        since = events[0].at
+    since = events[0].at if events else None
     for event in events:
         if event.n > expected:
-            lines.append(gap_text(expected, event.n - 1))
+            lines.append(gap(expected, event.n - 1))
         lines.append(event_text(event, since))
         expected = event.n + 1
     return lines
@@ -316,7 +313,7 @@ def story(detail: RunDetail, now: datetime, *, whole: bool = False) -> Renderabl
         lines = timeline(detail.events) if whole else short_timeline(detail.events, run)
         section("Timeline", *lines)
     kept, marks = detail.checkpoints, detail.marks
-    many = len(kept) + len(marks) if whole else LAST
+    many = len(kept) + len(marks) if whole else LINES
     if kept:
         more = [left_out(len(kept) - many, "checkpoints", run)] if len(kept) > many else []
         section("Checkpoints", *more, checkpoints_table(kept[-many:]))
