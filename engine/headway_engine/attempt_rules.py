@@ -53,6 +53,7 @@ def claimed(run: Run, h: Claim, now: datetime) -> Transition:
         agent=h.agent,
         version=r.version,
         attempt=run.failures + 1,
+        checkpoint=h.checkpoint,
     )
     return m.done()
 
@@ -169,6 +170,8 @@ def failed(run: Run, h: Failed, now: datetime) -> Transition:
         "attempt": m.run.failures,
         "max_attempts": run.policy.max_attempts,
         "lines": h.lines,
+        # The task chose the delay, not the policy.
+        "asked": h.retry_in is not None or h.retry_at is not None,
     }
     again = h.retry and h.cause in RETRYABLE
     again = again and (h.cause != "oom" or run.policy.oom)
@@ -208,7 +211,7 @@ def lost(run: Run, h: Lost, now: datetime) -> Transition:
     if not h.dead:
         r.unconfirmed = (*run.unconfirmed, run.epoch)
     if r.lost > MAX_LOST:
-        m.event("lost", epoch=run.epoch, why=h.why, evidence=h.evidence)
+        m.event("lost", epoch=run.epoch, why=h.why, evidence=h.evidence, confirmed_dead=h.dead)
         m.run.reason = "lost"
         m.event(
             "review",

@@ -24,6 +24,8 @@ class Claim(Struct, frozen=True):
     session: int
     nonce: str
     version: str
+    checkpoint: int = 0
+    """Number of the checkpoint whose state the attempt is given; 0 = none."""
 
 
 class Started(Struct, frozen=True):

@@ -11,10 +11,12 @@ import asyncio
 import uuid
 from contextvars import ContextVar
 from datetime import datetime  # a Struct's field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from headway import journal
 from headway.errors import (
     BadName,
     DuplicateKey,
@@ -207,6 +209,10 @@ class Context:
     ) -> asyncio.Future[Ack]:
         """Send and go on; `flush` waits for it before the attempt's end."""
         future = self.calls.save(frame, body)
+        if journal.armed:
+            future.add_done_callback(
+                partial(journal.saved, self.info.run, self.info.epoch, frame, body)
+            )
         self.unacked.add(future)
         future.add_done_callback(self.unacked.discard)
         return future

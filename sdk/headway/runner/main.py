@@ -16,6 +16,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from headway import journal
 from headway.channel import parse_address
 from headway.context import AttemptInfo, Context, current_or_none
 from headway.failures import error_info
@@ -120,6 +121,7 @@ class Runner:
             self.loop.set_default_executor(ThreadPoolExecutor(max(4, env.slots)))
         self.watch.busy()
         try:
+            journal.open_journal(os.environ.get(journal.VARIABLE, ""))
             for module in env.modules:
                 importlib.import_module(module)
         except BaseException as e:  # SystemExit at import is the user's mistake too

@@ -17,7 +17,7 @@ from headway.wire import decoder
 KINDS = {
     "queued": "enqueued, or back in its queue (data.why)",
     "delayed": "enqueued with a start time in the future (data.due_at)",
-    "starting": "claimed by an agent: the epoch went up (data.agent, data.version)",
+    "starting": "claimed by an agent: the epoch went up (data: agent, version, checkpoint)",
     "started": "user code runs (data: container, host, cold, pool_wait_ms, resumed_from)",
     "checkpoint": "state saved (data: number, name, size)",
     "step": "a step's result recorded (data: key, fn, size, seconds)",
