@@ -13,7 +13,7 @@ import msgspec
 
 from headway.errors import HeadwayError
 from headway.ids import time_of
-from headway.wire import DEPTH_LIMIT, PAYLOAD_LIMIT, clean_text, too_deep
+from headway.wire import PAYLOAD_LIMIT, clean_text, flaw_of_body
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -75,8 +75,8 @@ def check_item(item: EnqueueItem, ns: str, ingest: datetime | None) -> None:
     elif body := bytes(item.payload):
         if body[:1] != b"{" and body.lstrip()[:1] != b"{":
             raise Unfit("bad_payload", "payload: expected a JSON object of parameter name to value")
-        if too_deep(body):
-            raise Unfit("bad_payload", f"payload: nested deeper than {DEPTH_LIMIT} levels")
+        if flaw := flaw_of_body(body):
+            raise Unfit("bad_payload", f"payload: {flaw}")
 
 
 def no_task(task: str, ns: str, version: str | None) -> Unfit:

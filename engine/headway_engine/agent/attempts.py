@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from headway.failures import MESSAGE_LIMIT, TRACEBACK_LIMIT, clean
 from headway.wire import (
-    DEPTH_LIMIT,
     INLINE_LIMIT,
     RESULT_LIMIT,
     BlobRef,
     ErrorInfo,
     encode,
-    too_deep,
+    flaw_of_body,
 )
 from headway.wire.frames import (
     Ack,
@@ -226,9 +225,8 @@ class Attempts:
         raw = bytes(body)
         if len(raw) > INLINE_LIMIT:
             return "a large body that should have come in parts"
-        if too_deep(raw):
-            return f"a body nested deeper than {DEPTH_LIMIT} levels"
-        return ""
+        flaw = flaw_of_body(raw)
+        return f"a body that is {flaw}" if flaw else ""
 
     def attempt_of(self, worker: Worker, slot: int, seq: int = 0) -> Attempt | None:
         """Whose slot it is; a slot that ended is told so, one that never was is a violation."""

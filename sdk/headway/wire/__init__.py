@@ -100,6 +100,20 @@ def too_deep(body: bytes, limit: int = DEPTH_LIMIT) -> bool:
     return False
 
 
+def flaw_of_body(body: bytes) -> str:
+    """Why a user body that was only skipped, not decoded, may go no further; empty if it may.
+
+    A decoder that skips a body looks at its brackets and quotes alone. Whoever reads it later would
+    meet bytes that are no text, or more levels than it can follow.
+    """
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            return "not UTF-8"
+    return f"nested deeper than {DEPTH_LIMIT} levels" if too_deep(body) else ""
+
+
 def clean_text(text: str) -> bool:
     """False if the text holds NUL or a lone surrogate, which no store column can keep."""
     if "\x00" in text:
