@@ -12,7 +12,15 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from headway.wire import INLINE_LIMIT, RESULT_LIMIT, BlobRef, ErrorInfo
+from headway.failures import MESSAGE_LIMIT, TRACEBACK_LIMIT, clean
+from headway.wire import (
+    INLINE_LIMIT,
+    RESULT_LIMIT,
+    BlobRef,
+    ErrorInfo,
+    encode,
+    flaw_of_body,
+)
 from headway.wire.frames import (
     Ack,
     Await,
@@ -51,6 +59,8 @@ from headway_engine.agent.verdict import Ended, Evidence, on_end, on_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    from msgspec import Raw
 
     from headway_engine.agent.config import AgentConfig
     from headway_engine.agent.pool import Pool
@@ -206,6 +216,18 @@ class Attempts:
         if worker.endpoint is not None:
             worker.endpoint.ban(why)
 
+    @staticmethod
+    def flaw_of(body: Raw) -> str:
+        """Why a body may not travel with others in one request; empty if it may.
+
+        What our own SDK refuses to send: it would be too large, or nobody could read the request.
+        """
+        raw = bytes(body)
+        if len(raw) > INLINE_LIMIT:
+            return "a large body that should have come in parts"
+        flaw = flaw_of_body(raw)
+        return f"a body that is {flaw}" if flaw else ""
+
     def attempt_of(self, worker: Worker, slot: int, seq: int = 0) -> Attempt | None:
         """Whose slot it is; a slot that ended is told so, one that never was is a violation."""
         attempt = worker.slots.get(slot)
@@ -226,8 +248,8 @@ class Attempts:
             attempt.log.flush(final=True)
         if isinstance(frame, Finish) and frame.blob:
             self.saving.upload(worker, attempt, frame, RESULT_LIMIT, self._ended_by)
-        elif isinstance(frame, Finish) and len(bytes(frame.result)) > INLINE_LIMIT:
-            self.violation(worker, "a large result that should have come in parts", attempt)
+        elif isinstance(frame, Finish) and (flaw := self.flaw_of(frame.result)):
+            self.violation(worker, flaw, attempt)
         else:
             self._ended_by(worker, attempt, frame, None)
 
@@ -251,22 +273,25 @@ class Attempts:
         elif isinstance(report, Finished) and worker.oom:
             report.warning = "a child process was killed for memory"
         attempt.reporting = True
-        size = len(bytes(frame.result)) if isinstance(frame, Finish) else 40_000
+        size = len(bytes(frame.result)) if isinstance(frame, Finish) else 0
         self._report(attempt, report, size, frame.seq)
 
     def clean(self, worker: Worker, error: ErrorInfo) -> ErrorInfo:
         """An error without secrets, within its bounds."""
         redactor = worker.redactor or NO_SECRETS
         return ErrorInfo(
-            error.type[:200], redactor.text(error.message)[:8192],
-            redactor.text(error.traceback)[-32_768:],
-        )  # fmt: skip
+            clean(redactor.text(error.type), 200),
+            clean(redactor.text(error.message), MESSAGE_LIMIT),
+            clean(redactor.text(error.traceback), TRACEBACK_LIMIT),
+        )
 
     def _report(self, attempt: Attempt, report: Report, size: int, seq: int | None) -> None:
         self.starting.before(attempt)
         self._release(attempt)
         if attempt.log is not None and isinstance(report, Finished | AttemptFailed | Stopped):
             report.lines = attempt.log.last  # so that who shows its end knows what comes before it
+        if isinstance(report, AttemptFailed):
+            size += len(encode(report.error))
         self.send(attempt.engine, report, size, partial(self._reported, attempt, report, seq))
 
     def send(
@@ -408,4 +433,4 @@ class Attempts:
             self.forget(attempt)
             return
         attempt.reporting = True
-        self._report(attempt, report, 40_000, None)
+        self._report(attempt, report, 0, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from headway.wire import CHECKPOINT_LIMIT, INLINE_LIMIT, STEP_LIMIT, BlobRef
+from headway.wire import CHECKPOINT_LIMIT, STEP_LIMIT, BlobRef, encode
 from headway.wire.frames import Ack, Checkpoint, Mark
 from headway.wire.rpc import SaveCheckpoint, SaveMark, SaveOutcome
 from headway_engine.agent.bodies import BadParts, BlobRefused
@@ -33,8 +33,8 @@ class Saving:
         if frame.blob:
             limit = CHECKPOINT_LIMIT if isinstance(frame, Checkpoint) else STEP_LIMIT
             self.upload(worker, attempt, frame, limit, self._save_it)
-        elif len(bytes(body)) > INLINE_LIMIT:
-            self._a.violation(worker, "a large body that should have come in parts", attempt)
+        elif flaw := self._a.flaw_of(body):
+            self._a.violation(worker, flaw, attempt)
         else:
             self._save_it(worker, attempt, frame, None)
 
@@ -54,7 +54,7 @@ class Saving:
                 attempt.run, attempt.epoch, frame.key, frame.kind, frame.fn, frame.status,
                 frame.token, frame.value, ref, frame.size, frame.seconds, error, frame.after,
             )  # fmt: skip
-            size = len(bytes(frame.value)) + 1000
+            size = len(bytes(frame.value)) + 1000 + (0 if error is None else len(encode(error)))
         self.in_turn(attempt, partial(self._a.uplink.save, attempt.engine, save, size, done))
 
     def in_turn(self, attempt: Attempt, send: Callable[[], None]) -> None:

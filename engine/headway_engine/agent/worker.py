@@ -17,7 +17,9 @@ from headway.wire.frames import (
     Freeze,
     Hello,
     LoadFailed,
+    Log,
     Ping,
+    Pong,
     Ready,
     ToRunner,
 )
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
 
 ANSWERS = 1024
 """Answers kept for frames that a runner may send again after a redial."""
+
+
+AWAITED = 20_000
+"""Children that one run may await at once; each is a little memory of this agent."""
 
 
 class Host(Protocol):
@@ -148,6 +154,9 @@ class Worker:
             return True
         if awaits:
             self.awaiting.add(seq)
+            if len(self.awaiting) > AWAITED * self.capacity and self.endpoint is not None:
+                self.endpoint.ban("it awaits more children than anybody has")
+                return True
             return False
         self.pending.add(seq)
         if len(self.pending) > 2 * WINDOW * self.capacity and self.endpoint is not None:
@@ -200,6 +209,9 @@ class Worker:
             if isinstance(frame, LoadFailed):
                 self.load_error = frame.error
                 self.settled.set()
+            elif not isinstance(frame, Log | Pong) and self.endpoint is not None:
+                self.endpoint.ban(f"a frame {type(frame).__name__} before its code was loaded")
+                return
 
     def closed(self) -> None:
         """EOF: it died, or will dial again."""
