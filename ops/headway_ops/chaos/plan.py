@@ -41,15 +41,24 @@ def draw(
     """
     rng = random.Random(seed)
     chosen = [k for k in KINDS if k in kinds]
-    weights = [WEIGHTS[k] for k in chosen]
-    faults: list[Fault] = []
+    times: list[float] = []
     at = every
     while at < seconds:
-        kind = rng.choices(chosen, weights)[0]
-        how = "stop" if rng.random() < STOPPED[kind] else "kill"
+        times.append(at)
+        at += every * rng.uniform(0.7, 1.3)
+    drawn = rng.choices(chosen, [WEIGHTS[k] for k in chosen], k=len(times))
+    ways = ["stop" if rng.random() < STOPPED[kind] else "kill" for kind in drawn]
+    # Each kind once in the first half, the frozen agent and the killed engine among them: what
+    # they bring about (a zombie, a redelivery) shows only later.
+    sure = [(k, "stop" if k == "agent" else "kill") for k in chosen]
+    early = len(times) // 2
+    places = rng.sample(range(early), k=min(len(sure), early))
+    for place, (kind, how) in zip(places, sure, strict=False):
+        drawn[place], ways[place] = kind, how
+    faults: list[Fault] = []
+    for at, kind, how in zip(times, drawn, ways, strict=True):
         hold = rng.uniform(1.0, 3.0) * freeze if how == "stop" else rng.uniform(0.1, every)
         faults.append(Fault(round(at, 3), kind, how, rng.random(), round(hold, 3)))
-        at += every * rng.uniform(0.7, 1.3)
     return faults
 
 

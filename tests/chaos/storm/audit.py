@@ -45,6 +45,8 @@ class Stored(msgspec.Struct):
     reasons: dict[str, str]
     events: dict[str, list[Row]]
     checkpoints: dict[str, set[int]]
+    aliases: dict[str, str]
+    """Enqueues that met a live key: their run's id to the key's holder."""
 
 
 async def read(dsn: str) -> Stored:
@@ -56,6 +58,7 @@ async def read(dsn: str) -> Stored:
             rows = await db.fetch(
                 "SELECT run, n, at, kind, epoch, source, target, data FROM events ORDER BY run, n"
             )
+            aliases = await db.fetch("SELECT run, winner FROM outcomes WHERE winner <> ''")
             saved = await db.fetch("SELECT run, number FROM checkpoints")
     finally:
         await db.close()
@@ -74,15 +77,15 @@ async def read(dsn: str) -> Stored:
         {r["id"]: r["reason"] for r in runs},
         events,
         checkpoints,
+        {r["run"]: r["winner"] for r in aliases},
     )
 
 
 def lost(stored: Stored, journal: Iterable[Note]) -> list[str]:
-    """I1: an acknowledged enqueue has its run."""
+    """I1: an acknowledged enqueue has its run, or is known as another name for one."""
     told = {n.run for n in journal if n.op == "enqueue"}
-    return [
-        f"run {run}: acknowledged, and not there" for run in sorted(told - stored.states.keys())
-    ]
+    gone = told - stored.states.keys() - stored.aliases.keys()
+    return [f"run {run}: acknowledged, and not there" for run in sorted(gone)]
 
 
 def stuck(stored: Stored) -> list[str]:

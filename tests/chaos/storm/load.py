@@ -142,9 +142,11 @@ class Load:
                 self._enqueue(clients[0], first, kind, plan),
                 self._enqueue(clients[1], item(), kind, plan),
             )
+            # Who was answered *accepted* hears with the result whose run it is.
+            await asyncio.gather(*(self._result(h, kind) for h in both))
             if len({h.id for h in both}) != 1:
                 self.wrong.append(f"key {key}: two runs, {both[0].id} and {both[1].id}")
-            handle = both[0]
+            return
         else:
             handle = await self._enqueue(clients[0], first, kind, plan)
         if kind == "again":
@@ -174,7 +176,7 @@ class Load:
                 sha256=sha256(bytes(item.payload)).hexdigest(), word=handle.recorded,
             )  # fmt: skip
             self.said[handle.recorded] += 1
-            self.plans[handle.id] = kind, plan
+            self.plans[handle.id] = self.plans[handle.enqueued_id] = kind, plan
             return handle
 
     async def _conflict(self, client: Client, item: EnqueueItem, holder: str, key: str) -> None:
@@ -211,7 +213,9 @@ class Load:
             return
 
     async def _result(self, handle: RunHandle[Any], kind: str) -> None:
-        self.unanswered.add(handle.id)
+        # Its id may become another one: an enqueue that was only accepted may lose its key.
+        mine = handle.enqueued_id
+        self.unanswered.add(mine)
         try:
             value = await handle.result()
         except RunFailed as e:
@@ -221,9 +225,10 @@ class Load:
         else:
             word = "succeeded"
             digest = sha256(msgspec.json.encode(value)).hexdigest()
-            if (why := self._misfit(handle.id, value)) != "":
+            if (why := self._misfit(mine, value)) != "":
                 self.wrong.append(f"run {handle.id} ({kind}): {why}")
-        self.unanswered.discard(handle.id)
+        self.unanswered.discard(mine)
+        self.plans.setdefault(handle.id, self.plans[mine])
         self._journal.note("result", handle.id, sha256=digest, word=word)
 
     def _misfit(self, run: str, value: Any) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import shutil
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from chaos.storm import tasks as storm_tasks
 from chaos.storm.load import Journal, Load, Operator
 from headway import subjects
 from headway.wire import Malformed, decode
-from headway.wire.events import ENGINE_BEAT
+from headway.wire.events import AGENT_BEAT, ENGINE_BEAT
 from headway_engine.counters import COUNTED
 from headway_ops.chaos.killer import Killer
 from headway_ops.chaos.plan import KINDS, draw
@@ -37,7 +38,7 @@ LIVENESS = 60.0
 SEEN = {
     "stale_epoch": "stale write refused",
     "lost_lease": "lease lost",
-    "redelivered": "redelivery",
+    "redelivery": "redelivery (INGEST, WORK)",
     "duplicate_delivery": "enqueue seen again",
     "duplicate_enqueue": "duplicate enqueue",
     "late_save": "save repeated",
@@ -89,13 +90,14 @@ class Verdict(msgspec.Struct):
 
 
 class Eyes:
-    """Hears the engines' beats: the last counters of every engine that ever lived.
+    """Hears the beats of engines and agents: the last counters of each process that ever lived.
 
-    An engine that is killed takes up to a second of counts with it, so the sums are lower bounds.
+    What is killed takes up to a second of counts with it, so the sums are lower bounds.
     """
 
     def __init__(self) -> None:
-        self._by_engine: dict[str, dict[str, float]] = {}
+        self._engines: dict[str, dict[str, float]] = {}
+        self._agents: dict[str, list[dict[str, float]]] = {}
 
     async def open(self, client: Client) -> None:
         """Listen on this client's connection."""
@@ -103,15 +105,30 @@ class Eyes:
         async def on_beat(msg: Any) -> None:
             with contextlib.suppress(Malformed):
                 beat = decode(ENGINE_BEAT, msg.data)
-                self._by_engine[beat.engine] = beat.counters
+                self._engines[beat.engine] = beat.counters
+
+        async def on_agent(msg: Any) -> None:
+            with contextlib.suppress(Malformed):
+                beat = decode(AGENT_BEAT, msg.data)
+                lives = self._agents.setdefault(beat.agent, [{}])
+                # An agent keeps its name over restarts: numbers that fell are those of a new life.
+                if any(beat.counters.get(k, 0) < n for k, n in lives[-1].items()):
+                    lives.append({})
+                lives[-1] = beat.counters
 
         await client.connection.subscribe(subjects.beat_engine(), cb=on_beat)
+        await client.connection.subscribe(subjects.beat_agent(), cb=on_agent)
 
     def sums(self) -> dict[str, int]:
-        """Each counter over all engines."""
-        return {
-            name: int(sum(c.get(name, 0) for c in self._by_engine.values())) for name in COUNTED
-        }
+        """Each counter over all processes; those of agents under `agent_<name>`."""
+        found = Counter[str]()
+        for counters in self._engines.values():
+            found.update({name: int(counters.get(name, 0)) for name in COUNTED})
+        for lives in self._agents.values():
+            for counters in lives:
+                found.update({f"agent_{name}": int(n) for name, n in counters.items()})
+        found["redelivery"] = found["redelivered"] + found["agent_redelivered"]
+        return dict(found)
 
 
 async def storm(setting: Setting, folder: Path, say: Callable[[str], None]) -> Verdict:
