@@ -31,6 +31,7 @@ from headway.wire.rpc import (
     VersionInfo,
 )
 from headway_engine.blobs import BlobsDown, blob_key, store_blob
+from headway_engine.counters import Counters
 from headway_engine.happenings import VersionMissing
 from headway_engine.saves import BUSY
 from headway_engine.store import StoreDown
@@ -74,6 +75,7 @@ class Agents:
         beat_every: float,
         ensure_queue: Callable[[str, str], Awaitable[None]],
         image_grace: float = 30.0,
+        counters: Counters | None = None,
     ) -> None:
         """`ensure_queue(ns, queue)`: make the queue's consumer in WORK, once."""
         self._store, self._blobs = store, blobs
@@ -84,7 +86,8 @@ class Agents:
         self._imageless: dict[tuple[str, str, str], float] = {}
         """Since when nobody on a queue has an image: (ns, queue, image) to loop time."""
         self._loop = asyncio.get_running_loop()
-        self.claimed = self.refused = 0
+        self.claimed = 0
+        self._counters = counters if counters is not None else Counters()
         self._image_grace = image_grace
 
     def serve(self, door: Door) -> None:
@@ -150,6 +153,7 @@ class Agents:
         if ask.images:
             self._images[asked.ns, ask.agent] = frozenset(ask.images)
         if not renewed.live:
+            self._counters["session_over"] += 1
             self._dispatcher.credits.gone(asked.ns, ask.agent)
             asked.answer(Beaten(ok=False, session_over=True))
             return
@@ -179,9 +183,11 @@ class Agents:
             asked.answer(Claimed(self._engine, busy=BUSY))
             return
         self._health.good()
+        self._counters.moved(answer.outcomes)
         self._relay.told(answer.outcomes)
         self._dispatcher.told(answer.outcomes)
         if answer.session_over:
+            self._counters["session_over"] += 1
             self._dispatcher.credits.gone(asked.ns, ask.agent)
             asked.answer(Claimed(self._engine, session_over=True))
             return
@@ -195,7 +201,7 @@ class Agents:
             self._relay.events(run.ns, run.id, run.task, run.queue, given.events)
         self._dispatcher.taken(ask.runs)
         self.claimed += len(answer.claimed)
-        self.refused += len(answer.refused)
+        self._counters["claim_refused"] += len(answer.refused)
         body = self._encode(answer.claimed, answer.refused)
         if len(body) > ANSWER_LIMIT:
             try:
@@ -222,6 +228,7 @@ class Agents:
                     nowhere.append((run, VersionMissing(version)))
             if nowhere:
                 outcomes = await self._store.commit(nowhere)
+                self._counters.moved(outcomes)
                 self._relay.told(outcomes)
                 self._dispatcher.told(outcomes)
         except StoreDown as e:

@@ -16,7 +16,7 @@ from headway_engine.service import STORE_PAUSE, Health, Service
 from headway_engine.store import StoreDown
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from headway_engine.happenings import Happening, Told
     from headway_engine.store.records import Outcome
@@ -185,7 +185,7 @@ class Commits(Grouping["Told", "Outcome"]):
     def __init__(
         self,
         commit: Callable[[Sequence[Told]], Awaitable[list[Outcome]]],
-        tell: Callable[[Iterable[Outcome]], None],
+        tell: Callable[[Sequence[Outcome]], None],
         health: Health,
         *,
         lanes: int = 2,

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
@@ -25,7 +26,7 @@ from headway_engine.service import Service
 from headway_engine.store import StoreDown
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from nats.aio.client import Client as NatsClient
     from nats.aio.msg import Msg
@@ -77,15 +78,19 @@ class Control(Service):
         workers: int = 8,
         capacity: int = 2048,
         store_down: Callable[[], str] = lambda: "",
+        counters: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """`store_down`: why the store is away; then only `info` is served."""
+        """`store_down`: why the store is away; then only `info` is served.
+
+        `counters`: what STATS says beside the verbs.
+        """
         super().__init__()
         self._nc, self._post, self._verbs = nc, post, verbs
         self._workers, self._store_down = workers, store_down
         self._queue: asyncio.Queue[tuple[str, str, str, str, bytes] | None] = asyncio.Queue(
             capacity
         )
-        self._discovery = Microservice(nc, post, engine, verbs)
+        self._discovery = Microservice(nc, post, engine, verbs, counters)
         self.strikes = self.served = 0
 
     async def _on_message(self, msg: Msg) -> None:

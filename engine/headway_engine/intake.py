@@ -22,6 +22,7 @@ from headway.wire import Malformed, decode, encode
 from headway.wire.commands import ENQUEUE, ITEM, Answers, EnqueueItem, Recorded
 from headway_engine.blobs import BlobsDown
 from headway_engine.checks import Unfit
+from headway_engine.counters import Counters
 from headway_engine.recorder import Specs
 from headway_engine.service import STORE_PAUSE, Health, Service
 from headway_engine.store import StoreDown
@@ -56,7 +57,7 @@ _HEAD = msgspec.json.Decoder(_Head)
 class _Job:
     """One INGEST message on its way."""
 
-    __slots__ = ("at", "items", "msg", "ns", "reply", "want_result")
+    __slots__ = ("again", "at", "items", "msg", "ns", "reply", "want_result")
 
     def __init__(
         self,
@@ -66,9 +67,10 @@ class _Job:
         items: list[msgspec.Raw],
         reply: str,
         want_result: bool,
+        again: bool,
     ) -> None:
         self.msg, self.ns, self.at, self.items = msg, ns, at, items
-        self.reply, self.want_result = reply, want_result
+        self.reply, self.want_result, self.again = reply, want_result, again
 
 
 class Intake(Service):
@@ -90,6 +92,7 @@ class Intake(Service):
         repair: Callable[[], Awaitable[None]],
         batch: int = 256,
         lanes: int = 2,
+        counters: Counters | None = None,
     ) -> None:
         """Wire it up.
 
@@ -100,6 +103,7 @@ class Intake(Service):
         self._relay, self._answers = relay, answers
         self._health, self._now, self._durability = health, now, durability
         self._batch, self._lanes = batch, lanes
+        self._counters = counters if counters is not None else Counters()
         self._waiting: deque[tuple[Msg, float]] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._loop = asyncio.get_running_loop()
@@ -194,6 +198,7 @@ class Intake(Service):
                 await term(self._nc, [msg], str(e))
                 continue
             jobs.append(job)
+            self._counters["redelivered"] += job.again
             items += len(job.items)
         return jobs, used
 
@@ -265,6 +270,7 @@ class Intake(Service):
         answers: dict[str, list[Recorded]],
     ) -> None:
         outcomes = await self._recorder.commit(ns, fresh)
+        self._counters.enqueued(outcomes)
         ended: list[tuple[str, str, str]] = []
         for out, (reply, want_result) in zip(outcomes, replies, strict=True):
             word = out.outcome
@@ -342,5 +348,7 @@ def _open(msg: Msg) -> _Job:
         raise Malformed("reply: only hw.reply.<client>.<token> is answered")
     if batch.reply and batch.client and batch.reply.split(".")[2] != batch.client:
         raise Malformed("reply: it belongs to another client")
-    at = datetime.fromtimestamp(delivery_of(msg).time_ns / 1e9, UTC)
-    return _Job(msg, ns, at, batch.items, batch.reply, batch.want == "result")
+    delivery = delivery_of(msg)
+    at = datetime.fromtimestamp(delivery.time_ns / 1e9, UTC)
+    again = delivery.delivered > 1
+    return _Job(msg, ns, at, batch.items, batch.reply, batch.want == "result", again)

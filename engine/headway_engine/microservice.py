@@ -27,7 +27,7 @@ from headway._version import __version__
 from headway.wire import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from nats.aio.client import Client as NatsClient
     from nats.aio.msg import Msg
@@ -62,8 +62,19 @@ class Numbers:
 class Microservice:
     """Answers the discovery subjects for one engine."""
 
-    def __init__(self, nc: NatsClient, post: Post, engine: str, verbs: Iterable[str]) -> None:
-        """`nc`: the connection that hears requests; `engine`: the id of this instance."""
+    def __init__(
+        self,
+        nc: NatsClient,
+        post: Post,
+        engine: str,
+        verbs: Iterable[str],
+        counters: Mapping[str, int],
+    ) -> None:
+        """`nc`: the connection that hears requests; `engine`: the id of this instance.
+
+        `counters`: what the engine refused and repeated; in STATS as metadata.
+        """
+        self._counters = counters
         self._nc, self._post, self._engine = nc, post, engine
         self._started = datetime.now(UTC)
         self._subs: list[Subscription] = []
@@ -125,4 +136,7 @@ class Microservice:
             )
             for verb, n in self.numbers.items()
         ]
-        return ServiceStats(self._engine, NAME, __version__, self._started, endpoints).to_dict()
+        counted = {name: str(n) for name, n in self._counters.items()}
+        return ServiceStats(
+            self._engine, NAME, __version__, self._started, endpoints, counted
+        ).to_dict()

@@ -20,6 +20,7 @@ from headway.wire import NOTHING, encode
 from headway.wire.commands import Answers, Ended
 from headway.wire.events import RunEvents
 from headway.wire.rpc import Ctl
+from headway_engine.counters import Counters
 from headway_engine.service import Service, Signal, Ticker
 from headway_engine.store import StoreDown
 
@@ -256,8 +257,15 @@ class Sweeper(Ticker):
 
     name = "sweeper"
 
-    def __init__(self, relay: Relay, store: Store, older_than: float = SWEEP_EVERY) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        store: Store,
+        older_than: float = SWEEP_EVERY,
+        counters: Counters | None = None,
+    ) -> None:
         super().__init__(SWEEP_EVERY)
+        self._counters = counters if counters is not None else Counters()
         self._relay, self._store, self._older_than = relay, store, older_than
         self.found = Signal()
 
@@ -267,6 +275,7 @@ class Sweeper(Ticker):
         for run, ns, task, queue, events in rows:
             self._relay.events(ns, run, task, queue, events)
         if rows:
+            self._counters["replayed_outbox"] += len(rows)
             log.info("sweeper publishes: runs=%d", len(rows))
             self.found.fire()
         return None

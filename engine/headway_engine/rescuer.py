@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from headway_engine.counters import Counters
 from headway_engine.service import Ticker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from headway_engine.store import Store
     from headway_engine.store.records import Outcome
@@ -33,13 +34,14 @@ class Rescuer(Ticker):
         store: Store,
         lease: float,
         connected: Callable[[], bool],
-        tell: Callable[[Iterable[Outcome]], None],
+        tell: Callable[[Sequence[Outcome]], None],
+        counters: Counters | None = None,
     ) -> None:
         """`lease`: seconds; `connected`: this engine can be reached by agents."""
         super().__init__(PERIOD)
         self._store, self._lease = store, lease
         self._connected, self._tell = connected, tell
-        self.lost = 0
+        self._counters = counters if counters is not None else Counters()
 
     async def once(self) -> float | None:
         """Tick, then expire; nothing while NATS is away."""
@@ -48,7 +50,7 @@ class Rescuer(Ticker):
         await self._store.tick(self._lease)
         outcomes = await self._store.expire(self._lease)
         if outcomes:
-            self.lost += len(outcomes)
+            self._counters["lost_lease"] += len(outcomes)
             log.warning("leases ended: runs=%d", len(outcomes))
             self._tell(outcomes)
         return None

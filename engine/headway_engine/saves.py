@@ -31,6 +31,7 @@ from headway.wire.rpc import (
 from headway_engine import flaws
 from headway_engine.blobs import BlobsDown, NoBlob, blob_key
 from headway_engine.commits import Commits, Grouping
+from headway_engine.counters import Counters
 from headway_engine.reports import happening_of, outcome_of
 from headway_engine.store import StoreDown
 
@@ -70,12 +71,17 @@ class SaveLanes(Grouping["Owned", "SaveDone"]):
         lanes: int = 2,
         batch: int = 128,
         capacity: int = 20_000,
+        counters: Counters | None = None,
     ) -> None:
+        counted = counters if counters is not None else Counters()
+
         async def act(saves: list[Owned]) -> list[SaveDone]:
             done = await store.save([s for _, s in saves], [ns for ns, _ in saves])
             for (_, save), d in zip(saves, done, strict=True):
                 if d.events:
                     relay.events(d.ns, save.run, d.task, "", d.events)
+                else:
+                    counted.save(d)
             return done
 
         super().__init__("saves", act, _run_of, health, lanes=lanes, batch=batch, capacity=capacity)

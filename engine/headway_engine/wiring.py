@@ -18,6 +18,7 @@ from headway_engine.children import Children
 from headway_engine.claims import Agents
 from headway_engine.commits import Commits
 from headway_engine.control import Control
+from headway_engine.counters import Counters
 from headway_engine.credits import Credits
 from headway_engine.dispatch import Dispatcher, WorkSweep
 from headway_engine.door import Door
@@ -37,7 +38,7 @@ from headway_engine.timers import DueTimer, OverdueTimer
 from headway_engine.verbs import Verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from headway.bus import Connection
     from headway_engine.blobs import Blobs
@@ -114,7 +115,10 @@ def wire(p: Parts) -> list[Service]:
         dispatcher = Elsewhere(work, store, post_work)
     ticks = QueueTick(dispatcher, store, post_work)
 
-    def tell(outcomes: Iterable[Outcome]) -> None:
+    counts = Counters()
+
+    def tell(outcomes: Sequence[Outcome]) -> None:
+        counts.moved(outcomes)
         relay.told(outcomes)
         dispatcher.told(outcomes)
         due.told(outcomes)
@@ -135,6 +139,7 @@ def wire(p: Parts) -> list[Service]:
         lanes=c.save_lanes,
         batch=c.save_batch,
         capacity=c.waiting_limit,
+        counters=counts,
     )
     agents = Agents(
         store,
@@ -147,6 +152,7 @@ def wire(p: Parts) -> list[Service]:
         beat_every=c.beat_every,
         ensure_queue=broker.ensure_queue,
         image_grace=c.image_grace,
+        counters=counts,
     )
     door = Door(answers, post_answers, p.id, store_down=p.health.down)
     agents.serve(door)
@@ -165,7 +171,13 @@ def wire(p: Parts) -> list[Service]:
 
     verbs = Verbs(store, commits, dispatcher, ticks, relay, blobs, uploads, info)
     control = Control(
-        answers, post_answers, verbs.table(), p.id, workers=c.api_workers, store_down=store_down
+        answers,
+        post_answers,
+        verbs.table(),
+        p.id,
+        workers=c.api_workers,
+        store_down=store_down,
+        counters=counts,
     )
     recorder = Recorder(store, blobs, dispatcher, relay, due.scheduled)
     Children(store, blobs, saves, recorder, p.clock.now).serve(door)
@@ -181,19 +193,21 @@ def wire(p: Parts) -> list[Service]:
         repair=broker.repair,
         batch=c.intake_batch,
         lanes=c.intake_lanes,
+        counters=counts,
     )
 
     async def probe() -> None:
         p.clock.set(await store.now())
 
     def counters() -> dict[str, float]:
+        counts["told_again"] = relay.again
         return {
+            **counts,
             "recorded": intake.recorded,
             "rejected": intake.rejected,
             "malformed": intake.malformed,
             "dispatched": dispatcher.published,
             "claimed": agents.claimed,
-            "refused": agents.refused,
             "events": relay.published,
             "events_left": relay.left,
             "due": due.moved,
@@ -220,7 +234,9 @@ def wire(p: Parts) -> list[Service]:
         return await streams.oldest(work, subjects.INGEST)
 
     # Leases end only where agents can renew them: the rescuer stays with the door (DECISIONS B1).
-    rescuer = Rescuer(store, c.lease, lambda: work.is_connected and answers.is_connected, tell)
+    rescuer = Rescuer(
+        store, c.lease, lambda: work.is_connected and answers.is_connected, tell, counts
+    )
     pruner = Pruner(store, blobs, c.prune_every)
     beat = Beat(p.id, post_work, lambda: p.beat(counters()))
     # Stopped in reverse: first the doors, then what commits, last what tells of it.
@@ -236,7 +252,7 @@ def wire(p: Parts) -> list[Service]:
         ("timers", due),
         ("timers", OverdueTimer(store, commits)),
         ("agents", rescuer),
-        ("upkeep", Sweeper(relay, store)),
+        ("upkeep", Sweeper(relay, store, counters=counts)),
         ("dispatch", sweep),
         ("upkeep", pruner),
         ("upkeep", Orphans(store, blobs, p.clock.now, oldest_enqueue, p.store_facts.identity)),

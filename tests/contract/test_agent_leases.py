@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,6 +65,24 @@ async def test_a_new_agent_adopts_what_runs_and_the_run_goes_on(rig: Rig):
     assert (done.epoch, bytes(done.result)) == (1, b'"went on"')
     assert [s.number for s in rig.engine.saves] == [1, 2]
     assert second.pool.starts == 0
+
+
+async def test_a_channel_that_no_runner_was_started_for_is_removed_at_the_next_start(rig: Rig):
+    agent = await rig.agent()
+    run = rig.engine.add("waits", {"path": str(rig.folder / "go")})
+    await until(lambda: len(rig.engine.saves) == 1)
+    await agent.stop(drain=False)
+    channels = rig.folder / "s" / "ch"
+    kept = set(channels.iterdir())
+    # What is left when an agent is killed after it listened and before the runner was started.
+    left = channels / "0123456789ab"
+    left.mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(left / "s.sock"))
+    await rig.agent()
+    assert set(channels.iterdir()) == kept
+    (rig.folder / "go").touch()
+    await until(lambda: first(rig.engine.of(run, rpc.Finished)))
 
 
 async def test_what_died_without_an_agent_is_lost_at_the_next_start(rig: Rig):

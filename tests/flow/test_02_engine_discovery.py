@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from headway import subjects
 from headway._version import __version__
+from headway_engine.counters import COUNTED
 from support.engines import Caller, calling, config_for, running_engine
 from support.wait import until
 
@@ -80,6 +81,19 @@ async def test_stats_count_requests_errors_and_time_by_verb(nats: str, database:
         assert (run["num_requests"], run["num_errors"]) == (1, 1)
         assert run["last_error"].startswith("bad_request: run:")
         assert "dance" not in by_name
+
+
+async def test_stats_say_what_was_refused_and_repeated(nats: str, database: str) -> None:
+    async with running_engine(config_for(nats, database, id="e1")), calling(nats) as caller:
+        await caller.deploy()
+        first = await caller.enqueue(key="k")
+        assert (await caller.enqueue(key="k")).winner == first.run
+        assert (await caller.enqueue(run=first.run, key="k")).outcome == "recorded"
+        assert (await caller.enqueue(payload=b'{"other":1}', key="k")).code == "key_conflict"
+        counted = (await asked(caller, "$SRV.STATS.headway.e1"))["metadata"]
+        assert counted.keys() == COUNTED.keys()
+        seen = {name: number for name, number in counted.items() if number != "0"}
+        assert seen == {"duplicate_enqueue": "1", "duplicate_delivery": "1", "key_conflict": "1"}
 
 
 async def test_discovery_answers_inboxes_only(nats: str, database: str) -> None:

@@ -198,6 +198,7 @@ class FakeLink:
 
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
+        self.redelivered = 0
         self.stopped = False
         self._want: Callable[[], int] = lambda: 0
         self._deliver: Callable[[list[WorkItem]], None] = lambda _items: None

@@ -60,9 +60,9 @@ async def adopt(
         handles = await runtime.list_all(pool.owner)
     except RuntimeUnavailable as e:
         log.warning("cannot look for runners of an earlier agent: %s", e)
-        handles = []
+        handles = None
     workers: list[Worker] = []
-    for handle in handles:
+    for handle in handles or []:
         mine = entries.get(handle.name, [])
         grant = _grant(handle, saved)
         if mine and not endpoints.fits(grant):
@@ -74,13 +74,13 @@ async def adopt(
         worker = _worker(mine, handle, attempts, plans) if mine else None
         if worker is None:
             await runtime.remove(handle)
-            if handle.directory:
-                await _remove_directory(endpoints, handle)
             for entry in mine:
                 journal.drop(entry.run, entry.epoch)
             continue
         await _bind(worker, handle, grant, mine, runtime, endpoints, provider, pool)
         workers.append(worker)
+    if handles is not None:
+        await asyncio.to_thread(endpoints.sweep)
     for lost in entries.values():
         # Its runner is not there any more: reported as lost after the registration.
         worker = _worker(lost, Handle("", lost[0].worker, pool.owner), attempts, plans)
@@ -200,8 +200,3 @@ async def settle(workers: list[Worker], pool: Pool, attempts: Attempts) -> None:
             attempt = worker.slots[slot]
             attempt.intent = "recycle"
             attempts.conclude(attempt, None)
-
-
-async def _remove_directory(endpoints: Endpoints, handle: Handle) -> None:
-    """The channel's folder of a runner that nobody wants."""
-    await asyncio.to_thread(endpoints.remove_directory, handle.directory)

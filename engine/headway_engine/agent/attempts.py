@@ -109,8 +109,8 @@ class Attempts:
         self.saving, self.stopping = Saving(self), Stopping(self)
         self.starting, self.children = Starting(self), Children(self)
         self.handover = Handover(carrier, uplink, config.ns, clock)
-        self.finished = 0
-        """Attempts that ended here."""
+        self.finished = self.violations = 0
+        """Attempts that ended here; runners that were cut off."""
 
     # --- 1. an assignment becomes an attempt
 
@@ -356,6 +356,7 @@ class Attempts:
     def worker_broke_rules(self, worker: Worker, why: str) -> None:
         """It was cut off: its only run, or the one that did it, is charged; it goes."""
         log.warning("%s was cut off: %s", worker.name, why)
+        self.violations += 1
         guilty = any(a.violation for a in worker.slots.values())
         for attempt in worker.slots.values():
             if len(worker.slots) == 1:

@@ -289,8 +289,8 @@ class Endpoints(Protocol):
         """Whose token is this?"""
         ...
 
-    def remove_directory(self, directory: str) -> None:
-        """Take away what a runner of an earlier agent left."""
+    def sweep(self) -> None:
+        """Take away what earlier agents left of channels that nobody listens on now."""
         ...
 
     async def close(self) -> None:

@@ -31,6 +31,7 @@ class NatsLink:
         self._tasks: list[asyncio.Task[None]] = []
         self._subs: list[Subscription] = []
         self._unhook: Callable[[], None] = lambda: None
+        self.redelivered = 0
 
     @property
     def connected(self) -> bool:
@@ -60,6 +61,7 @@ class NatsLink:
         self._unhook = self._nc.when_back(on_back)
 
         def arrived(batch: list[Msg]) -> None:
+            self.redelivered += sum(pull.delivery_of(m).delivered > 1 for m in batch)
             deliver([WorkItem(m.data, m) for m in batch])
 
         for queue in queues:

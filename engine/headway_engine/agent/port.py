@@ -29,6 +29,9 @@ class Link(Protocol):
     All but `start` and `request` are best effort and raise nothing while the link is down.
     """
 
+    redelivered: int
+    """Messages of WORK that had been delivered before, to this agent or another."""
+
     @property
     def connected(self) -> bool:
         """Is there a connection now?"""

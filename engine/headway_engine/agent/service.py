@@ -325,6 +325,13 @@ class Agent:
                 degraded=self.degraded,
                 draining=bool(self.draining),
                 at=datetime.now(UTC),
+                counters={
+                    "ended": self.attempts.finished,
+                    "stale": self.attempts.stopping.stale,
+                    "frozen": self.attempts.stopping.freezes,
+                    "violations": self.attempts.violations,
+                    "redelivered": self.link.redelivered,
+                },
             )
             await self.link.publish_beat(encode(beat))
             await asyncio.sleep(1.0)

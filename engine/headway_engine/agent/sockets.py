@@ -113,12 +113,12 @@ class UnixEndpoints:
         """The socket says who it is."""
         return None
 
-    def remove_directory(self, directory: str) -> None:
-        """Only a folder of ours, whatever the label said."""
-        folder = Path(directory)
-        if folder.parent == self.folder:
-            (folder / "s.sock").unlink(missing_ok=True)
+    def sweep(self) -> None:
+        """An agent that was killed between this and the runner's start left a folder for nobody."""
+        bound = {Path(e.grant.directory) for e in self._endpoints.values()}
+        for folder in set(self.folder.iterdir()) - bound:
             with contextlib.suppress(OSError):
+                (folder / "s.sock").unlink(missing_ok=True)
                 folder.rmdir()
 
     async def close(self) -> None:
@@ -209,8 +209,8 @@ class TcpEndpoints:
             return endpoint
         return None
 
-    def remove_directory(self, directory: str) -> None:
-        """There is none."""
+    def sweep(self) -> None:
+        """There is nothing."""
 
     async def close(self) -> None:
         """Stop listening and drop all connections."""

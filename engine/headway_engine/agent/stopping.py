@@ -29,12 +29,15 @@ class Stopping:
 
     def __init__(self, attempts: Attempts) -> None:
         self._a = attempts
+        self.stale = self.freezes = 0
+        """Attempts that a newer one, or the end of the lease, ended; times that saves froze."""
 
     def stop(self, attempt: Attempt, why: str) -> None:
         """End it: first by a frame, then SIGTERM, then SIGKILL. A stronger reason replaces one."""
         if STRENGTH[why] <= STRENGTH[attempt.intent] or attempt.reporting:
             return
         attempt.intent = why
+        self.stale += why == "stale"
         worker, pool = attempt.worker, self._a.pool
         if worker is None or pool is None:
             self._a.conclude(attempt, None)
@@ -139,6 +142,7 @@ class Stopping:
         if self._a.frozen == on or self._a.pool is None:
             return
         self._a.frozen = on
+        self.freezes += on
         log.warning("saves %s", "wait: the lease is overdue" if on else "go on")
         for worker in self._a.pool.workers.values():
             worker.send(Freeze(on=on))
@@ -150,6 +154,7 @@ class Stopping:
         workers = {a.worker for a in self._a.live.values() if a.worker is not None}
         for attempt in list(self._a.live.values()):
             attempt.intent = "stale"
+            self.stale += 1
             attempt.reporting = True
             if attempt.worker is not None and attempt in attempt.worker.waiting:
                 attempt.worker.waiting.remove(attempt)

@@ -38,5 +38,6 @@ def table() -> dict[str, Callable[..., None]]:
         "image build": build.image_build,
         "doctor": care.doctor,
         "settings": care.settings,
+        "chaos": care.chaos,
         "bench": bench.bench,
     }

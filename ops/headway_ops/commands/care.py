@@ -1,6 +1,10 @@
-"""doctor, settings: what is wrong here, and what can be set."""
+"""doctor, settings, chaos: what is wrong, what can be set, what happens when things die."""
 
 from __future__ import annotations
+
+from typing import Annotated
+
+import typer
 
 from headway_ops.commands.options import JsonFlag
 
@@ -17,3 +21,39 @@ def settings(as_json: JsonFlag = False) -> None:
     from headway_ops import sample
 
     sample.run(as_json=as_json)
+
+
+def chaos(
+    parameters: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Parameters of the runs."),
+    ] = None,
+    duration: Annotated[str, typer.Option("--for", help="How long: 60s, 10m.")] = "60s",
+    every: Annotated[str, typer.Option("--every", help="About one fault in this time.")] = "3s",
+    kill: Annotated[
+        str, typer.Option("--kill", help="What may be hit: engine,agent,task,nats,postgres.")
+    ] = "engine,agent,task,nats,postgres",
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="The same seed, the same faults.")
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option("--task", help="Task to run meanwhile; may be repeated. Else the only one."),
+    ] = None,
+    rate: Annotated[float, typer.Option("--rate", help="Runs enqueued a second.")] = 2.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Kill parts of the `headway up` in this folder while its tasks run, then look.
+
+    SIGKILL and SIGSTOP at random; `headway up` starts again what dies. Exit 1 if a run that was
+    acknowledged is lost, or has not ended a minute after the last fault. Not for other stacks.
+    """
+    from headway_ops.chaos import command
+
+    command.run(
+        command.Options(
+            duration, every, kill, seed, tuple(task or ()), tuple(parameters or ()), rate, yes
+        ),
+        as_json=as_json,
+    )

@@ -80,6 +80,10 @@ class Role:
         """SIGTERM, the grace, then SIGKILL."""
         await self._process.stop(within=self._grace)
 
+    def kill(self) -> None:
+        """SIGKILL, and reap: for faults on purpose."""
+        self._process.kill()
+
     def tail(self) -> str:
         """The end of its log."""
         return self._process.tail(8)

@@ -122,6 +122,8 @@ class AgentBeat(Struct, omit_defaults=True):
     degraded: str = ""
     draining: bool = False
     at: datetime | None = None
+    counters: dict[str, float] = {}
+    """What it refused and saw again, since its start; they only grow."""
 
 
 class EngineBeat(Struct, omit_defaults=True):

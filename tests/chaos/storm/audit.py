@@ -1,0 +1,221 @@
+"""What must hold after a storm, from stored data, the callers' journal and the outside ledger.
+
+Invariants by their numbers in the correctness model. Each function gives sentences about what is
+wrong; none is good.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime  # a Struct's field
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import msgspec
+
+from chaos.storm import tasks
+from headway.states import MOVES, TERMINAL, RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from chaos.kit.effects import Entry
+    from chaos.storm.load import Note
+
+S = RunState
+
+
+class Row(msgspec.Struct):
+    """An event as stored."""
+
+    n: int
+    at: datetime
+    kind: str
+    epoch: int
+    source: str
+    target: str
+    data: dict[str, Any]
+
+
+class Stored(msgspec.Struct):
+    """What Postgres has of all runs."""
+
+    states: dict[str, str]
+    epochs: dict[str, int]
+    reasons: dict[str, str]
+    events: dict[str, list[Row]]
+    checkpoints: dict[str, set[int]]
+    aliases: dict[str, str]
+    """Enqueues that met a live key: their run's id to the key's holder."""
+
+
+async def read(dsn: str) -> Stored:
+    """All of it, in one snapshot."""
+    db = await asyncpg.connect(dsn)
+    try:
+        async with db.transaction(isolation="repeatable_read", readonly=True):
+            runs = await db.fetch("SELECT id, state, epoch, reason FROM runs")
+            rows = await db.fetch(
+                "SELECT run, n, at, kind, epoch, source, target, data FROM events ORDER BY run, n"
+            )
+            aliases = await db.fetch("SELECT run, winner FROM outcomes WHERE winner <> ''")
+            saved = await db.fetch("SELECT run, number FROM checkpoints")
+    finally:
+        await db.close()
+    events: dict[str, list[Row]] = defaultdict(list)
+    for r in rows:
+        data = msgspec.json.decode(r["data"] or b"{}", type=dict[str, Any])
+        events[r["run"]].append(
+            Row(r["n"], r["at"], r["kind"], r["epoch"], r["source"], r["target"], data)
+        )
+    checkpoints: dict[str, set[int]] = defaultdict(set)
+    for r in saved:
+        checkpoints[r["run"]].add(r["number"])
+    return Stored(
+        {r["id"]: r["state"] for r in runs},
+        {r["id"]: r["epoch"] for r in runs},
+        {r["id"]: r["reason"] for r in runs},
+        events,
+        checkpoints,
+        {r["run"]: r["winner"] for r in aliases},
+    )
+
+
+def lost(stored: Stored, journal: Iterable[Note]) -> list[str]:
+    """I1: an acknowledged enqueue has its run, or is known as another name for one."""
+    told = {n.run for n in journal if n.op == "enqueue"}
+    gone = told - stored.states.keys() - stored.aliases.keys()
+    return [f"run {run}: acknowledged, and not there" for run in sorted(gone)]
+
+
+def stuck(stored: Stored) -> list[str]:
+    """I2: with nothing in the way every run has ended."""
+    return [
+        f"run {run} is {state} {stored.reasons[run]}".rstrip()
+        for run, state in sorted(stored.states.items())
+        if S(state) not in TERMINAL
+    ]
+
+
+def illegal(stored: Stored) -> list[str]:
+    """I3, I4, I5, I14: one legal path per run, numbers without gaps, epochs that only grow."""
+    return [
+        f"run {run}: {why}"
+        for run, events in sorted(stored.events.items())
+        for why in _flaws(events, stored.states.get(run, "?"))
+    ]
+
+
+def _flaws(events: Sequence[Row], state: str) -> Iterable[str]:
+    if [e.n for e in events] != list(range(1, len(events) + 1)):
+        yield f"its events are numbered {[e.n for e in events]}"
+    at, claimed, over, cancelled = "", 0, False, False
+    for e in events:
+        if over and e.target:
+            yield f"event {e.n} ({e.kind}) moves it after its end"
+        if e.kind == "starting":
+            if e.epoch <= claimed:
+                yield f"event {e.n}: claimed with epoch {e.epoch} after {claimed}"
+            claimed = e.epoch
+            if cancelled:
+                yield f"event {e.n}: claimed after its cancel"
+        if not e.target:
+            continue
+        if at and e.source != at:
+            yield f"event {e.n} ({e.kind}) leaves {e.source}, but the run was {at}"
+        if at and S(e.target) not in MOVES[S(at)]:
+            yield f"event {e.n} ({e.kind}): {at} to {e.target} is no legal move"
+        at = e.target
+        cancelled = cancelled or S(at) in (S.CANCELLING, S.CANCELLED)
+        over = over or S(at) in TERMINAL
+    if at != state:
+        yield f"its events end at {at}, its row says {state}"
+
+
+def early(stored: Stored) -> list[str]:
+    """I12, I13: nothing that waits for a time is queued before it."""
+    wrong: list[str] = []
+    for run, events in stored.events.items():
+        due: datetime | None = None
+        for e in events:
+            if e.kind in ("retrying", "delayed", "waiting") and "due_at" in e.data:
+                due = msgspec.convert(e.data["due_at"], type(e.at))
+            elif e.target:
+                if e.kind == "queued" and due is not None and e.at < due:
+                    wrong.append(f"run {run}: queued at {e.at}, due at {due}")
+                due = None
+    return wrong
+
+
+def broken_cancels(stored: Stored, journal: Iterable[Note]) -> list[str]:
+    """I14: what was told to be cancelled ended so."""
+    return [
+        f"run {n.run}: its cancel was answered {n.word!r}, it is {stored.states.get(n.run)}"
+        for n in journal
+        if n.op == "cancel"
+        and n.word.split(" ")[0] == "ok"
+        and stored.states.get(n.run) != S.CANCELLED.value
+    ]
+
+
+def checkpoints(stored: Stored, ledger: Iterable[Entry], numbers: dict[str, int]) -> list[str]:
+    """I7, I8: an attempt goes on at the last checkpoint that any earlier one was told of, or later.
+
+    By epoch, not by the order of the ledger: an answer may come to the ledger late. `numbers`: what
+    the state of each run must be made of.
+    """
+    told: dict[str, dict[int, int]] = defaultdict(dict)
+    begun: dict[str, list[Entry]] = defaultdict(list)
+    for e in ledger:
+        if e.kind == "saved":
+            told[e.run][e.epoch] = max(e.number, told[e.run].get(e.epoch, 0))
+        elif e.kind == "begin":
+            begun[e.run].append(e)
+    wrong: list[str] = []
+    for run, entries in begun.items():
+        plan = numbers.get(run)
+        for e in entries:
+            before = max((n for epoch, n in told[run].items() if epoch < e.epoch), default=0)
+            if e.number < before:
+                wrong.append(f"run {run}: epoch {e.epoch} began at {e.number}, told of {before}")
+            if plan is not None and e.data != {
+                "at": e.number,
+                "total": tasks.chain(plan, e.number),
+            }:
+                wrong.append(f"run {run}: epoch {e.epoch} began at {e.number} with {e.data}")
+    for run, state in stored.states.items():
+        if state == S.SUCCEEDED.value and run in begun:
+            missing = set(range(1, tasks.STEPS + 1)) - stored.checkpoints[run]
+            if missing:
+                wrong.append(f"run {run} succeeded without checkpoints {sorted(missing)}")
+    return wrong
+
+
+def once_again(
+    ledger: Iterable[Entry], policies: dict[str, str]
+) -> tuple[list[str], list[str], list[str]]:
+    """I9: (entered after its done was acknowledged, more than once though at most once, zombies).
+
+    The third list is no fault: under `rerun` an older attempt that nobody could stop may do again
+    what a newer one has done; the token is there for that.
+    """
+    acked: dict[str, int] = {}
+    effects: dict[str, int] = defaultdict(int)
+    again: list[str] = []
+    zombies: list[str] = []
+    for e in ledger:
+        if e.kind == "acked":
+            acked[e.run] = min(e.epoch, acked.get(e.run, e.epoch))
+        elif e.kind == "enter" and e.run in acked:
+            line = f"run {e.run} ({policies.get(e.run)}): entered at epoch {e.epoch}, acknowledged"
+            line += f" at epoch {acked[e.run]}"
+            older = e.epoch < acked[e.run] and policies.get(e.run) == "rerun"
+            (zombies if older else again).append(line)
+        elif e.kind == "effect":
+            effects[e.run] += 1
+    more = [
+        f"run {run}: {count} effects under `raise`"
+        for run, count in effects.items()
+        if count > 1 and policies.get(run) == "raise"
+    ]
+    return again, more, zombies
