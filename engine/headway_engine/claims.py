@@ -299,4 +299,5 @@ def assignment_of(given: Given, spec: TaskSpec | None) -> Assignment:
         queue=run.queue,
         tags=given.tags,
         created_ms=int(run.created_at.timestamp() * 1000),
+        unconfirmed=bool(run.unconfirmed),
     )

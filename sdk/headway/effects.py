@@ -128,6 +128,9 @@ async def once(
     - "skip": count it as done; the result is None;
     - "raise" (the default, at most once): OnceAmbiguous; the run waits for a person.
 
+    While an older attempt may still run (its host was lost), none of them decides: the run waits in
+    REVIEW until that attempt is confirmed dead, and then goes on by itself; or a person overrides.
+
     A block whose fn raised runs again in the next attempt only under "rerun" or `check`, or if it
     raised NotExecuted (the effect certainly did not happen); under "raise" a person decides.
     """
@@ -143,6 +146,11 @@ async def once(
             if found.status == "done" or found.resolved == "done":
                 return await _recorded(ctx, found, fn, f"once {key!r}")
             if not _fresh(ctx, found):
+                if ctx.unconfirmed and (check is not None or on_ambiguous != "raise"):
+                    # An older attempt may be inside this block now: no policy may decide before its
+                    # end is certain, or the effect could happen after its done mark.
+                    ctx.over = OnceAmbiguous(key, token, waits=True)
+                    raise ctx.over
                 verdict = await _verdict(key, token, on_ambiguous, check)
                 if isinstance(verdict, Unknown):
                     ctx.over = OnceAmbiguous(key, token)

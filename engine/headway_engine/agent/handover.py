@@ -135,6 +135,7 @@ class Handover:
                 tags=a.tags,
                 created_ms=a.created_ms,
                 ns=self._ns,
+                unconfirmed=a.unconfirmed,
             )
         )
         for i, page in enumerate(pages[1:], 2):

@@ -219,6 +219,8 @@ class Runner:
             ending = await slot.attempt.execute(slot.payload)
             if slot.attempt.ctx.stopping == "stale":
                 code = EXIT_STALE
+                if self.shared:  # the process lives on: only this frame says that the task ended
+                    ending = slot.attempt.stopped()
         if self.output is not None:
             if self.shared:
                 self.output.end(run.slot)
@@ -292,6 +294,7 @@ def _context(slot: Slot, calls: AgentCalls) -> Context:
         state=slot.state,
         schema=run.schema,
         suspend_after=run.suspend_after,
+        unconfirmed=run.unconfirmed,
     )
 
 
