@@ -222,8 +222,11 @@ class RunDetail(Struct, omit_defaults=True):
     result: Raw = NOTHING
     result_ref: BlobRef | None = None
     events: list[Event] = []
+    """At most 500: of a long run those that tell most (`events.gist`); `events` pages all."""
     checkpoints: list[CheckpointRow] = []
+    """The last 500 of those that are kept."""
     marks: list[MarkRow] = []
+    """The last 500."""
     why: str = ""
     """In plain words: why the run is where it is, and what would move it."""
 
