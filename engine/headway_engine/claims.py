@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from headway import faults
 from headway.wire import NOTHING, decode, encode
 from headway.wire.rpc import (
     BEAT,
@@ -179,6 +180,8 @@ class Agents:
             asked.answer(Claimed(self._engine, busy=BUSY))
             return
         self._health.good()
+        if faults.armed:
+            await faults.point("engine.claims.committed")
         self._relay.told(answer.outcomes)
         self._dispatcher.told(answer.outcomes)
         if answer.session_over:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headway import subjects
+from headway import faults, subjects
 from headway.ids import is_run_id
 from headway.pull import LateAcks, PullLoop, delivery_of, nak, term
 from headway.wire import Malformed, decode, encode
@@ -223,6 +223,8 @@ class Intake(Service):
         if self._down:
             self._down = False
             self.pull.wake()
+        if faults.armed:
+            await faults.point("engine.intake.answered")
         self._acks.put(j.msg for j in jobs)
 
     async def _until_back(self) -> None:
@@ -238,6 +240,8 @@ class Intake(Service):
         self.pull.wake()
 
     async def _record_ns(self, ns: str, jobs: list[_Job]) -> None:
+        if faults.armed:
+            await faults.point("engine.intake.received")
         now = self._now()
         specs = Specs()
         fresh: list[NewRun] = []
@@ -265,6 +269,8 @@ class Intake(Service):
         answers: dict[str, list[Recorded]],
     ) -> None:
         outcomes = await self._recorder.commit(ns, fresh)
+        if faults.armed:
+            await faults.point("engine.intake.committed")
         ended: list[tuple[str, str, str]] = []
         for out, (reply, want_result) in zip(outcomes, replies, strict=True):
             word = out.outcome

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, Unpack, o
 
 import msgspec
 
-from headway import codec
+from headway import codec, faults
 from headway.context import Context, Inside, current
 from headway.errors import (
     HeadwayError,
@@ -78,6 +78,8 @@ async def step(key: str, fn: Callable[..., Any], /, *args: Any) -> Any:
         started = ctx.calls.time()
         with Inside(f"step({key!r})", ""):
             value, cancelled = await invoke(fn, *args)
+        if faults.armed:
+            await faults.point("sdk.step.ran")
         body, value = _result(fn, value, f"the result of step {key!r}")
         frame = _mark(ctx, key, "step", name, "done", size=len(body))
         frame.seconds = round(ctx.calls.time() - started, 6)
@@ -208,6 +210,8 @@ async def _run_once(
     started = ctx.send(_mark(ctx, key, "once", name, "started", token=token))
     if on_ambiguous != "rerun":
         await ctx.wait(started, what)  # durable before fn, or a crash in fn would go unseen
+    if faults.armed:
+        await faults.point("sdk.once.started")
     ctx.open_once[key] = token
     begun = ctx.calls.time()
     try:
@@ -223,6 +227,8 @@ async def _run_once(
         # Cancelled half-way: whether the effect happened is not known, in this epoch neither.
         ctx.send(_mark(ctx, key, "once", name, "interrupted", token=token))
         raise
+    if faults.armed:
+        await faults.point("sdk.once.ran")
     frame = _mark(ctx, key, "once", name, "done", token=token)
     frame.seconds = round(ctx.calls.time() - begun, 6)
     refusal: HeadwayError | None = None
@@ -238,6 +244,8 @@ async def _run_once(
         ctx.left.add(future)
         raise cancelled
     await ctx.wait(future, what)
+    if faults.armed:
+        await faults.point("sdk.once.done")
     if refusal is not None:
         raise refusal
     return value

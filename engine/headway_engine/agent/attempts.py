@@ -12,6 +12,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from headway import faults
 from headway.wire import INLINE_LIMIT, RESULT_LIMIT, BlobRef, ErrorInfo
 from headway.wire.frames import (
     Ack,
@@ -240,6 +241,8 @@ class Attempts:
     ) -> None:
         if attempt.reporting or not self.here(attempt):
             return
+        if faults.armed:
+            faults.here("agent.end.received")
         attempt.terminal = frame
         evidence = Evidence(attempt.run, attempt.epoch, started=True, intent=attempt.intent)
         report = on_frame(evidence, frame, ref, exits=not attempt.shared)
@@ -280,6 +283,8 @@ class Attempts:
     def _reported(
         self, attempt: Attempt, report: Report, seq: int | None, outcome: ReportOutcome
     ) -> None:
+        if faults.armed:
+            faults.here("agent.end.answered")
         worker = attempt.worker
         if worker is not None and seq is not None:
             worker.answer(Ack(attempt.slot, seq, outcome.outcome, outcome.message))
