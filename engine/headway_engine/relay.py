@@ -13,7 +13,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
-from headway import subjects
+from headway import faults, subjects
 from headway.bus import Connection, JetStreamRefused, publish_batch_acked
 from headway.errors import HeadwayError, NotReachable
 from headway.wire import NOTHING, encode
@@ -167,6 +167,8 @@ class Relay(Service):
                     return
                 await asyncio.sleep(PAUSE)
                 await self._tell_again()
+            if faults.armed:
+                await faults.point("engine.relay.published")
             self._remember(batch)
             self.published += len(batch)
             await self._mark(marks)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from headway import faults
 from headway.errors import Refused
 from headway.states import OPEN
 from headway.wire import CHECKPOINT_LIMIT, decode, encode
@@ -77,6 +78,8 @@ class SaveLanes(Grouping["Owned", "SaveDone"]):
 
         async def act(saves: list[Owned]) -> list[SaveDone]:
             done = await store.save([s for _, s in saves], [ns for ns, _ in saves])
+            if faults.armed:
+                await faults.point("engine.saves.committed")
             for (_, save), d in zip(saves, done, strict=True):
                 if d.events:
                     relay.events(d.ns, save.run, d.task, "", d.events)
@@ -212,6 +215,8 @@ class Attempts:
                 digest=part.sha256,
                 limit=CHECKPOINT_LIMIT,
             )
+            if faults.armed and part.last:
+                await faults.point("engine.blobs.stored")
         except Refused as e:
             asked.answer(PutAnswer("refused", message=str(e)))
         except (BlobsDown, StoreDown) as e:

@@ -165,12 +165,20 @@ delivery of work that is claimed already does no harm: its claim is refused.
 """
 
 
+INTAKE_ACK_WAIT = 4.0
+"""Seconds after which enqueues come again that an engine has taken and not spoken of since.
+
+A commit takes milliseconds; what waits longer (for the store) is marked as in progress. So this is
+what a killed engine costs the enqueues that it had in its hands.
+"""
+
+
 def intake_consumer() -> Config:
     """The durable consumer of INGEST, shared by all engines."""
     return {
         "durable_name": subjects.INTAKE_CONSUMER,
         "ack_policy": "explicit",
-        "ack_wait": 30 * SECOND,
+        "ack_wait": int(INTAKE_ACK_WAIT * SECOND),
         "max_deliver": -1,
         "max_ack_pending": 10_000,
         "deliver_policy": "all",

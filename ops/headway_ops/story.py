@@ -187,7 +187,12 @@ def review_hint(run: str, data: dict[str, Any]) -> str:
         key = shlex.quote(one_line(data["key"], 200))
         return (
             f"  it waits for you: did it happen?\n"
-            f"  headway resume {run} --once {key}=done     (or {key}=rerun)"
+            f"  headway resume {run} --once {key}=done     (or {key}=rerun, {key}=fail)"
+        )
+    if data.get("reason") == "unconfirmed":
+        return (
+            f"  it waits for the end of an older attempt. If you know that it is dead:\n"
+            f"  headway resume {run} --override"
         )
     return f"  it waits for you: headway show {run}"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from headway import codec
+from headway import codec, faults
 from headway.context import check_text, current
 from headway.errors import BadTask, NotEncodable, StateMismatch
 from headway.wire import CHECKPOINT_LIMIT
@@ -66,7 +66,11 @@ async def checkpoint(name: str, state: Any, *, keep: bool = False) -> None:
                     ctx.ordinal = 0
 
             future.add_done_callback(acked)
+            if faults.armed:
+                await faults.point("sdk.checkpoint.sent")
             await ctx.wait(future, f"checkpoint {name!r}")
+            if faults.armed:
+                await faults.point("sdk.checkpoint.saved")
     finally:
         ctx.leave()
 

@@ -110,8 +110,11 @@ class Context:
         state: bytes = b"",
         schema: str = "",
         suspend_after: float = 60.0,
+        unconfirmed: bool = False,
     ) -> None:
         self.info, self.calls, self.slot = info, calls, slot
+        self.unconfirmed = unconfirmed
+        """An older attempt may still run: no ambiguous once block is decided here."""
         self.loop = asyncio.get_running_loop()
         self.marks = {m.key: m for m in marks}
         self.state, self.schema = state, schema

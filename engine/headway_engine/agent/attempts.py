@@ -12,6 +12,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from headway import faults
 from headway.failures import MESSAGE_LIMIT, TRACEBACK_LIMIT, clean
 from headway.wire import (
     INLINE_LIMIT,
@@ -98,6 +99,8 @@ class Attempts:
         self.pool: Pool | None = None
         self.frozen = False
         self.live: dict[str, Attempt] = {}
+        self.superseded: set[Attempt] = set()
+        """Attempts whose run came back under a newer epoch before they were gone."""
         self.run_used = self.shared_used = 0
         self.stopped: dict[tuple[str, int], str] = {}
         """Stops of attempts that are not here (their assignment may still be on its way)."""
@@ -120,6 +123,8 @@ class Attempts:
         if (old := self.live.get(assignment.run)) is not None:
             if old.epoch >= assignment.epoch:
                 return  # the answer of a claim was repeated
+            # It keeps its slot, and is ended with all means, until it is certainly gone.
+            self.superseded.add(self.live.pop(assignment.run))
             self.stopping.stop(old, "stale")
         try:
             plan = self.plans.get(assignment.version, assignment.task)
@@ -161,7 +166,7 @@ class Attempts:
 
     def _cannot_load(self, attempt: Attempt, why: str) -> None:
         """Its payload, state or marks could not be read."""
-        if self.live.get(attempt.run) is not attempt or attempt.reporting:
+        if not self.here(attempt) or attempt.reporting:
             return
         attempt.reporting = True
         report = GivenBack(attempt.run, attempt.epoch, why, fault="run")
@@ -256,8 +261,10 @@ class Attempts:
     def _ended_by(
         self, worker: Worker, attempt: Attempt, frame: Terminal, ref: BlobRef | None
     ) -> None:
-        if attempt.reporting or self.live.get(attempt.run) is not attempt:
+        if attempt.reporting or not self.here(attempt):
             return
+        if faults.armed:
+            faults.here("agent.end.received")
         attempt.terminal = frame
         evidence = Evidence(attempt.run, attempt.epoch, started=True, intent=attempt.intent)
         report = on_frame(evidence, frame, ref, exits=not attempt.shared)
@@ -265,8 +272,6 @@ class Attempts:
             # After a cancel only the confirmed end counts; the answer lets the runner go.
             outcome = "stale_epoch" if attempt.intent == "stale" else "ok"
             worker.answer(Ack(attempt.slot, frame.seq, outcome))
-            if attempt.shared:
-                self.forget(attempt)
             return
         if isinstance(report, AttemptFailed):
             report.error = self.clean(worker, report.error)
@@ -303,6 +308,8 @@ class Attempts:
     def _reported(
         self, attempt: Attempt, report: Report, seq: int | None, outcome: ReportOutcome
     ) -> None:
+        if faults.armed:
+            faults.here("agent.end.answered")
         worker = attempt.worker
         if worker is not None and seq is not None:
             worker.answer(Ack(attempt.slot, seq, outcome.outcome, outcome.message))
@@ -316,13 +323,38 @@ class Attempts:
             elif attempt.stage == 0:
                 attempt.stage, attempt.stop_at = 1, self.clock() + 1.0
             return
+        if outcome.outcome == "stale_epoch" and not isinstance(report, Stopped):
+            self.confirm(attempt)
         self.forget(attempt)
+
+    def here(self, attempt: Attempt) -> bool:
+        """Is it not over and told yet?"""
+        return self.live.get(attempt.run) is attempt or attempt in self.superseded
+
+    def confirm(self, attempt: Attempt, *, killed: bool = False) -> None:
+        """Its run goes on elsewhere, and may wait to hear that this one is certainly dead.
+
+        Said when its process is gone; of a task that ended in a shared one at once, unless that
+        process is being `killed` under it.
+        """
+        worker = attempt.worker
+        ended = attempt.shared and not killed
+        if worker is None or worker.gone or ended or not attempt.dispatched_at:
+            self._confirmed(attempt.run, attempt.epoch)
+        else:
+            worker.over.append((attempt.run, attempt.epoch))
+
+    def _confirmed(self, run: str, epoch: int) -> None:
+        self.send("", Stopped(run, epoch, "stale"), 0, lambda _outcome: None)
 
     def forget(self, attempt: Attempt) -> None:
         """It is over and told: free its place."""
-        if self.live.get(attempt.run) is not attempt:
+        if attempt in self.superseded:
+            self.superseded.discard(attempt)
+        elif self.live.get(attempt.run) is attempt:
+            del self.live[attempt.run]
+        else:
             return
-        del self.live[attempt.run]
         self.finished += 1
         self._release(attempt)
         self.outputs.end(attempt)
@@ -369,12 +401,15 @@ class Attempts:
 
     def worker_gone(self, worker: Worker) -> None:
         """Its process is certainly gone: what it leaves is decided now."""
+        over, worker.over = worker.over, []
+        for run, epoch in over:
+            self._confirmed(run, epoch)
         orphans, worker.waiting = [*worker.slots.values(), *worker.waiting], []
         foreign = worker.adopted or worker.load_error or worker.start_error  # no fault of this host
         if orphans and not worker.ready and not foreign:
             self._on_start_failed(orphans[0].run, worker.agent_error or "they end before they load")
         for attempt in orphans:
-            if attempt.reporting or self.live.get(attempt.run) is not attempt:
+            if attempt.reporting or not self.here(attempt):
                 continue
             again = (
                 not attempt.started
@@ -402,7 +437,7 @@ class Attempts:
 
     def conclude(self, attempt: Attempt, worker: Worker | None) -> None:
         """Without a deciding frame: the verdict from the evidence."""
-        if attempt.reporting or self.live.get(attempt.run) is not attempt:
+        if attempt.reporting or not self.here(attempt):
             return
         ended, load_error, start_error, agent_error = None, None, "", ""
         if worker is not None:

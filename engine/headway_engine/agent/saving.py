@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from headway import faults
 from headway.wire import CHECKPOINT_LIMIT, STEP_LIMIT, BlobRef, encode
 from headway.wire.frames import Ack, Checkpoint, Mark
 from headway.wire.rpc import SaveCheckpoint, SaveMark, SaveOutcome
@@ -41,6 +42,8 @@ class Saving:
     def _save_it(
         self, worker: Worker, attempt: Attempt, frame: Checkpoint | Mark, ref: BlobRef | None
     ) -> None:
+        if faults.armed:
+            faults.here("agent.save.received")
         done = partial(self._saved, worker, attempt, frame)
         if isinstance(frame, Checkpoint):
             save: SaveCheckpoint | SaveMark = SaveCheckpoint(
@@ -74,6 +77,8 @@ class Saving:
     def _saved(
         self, worker: Worker, attempt: Attempt, frame: Checkpoint | Mark, outcome: SaveOutcome
     ) -> None:
+        if faults.armed:
+            faults.here("agent.save.answered")
         worker.answer(Ack(attempt.slot, frame.seq, outcome.outcome, outcome.message))
         if outcome.outcome == "stale_epoch":
             self._a.stopping.stop(attempt, "stale")

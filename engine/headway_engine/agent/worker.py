@@ -88,6 +88,8 @@ class Worker:
         self.violation = ""
         self.slots: dict[int, Attempt] = {}
         self.waiting: list[Attempt] = []
+        self.over: list[tuple[str, int]] = []
+        """(run, epoch) of attempts that were fenced while they ran here: to be confirmed dead."""
         self.next_slot = 1
         self.hello_slots: list[tuple[int, str, int]] = []
         self.pending: set[int] = set()

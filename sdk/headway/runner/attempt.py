@@ -58,6 +58,10 @@ class Attempt:
         self.ctx.over = StaleAttempt()
         self.stop("stale")
 
+    def stopped(self) -> Ending:
+        """The frame that says no more than that user code has ended."""
+        return self._fail("cancelled", StaleAttempt())
+
     async def execute(self, payload: bytes) -> Ending | None:
         """Run it to its end. None = nothing to report (suspended, or a newer attempt exists).
 
@@ -106,7 +110,10 @@ class Attempt:
         if isinstance(over, (Suspended, StaleAttempt)):
             return None
         if isinstance(over, OnceAmbiguous):
-            return self._fail("ambiguous", over, key=over.key, token=over.token)
+            ending = self._fail("ambiguous", over, key=over.key, token=over.token)
+            if isinstance(ending[0], Fail):
+                ending[0].waits = over.waits
+            return ending
         if ctx.stopping == "timeout" and error is not None:
             retry = any(issubclass(TimeoutError, t) for t in self.task.retry.retry_on)
             return self._fail("timeout", TimeoutError("the attempt's time is over"), retry=retry)

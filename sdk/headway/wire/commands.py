@@ -259,8 +259,8 @@ class ResumeAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`resume`: the next attempt now, for RETRYING, REVIEW, DELAYED and held runs."""
 
     run: RunId
-    once: dict[str, Literal["done", "rerun"]] = {}
-    """Decisions on ambiguous once marks, by key."""
+    once: dict[str, Literal["done", "rerun", "fail"]] = {}
+    """Decisions on ambiguous once marks, by key; `fail` ends the run."""
     values: dict[str, Raw] = {}
     """The value of a mark that is set done."""
     override: bool = False

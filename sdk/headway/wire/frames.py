@@ -170,6 +170,8 @@ class Fail(Struct, tag="fail", forbid_unknown_fields=True, omit_defaults=True):
     retry_at: datetime | None = None
     key: Key = ""
     token: Key = ""
+    waits: bool = False
+    """Ambiguous, and the block has a policy: it decides once older attempts are confirmed dead."""
 
 
 class Log(Struct, tag="log", forbid_unknown_fields=True, omit_defaults=True):
@@ -255,6 +257,8 @@ class Run(Struct, tag="run", omit_defaults=True):
     tags: tuple[str, ...] = ()
     created_ms: int = 0
     ns: str = ""
+    unconfirmed: bool = False
+    """An older attempt may still run: no ambiguous once mark may be decided here."""
 
 
 class Marks(Struct, tag="marks", omit_defaults=True):
