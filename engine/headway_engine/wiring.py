@@ -35,6 +35,7 @@ from headway_engine.service import Health, Probe, Service, StoreClock
 from headway_engine.store import StoreDown
 from headway_engine.timers import DueTimer, OverdueTimer
 from headway_engine.verbs import Verbs
+from headway_engine.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -214,6 +215,14 @@ def wire(p: Parts) -> list[Service]:
     )
     broker.renewed = sweep.wake
     p.health.on_back = sweep.after_outage
+    watch = Watch(
+        broker,
+        store,
+        lambda: broker.queues | ticks.states.keys(),
+        c.watch_every,
+        p.store_facts.problems,
+    )
+    relay.on_trouble = watch.wake
     hints = Hints(work, answers, dispatcher, p.id if "dispatch" in roles else "", p.started)
 
     async def oldest_enqueue() -> datetime | None:
@@ -238,6 +247,7 @@ def wire(p: Parts) -> list[Service]:
         ("agents", rescuer),
         ("upkeep", Sweeper(relay, store)),
         ("dispatch", sweep),
+        ("", watch),
         ("upkeep", pruner),
         ("upkeep", Orphans(store, blobs, p.clock.now, oldest_enqueue, p.store_facts.identity)),
         ("", beat),

@@ -1,4 +1,5 @@
 -- name: read
+-- What is acknowledged here is on the disk, whatever the server's default says.
 -- Which tables these are: a restored dump has other oids than what was dumped. The timeline is that of
 -- the WAL being written; the control file may lag behind it after a promotion. `flushed` survives every
 -- crash that the settings survive.
@@ -8,7 +9,9 @@ SELECT concat_ws('/', s.system_identifier, d.oid, to_regclass('meta')::oid) AS s
        END AS timeline,
        CASE WHEN pg_is_in_recovery() THEN 0 ELSE pg_current_wal_flush_lsn() - '0/0' END::bigint
            AS flushed,
-       to_regclass('meta') IS NOT NULL AS migrated
+       to_regclass('meta') IS NOT NULL AS migrated,
+       CASE current_setting('synchronous_commit')
+            WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END AS commits
   FROM pg_control_system() s, pg_database d WHERE d.datname = current_database();
 
 -- name: known
