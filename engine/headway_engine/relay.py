@@ -25,7 +25,7 @@ from headway_engine.service import Service, Signal, Ticker
 from headway_engine.store import StoreDown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from nats.aio.client import Client as NatsClient
 
@@ -80,6 +80,8 @@ class Relay(Service):
         self._back = False
         self.again = 0
         """Messages told again since a server was killed."""
+        self.on_trouble: Callable[[], object] = lambda: None
+        """Called when RUNS cannot be written: it may be gone."""
 
     @property
     def waiting(self) -> int:
@@ -240,6 +242,7 @@ class Relay(Service):
             await publish_batch_acked(self._nc, batch)
         except (NotReachable, JetStreamRefused) as e:
             log.warning("RUNS cannot be written: messages=%d why=%s", len(batch), e)
+            self.on_trouble()
             return False
         except HeadwayError as e:  # the stream is full: `discard old` should prevent it
             log.error("RUNS refused: messages=%d why=%s", len(batch), e)

@@ -177,6 +177,18 @@ class Context:
             )
         return key, found
 
+    def set_back(self, last: int) -> None:
+        """The store has no checkpoint after `last` any more, nor what was recorded after it.
+
+        It was replaced by an older copy while this attempt ran. Keys that are counted from the lost
+        checkpoints are free again.
+        """
+        if not self.info.resumed_from <= last < self.number:
+            return
+        lost = {f"@{number}." for number in range(last + 1, self.number + 1)}
+        self.used = {k for k in self.used if k[: k.find(".") + 1] not in lost}
+        self.number = last
+
     # --- verbs
 
     async def enter(self) -> None:

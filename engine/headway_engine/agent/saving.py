@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from headway_engine.agent.attempt import Attempt
     from headway_engine.agent.attempts import Attempts
     from headway_engine.agent.worker import Worker
+
+log = logging.getLogger("headway.agent")
 
 
 class Saving:
@@ -79,7 +82,15 @@ class Saving:
     ) -> None:
         if faults.armed:
             faults.here("agent.save.answered")
-        worker.answer(Ack(attempt.slot, frame.seq, outcome.outcome, outcome.message))
+        ack = Ack(attempt.slot, frame.seq, outcome.outcome, outcome.message)
+        if outcome.outcome == "gap":
+            log.warning(
+                "%s: the store lost checkpoints that it had acknowledged: %s",
+                attempt.run,
+                outcome.message,
+            )
+            ack.number = outcome.n
+        worker.answer(ack)
         if outcome.outcome == "stale_epoch":
             self._a.stopping.stop(attempt, "stale")
         elif isinstance(frame, Checkpoint) and outcome.outcome == "ok":

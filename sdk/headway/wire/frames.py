@@ -296,6 +296,8 @@ class Ack(Struct, tag="ack", omit_defaults=True):
     status: str = ""
     """Of `await`: how the child ended; `succeeded` comes with `value` or `blob`."""
     error: ErrorInfo | None = None
+    number: int = 0
+    """Of a checkpoint that is refused as `gap`: the last number that the store has."""
 
 
 class Cancel(Struct, tag="cancel", omit_defaults=True):

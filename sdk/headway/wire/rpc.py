@@ -239,7 +239,10 @@ class Saves(Struct, omit_defaults=True):
 
 
 class SaveOutcome(Struct, omit_defaults=True):
-    """ok | stale_epoch | conflict | gap | cancelling | rejected | refused; `n`: the event."""
+    """ok | stale_epoch | conflict | gap | cancelling | rejected | refused.
+
+    `n`: the event's number; of `gap`: the last checkpoint that the store has.
+    """
 
     outcome: str
     n: int = 0

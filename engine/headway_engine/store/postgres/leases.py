@@ -104,7 +104,8 @@ class Leases(Commits):
 
     async def tick(self, lease: float = 15.0) -> None:
         """The clock of leases runs; spent outbox rows of an idle engine go as well."""
-        await self.db.fetch(_SQL["tick"], gap_of(lease))
+        (row,) = await self.db.fetch(_SQL["tick"], gap_of(lease))
+        self.db.flushed(row["flushed"])
         if spent := self.outbox.take():
             try:
                 await self.db.fetch(_SQL["forget_outbox"], spent)
