@@ -10,6 +10,7 @@ import pytest
 from headway_ops.verify import Ask, Report, verify
 from support import servers
 from support.finished import Finished, finish_all
+from support.live import live_config
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -43,8 +44,8 @@ def stand(databases: Databases) -> Generator[Stand]:
 
 def ask(stand: Stand, dsn: str = "") -> Ask:
     return Ask(
-        dsn or stand.dsn, settled=True, journals=[stand.done.journal],
-        ledgers=[stand.done.ledger], second_look=0.05,
+        live_config(stand.nats, dsn or stand.dsn, "objects"), settled=True,
+        journals=[stand.done.journal], ledgers=[stand.done.ledger], second_look=0.05,
     )  # fmt: skip
 
 
