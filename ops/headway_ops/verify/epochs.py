@@ -25,7 +25,7 @@ def check(h: History, report: Report) -> Iterator[Violation]:
         return
     report.count("I5", sum(e.kind == "starting" for e in h.events))
     report.count("I6", len(h.checkpoints) + len(h.marks))
-    attempts = [(claim, wrote, _meant(claim, wrote)) for claim, wrote in _attempts(h)]
+    attempts = [(claim, wrote, _meant(claim, wrote, h.run.epoch)) for claim, wrote in _attempts(h)]
     yield from _claims(h, attempts)
     yield from _others(h, {claim.n: epoch for claim, _, epoch in attempts})
     meant = {e.n: epoch for _, wrote, epoch in attempts for e in wrote}
@@ -52,10 +52,11 @@ def _attempts(h: History) -> Iterator[tuple[Event, list[Event]]]:
         yield claim, wrote
 
 
-def _meant(claim: Event, wrote: list[Event]) -> int:
+def _meant(claim: Event, wrote: list[Event], highest: int) -> int:
     """The attempt's epoch: the claim's, unless all that it wrote agrees on another one."""
     others = {e.epoch for e in wrote}
-    return others.pop() if len(others) == 1 and len(wrote) > 1 else claim.epoch
+    agreed = len(others) == 1 and (len(wrote) > 1 or claim.epoch > highest)
+    return others.pop() if agreed else claim.epoch
 
 
 def _claims(h: History, attempts: list[tuple[Event, list[Event], int]]) -> Iterator[Violation]:

@@ -267,6 +267,8 @@ class _Looking:
                 async for e in conn.cursor(
                     sql.OPENINGS, queue["ns"], queue["queue"], queue["at"], prefetch=2000
                 ):
+                    if self.report.holes(e["run"]):
+                        continue
                     self.report.count("I22")
                     opening = Opening(e["run"], e["n"], e["source"], e["target"], e["limit_key"])
                     for violation in count.pass_by(opening):

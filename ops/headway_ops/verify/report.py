@@ -81,6 +81,7 @@ class Report:
     seen: dict[str, int] = field(default_factory=dict[str, int])
     """Kind of event to how often it was seen: what the history has been through."""
 
+    _holes: set[str] = field(default_factory=set[str], repr=False)
     _named: dict[str, set[int]] = field(default_factory=dict[str, set[int]], repr=False)
 
     @property
@@ -97,6 +98,8 @@ class Report:
         line = self.lines[violation.invariant]
         line.violations += 1
         last = max(violation.n, violation.last)
+        if violation.invariant == "I4":
+            self._holes.add(violation.run)
         self._named.setdefault(violation.run, set()).update(range(violation.n, last + 1))
         if line.violations <= KEPT:
             self.violations.append(violation)
@@ -104,6 +107,10 @@ class Report:
     def named(self, run: str, n: int) -> bool:
         """Is this event already said to be wrong or missing? Others then need not say it again."""
         return n in self._named.get(run, ())
+
+    def holes(self, run: str) -> bool:
+        """Is the path of this run broken? Counts over many runs then leave it out."""
+        return run in self._holes
 
     def skip(self, invariant: str, why: str) -> None:
         """Not looked at, or not from this source; several reasons are joined."""
