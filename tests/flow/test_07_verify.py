@@ -6,17 +6,20 @@ import asyncio
 import json
 import time
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import msgspec
 import pytest
 
-from headway import bus
+from headway import bus, subjects
 from headway.ids import new_run_id
 from headway_engine.assembly import make_blobs
 from headway_ops import cli
 from headway_ops.verify import Ask, CannotLook, Report, verify
+from headway_ops.verify.database import Database
+from headway_ops.verify.objects import Objects
 from support import servers
 from support.finished import Finished, finish_all
 from support.live import live_config
@@ -49,7 +52,7 @@ class Stand:
         """Everything, with all sources."""
         usual: dict[str, Any] = {
             "settled": True, "journals": [self.done.journal], "ledgers": [self.done.ledger],
-            "second_look": 0.05,
+            "second_look": 0.05, "patience": 0.1,
         }  # fmt: skip
         config = live_config(self.nats, dsn or self.dsn, "objects")
         return Ask(config, **usual | changed)
@@ -242,6 +245,60 @@ async def test_a_blob_deleted_or_changed(stand: Stand) -> None:
             assert (await verify(stand.ask(blobs=False))).ok
         finally:
             await blobs.put(ref["key"], body)
+
+
+async def test_what_others_were_told_and_nobody_did(stand: Stand) -> None:
+    run = stand.run("echo")
+    event = b'{"n":99,"at":"2026-01-01T00:00:00Z","kind":"started","epoch":1}'
+    lines = b'{"first":2,"lines":["a","b","c"],"at":"2026-01-01T00:00:00Z"}'
+    told = {
+        subjects.RUNS: (subjects.run_event("default", run), _run_events(run, event)),
+        subjects.LOGS: (subjects.log("default", run, 7), lines.replace(b":2,", b":1,")),
+        subjects.WORK: (subjects.work("default", "default"), b'{"run":"%s"}' % run.encode()),
+    }
+    nc = await bus.connect(servers.settings_for(stand.nats), kind="engine", ident="test")
+    try:
+        await stand.value(
+            "UPDATE agents SET lease_until = hw_now() + interval '1 hour', live = true"
+        )
+        seqs = {
+            stream: (await bus.publish_acked(nc, *message)).seq
+            for stream, message in told.items()
+            if stream != subjects.LOGS  # it acknowledges nothing
+        }
+        for body in (told[subjects.LOGS][1], lines.replace(b'"c"', b'"c","d"')):
+            await nc.publish(told[subjects.LOGS][0], body)
+        await nc.flush()
+        report = await verify(stand.ask())
+        assert {(v.invariant, v.run) for v in report.violations} == {
+            ("I18", run), ("I19", run), ("I20", run)
+        }  # fmt: skip
+        for stream, seq in seqs.items():
+            await bus.jsapi(nc, f"STREAM.MSG.DELETE.{stream}", {"seq": seq})
+        await bus.jsapi(nc, "STREAM.PURGE.LOGS", {"filter": told[subjects.LOGS][0]})
+        assert (await verify(stand.ask())).ok
+    finally:
+        await nc.close()
+
+
+def _run_events(run: str, event: bytes) -> bytes:
+    return b'{"run":"%s","ns":"default","task":"t","events":[%s]}' % (run.encode(), event)
+
+
+async def test_an_object_that_no_row_speaks_of(stand: Stand) -> None:
+    run, report = new_run_id(), Report()
+    db = Database(stand.dsn)
+    await db.open()
+    async with stand.blobs() as blobs:
+        key = f"default/{run}/{'a' * 64}"
+        await blobs.put(key, b"x")
+        try:
+            await Objects(blobs, db, report).unnamed(datetime.now(UTC) + timedelta(hours=1))
+            assert found(report) == [("I17", run, 0)]
+            assert (await verify(stand.ask())).ok  # it is young
+        finally:
+            await blobs.remove([key])
+            await db.close()
 
 
 async def test_what_the_journal_says_and_nobody_has(stand: Stand, tmp_path: Path) -> None:

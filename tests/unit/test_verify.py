@@ -13,6 +13,7 @@ from headway_ops.verify import path as path_of
 from headway_ops.verify.acks import Ack, Saved, Stored
 from headway_ops.verify.acks import check as acked
 from headway_ops.verify.bodies import check as bodies
+from headway_ops.verify.containers import judge
 from headway_ops.verify.effects import Effect
 from headway_ops.verify.effects import check as effects
 from headway_ops.verify.epochs import check as epochs
@@ -367,3 +368,17 @@ def test_line_numbers_grow_and_gaps_are_said() -> None:
     assert read((1, 3, 0), (9, 1, 0)) == (0, 5)
     assert read((1, 3, 0), (9, 1, 7)) == (1, 0)
     assert read((1, 3, 0), (2, 4, 0)) == (1, 0)
+
+
+def test_a_container_without_a_living_agent() -> None:
+    def said(owner: str, age: float, state: str = "running") -> int:
+        container = {"Id": "c" * 64, "Labels": {"headway.owner": owner}, "State": state,
+                     "Created": 1000 - age}  # fmt: skip
+        agents = {"default.up": True, "default.down": False}
+        return len(list(judge([container], agents, 1000.0, Report())))
+
+    assert said("default.down", 500) == 1
+    assert said("default.down", 5) == 0
+    assert said("default.down", 500, "exited") == 0
+    assert said("default.up", 500) == 0
+    assert said("elsewhere.down", 500) == 0

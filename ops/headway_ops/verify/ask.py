@@ -49,6 +49,8 @@ class Ask:
     """Seconds that a timer, a rescuer or a sweeper may be late."""
     second_look: float = SECOND_LOOK
     """Seconds until what seems to stand still is looked at once more."""
+    patience: float = 15.0
+    """Seconds for which it is looked at again and again before it counts; not with `settled`."""
 
     def bounds(self) -> tuple[str, str]:
         """Ids above the first, up to the second."""

@@ -12,6 +12,8 @@ from headway_ops.verify import sql
 from headway_ops.verify.report import Violation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from headway_ops.verify.database import Database
     from headway_ops.verify.report import Report
 
@@ -33,22 +35,28 @@ async def check(db: Database, report: Report) -> None:
         report.skip("I16", f"no Docker answers here ({type(e).__name__})")
         return
     rows = await db.conn.fetch(sql.AGENTS)
-    alive = {
-        f"{row['ns']}.{row['id']}"
+    agents = {
+        f"{row['ns']}.{row['id']}": row["live"]
+        and (row["now"] - row["lease_until"]).total_seconds() < REAP_AFTER
         for row in rows
-        if row["live"] and (row["now"] - row["lease_until"]).total_seconds() < REAP_AFTER
     }
-    known = {f"{row['ns']}.{row['id']}" for row in rows}
-    now = time.time()
+    for violation in judge(found, agents, time.time(), report):
+        report.add(violation)
+
+
+def judge(
+    found: list[dict[str, Any]], agents: dict[str, bool], now: float, report: Report
+) -> Iterator[Violation]:
+    """Containers as Docker lists them, against the agents that are known and whether they live."""
     for container in found:
         owner = container["Labels"].get(LABEL, "")
-        if owner not in known:
+        if owner not in agents:
             continue  # of another installation on this host
         report.count("I16")
-        age = now - float(container.get("Created") or now)
-        if container.get("State") == "running" and owner not in alive and age > REAP_AFTER:
-            report.add(Violation("I16", "", f"container {container['Id'][:12]} runs, and its agent"
-                                 f" {owner} does not"))  # fmt: skip
+        age = now - float(container["Created"])
+        if container["State"] == "running" and not agents[owner] and age > REAP_AFTER:
+            yield Violation("I16", "", f"container {container['Id'][:12]} runs, and its agent"
+                            f" {owner} does not")  # fmt: skip
 
 
 def _list() -> list[dict[str, Any]]:

@@ -196,7 +196,7 @@ class _Looking:
             report.seen[e.kind] = report.seen.get(e.kind, 0) + 1
         for violation in self._judge(h):
             report.add(violation)
-        still = list(self._standing(h, now))
+        still = list(self._standing(h, now, report))
         if not still:
             return
         if len(self._suspects) < SUSPECTS:
@@ -215,35 +215,36 @@ class _Looking:
         if (told := self.ledger.get(h.run.id)) is not None:
             yield from effects.check(h, told, report)
 
-    def _standing(self, h: History, now: datetime) -> Iterator[Violation]:
+    def _standing(self, h: History, now: datetime, report: Report) -> Iterator[Violation]:
         """What may be true only for a moment."""
-        ask = self.ask
-        return standing.check(h, self.report, now, settled=ask.settled, grace=ask.grace)
+        return standing.check(h, report, now, settled=self.ask.settled, grace=self.ask.grace)
 
     async def _second_look(self) -> None:
-        """Who stood still for a moment only is no finding."""
-        if not self._suspects:
-            return
-        await asyncio.sleep(self.ask.second_look)
-        scratch = Report()
-        for at in range(0, len(self._suspects), 500):
-            part = self._suspects[at : at + 500]
-            now, page = await self.db.some([run for run, _, _ in part])
-            again = {
-                h.run.id: {
-                    v.invariant
-                    for v in standing.check(
-                        h, scratch, now, settled=self.ask.settled, grace=self.ask.grace
-                    )
-                }
-                for h in page
-            }
-            numbers = {h.run.id: h.run.n for h in page}
-            for run, n, still in part:
-                for violation in still:
-                    moved = numbers.get(run) != n and not self.ask.settled
-                    if not moved and violation.invariant in again.get(run, ()):
-                        self.report.add(violation)
+        """Who stood still for a moment only is no finding: an engine may just have died."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + (0.0 if self.ask.settled else self.ask.patience)
+        while self._suspects:
+            await asyncio.sleep(self.ask.second_look)
+            suspects, self._suspects = self._suspects, []
+            for at in range(0, len(suspects), 500):
+                await self._again(suspects[at : at + 500])
+            if loop.time() >= until:
+                break
+        for _, _, still in self._suspects:
+            for violation in still:
+                self.report.add(violation)
+
+    async def _again(self, part: list[tuple[str, int, list[Violation]]]) -> None:
+        """Those that are where they were, with the same complaint, stay suspects."""
+        now, page = await self.db.some([run for run, _, _ in part])
+        there = {h.run.id: h for h in page}
+        for run, n, still in part:
+            h = there.get(run)
+            if h is None or (h.run.n != n and not self.ask.settled):
+                continue
+            again = {v.invariant for v in self._standing(h, now, Report())}
+            if left := [v for v in still if v.invariant in again]:
+                self._suspects.append((run, n, left))
 
     # --- what others should have been told
 
