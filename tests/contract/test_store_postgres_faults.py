@@ -10,11 +10,12 @@ import pytest
 
 from headway.ids import encode
 from headway.states import RunState
-from headway_engine.happenings import Cancel, Finished
+from headway.wire import ErrorInfo
+from headway_engine.happenings import Cancel, Failed, Finished, Lost, Resume, Stopped
 from headway_engine.store import StoreDown
 from headway_engine.store.postgres import PostgresStore, db
 from headway_engine.store.postgres.identity import STEP
-from support.factories import NS, a_checkpoint, a_deployment, a_step, an_agent, an_enqueue
+from support.factories import NS, a_checkpoint, a_deployment, a_once, a_step, an_agent, an_enqueue
 from support.locks import transaction, waiting_for_a_lock
 from support.wait import until
 
@@ -162,6 +163,28 @@ async def test_another_database_raises_all_live_epochs_once(postgres_kit: Postgr
     new = an_enqueue(id=encode(int(kit.now().timestamp() * 1000) + 60_000, 7))
     await late.enqueue(NS, [old, new], {})
     assert [(await kit.record(i.run.id)).epoch for i in (old, new)] == [STEP, 0]
+
+
+async def test_an_attempt_from_before_a_failover_counts_as_alive_until_its_end_is_seen(
+    postgres_kit: PostgresKit,
+) -> None:
+    kit = postgres_kit
+    session = await kit.ready()
+    run = await kit.in_state(RunState.RUNNING, session)
+    waits = await kit.in_state(RunState.RETRYING, session)
+    await kit.store.save([a_once(run, "mail", "started")])
+    await kit.postgres.raise_floor()
+    # Its agent has no attempt of the new epoch: the store takes it for gone.
+    await kit.move(run.id, Lost(run.epoch + STEP, "the agent does not hold it any more"))
+    after = await kit.claimed(run.id, session, nonce="n2")
+    found = after.run
+    await kit.move(run.id, Failed(found.epoch, "ambiguous", ErrorInfo("OnceAmbiguous", "mail")))
+    decision = Resume("user:me", (("mail", "rerun"),))
+    (early,) = await kit.move(run.id, decision)
+    assert early.outcome == "refused", "its code may still be in the block"
+    (seen, then) = await kit.move(run.id, Stopped(run.epoch, "stale"), decision)
+    assert (seen.outcome, then.outcome) == ("ok", "ok")
+    assert (await kit.record(waits.id)).unconfirmed == ()
 
 
 async def test_the_operator_can_raise_the_epochs(postgres_kit: PostgresKit) -> None:

@@ -28,7 +28,12 @@ UPDATE meta SET floor = floor + $1, changed_at = hw_now() WHERE id = 1 RETURNING
 
 -- name: raise_epochs
 -- Whatever an attempt from before the change still writes is refused; beats find it missing, and its
--- run goes on.
+-- run goes on. It may still be in the middle of an effect, though: like any lost attempt it counts as
+-- maybe alive until its agent saw it end.
 WITH l AS MATERIALIZED (
        SELECT id FROM runs WHERE ended_at IS NULL ORDER BY id FOR NO KEY UPDATE)
-UPDATE runs r SET epoch = r.epoch + $1 FROM l WHERE r.id = l.id;
+UPDATE runs r
+   SET epoch = r.epoch + $1,
+       unconfirmed = CASE WHEN r.state IN ('STARTING', 'RUNNING', 'CANCELLING')
+                          THEN r.unconfirmed || r.epoch ELSE r.unconfirmed END
+  FROM l WHERE r.id = l.id;
