@@ -80,7 +80,8 @@ async def finish_all(nats: str, database: str) -> Finished:
         live(nats, database, blobs="objects", lease=3.0, beat_every=1.0) as stack,
     ):
         watching = asyncio.create_task(_watch(done, Ask(
-            live_config(nats, database, "objects"), journals=[done.journal], second_look=0.1, patience=3.0,
+            live_config(nats, database, "objects"), journals=[done.journal],
+            second_look=0.1, patience=3.0,
         )))  # fmt: skip
         done.runs = await _all(stack, done)
         watching.cancel()
