@@ -199,7 +199,7 @@ def own_address() -> str:
         return str(s.getsockname()[0])
 
 
-@pytest.mark.parametrize("network", ["none", "egress"])
+@pytest.mark.parametrize("network", ["none", pytest.param("egress", marks=pytest.mark.nightly)])
 async def test_no_way_out_of_a_container(network: str, nats: str) -> None:
     require_docker()
     broker = int(nats.rpartition(":")[2])
