@@ -260,6 +260,7 @@ class Intake(Saving):
                     queue_free,
                     key_free,
                     {},
+                    cancelled=(ns, run_id) in self.tables.early,
                 )
             )
             if why:
