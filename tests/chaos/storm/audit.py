@@ -88,6 +88,11 @@ def lost(stored: Stored, journal: Iterable[Note]) -> list[str]:
     return [f"run {run}: acknowledged, and not there" for run in sorted(gone)]
 
 
+def last_end(stored: Stored) -> float:
+    """When the last run ended, seconds since the epoch."""
+    return max(events[-1].at.timestamp() for events in stored.events.values())
+
+
 def stuck(stored: Stored) -> list[str]:
     """I2: with nothing in the way every run has ended."""
     return [

@@ -69,8 +69,10 @@ class Verdict(msgspec.Struct):
 
     setting: Setting
     took: float
-    healed_after: float
-    """Seconds from healing until the last run had ended."""
+    ended_after: float
+    """Seconds from healing until the last run had ended, by the store."""
+    heard_after: float
+    """... until its caller had heard it."""
     runs: int
     wrong: dict[str, list[str]]
     counters: dict[str, int]
@@ -211,7 +213,7 @@ async def _judge(
     if zombies:
         notes.append(f"zombies that did again under rerun: {len(zombies)}")
     return Verdict(
-        setting, 0.0, took, len(stored.states),
+        setting, 0.0, audit.last_end(stored) - load.healed_at, took, len(stored.states),
         {
             "lost": audit.lost(stored, journal.notes),
             "illegal transitions": audit.illegal(stored),
