@@ -30,6 +30,8 @@ MAX_UNSTARTED = 3
 """Claims in a row that never started, on at least two agents: FAILED, poison."""
 MAX_UNSTARTED_ALONE = 6
 """The same on one agent only: REVIEW, since the agent may be at fault."""
+UNCONFIRMED = "unconfirmed"
+"""Reason of a REVIEW that ends by itself when every older attempt is confirmed dead."""
 RETRYABLE = frozenset({"error", "crash", "oom", "timeout"})
 """Causes that the retry policy may answer; every other cause is final or asks a person."""
 
@@ -53,6 +55,7 @@ def claimed(run: Run, h: Claim, now: datetime) -> Transition:
         agent=h.agent,
         version=r.version,
         attempt=run.failures + 1,
+        checkpoint=h.checkpoint,
     )
     return m.done()
 
@@ -145,6 +148,36 @@ def to_review(m: Move, reason: str, why: str, **data: Any) -> Transition:
     return m.done()
 
 
+def _ambiguous(m: Move, h: Failed) -> Transition:
+    """A once block was interrupted: a person decides, or its own policy as soon as it may.
+
+    `h.waits`: the block has a policy (rerun, skip, check), but an older attempt may still be inside
+    it, so this attempt did not apply it. The run waits for that one's end.
+    """
+    if not h.waits:
+        return to_review(m, "once", h.error.message, key=h.key, token=h.token)
+    if m.run.unconfirmed:
+        why = "an older attempt may still run the effect: its end is awaited"
+        return to_review(m, UNCONFIRMED, why, key=h.key, token=h.token)
+    epoch = m.run.epoch
+    m.fence()
+    m.event("queued", to=S.QUEUED, epoch=epoch, why="older attempts are confirmed dead", key=h.key)
+    return m.done()
+
+
+def confirmed(run: Run, epoch: int, now: datetime) -> Transition | None:
+    """The process of an older attempt is gone for certain; None if nobody waits to hear it."""
+    if epoch not in run.unconfirmed or run.state not in LIVE:
+        return None
+    m = Move(run, now)
+    m.run.unconfirmed = tuple(e for e in run.unconfirmed if e != epoch)
+    m.event("exited", epoch=epoch, why="an older attempt is confirmed dead")
+    if run.state is S.REVIEW and run.reason == UNCONFIRMED and not m.run.unconfirmed:
+        m.run.reason, m.run.resumed = "", True
+        m.event("resumed", to=S.QUEUED, why="older attempts are confirmed dead")
+    return m.done()
+
+
 def failed(run: Run, h: Failed, now: datetime) -> Transition:
     """The attempt ended without a result: a retry, the end, or REVIEW."""
     if (no := _open(run, h.epoch)) is not None:
@@ -157,7 +190,7 @@ def failed(run: Run, h: Failed, now: datetime) -> Transition:
         start(m)
     m.run.resumed = True
     if h.cause == "ambiguous":
-        return to_review(m, "once", h.error.message, key=h.key, token=h.token)
+        return _ambiguous(m, h)
     if h.cause == "state":
         return to_review(m, "state", h.error.message, error=error_data(h.error))
     m.run.failures += 1
@@ -169,6 +202,8 @@ def failed(run: Run, h: Failed, now: datetime) -> Transition:
         "attempt": m.run.failures,
         "max_attempts": run.policy.max_attempts,
         "lines": h.lines,
+        # The task chose the delay, not the policy.
+        "asked": h.retry_in is not None or h.retry_at is not None,
     }
     again = h.retry and h.cause in RETRYABLE
     again = again and (h.cause != "oom" or run.policy.oom)
@@ -194,6 +229,8 @@ def failed(run: Run, h: Failed, now: datetime) -> Transition:
 
 def lost(run: Run, h: Lost, now: datetime) -> Transition:
     """The attempt went away: back to its queue at once, no retry used (DECISIONS B4)."""
+    if h.dead and (seen := confirmed(run, h.epoch, now)) is not None:
+        return seen
     if (no := _open(run, h.epoch)) is not None:
         return no
     if run.state is S.CANCELLING:
@@ -208,7 +245,7 @@ def lost(run: Run, h: Lost, now: datetime) -> Transition:
     if not h.dead:
         r.unconfirmed = (*run.unconfirmed, run.epoch)
     if r.lost > MAX_LOST:
-        m.event("lost", epoch=run.epoch, why=h.why, evidence=h.evidence)
+        m.event("lost", epoch=run.epoch, why=h.why, evidence=h.evidence, confirmed_dead=h.dead)
         m.run.reason = "lost"
         m.event(
             "review",
@@ -285,15 +322,15 @@ def suspended(run: Run, h: Suspended, now: datetime) -> Transition:
 
 def stopped(run: Run, h: Stopped, now: datetime) -> Transition:
     """The process is confirmed gone."""
-    if h.epoch in run.unconfirmed and run.state in LIVE:
-        m = Move(run, now)
-        m.run.unconfirmed = tuple(e for e in run.unconfirmed if e != h.epoch)
-        m.event("exited", epoch=h.epoch, why="an older attempt is confirmed dead")
-        return m.done()
+    if (seen := confirmed(run, h.epoch, now)) is not None:
+        return seen
     if (no := _open(run, h.epoch)) is not None:
         return no
     if run.state is S.CANCELLING:
         return _cancelled(run, now, lines=h.lines)
+    if h.why == "stale":
+        # Its agent's session is over and the store did not look yet: the same loss, seen earlier.
+        return lost(run, Lost(h.epoch, "its agent's session is over", dead=True), now)
     if h.why != "drain":
         return refuse("nobody cancelled this run")
     if run.state is S.STARTING:

@@ -12,7 +12,7 @@ from headway_engine import streams
 from headway_engine.store import StoreDown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from headway.bus import Connection
     from headway_engine.config import NatsConfig
@@ -35,10 +35,20 @@ class Broker:
 
     async def ensure(self) -> streams.Facts:
         """Create or update the streams; raises NotReachable or JetStreamRefused."""
-        c, before = self._config, self.work_created
+        c, before, old = self._config, self.work_created, self.facts
         self.facts = await streams.ensure_streams(
             self._nc, replicas=c.replicas, fsynced=c.fsynced, monitor_url=c.monitor_url
         )
+        for change in self.facts.changed if old else ():
+            log.warning("put right, somebody changed it: %s", change)
+        if self.durability == "lazy" and (old is None or old.durability != "lazy"):
+            log.warning(
+                "NATS acknowledges before it has fsynced: if its machine loses power, enqueues that"
+                " were accepted and not recorded yet are lost; set `sync_interval: always`, and"
+                " nats.monitor_url here (or nats.fsynced = true) so that it is seen"
+            )
+        elif old is not None and old.durability != self.durability:
+            log.warning("NATS: accepted enqueues are %s now", self.durability)
         if before and self.work_created != before:
             log.warning("the stream WORK was made anew: what was dispatched is published again")
             self.renewed()
@@ -53,11 +63,16 @@ class Broker:
         if str(info.get("created", "")) != self.work_created:
             await self.repair()
 
-    async def repair(self) -> None:
-        """Something is gone: make streams and consumers again; raises as `ensure`."""
+    async def repair(self, others: Iterable[Place] = ()) -> None:
+        """Make what is gone again, give what was changed its settings back; raises as `ensure`.
+
+        `others`: queues whose consumer another engine may have made.
+        """
         await self.ensure()
-        for ns, queue in list(self.queues):
-            await streams.ensure_work_consumer(self._nc, ns, queue)
+        for ns, queue in self.queues.union(others):
+            declared = streams.work_consumer(ns, queue)
+            if what := await streams.ensure_consumer(self._nc, subjects.WORK, declared):
+                log.warning("put right, somebody changed it: consumer of queue %s: %s", queue, what)
 
     async def ensure_queue(self, ns: str, queue: str) -> None:
         """Make the queue's consumer, once; StoreDown (ask again) if NATS refuses just now."""

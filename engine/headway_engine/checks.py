@@ -13,7 +13,7 @@ import msgspec
 
 from headway.errors import HeadwayError
 from headway.ids import time_of
-from headway.wire import PAYLOAD_LIMIT, clean_text
+from headway.wire import PAYLOAD_LIMIT, clean_text, flaw_of_body
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -72,8 +72,11 @@ def check_item(item: EnqueueItem, ns: str, ingest: datetime | None) -> None:
             raise Unfit("bad_request", "payload_ref: not a blob of this run")
         if not 0 <= ref.size <= PAYLOAD_LIMIT:
             raise Unfit("too_large", f"payload: {ref.size:,} bytes, at most {PAYLOAD_LIMIT:,}")
-    elif (body := bytes(item.payload)) and body[:1] != b"{" and body.lstrip()[:1] != b"{":
-        raise Unfit("bad_payload", "payload: expected a JSON object of parameter name to value")
+    elif body := bytes(item.payload):
+        if body[:1] != b"{" and body.lstrip()[:1] != b"{":
+            raise Unfit("bad_payload", "payload: expected a JSON object of parameter name to value")
+        if flaw := flaw_of_body(body):
+            raise Unfit("bad_payload", f"payload: {flaw}")
 
 
 def no_task(task: str, ns: str, version: str | None) -> Unfit:

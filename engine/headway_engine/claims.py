@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from headway import faults
 from headway.wire import NOTHING, decode, encode
 from headway.wire.rpc import (
     BEAT,
@@ -184,6 +185,8 @@ class Agents:
             return
         self._health.good()
         self._counters.moved(answer.outcomes)
+        if faults.armed:
+            await faults.point("engine.claims.committed")
         self._relay.told(answer.outcomes)
         self._dispatcher.told(answer.outcomes)
         if answer.session_over:
@@ -306,4 +309,5 @@ def assignment_of(given: Given, spec: TaskSpec | None) -> Assignment:
         queue=run.queue,
         tags=given.tags,
         created_ms=int(run.created_at.timestamp() * 1000),
+        unconfirmed=bool(run.unconfirmed),
     )

@@ -12,6 +12,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from headway import faults
 from headway_engine.service import STORE_PAUSE, Health, Service
 from headway_engine.store import StoreDown
 
@@ -194,6 +195,8 @@ class Commits(Grouping["Told", "Outcome"]):
     ) -> None:
         async def act(moves: list[Told]) -> list[Outcome]:
             outcomes = await commit(moves)
+            if faults.armed:
+                await faults.point("engine.commits.committed")
             tell(outcomes)
             return outcomes
 

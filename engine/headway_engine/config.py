@@ -115,6 +115,9 @@ class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
     need it wait for a person."""
     prune_every: Seconds = 30.0
     """Seconds between looks for rows past their retention."""
+    watch_every: Seconds = 15.0
+    """Seconds between looks at the settings of NATS and Postgres: what was changed by hand is put
+    right, or said."""
     drain: Seconds = 10.0
     """Seconds that requests in flight get to end when the engine is stopped."""
 

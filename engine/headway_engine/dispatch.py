@@ -12,7 +12,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from headway import subjects
+from headway import faults, subjects
 from headway.bus import JetStreamRefused, jsapi, publish_batch_acked
 from headway.errors import HeadwayError, NotReachable
 from headway.states import OPEN, RunState
@@ -251,6 +251,8 @@ class Dispatcher(Service):
             return
         if not dispatch.runs:
             return
+        if faults.armed:
+            await faults.point("engine.dispatch.committed")
         n_shared = self._publish(dispatch)
         if run and len(dispatch.runs) - n_shared >= run:
             flags[0] = True
@@ -282,6 +284,8 @@ class Dispatcher(Service):
                 break
         else:
             return
+        if faults.armed:
+            await faults.point("engine.dispatch.published")
         self.published += len(messages)
         self.passed.fire()
         if ack is not None:

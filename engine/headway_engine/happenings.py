@@ -24,6 +24,8 @@ class Claim(Struct, frozen=True):
     session: int
     nonce: str
     version: str
+    checkpoint: int = 0
+    """Number of the checkpoint whose state the attempt is given; 0 = none."""
 
 
 class Started(Struct, frozen=True):
@@ -65,6 +67,8 @@ class Failed(Struct, frozen=True):
     evidence: str = ""
     exit_code: int | None = None
     lines: int = 0
+    waits: bool = False
+    """Ambiguous: the block's policy decides as soon as older attempts are confirmed dead."""
 
 
 class Lost(Struct, frozen=True):
@@ -116,7 +120,7 @@ class Resume(Struct, frozen=True):
 
     actor: str
     once: tuple[tuple[str, str], ...] = ()
-    """(key, done | rerun) for ambiguous once marks."""
+    """(key, done | rerun | fail) for ambiguous once marks."""
     values: tuple[tuple[str, bytes], ...] = ()
     override: bool = False
 

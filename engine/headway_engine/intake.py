@@ -8,16 +8,18 @@ INGEST, and callers keep their *accepted*.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
+from nats import errors as nats_errors
 
-from headway import subjects
+from headway import faults, subjects
 from headway.ids import is_run_id
-from headway.pull import LateAcks, PullLoop, delivery_of, nak, term
+from headway.pull import LateAcks, PullLoop, delivery_of, nak, term, working
 from headway.wire import Malformed, decode, encode
 from headway.wire.commands import ENQUEUE, ITEM, Answers, EnqueueItem, Recorded
 from headway_engine.blobs import BlobsDown
@@ -26,6 +28,7 @@ from headway_engine.counters import Counters
 from headway_engine.recorder import Specs
 from headway_engine.service import STORE_PAUSE, Health, Service
 from headway_engine.store import StoreDown
+from headway_engine.streams import INTAKE_ACK_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -44,7 +47,9 @@ log = logging.getLogger("headway.engine")
 BATCH_ITEMS = 1000
 """Runs that go into one commit, about."""
 HOLD = 20.0
-"""Seconds that messages are held while the store is down, below the consumer's ack_wait of 30 s."""
+"""Seconds that messages are held while the store is down; then another engine may have them."""
+MARK_EVERY = INTAKE_ACK_WAIT / 4
+"""Seconds between two marks that messages are held, or the server would deliver them again."""
 
 
 class _Head(msgspec.Struct):
@@ -106,6 +111,8 @@ class Intake(Service):
         self._counters = counters if counters is not None else Counters()
         self._waiting: deque[tuple[Msg, float]] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
+        self._recording: list[tuple[list[_Job], float]] = []
+        """What lanes have in their hands, and when it arrived."""
         self._loop = asyncio.get_running_loop()
         self._down = False
         self._acks = LateAcks(nc)
@@ -150,12 +157,14 @@ class Intake(Service):
         """Pull and record until stopped; what was pulled and not recorded goes back."""
         async with asyncio.TaskGroup() as group:
             pulling = group.create_task(self.pull.run())
+            marking = group.create_task(self._mark())
             lanes = [group.create_task(self._lane()) for _ in range(self._lanes)]
             await self.stopping.wait()
             self.pull.stop()
             await pulling
             self._rouse_all()
             await asyncio.wait(lanes)
+            marking.cancel()
         await self._acks.flush()
         await nak(self._nc, [m for m, _ in self._waiting])
 
@@ -173,10 +182,26 @@ class Intake(Service):
             if self._waiting:
                 self._rouse()
             if jobs:
-                await self._record(jobs, since)
+                held = jobs, since
+                self._recording.append(held)
+                try:
+                    await self._record(jobs, since)
+                finally:
+                    self._recording.remove(held)
             if used:
                 self.pull.wake()
             self.passed.fire()
+
+    async def _mark(self) -> None:
+        """What waits for the store, or for its turn, shall not be delivered to others meanwhile."""
+        while True:
+            await asyncio.sleep(MARK_EVERY)
+            late = self._loop.time() - MARK_EVERY / 2
+            held = [m for m, at in self._waiting if at <= late]
+            held += [j.msg for jobs, at in self._recording if at <= late for j in jobs]
+            if held:
+                with contextlib.suppress(nats_errors.Error):  # NATS is away: they come again
+                    await working(self._nc, held)
 
     async def _take(self) -> tuple[list[_Job], int]:
         """Decode messages until a commit is full; what cannot be decoded is terminated."""
@@ -228,6 +253,8 @@ class Intake(Service):
         if self._down:
             self._down = False
             self.pull.wake()
+        if faults.armed:
+            await faults.point("engine.intake.answered")
         self._acks.put(j.msg for j in jobs)
 
     async def _until_back(self) -> None:
@@ -243,6 +270,8 @@ class Intake(Service):
         self.pull.wake()
 
     async def _record_ns(self, ns: str, jobs: list[_Job]) -> None:
+        if faults.armed:
+            await faults.point("engine.intake.received")
         now = self._now()
         specs = Specs()
         fresh: list[NewRun] = []
@@ -271,6 +300,8 @@ class Intake(Service):
     ) -> None:
         outcomes = await self._recorder.commit(ns, fresh)
         self._counters.enqueued(outcomes)
+        if faults.armed:
+            await faults.point("engine.intake.committed")
         ended: list[tuple[str, str, str]] = []
         for out, (reply, want_result) in zip(outcomes, replies, strict=True):
             word = out.outcome

@@ -35,7 +35,7 @@ from headway_engine.happenings import (
     Suspended,
     VersionMissing,
 )
-from headway_engine.moves import ALREADY, Move, refuse
+from headway_engine.moves import ALREADY, Move, error_data, refuse
 from headway_engine.store.records import End, MarkWrite, Run, Stop, Transition
 
 if TYPE_CHECKING:
@@ -151,20 +151,13 @@ def _resume(run: Run, h: Resume, now: datetime) -> Transition:
     if run.state is not S.REVIEW:
         return refuse(
             f"the run is {run.state.status}: resume takes runs in retrying, delayed or"
-            " review; use replay for a run that has ended"
+            " review; use replay for a run that has ended",
+            # Who decides on a mark has seen the run in REVIEW: somebody else was first.
+            "stale" if h.once else "refused",
         )
     chosen = dict(h.once)
-    open_keys = {mark.key for mark in run.marks}
-    if run.reason == "once" and not open_keys <= chosen.keys():
-        missing = ", ".join(sorted(open_keys - chosen.keys()))
-        return refuse(f"decide on the interrupted once: {missing} (done or rerun)")
-    if unknown := chosen.keys() - open_keys:
-        return refuse(f"no open once mark: {', '.join(sorted(unknown))}")
-    if chosen and run.unconfirmed and not h.override:
-        return refuse(
-            "an older attempt is not confirmed dead and may still run the effect;"
-            " wait for it, or override"
-        )
+    if (no := _undecided(run, h, chosen)) is not None:
+        return no
     m = Move(run, now)
     values = dict(h.values)
     marks: list[MarkWrite] = []
@@ -179,6 +172,8 @@ def _resume(run: Run, h: Resume, now: datetime) -> Transition:
             decision=decision,
             override=h.override and bool(run.unconfirmed),
         )
+        if decision == "fail":
+            continue
         value = msgspec.Raw(values.get(mark.key, b"null"))
         status = "done" if decision == "done" else mark.status
         record = MarkRecord(mark.key, "once", "", status, mark.epoch, resolved=decision)
@@ -187,12 +182,45 @@ def _resume(run: Run, h: Resume, now: datetime) -> Transition:
         marks.append(MarkWrite(record, mark.token))
     if marks:
         m.extra["marks"] = marks
+    if "fail" in chosen.values():
+        return _failed_by(m, h.actor, next(k for k, d in chosen.items() if d == "fail"))
     m.run.marks = tuple(mark for mark in run.marks if mark.key not in chosen)
     m.run.reason, m.run.lost, m.run.resumed = "", 0, True
     if h.override:
         m.run.unconfirmed = ()
     m.run.unstarted, m.run.unstarted_agents = 0, ()
-    m.event("resumed", to=S.QUEUED, actor=h.actor)
+    m.event("resumed", to=S.QUEUED, actor=h.actor, override=h.override and bool(run.unconfirmed))
+    return m.done()
+
+
+def _undecided(run: Run, h: Resume, chosen: dict[str, str]) -> Transition | None:
+    """None if these decisions let the run go on, or end it."""
+    open_keys = {mark.key for mark in run.marks}
+    if unknown := chosen.keys() - open_keys:
+        return refuse(f"no open once mark: {', '.join(sorted(unknown))}")
+    valued = {key for key, _ in h.values}
+    if idle := sorted(key for key in valued if chosen.get(key) != "done"):
+        return refuse(f"a value goes with the decision done: {', '.join(idle)}")
+    if set(chosen.values()) == {"fail"}:
+        return None  # the run ends: nothing is decided about the effect
+    if run.reason == "once" and not open_keys <= chosen.keys():
+        missing = ", ".join(sorted(open_keys - chosen.keys()))
+        return refuse(f"decide on the interrupted once: {missing} (done, rerun or fail)")
+    waits = chosen or run.reason == attempt.UNCONFIRMED
+    if waits and run.unconfirmed and not h.override:
+        return refuse(
+            "an older attempt is not confirmed dead and may still run the effect;"
+            " wait for it, or override"
+        )
+    return None
+
+
+def _failed_by(m: Move, actor: str, key: str) -> Transition:
+    """An operator's word on an interrupted once block: the run has failed."""
+    error = ErrorInfo("OnceAmbiguous", f"once({key!r}) was interrupted; decided: failed")
+    m.run.reason = "once"
+    m.event("failed", to=S.FAILED, actor=actor, cause="once", error=error_data(error))
+    m.end(End(error=error))
     return m.done()
 
 

@@ -13,7 +13,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
-from headway import subjects
+from headway import faults, subjects
 from headway.bus import Connection, JetStreamRefused, publish_batch_acked
 from headway.errors import HeadwayError, NotReachable
 from headway.wire import NOTHING, encode
@@ -25,7 +25,7 @@ from headway_engine.service import Service, Signal, Ticker
 from headway_engine.store import StoreDown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from nats.aio.client import Client as NatsClient
 
@@ -80,6 +80,8 @@ class Relay(Service):
         self._back = False
         self.again = 0
         """Messages told again since a server was killed."""
+        self.on_trouble: Callable[[], object] = lambda: None
+        """Called when RUNS cannot be written: it may be gone."""
 
     @property
     def waiting(self) -> int:
@@ -167,6 +169,8 @@ class Relay(Service):
                     return
                 await asyncio.sleep(PAUSE)
                 await self._tell_again()
+            if faults.armed:
+                await faults.point("engine.relay.published")
             self._remember(batch)
             self.published += len(batch)
             await self._mark(marks)
@@ -238,6 +242,7 @@ class Relay(Service):
             await publish_batch_acked(self._nc, batch)
         except (NotReachable, JetStreamRefused) as e:
             log.warning("RUNS cannot be written: messages=%d why=%s", len(batch), e)
+            self.on_trouble()
             return False
         except HeadwayError as e:  # the stream is full: `discard old` should prevent it
             log.error("RUNS refused: messages=%d why=%s", len(batch), e)

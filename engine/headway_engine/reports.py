@@ -53,6 +53,7 @@ def happening_of(report: rpc.Report, random: Callable[[], float]) -> h.Happening
                 report.evidence,
                 report.exit_code,
                 report.lines,
+                report.waits,
             )
         case rpc.AttemptLost():
             return h.Lost(report.epoch, report.why, dead=True, evidence=report.evidence)

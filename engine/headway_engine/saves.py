@@ -10,26 +10,26 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from headway import faults
 from headway.errors import Refused
 from headway.states import OPEN
-from headway.wire import CHECKPOINT_LIMIT, KEY_LIMIT, clean_text, decode, encode
+from headway.wire import CHECKPOINT_LIMIT, decode, encode
 from headway.wire.rpc import (
     GET_PART,
     PUT_PART,
     REPORTS,
     SAVES,
     URL_ASK,
-    Finished,
     GetAnswer,
     PutAnswer,
     Reported,
     ReportOutcome,
     Save,
-    SaveCheckpoint,
     Saved,
     SaveOutcome,
     UrlAnswer,
 )
+from headway_engine import flaws
 from headway_engine.blobs import BlobsDown, NoBlob, blob_key
 from headway_engine.commits import Commits, Grouping
 from headway_engine.counters import Counters
@@ -38,7 +38,6 @@ from headway_engine.store import StoreDown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from headway.wire.rpc import Report
     from headway_engine.blobs import Blobs
@@ -79,6 +78,8 @@ class SaveLanes(Grouping["Owned", "SaveDone"]):
 
         async def act(saves: list[Owned]) -> list[SaveDone]:
             done = await store.save([s for _, s in saves], [ns for ns, _ in saves])
+            if faults.armed:
+                await faults.point("engine.saves.committed")
             for (_, save), d in zip(saves, done, strict=True):
                 if d.events:
                     relay.events(d.ns, save.run, d.task, "", d.events)
@@ -123,7 +124,7 @@ class Attempts:
         body = decode(SAVES, asked.body)
         if not asked.is_from(body.agent):
             return
-        saves, bad = body.saves, [flaw_of(s, asked.ns) for s in body.saves]
+        saves, bad = body.saves, [flaws.of_save(s, asked.ns) for s in body.saves]
         if any(bad):
             self._save_some(asked, saves, bad)
             return
@@ -169,11 +170,11 @@ class Attempts:
             return
         self._heard(asked.ns, asked.agent, body.free, body.shared_free)
         reports: list[Report] = body.reports
-        bad = [_foreign_ref(r, asked.ns) for r in reports]
+        bad = [flaws.of_report(r, asked.ns) for r in reports]
         moves: list[Told] = [
             (r.run, happening_of(r, random.random), asked.ns)
-            for r, foreign in zip(reports, bad, strict=True)
-            if not foreign
+            for r, flaw in zip(reports, bad, strict=True)
+            if not flaw
         ]
 
         def done(outcomes: list[Outcome] | None) -> None:
@@ -183,9 +184,8 @@ class Attempts:
             found = iter(outcomes)
             asked.answer(
                 Reported([
-                    ReportOutcome("rejected", "ref: not a blob of this run")
-                    if foreign else outcome_of(r, next(found))
-                    for r, foreign in zip(reports, bad, strict=True)
+                    ReportOutcome("rejected", flaw) if flaw else outcome_of(r, next(found))
+                    for r, flaw in zip(reports, bad, strict=True)
                 ])
             )  # fmt: skip
 
@@ -215,6 +215,8 @@ class Attempts:
                 digest=part.sha256,
                 limit=CHECKPOINT_LIMIT,
             )
+            if faults.armed and part.last:
+                await faults.point("engine.blobs.stored")
         except Refused as e:
             asked.answer(PutAnswer("refused", message=str(e)))
         except (BlobsDown, StoreDown) as e:
@@ -282,28 +284,3 @@ class Attempts:
             and (record.agent, record.epoch) == (asked.agent, epoch)
             and record.state in OPEN
         )
-
-
-def _foreign_ref(report: Report, ns: str) -> bool:
-    """A result may lie nowhere but among the run's own blobs."""
-    ref = report.ref if isinstance(report, Finished) else None
-    return ref is not None and not ref.key.startswith(f"{ns}/{report.run}/")
-
-
-def flaw_of(save: Save, ns: str) -> str:
-    """Why this save can never be stored; empty if it can."""
-    ref: Any = save.ref
-    if ref is not None and not ref.key.startswith(f"{ns}/{save.run}/"):
-        return "ref: not a blob of this run"
-    if isinstance(save, SaveCheckpoint):
-        if not 0 < save.number < 2**31 or not 0 <= save.size <= CHECKPOINT_LIMIT:
-            return "number or size out of range"
-        texts = (save.name, save.schema)
-    else:
-        texts = (save.key, save.fn, save.token, save.kind)
-    for text in texts:
-        if len(text) > KEY_LIMIT:
-            return f"a name is longer than {KEY_LIMIT} characters"
-        if not clean_text(text):
-            return "NUL and lone surrogates cannot be stored in names and keys"
-    return ""

@@ -47,6 +47,16 @@ class ServerTooOld(HeadwayError):
     code = "server_too_old"
 
 
+class PayloadTooSmall(HeadwayError):
+    """Messages of this NATS are too small for batches and states: set max_payload to 1MB."""
+
+    code = "payload_too_small"
+
+
+MIN_PAYLOAD = 1_000_000
+"""Bytes that one message must hold: batches and bodies are cut to about 1 MiB."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of the streams, in bytes; raise them with the disk."""
@@ -165,12 +175,20 @@ delivery of work that is claimed already does no harm: its claim is refused.
 """
 
 
+INTAKE_ACK_WAIT = 4.0
+"""Seconds after which enqueues come again that an engine has taken and not spoken of since.
+
+A commit takes milliseconds; what waits longer (for the store) is marked as in progress. So this is
+what a killed engine costs the enqueues that it had in its hands.
+"""
+
+
 def intake_consumer() -> Config:
     """The durable consumer of INGEST, shared by all engines."""
     return {
         "durable_name": subjects.INTAKE_CONSUMER,
         "ack_policy": "explicit",
-        "ack_wait": 30 * SECOND,
+        "ack_wait": int(INTAKE_ACK_WAIT * SECOND),
         "max_deliver": -1,
         "max_ack_pending": 10_000,
         "deliver_policy": "all",
@@ -217,19 +235,20 @@ async def ensure_streams(
 
     `fsynced`: what the operator (or the local stack that wrote the config) says about
     `sync_interval: always`; None = ask the monitoring port (`http://host:port`) if it is given.
-    What nobody vouches for counts as `lazy`. Raises ServerTooOld, or JetStreamRefused naming the
-    stream.
+    What nobody vouches for counts as `lazy`. Raises ServerTooOld, PayloadTooSmall, or
+    JetStreamRefused naming the stream.
     """
     if mode != "server":
         raise HeadwayError(f"mode {mode!r}: the streams of `server` are declared here")
     version = check_version(nc)
+    check_payload(nc)
     created: dict[str, str] = {}
     changed: list[str] = []
     for name, config in declared(limits, replicas).items():
         info = await _ensure_stream(nc, name, config, changed)
         created[name] = str(info["created"])
-    if await ensure_consumer(nc, subjects.INGEST, intake_consumer()):
-        changed.append(f"{subjects.INGEST}/{subjects.INTAKE_CONSUMER}")
+    if what := await ensure_consumer(nc, subjects.INGEST, intake_consumer()):
+        changed.append(f"{subjects.INGEST}/{subjects.INTAKE_CONSUMER}: {what}")
     if fsynced is None:
         fsynced = bool(monitor_url) and await fsyncs_always(monitor_url)
     durability = "fsynced" if fsynced else "replicated" if replicas > 1 else "lazy"
@@ -246,6 +265,15 @@ def check_version(nc: NatsClient) -> str:
             f" install {'.'.join(map(str, MIN_SERVER))} or newer (it lost fsyncs before)"
         )
     return text
+
+
+def check_payload(nc: NatsClient) -> None:
+    """Raises PayloadTooSmall; the server says it anew when its config was reloaded."""
+    if nc.max_payload < MIN_PAYLOAD:
+        raise PayloadTooSmall(
+            f"max_payload of nats-server is {nc.max_payload:,} bytes, and batches and states need"
+            f" {MIN_PAYLOAD:,}: set `max_payload: 1MB` in its config and reload it"
+        )
 
 
 async def _ensure_stream(
@@ -277,16 +305,17 @@ async def _ensure_stream(
         raise JetStreamRefused(f"stream {name}", e.status, e.err_code, what) from None
 
 
-async def ensure_consumer(nc: NatsClient, stream: str, config: Config) -> bool:
-    """Create or update a durable consumer; True if something was changed."""
+async def ensure_consumer(nc: NatsClient, stream: str, config: Config) -> str:
+    """Create or update a durable consumer; what was changed, empty = nothing."""
     durable = str(config["durable_name"])
     info = await _info(nc, f"CONSUMER.INFO.{stream}.{durable}", _NO_CONSUMER)
-    if info is not None and not differences(config, info["config"]):
-        return False
+    what = "created" if info is None else "; ".join(differences(config, info["config"]))
+    if not what:
+        return ""
     filtered = config.get("filter_subject", "")
     verb = f"CONSUMER.CREATE.{stream}.{durable}" + (f".{filtered}" if filtered else "")
     await jsapi(nc, verb, {"stream_name": stream, "config": config, "action": ""})
-    return True
+    return what
 
 
 async def ensure_work_consumer(nc: NatsClient, ns: str, queue: str) -> str:

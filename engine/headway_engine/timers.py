@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from headway import faults
 from headway_engine.happenings import Cancel, Due, Overdue
 from headway_engine.service import Ticker
 
@@ -55,6 +56,8 @@ class DueTimer(Ticker):
         self._next = None
         runs, next_due, now = await self._store.due(BATCH)
         if runs:
+            if faults.armed:
+                await faults.point("engine.timers.found")
             outcomes = await self._commits.move_many([(run, _DUE) for run in runs])
             self.moved += sum(1 for o in outcomes if o.outcome == "ok")
             # More may be due by now, and what could not be moved must not make this loop spin.

@@ -34,6 +34,7 @@ from headway.wire.commands import (
     SignedPut,
     TaskSpec,
 )
+from headway.wire.events import gist
 from headway_engine.control import ApiRefused, Asker
 from headway_engine.happenings import Cancel, Resume
 from headway_engine.names import unknown_queue
@@ -58,7 +59,7 @@ log = logging.getLogger("headway.engine")
 
 PAGE_BYTES = 512 * 1024
 """About how many bytes a page of an answer holds."""
-DETAIL_EVENTS = 500
+DETAIL_ROWS = 500
 """Events in the answer of `run`; older ones by `events`."""
 
 _RUNS, _RUN = decoder(RunsQuery), decoder(RunAsk)
@@ -190,9 +191,9 @@ class Verbs:
         detail = await self._store.detail(asker.ns, run)
         if detail is None:
             raise ApiRefused("not_found", f"no run {run} in namespace {asker.ns}")
-        detail.events = detail.events[-DETAIL_EVENTS:]
-        detail.checkpoints = detail.checkpoints[-DETAIL_EVENTS:]
-        detail.marks = detail.marks[-DETAIL_EVENTS:]
+        detail.events = gist(detail.events, DETAIL_ROWS)
+        detail.checkpoints = detail.checkpoints[-DETAIL_ROWS:]
+        detail.marks = detail.marks[-DETAIL_ROWS:]
         # A result over the inline limit is a blob already: both bodies together fit a message.
         if len(bytes(detail.payload)) > INLINE_LIMIT:
             detail.payload = NOTHING

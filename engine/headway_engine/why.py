@@ -151,7 +151,13 @@ def _review(run: Run, facts: Facts) -> str:
         )
         return (
             f"Interrupted inside once: {keys}. Nobody knows whether it happened: look it up by its"
-            f" token, then resume with `done` or `rerun` for each key.{alive}"
+            f" token, then resume with `done`, `rerun` or `fail` for each key.{alive}"
+        )
+    if run.reason == "unconfirmed":
+        return (
+            "An older attempt may still be inside its once block, on a host that was lost: the run"
+            " goes on by itself when an agent has seen that attempt's end. Resume with override if"
+            " you know that it is dead."
         )
     if run.reason == "lost":
         return (

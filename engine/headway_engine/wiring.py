@@ -36,6 +36,7 @@ from headway_engine.service import Health, Probe, Service, StoreClock
 from headway_engine.store import StoreDown
 from headway_engine.timers import DueTimer, OverdueTimer
 from headway_engine.verbs import Verbs
+from headway_engine.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -228,6 +229,14 @@ def wire(p: Parts) -> list[Service]:
     )
     broker.renewed = sweep.wake
     p.health.on_back = sweep.after_outage
+    watch = Watch(
+        broker,
+        store,
+        lambda: broker.queues | ticks.states.keys(),
+        c.watch_every,
+        p.store_facts.problems,
+    )
+    relay.on_trouble = watch.wake
     hints = Hints(work, answers, dispatcher, p.id if "dispatch" in roles else "", p.started)
 
     async def oldest_enqueue() -> datetime | None:
@@ -254,6 +263,7 @@ def wire(p: Parts) -> list[Service]:
         ("agents", rescuer),
         ("upkeep", Sweeper(relay, store, counters=counts)),
         ("dispatch", sweep),
+        ("", watch),
         ("upkeep", pruner),
         ("upkeep", Orphans(store, blobs, p.clock.now, oldest_enqueue, p.store_facts.identity)),
         ("", beat),

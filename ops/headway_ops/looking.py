@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from headway.config import from_environment
+from headway.follow import stored_events
 from headway.retry import seconds
 from headway.states import RunState
-from headway.wire.commands import AgentRow, QueueRow, RunRow, RunsPage, RunsQuery
+from headway.wire.commands import AgentRow, QueueRow, RunDetail, RunRow, RunsPage, RunsQuery
 from headway_ops import link, render, say, story
 from headway_ops.say import Exit, Fail
 
@@ -84,14 +85,21 @@ def moment(text: str, now: datetime) -> datetime:
     return now - timedelta(seconds=seconds(text, "since"))
 
 
-def show_run(run: str, *, as_json: bool) -> None:
-    """Print one run's story."""
+def show_run(run: str, *, whole: bool, as_json: bool) -> None:
+    """Print one run's story; the `whole` has every event."""
     link.prefix_of(run)
-    found = link.with_client(lambda client: link.detail(client, run))
+
+    async def ask(client: Client) -> RunDetail:
+        detail = await link.detail(client, run)
+        if whole:
+            detail.events = await stored_events(client, detail.row.run)
+        return detail
+
+    found = link.with_client(ask)
     if as_json:
         say.data(found)
     else:
-        say.show(story.story(found, datetime.now(UTC)))
+        say.show(story.story(found, datetime.now(UTC), whole=whole))
 
 
 def list_agents(*, as_json: bool) -> None:

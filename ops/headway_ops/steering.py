@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+from msgspec import Raw
+
 from headway.ids import new_run_id
 from headway.wire.commands import (
     AgentRow,
@@ -20,6 +23,8 @@ from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
     from headway.client import Client
+
+Decision = Literal["done", "rerun", "fail"]
 
 
 def cancel(run: str, reason: str, *, as_json: bool) -> None:
@@ -39,27 +44,53 @@ def cancel(run: str, reason: str, *, as_json: bool) -> None:
     _answer(done, "cancelled", as_json=as_json)
 
 
-def resume(run: str, once: list[str], *, override: bool, as_json: bool) -> None:
+def resume(run: str, once: list[str], value: list[str], *, override: bool, as_json: bool) -> None:
     """Ask for the next attempt now, with decisions on ambiguous once marks."""
     link.prefix_of(run)
     decided = decisions(once)
+    values = values_of(value, decided)
 
     async def work(client: Client) -> Done:
         full = await link.run_id(client, run)
-        return await client.api("resume", ResumeAsk(full, decided, override=override), Done)
+        return await client.api("resume", ResumeAsk(full, decided, values, override), Done)
 
-    _answer(link.with_client(work), "resumed", as_json=as_json)
+    done = link.with_client(work)
+    _answer(done, "failed" if "fail" in decided.values() else "resumed", as_json=as_json)
 
 
-def decisions(words: list[str]) -> dict[str, Literal["done", "rerun"]]:
-    """KEY=done and KEY=rerun as a mapping; the key may hold `=` itself."""
-    decided: dict[str, Literal["done", "rerun"]] = {}
+_DECISIONS: dict[str, Decision] = {"done": "done", "rerun": "rerun", "fail": "fail"}
+
+
+def decisions(words: list[str]) -> dict[str, Decision]:
+    """KEY=done, KEY=rerun and KEY=fail as a mapping; the key may hold `=` itself."""
+    decided: dict[str, Decision] = {}
     for word in words:
         key, _, decision = word.rpartition("=")
-        if not key or decision not in {"done", "rerun"}:
-            raise Fail(f"--once {word!r}", "write KEY=done or KEY=rerun", Exit.USAGE)
-        decided[key] = "done" if decision == "done" else "rerun"
+        if not key or decision not in _DECISIONS:
+            raise Fail(f"--once {word!r}", "write KEY=done, KEY=rerun or KEY=fail", Exit.USAGE)
+        decided[key] = _DECISIONS[decision]
     return decided
+
+
+def values_of(words: list[str], decided: dict[str, Decision]) -> dict[str, Raw]:
+    """KEY=JSON as a mapping, for keys that are decided as done."""
+    values: dict[str, Raw] = {}
+    done = [key for key, decision in decided.items() if decision == "done"]
+    for word in words:
+        # Both may hold `=`: the longest decided key that fits is meant.
+        key = max((k for k in done if word.startswith(f"{k}=")), key=len, default=None)
+        if key is None:
+            raise Fail(
+                f"--value {word!r}", "write KEY=JSON for a KEY with --once KEY=done", Exit.USAGE
+            )
+        body = word[len(key) + 1 :].encode()
+        try:
+            msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+            todo = "give JSON: a text goes in quotes, such as --value KEY='\"sent\"'"
+            raise Fail(f"--value {word!r}: {e}", todo, Exit.USAGE) from None
+        values[key] = Raw(body)
+    return values
 
 
 def replay(run: str, clear: tuple[str, ...], version: str, queue: str, *, as_json: bool) -> None:

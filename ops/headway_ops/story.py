@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from headway.safe import safe_line, safe_text
+from headway.wire.events import gist
 from headway_ops.render import (
     a_table,
     age,
@@ -27,12 +28,16 @@ from headway_ops.render import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import RenderableType
 
     from headway.wire import ErrorInfo
     from headway.wire.commands import CheckpointRow, MarkRow, RunDetail
     from headway.wire.events import Event
 
+LINES = 50
+"""Of a long timeline the gist is printed, unless all is asked for; of long tables the last."""
 FACTS_WIDTH = 78
 """Cells of a line of facts in the header: 80 columns less the indent."""
 
@@ -182,7 +187,12 @@ def review_hint(run: str, data: dict[str, Any]) -> str:
         key = shlex.quote(one_line(data["key"], 200))
         return (
             f"  it waits for you: did it happen?\n"
-            f"  headway resume {run} --once {key}=done     (or {key}=rerun)"
+            f"  headway resume {run} --once {key}=done     (or {key}=rerun, {key}=fail)"
+        )
+    if data.get("reason") == "unconfirmed":
+        return (
+            f"  it waits for the end of an older attempt. If you know that it is dead:\n"
+            f"  headway resume {run} --override"
         )
     return f"  it waits for you: headway show {run}"
 
@@ -193,14 +203,27 @@ def gap_text(first: int, last: int) -> Text:
     return Text(f"... missing: {many}", style="yellow")
 
 
-def timeline(events: list[Event]) -> list[Text]:
-    """All events, one line each; numbers that are missing show as a gap."""
+def left_out(many: int, what: str, run: str) -> Text:
+    """Lines that were not printed, and how to see them."""
+    words = f"... {many:,} {what} left out: headway show {safe_line(run, 26)} --all"
+    return Text(words, style="dim")
+
+
+def short_timeline(events: list[Event], run: str) -> list[Text]:
+    """What tells most of a long run; the rest is counted, not shown."""
+    return timeline(
+        gist(events, LINES), lambda first, last: left_out(last - first + 1, "events", run)
+    )
+
+
+def timeline(events: list[Event], gap: Callable[[int, int], Text] = gap_text) -> list[Text]:
+    """Events, one line each; `gap` says which numbers are not among them."""
     lines: list[Text] = []
     expected = events[0].n if events else 1
     since = events[0].at if events else None
     for event in events:
         if event.n > expected:
-            lines.append(gap_text(expected, event.n - 1))
+            lines.append(gap(expected, event.n - 1))
         lines.append(event_text(event, since))
         expected = event.n + 1
     return lines
@@ -281,8 +304,9 @@ def marks_table(rows: list[MarkRow]) -> RenderableType:
     return table
 
 
-def story(detail: RunDetail, now: datetime) -> RenderableType:
-    """The whole run for `headway show`."""
+def story(detail: RunDetail, now: datetime, *, whole: bool = False) -> RenderableType:
+    """The run for `headway show`; what is long is shortened unless it is to be the `whole`."""
+    run = detail.row.run
     parts: list[RenderableType] = [*header(detail, now)]
 
     def section(title: str, *body: RenderableType) -> None:
@@ -291,11 +315,16 @@ def story(detail: RunDetail, now: datetime) -> RenderableType:
     if detail.payload:
         section("Payload", Text(f"  {one_line(_body(bytes(detail.payload)), 400)}"))
     if detail.events:
-        section("Timeline", *timeline(detail.events))
-    if detail.checkpoints:
-        section("Checkpoints", checkpoints_table(detail.checkpoints))
-    if detail.marks:
-        section("Recorded", marks_table(detail.marks))
+        lines = timeline(detail.events) if whole else short_timeline(detail.events, run)
+        section("Timeline", *lines)
+    kept, marks = detail.checkpoints, detail.marks
+    many = len(kept) + len(marks) if whole else LINES
+    if kept:
+        more = [left_out(len(kept) - many, "checkpoints", run)] if len(kept) > many else []
+        section("Checkpoints", *more, checkpoints_table(kept[-many:]))
+    if marks:
+        more = [left_out(len(marks) - many, "marks", run)] if len(marks) > many else []
+        section("Recorded", *more, marks_table(marks[-many:]))
     if detail.row.error is not None and detail.row.status != "cancelled":
         section("Error", *error_lines(detail.row.error))
     if detail.result:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from headway import codec
+import msgspec
+
+from headway import codec, faults
 from headway.context import check_text, current
-from headway.errors import BadTask, NotEncodable, StateMismatch
+from headway.errors import BadTask, NotEncodable, Refused, StateMismatch
 from headway.wire import CHECKPOINT_LIMIT
 from headway.wire.frames import Checkpoint
 
@@ -34,6 +36,8 @@ async def checkpoint(name: str, state: Any, *, keep: bool = False) -> None:
     The state is encoded at once: changing the object afterwards changes nothing that is saved.
     If the process dies before this returns, the next attempt has either this checkpoint or the one
     before. `keep=True` saves it from pruning (the first and the last 20 are kept anyway).
+    If the store was set back to an older copy while this attempt ran, the state is saved after the
+    last checkpoint that the store still has.
 
     Raises TooLarge (64 MiB) and NotEncodable, which end the run if you let them pass. Cancelling
     stops the waiting, not the save.
@@ -46,27 +50,18 @@ async def checkpoint(name: str, state: Any, *, keep: bool = False) -> None:
     try:
         async with ctx.saving:
             await ctx.settle()
-            number = ctx.number + 1
             frame = Checkpoint(
                 slot=ctx.slot,
-                seq=ctx.calls.next_seq(),
-                number=number,
+                seq=0,
+                number=0,
                 name=name,
                 sha256=sha256(body).hexdigest(),
                 size=len(body),
                 schema=schema,
                 keep=keep,
             )
-            future = ctx.send(frame, body)
-
-            def acked(done: asyncio.Future[Ack]) -> None:
-                # In a callback, since the verb may be cancelled before the answer comes.
-                if not done.cancelled() and done.result().outcome == "ok":
-                    ctx.number = ctx.base = number
-                    ctx.ordinal = 0
-
-            future.add_done_callback(acked)
-            await ctx.wait(future, f"checkpoint {name!r}")
+            if await _send(ctx, frame, body):
+                await _send(ctx, frame, body)
     finally:
         ctx.leave()
 
@@ -110,6 +105,37 @@ async def resume(
         return _restored(ctx.state, ctx.schema, kind, migrate)
     finally:
         ctx.leave()
+
+
+async def _send(ctx: Context, frame: Checkpoint, body: bytes) -> bool:
+    """Save it under the next number; True = the store has lost the last ones: once more."""
+    number = ctx.number + 1
+    frame = msgspec.structs.replace(frame, seq=ctx.calls.next_seq(), number=number)
+    future = ctx.send(frame, body)
+
+    def acked(done: asyncio.Future[Ack]) -> None:
+        # In a callback, since the verb may be cancelled before the answer comes.
+        if done.cancelled():
+            return
+        ack = done.result()
+        if ack.outcome == "ok":
+            ctx.number = ctx.base = number
+            ctx.ordinal = 0
+        elif ack.outcome == "gap":
+            ctx.set_back(ack.number)
+
+    future.add_done_callback(acked)
+    if faults.armed:
+        await faults.point("sdk.checkpoint.sent")
+    try:
+        await ctx.wait(future, f"checkpoint {frame.name!r}")
+        if faults.armed:
+            await faults.point("sdk.checkpoint.saved")
+    except Refused as e:
+        if e.code == "gap" and ctx.number < number - 1:
+            return True
+        raise
+    return False
 
 
 def _schema(ctx: Context, state: Any) -> str:

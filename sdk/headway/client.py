@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from msgspec import Raw
 
-from headway import bus, config, subjects
+from headway import bus, config, journal, subjects
+from headway.codec import payload_hash
 from headway.direct import Direct
 from headway.enqueues import MESSAGE_ITEMS, Outbox
 from headway.errors import (
@@ -127,6 +128,7 @@ class Client:
         """
         if not items:
             return []
+        hashes = [payload_hash(bytes(i.payload)) for i in items] if journal.armed else []
         for i in items:
             if len(bytes(i.payload)) > INLINE_LIMIT:
                 await self._stow(i)
@@ -143,12 +145,34 @@ class Client:
         handles: list[RunHandle[Any]] = [RunHandle(self, r, result_type) for r in records]
         if not in_time:
             await self._fall_back(handles)
+        if journal.armed:
+            self._note(items, records, hashes)
         refused = [(r.id, r.refusal.code, r.refusal.reason) for r in records if r.refusal]
         if refused and len(items) == 1:
             raise refusal_of(refused[0][1], refused[0][2])
         if refused:
             raise SomeRefused(handles, refused)
         return handles
+
+    def _note(
+        self,
+        items: Sequence[commands.EnqueueItem],
+        records: Sequence[RunRecord],
+        hashes: Sequence[str],
+    ) -> None:
+        """What the caller is about to hear, into the journal."""
+        for item, record, digest in zip(items, records, hashes, strict=True):
+            if record.refusal is None:
+                journal.note(
+                    "enqueue",
+                    ns=self.namespace,
+                    run=record.id,
+                    word=record.state,
+                    winner=record.winner,
+                    task=item.task,
+                    key=item.key or "",
+                    payload=digest,
+                )
 
     async def _fall_back(self, handles: list[RunHandle[Any]]) -> None:
         """Not recorded in time: is *accepted* good enough on this NATS?"""

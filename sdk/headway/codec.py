@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast, overload
 import msgspec
 
 from headway.errors import HeadwayError, NotEncodable, TooLarge
+from headway.wire import DEPTH_LIMIT, too_deep
 
 T = TypeVar("T")
 
@@ -96,6 +97,8 @@ def encode(value: Any, what: str = "the value", limit: int | None = None) -> byt
         body = _wrapped_or_refused(value, what)
     if limit is not None and len(body) > limit:
         raise TooLarge(what, len(body), limit)
+    if too_deep(body):
+        raise NotEncodable(f"{what} is nested deeper than {DEPTH_LIMIT} levels")
     return body
 
 

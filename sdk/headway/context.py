@@ -11,10 +11,12 @@ import asyncio
 import uuid
 from contextvars import ContextVar
 from datetime import datetime  # a Struct's field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from headway import journal
 from headway.errors import (
     BadName,
     DuplicateKey,
@@ -108,8 +110,11 @@ class Context:
         state: bytes = b"",
         schema: str = "",
         suspend_after: float = 60.0,
+        unconfirmed: bool = False,
     ) -> None:
         self.info, self.calls, self.slot = info, calls, slot
+        self.unconfirmed = unconfirmed
+        """An older attempt may still run: no ambiguous once block is decided here."""
         self.loop = asyncio.get_running_loop()
         self.marks = {m.key: m for m in marks}
         self.state, self.schema = state, schema
@@ -172,6 +177,18 @@ class Context:
             )
         return key, found
 
+    def set_back(self, last: int) -> None:
+        """The store has no checkpoint after `last` any more, nor what was recorded after it.
+
+        It was replaced by an older copy while this attempt ran. Keys that are counted from the lost
+        checkpoints are free again.
+        """
+        if not self.info.resumed_from <= last < self.number:
+            return
+        lost = {f"@{number}." for number in range(last + 1, self.number + 1)}
+        self.used = {k for k in self.used if k[: k.find(".") + 1] not in lost}
+        self.number = last
+
     # --- verbs
 
     async def enter(self) -> None:
@@ -207,6 +224,10 @@ class Context:
     ) -> asyncio.Future[Ack]:
         """Send and go on; `flush` waits for it before the attempt's end."""
         future = self.calls.save(frame, body)
+        if journal.armed:
+            future.add_done_callback(
+                partial(journal.saved, self.info.run, self.info.epoch, frame, body)
+            )
         self.unacked.add(future)
         future.add_done_callback(self.unacked.discard)
         return future

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, TypeVarTuple, Unpack, o
 
 import msgspec
 
-from headway import codec
+from headway import codec, faults
 from headway.context import Context, Inside, current
 from headway.errors import (
     HeadwayError,
@@ -78,6 +78,8 @@ async def step(key: str, fn: Callable[..., Any], /, *args: Any) -> Any:
         started = ctx.calls.time()
         with Inside(f"step({key!r})", ""):
             value, cancelled = await invoke(fn, *args)
+        if faults.armed:
+            await faults.point("sdk.step.ran")
         body, value = _result(fn, value, f"the result of step {key!r}")
         frame = _mark(ctx, key, "step", name, "done", size=len(body))
         frame.seconds = round(ctx.calls.time() - started, 6)
@@ -128,6 +130,9 @@ async def once(
     - "skip": count it as done; the result is None;
     - "raise" (the default, at most once): OnceAmbiguous; the run waits for a person.
 
+    While an older attempt may still run (its host was lost), none of them decides: the run waits in
+    REVIEW until that attempt is confirmed dead, and then goes on by itself; or a person overrides.
+
     A block whose fn raised runs again in the next attempt only under "rerun" or `check`, or if it
     raised NotExecuted (the effect certainly did not happen); under "raise" a person decides.
     """
@@ -143,6 +148,11 @@ async def once(
             if found.status == "done" or found.resolved == "done":
                 return await _recorded(ctx, found, fn, f"once {key!r}")
             if not _fresh(ctx, found):
+                if ctx.unconfirmed and (check is not None or on_ambiguous != "raise"):
+                    # An older attempt may be inside this block now: no policy may decide before its
+                    # end is certain, or the effect could happen after its done mark.
+                    ctx.over = OnceAmbiguous(key, token, waits=True)
+                    raise ctx.over
                 verdict = await _verdict(key, token, on_ambiguous, check)
                 if isinstance(verdict, Unknown):
                     ctx.over = OnceAmbiguous(key, token)
@@ -200,6 +210,8 @@ async def _run_once(
     started = ctx.send(_mark(ctx, key, "once", name, "started", token=token))
     if on_ambiguous != "rerun":
         await ctx.wait(started, what)  # durable before fn, or a crash in fn would go unseen
+    if faults.armed:
+        await faults.point("sdk.once.started")
     ctx.open_once[key] = token
     begun = ctx.calls.time()
     try:
@@ -215,6 +227,8 @@ async def _run_once(
         # Cancelled half-way: whether the effect happened is not known, in this epoch neither.
         ctx.send(_mark(ctx, key, "once", name, "interrupted", token=token))
         raise
+    if faults.armed:
+        await faults.point("sdk.once.ran")
     frame = _mark(ctx, key, "once", name, "done", token=token)
     frame.seconds = round(ctx.calls.time() - begun, 6)
     refusal: HeadwayError | None = None
@@ -230,6 +244,8 @@ async def _run_once(
         ctx.left.add(future)
         raise cancelled
     await ctx.wait(future, what)
+    if faults.armed:
+        await faults.point("sdk.once.done")
     if refusal is not None:
         raise refusal
     return value

@@ -13,7 +13,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING
 
-from headway import subjects
+from headway import faults, subjects
 from headway.bus import publish_acked
 from headway.errors import HeadwayError, NotReachable
 from headway.wire import commands, encode
@@ -188,6 +188,8 @@ class Outbox:
             items=[body for _, body in chunk], client=self._client, reply=self._reply
         )
         submissions = [r.submission for r, _ in chunk]
+        if faults.armed:
+            await faults.point("sdk.enqueue.gathered")
         try:
             await self._publish(encode(batch))
         except HeadwayError as e:
@@ -195,6 +197,8 @@ class Outbox:
                 if submission is not None:
                     submission.fail(e)
             return
+        if faults.armed:
+            await faults.point("sdk.enqueue.acked")
         now = asyncio.get_running_loop().time()
         for submission in submissions:
             if submission is not None:

@@ -252,8 +252,10 @@ class OnceAmbiguous(Control):
     Let it pass: the run goes to REVIEW. (Choose `on_ambiguous=` or `check=` to decide in code.)
     """
 
-    def __init__(self, key: str, token: str) -> None:
+    def __init__(self, key: str, token: str, waits: bool = False) -> None:
         self.key, self.token = key, token
+        self.waits = waits
+        """It has a policy, which waits until an older attempt is confirmed dead."""
         super().__init__(f"once({key!r}) was interrupted; token {token}")
 
 

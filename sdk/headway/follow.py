@@ -114,7 +114,7 @@ async def follow_events(client: Client, run: str, after: int) -> AsyncGenerator[
         while True:
             if look:
                 try:
-                    for e in await _stored_events(client, run, n):
+                    for e in await stored_events(client, run, n):
                         early[e.n] = e
                 except HeadwayError:
                     # Asked again after the next silence; what comes live is shown meanwhile.
@@ -137,7 +137,8 @@ async def follow_events(client: Client, run: str, after: int) -> AsyncGenerator[
                 early.update((e.n, e) for e in body.events if e.n > n)
 
 
-async def _stored_events(client: Client, run: str, after: int) -> list[events.Event]:
+async def stored_events(client: Client, run: str, after: int = 0) -> list[events.Event]:
+    """All recorded events above number `after`, by pages; raises Refused and NotReachable."""
     found: list[events.Event] = []
     while True:
         page = await client.api(

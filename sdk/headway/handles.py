@@ -3,9 +3,10 @@
 # ruff: noqa: ASYNC109 - `result(timeout=...)` ends in an error that names the run.
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from headway import codec
+from headway import codec, journal
 from headway.errors import RunFailed
 from headway.follow import follow_events, follow_logs
 from headway.states import RunState
@@ -62,6 +63,8 @@ class RunHandle(Generic[T]):
         intake refused the enqueue with.
         """
         ended = await self._client.ended(self._record, timeout)
+        if journal.armed:
+            self._note(ended)
         if ended.status.lower() != RunState.SUCCEEDED.status:
             e = ended.error
             if e is None:
@@ -71,6 +74,17 @@ class RunHandle(Generic[T]):
         if ended.result_ref is not None:
             raw = await self._client.fetch_blob(ended.result_ref)
         return cast("T", codec.decode(self._result_type, raw or b"null"))
+
+    def _note(self, ended: commands.Ended) -> None:
+        ref = ended.result_ref
+        digest = sha256(bytes(ended.result)).hexdigest() if ref is None else ref.sha256
+        journal.note(
+            "result",
+            ns=self._client.namespace,
+            run=ended.run,
+            status=ended.status.lower(),
+            sha256=digest,
+        )
 
     async def status(self) -> str:
         """Where the run is now, in lower case: `running`, `succeeded` ..."""

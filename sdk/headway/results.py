@@ -206,6 +206,12 @@ class Results:
                 r.next_at = 0.0  # its result did not fit into this answer
             elif status == "rejected":
                 self._fail(r, Refused(f"run {r.id} was refused by intake", "rejected"))
+            elif status == "unknown" and r.own and r.state in ("recorded", "duplicate"):
+                self._fail(r, NoSuchRun(
+                    f"run {r.id} was {r.state}, and the store does not have it: the run was pruned,"
+                    " or the database was set back to an older copy; enqueue it again if it is"
+                    " still wanted", "not_found",
+                ))  # fmt: skip
             elif status == "unknown" and not r.own and _old(r.id):
                 self._fail(r, NoSuchRun(f"no run {r.id}", "not_found"))
 

@@ -104,6 +104,8 @@ class MemoryCalls:
         if isinstance(frame, Checkpoint) and frame.number == self.run.crash_at and not self.dead:
             self.dead, outcome = True, "stale_epoch"
         ack = Ack(slot=1, seq=frame.seq, outcome=outcome)
+        if outcome == "gap":
+            ack.number = len(self.run.checkpoints)
         self._loop.call_soon(_resolve, future, ack)
         return future
 

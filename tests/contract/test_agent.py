@@ -298,13 +298,15 @@ async def test_code_that_cannot_be_imported_is_an_image_failure(rig: Rig):
     assert "nothing_of_that_name" in failed.error.message
 
 
-async def test_stale_epoch_ends_the_attempt_without_a_report(rig: Rig):
+async def test_stale_epoch_ends_the_attempt_and_only_its_death_is_told(rig: Rig):
     agent = await rig.agent()
     rig.engine.save_outcome = lambda save: "stale_epoch" if save.number == 2 else "ok"
     run = rig.engine.add("counts", {"until": 3})
     await until(lambda: len(rig.engine.saves) == 2)
     await until(lambda: run not in agent.attempts.live)
-    assert [type(r) for r in rig.engine.reports] == [rpc.Started]
+    await until(lambda: len(rig.engine.reports) == 2)
+    assert isinstance(rig.engine.reports[0], rpc.Started)
+    assert rig.engine.reports[1] == rpc.Stopped(run, 1, "stale")
 
 
 async def test_a_changed_source_restarts_what_was_loaded_from_it(rig: Rig):

@@ -139,7 +139,9 @@ async def test_a_stale_attempt_that_enqueues_is_stopped(rig: Rig):
     rig.engine.child_outcome = lambda _child: rpc.ChildOutcome("stale_epoch")
     run = rig.engine.add("calls", {"keys": ["a"]})
     await until(lambda: rig.engine.children and run not in agent.attempts.live)
-    assert [type(r) for r in rig.engine.reports] == [rpc.Started]
+    await until(lambda: len(rig.engine.reports) == 2)
+    assert isinstance(rig.engine.reports[0], rpc.Started)
+    assert rig.engine.reports[1] == rpc.Stopped(run, 1, "stale")
 
 
 async def test_a_refusal_reaches_user_code_with_its_reason(rig: Rig):

@@ -49,6 +49,25 @@ async def test_session_over_kills_everything_and_registers_anew(rig: Rig):
     assert not agent.attempts.live
     assert rig.engine.registered[1].holds == []
     assert not rig.engine.of(run, rpc.AttemptLost)
+    # The run goes on elsewhere, and may wait to hear that this attempt is certainly dead.
+    told = await until(lambda: first(rig.engine.of(run, rpc.Stopped)))
+    assert told == rpc.Stopped(run, 1, "stale")
+
+
+async def test_a_run_that_comes_back_before_its_old_attempt_is_gone_ends_that_one_for_certain(
+    rig: Rig,
+):
+    agent = await rig.agent()
+    run = rig.engine.add("sleeps", {})
+    await until(lambda: rig.engine.of(run, rpc.Started))
+    old = rig.pid_of(agent, run)
+    os.kill(old, signal.SIGSTOP)  # it hears no word to stop
+    rig.engine.again(run)
+    await until(lambda: len(rig.engine.of(run, rpc.Started)) == 2)
+    await until(lambda: gone(old))
+    await until(lambda: rpc.Stopped(run, 1, "stale") in rig.engine.reports)
+    assert (agent.attempts.live[run].epoch, agent.attempts.run_used) == (2, 1)
+    assert not agent.attempts.superseded
 
 
 async def test_a_new_agent_adopts_what_runs_and_the_run_goes_on(rig: Rig):

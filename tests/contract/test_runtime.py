@@ -323,7 +323,7 @@ def test_container_settings_hold_no_more_than_the_profile_allows():
     spec = RunnerSpec(name="n", owner="o", grant=Grant(directory="/d/n"))
     body = config_of(spec, "sha256:1", "none", "/d/n")
     host = body["HostConfig"]
-    assert host["Binds"] == ["/d/n:/run/hw"]
+    assert host["Binds"] == ["/d/n:/run/hw:ro"]
     assert host["MemorySwap"] == host["Memory"]
     assert "Privileged" not in host
     assert "AutoRemove" not in host

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
 from headway.ids import encode
 from headway.states import RunState
-from headway_engine.happenings import Cancel, Finished
+from headway_engine.happenings import Cancel, Finished, Lost
 from headway_engine.store import StoreDown
 from headway_engine.store.postgres import PostgresStore, db
 from headway_engine.store.postgres.identity import STEP
 from support.factories import NS, a_checkpoint, a_deployment, a_step, an_agent, an_enqueue
 from support.locks import transaction, waiting_for_a_lock
+from support.servers import create_database, running_postgres
+from support.stores import PostgresKit
 from support.wait import until
-
-if TYPE_CHECKING:
-    from support.stores import PostgresKit
 
 
 async def test_a_poison_enqueue_is_rejected_alone(postgres_kit: PostgresKit) -> None:
@@ -145,28 +143,96 @@ async def test_a_batch_leaves_one_outbox_row_until_it_is_published(
     assert await left() == 2  # what was not published yet, and this one
 
 
-async def test_another_database_raises_all_live_epochs_once(postgres_kit: PostgresKit) -> None:
+CHANGES = {
+    "promoted": "UPDATE meta SET timeline = timeline - 1",
+    "restored elsewhere": "UPDATE meta SET system_id = '7/5/3'",
+    "dumped and restored here": "ALTER TABLE meta RENAME TO old; CREATE TABLE meta (LIKE old"
+    " INCLUDING ALL); INSERT INTO meta SELECT * FROM old; DROP TABLE old",
+}
+
+
+@pytest.mark.parametrize("how", CHANGES)
+async def test_g4_another_database_raises_all_live_epochs_once(
+    postgres_kit: PostgresKit, how: str
+) -> None:
     kit = postgres_kit
     session = await kit.ready()
-    run = await kit.in_state(RunState.RUNNING, session)
+    waiting = {
+        state: await kit.in_state(state, session)
+        for state in (RunState.QUEUED, RunState.DELAYED, RunState.RETRYING, RunState.REVIEW)
+    }
+    running = await kit.in_state(RunState.RUNNING, session)
     ended = await kit.in_state(RunState.FAILED, session)
     await kit.advance(3600)
-    await kit.execute("UPDATE meta SET timeline = timeline + 1")  # as after a failover
-    late = await kit.engine("e2")
-    await kit.engine("e3")
-    assert (await kit.record(run.id)).epoch == run.epoch + STEP
+    await kit.execute(CHANGES[how])
+    late, _ = await asyncio.gather(kit.engine("e2"), kit.engine("e3"))
+    for state, run in waiting.items():
+        assert (await kit.record(run.id)).epoch == run.epoch + STEP, state
+        claimed_by_the_lost = msgspec.structs.replace(run, epoch=run.epoch + 1)
+        (save,) = await late.save([a_checkpoint(claimed_by_the_lost, 1)])
+        assert save.outcome == "stale_epoch"
     assert (await kit.record(ended.id)).epoch == ended.epoch
-    (save,) = await late.save([a_checkpoint(run, 1)])
-    assert save.outcome == "stale_epoch"
+    # What the copy has as running was given to nobody else before it was taken: it goes on.
+    assert (await kit.record(running.id)).epoch == running.epoch
+    assert [d.outcome for d in await late.save([a_checkpoint(running, 1)])] == ["ok"]
+    await kit.move(running.id, Lost(running.epoch, "gone"))
+    lost = await kit.record(running.id)
+    assert (lost.state, lost.epoch) == (RunState.QUEUED, running.epoch + STEP)
+    session = await kit.ready()
+    # Other claims are above everything that was given out in the part that is lost.
+    again = (await kit.claimed(running.id, session, nonce="n2")).run
+    assert again.epoch == running.epoch + STEP + 1
+    await kit.move(running.id, Lost(again.epoch, "gone"))
+    assert (await kit.record(running.id)).epoch == again.epoch + 1
     old = an_enqueue(id=encode(int(kit.now().timestamp() * 1000) - 60_000, 7))
     new = an_enqueue(id=encode(int(kit.now().timestamp() * 1000) + 60_000, 7))
     await late.enqueue(NS, [old, new], {})
     assert [(await kit.record(i.run.id)).epoch for i in (old, new)] == [STEP, 0]
 
 
+async def test_g4_wal_that_goes_back_on_the_same_timeline_raises_the_epochs_once(
+    postgres_kit: PostgresKit,
+) -> None:
+    kit = postgres_kit
+    run = await kit.in_state(RunState.QUEUED, await kit.ready())
+    others = [await kit.engine(f"e{i}") for i in (2, 3)]
+    for store in others:
+        await store.tick()
+        # It remembers more than the server has: as after a copy of its files took its place.
+        store.db.flushed(2**62)
+    for store in others * 2:
+        await store.close()
+        await store.open()
+        await store.tick()
+    assert (await kit.record(run.id)).epoch == run.epoch + STEP
+
+
+async def test_g4_a_crash_that_loses_nothing_raises_nothing() -> None:
+    async with running_postgres() as server:
+        kit = PostgresKit(await create_database(server))
+        await kit.start()
+        run = await kit.in_state(RunState.QUEUED, await kit.ready())
+        await kit.store.tick()
+        server.kill()
+        await server.start()
+        await kit.store.tick()
+        assert (await kit.record(run.id)).epoch == run.epoch
+        await kit.stop()
+
+
+async def test_a_checkpoint_after_lost_ones_hears_which_one_is_the_last(
+    postgres_kit: PostgresKit,
+) -> None:
+    kit = postgres_kit
+    run = await kit.attempt(await kit.ready())
+    assert [d.outcome for d in await kit.store.save([a_checkpoint(run, 1)])] == ["ok"]
+    (done,) = await kit.store.save([a_checkpoint(run, 4)])
+    assert (done.outcome, done.n) == ("gap", 1)
+
+
 async def test_the_operator_can_raise_the_epochs(postgres_kit: PostgresKit) -> None:
     kit = postgres_kit
-    run = await kit.in_state(RunState.RUNNING, await kit.ready())
+    run = await kit.in_state(RunState.QUEUED, await kit.ready())
     await kit.postgres.raise_floor()
     assert (await kit.record(run.id)).epoch == run.epoch + STEP
     await kit.store.register(NS, an_agent("a2"), 15.0)

@@ -106,14 +106,16 @@ async def test_an_end_after_a_cancel_by_another_engine_is_decided_on_what_is_sto
     assert await kit.numbers(run.id) == list(range(1, outcome.run.n + 1))
 
 
-async def test_an_end_after_a_raised_epoch_is_stale(postgres_kit: PostgresKit) -> None:
+async def test_an_end_after_a_raised_floor_is_taken_from_the_attempt_that_was_open(
+    postgres_kit: PostgresKit,
+) -> None:
     kit = postgres_kit
     run = await started(kit)
     other = await kit.engine("e2")
     await other.raise_floor()
     (outcome,) = await kit.move(run.id, Finished(run.epoch))
-    assert outcome.outcome == "stale_epoch"
-    assert (await kit.record(run.id)).state is RunState.RUNNING
+    assert outcome.outcome == "ok"
+    assert (await kit.record(run.id)).state is RunState.SUCCEEDED
 
 
 async def test_an_end_with_an_open_once_mark_goes_to_review(postgres_kit: PostgresKit) -> None:

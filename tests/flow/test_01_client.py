@@ -260,6 +260,16 @@ async def test_an_unknown_run_is_not_waited_for_forever(client: Client) -> None:
         await client.handle(old).result(timeout=5)
 
 
+async def test_a_recorded_run_that_the_store_has_lost_is_not_waited_for_forever(
+    client: Client, engine: Responder
+) -> None:
+    client.results.poll_first = 0.05
+    (run,) = await client.submit([item()])
+    del engine.items[run.id]  # the database was set back
+    with pytest.raises(NoSuchRun, match="set back"):
+        await run.result(timeout=5)
+
+
 async def test_large_payloads_and_results_go_through_blobs(
     client: Client, engine: Responder
 ) -> None:

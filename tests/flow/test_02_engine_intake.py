@@ -8,6 +8,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import msgspec
 from msgspec import Raw
 
@@ -16,6 +17,7 @@ from headway.bus import jsapi
 from headway.ids import new_run_id
 from headway.wire import BlobRef, encode, rpc
 from headway.wire.commands import BlobPut, EnqueueItem, ReplayAsk, TaskSpec
+from headway_engine import intake, streams
 from headway_engine.store.postgres import PostgresStore
 from support.engines import Caller, calling, config_for, running_engine
 from support.scripted_agent import finish
@@ -23,6 +25,8 @@ from support.stacks import agent_on, assigned, stack
 from support.wait import until
 
 if TYPE_CHECKING:
+    import pytest
+
     from headway_engine.assembly import Engine
     from headway_engine.service import Service
     from support.scripted_agent import ScriptedAgent
@@ -372,3 +376,30 @@ async def test_another_namespace_sees_nothing(nats: str, database: str) -> None:
         await caller.api("cancel", {"run": word.run}, ns="other")
         row = (await caller.api("run", {"run": word.run}))["row"]
         assert row["status"] == "queued"
+
+
+async def test_enqueues_that_wait_for_the_store_are_not_delivered_again_meanwhile(
+    nats: str, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "INTAKE_ACK_WAIT", 0.8)
+    monkeypatch.setattr(intake, "MARK_EVERY", 0.2)
+    verb = f"CONSUMER.INFO.{subjects.INGEST}.{subjects.INTAKE_CONSUMER}"
+    async with running_engine(config_for(nats, database)), calling(nats) as caller:
+        await caller.deploy()
+        holder: Any = await asyncpg.connect(database)
+        try:
+            async with holder.transaction():
+                await holder.execute("LOCK TABLE runs")
+                run = new_run_id()
+                await caller.send(EnqueueItem(run, "noop", Raw(b"{}")))
+                began = time.monotonic()
+
+                async def waits_waited() -> bool:
+                    info = await jsapi(caller.nc, verb)
+                    assert (info["delivered"]["consumer_seq"], info["num_redelivered"]) == (1, 0)
+                    return time.monotonic() - began > 2.5 * 0.8
+
+                await until(waits_waited, every=0.1)
+        finally:
+            await holder.close()
+        assert (await caller.word(run)).outcome == "recorded"

@@ -40,8 +40,8 @@ from support.wait import until
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from headway_ops.local.nats import NatsServer
-    from headway_ops.local.postgres import PostgresServer
+    from headway_ops.local.nats import NatsConfig, NatsServer
+    from headway_ops.local.postgres import PostgresConfig, PostgresServer
 
 LEASE = 2.5
 """Seconds: outages here last longer."""
@@ -314,12 +314,17 @@ class Site:
 
 @asynccontextmanager
 async def running_site(
-    engines: int = 1, agents: int = 1, *, start: bool = True
+    engines: int = 1,
+    agents: int = 1,
+    *,
+    start: bool = True,
+    nats_config: NatsConfig | None = None,
+    postgres_config: PostgresConfig | None = None,
 ) -> AsyncGenerator[Site]:
     """Servers, engines `e1`.., agents `a1`.., the tasks deployed; all gone in the end."""
     folder = Path(tempfile.mkdtemp(prefix="hws"))
     folder.chmod(0o711)  # noqa: ASYNC240
-    async with running_nats() as nats, running_postgres() as postgres:
+    async with running_nats(nats_config) as nats, running_postgres(postgres_config) as postgres:
         site = Site(folder, nats, postgres, await create_database(postgres))
         site.client = await Client.open(
             Settings(nats_url=nats.url, user="tester", request_timeout=1.0)

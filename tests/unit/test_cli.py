@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from headway_ops import link
+from headway_ops import link, say, steering
 from headway_ops.cli import hoisted
 
 if TYPE_CHECKING:
@@ -184,3 +184,14 @@ def test_json_is_one_object_per_line_and_nothing_else(tmp_path: Path) -> None:
     done = headway("check", str(tmp_path / "empty.py"), "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["tasks"] == []
+
+
+def test_a_value_belongs_to_the_longest_key_that_is_set_done() -> None:
+    decided = steering.decisions(["a=done", "a=b=done", "c=rerun", "d=fail"])
+    assert decided == {"a": "done", "a=b": "done", "c": "rerun", "d": "fail"}
+    values = steering.values_of(['a=b="x=y"', "a=1"], decided)
+    assert {k: bytes(v) for k, v in values.items()} == {"a=b": b'"x=y"', "a": b"1"}
+    for bad in ("c=1", "a=sent", "a", "b=1"):
+        with pytest.raises(say.Fail) as refused:
+            steering.values_of([bad], decided)
+        assert refused.value.code == say.Exit.USAGE

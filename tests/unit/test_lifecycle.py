@@ -226,6 +226,66 @@ def test_an_ambiguous_mark_waits_until_older_attempts_are_confirmed_dead() -> No
     assert forced.events[0].data["override"] is True
 
 
+@pytest.mark.parametrize("end", [h.Stopped(1, "stale"), h.Lost(1, "its container is gone")])
+def test_a_blocks_policy_waits_for_the_end_of_an_older_attempt_and_goes_on_by_itself(
+    end: h.Happening,
+) -> None:
+    run = run_in(S.RUNNING, marks=(MARK,), unconfirmed=(1, 2), epoch=3)
+    wait = h.Failed(3, "ambiguous", ErrorInfo("OnceAmbiguous"), waits=True, key="mail", token="t")
+    held = moved(decide(run, wait, EPOCH))
+    assert (held.state, held.reason, held.failures) == (S.REVIEW, "unconfirmed", run.failures)
+    assert decide(held, h.Resume("user:me"), EPOCH).outcome == "refused"
+    one = moved(decide(held, h.Stopped(2, "stale"), EPOCH))
+    assert (one.state, one.unconfirmed) == (S.REVIEW, (1,))
+    freed = decide(one, end, EPOCH)
+    assert [e.kind for e in freed.events] == ["exited", "resumed"]
+    assert (moved(freed).state, moved(freed).reason) == (S.QUEUED, "")
+    forced = decide(held, h.Resume("user:me", override=True), EPOCH)
+    assert (moved(forced).state, moved(forced).unconfirmed) == (S.QUEUED, ())
+    assert forced.events[-1].data["override"] is True
+
+
+def test_a_policy_that_waited_for_an_end_that_was_seen_meanwhile_goes_on_at_once() -> None:
+    run = run_in(S.RUNNING, marks=(MARK,), epoch=3)
+    wait = h.Failed(3, "ambiguous", ErrorInfo("OnceAmbiguous"), waits=True, key="mail", token="t")
+    after = moved(decide(run, wait, EPOCH))
+    assert (after.state, after.epoch, after.failures) == (S.QUEUED, 4, run.failures)
+
+
+@pytest.mark.parametrize("unconfirmed", [(), (1,)])
+def test_an_interrupted_once_that_is_decided_as_failed_ends_the_run(
+    unconfirmed: tuple[int, ...],
+) -> None:
+    run = run_in(S.REVIEW, reason="once", marks=(MARK,), unconfirmed=unconfirmed, epoch=3)
+    t = decide(run, h.Resume("user:me", (("mail", "fail"),)), EPOCH)
+    assert [e.kind for e in t.events] == ["resolved", "failed"]
+    assert (moved(t).state, t.marks) == (S.FAILED, [])
+    assert t.end is not None
+    assert t.end.error is not None
+    assert "mail" in t.end.error.message
+
+
+def test_whoever_decides_second_on_a_once_hears_that_he_is_late() -> None:
+    run = run_in(S.REVIEW, reason="once", marks=(MARK,))
+    decision = h.Resume("user:me", (("mail", "done"),))
+    after = moved(decide(run, decision, EPOCH))
+    assert decide(after, decision, EPOCH).outcome == "stale"
+
+
+def test_a_value_goes_with_done_alone() -> None:
+    run = run_in(S.REVIEW, reason="once", marks=(MARK,))
+    both = h.Resume("user:me", (("mail", "rerun"),), (("mail", b"1"),))
+    assert "mail" in decide(run, both, EPOCH).message
+    t = decide(run, msgspec.structs.replace(both, once=(("mail", "done"),)), EPOCH)
+    assert [bytes(m.record.value) for m in t.marks] == [b"1"]
+
+
+def test_the_end_of_an_attempt_whose_session_is_over_is_its_loss() -> None:
+    t = decide(run_in(S.RUNNING), h.Stopped(1, "stale"), EPOCH)
+    assert [e.kind for e in t.events] == ["lost"]
+    assert (moved(t).state, moved(t).unconfirmed) == (S.QUEUED, ())
+
+
 def test_resume_asks_for_a_decision_on_each_open_mark_and_no_other() -> None:
     run = run_in(S.REVIEW, reason="once", marks=(MARK,))
     assert "mail" in decide(run, h.Resume("user:me"), EPOCH).message

@@ -257,3 +257,33 @@ async def test_done_is_refused_while_a_once_block_is_open() -> None:
     assert isinstance(ending[0], Fail)
     assert (ending[0].cause, ending[0].key) == ("ambiguous", "k")
     assert statuses(calls) == ["started", "interrupted"]
+
+
+def not_done(_token: str) -> NotDone:
+    return NotDone()
+
+
+POLICIES: dict[str, dict[str, Any]] = {
+    "rerun": {"on_ambiguous": "rerun"},
+    "skip": {"on_ambiguous": "skip"},
+    "check": {"check": not_done},
+}
+
+
+@pytest.mark.parametrize("options", POLICIES.values(), ids=POLICIES)
+async def test_no_policy_decides_while_an_older_attempt_may_still_be_inside(
+    options: dict[str, Any],
+) -> None:
+    async def body() -> Any:
+        def effect() -> None:
+            raise AssertionError("ran although a zombie may run it")
+
+        return await once("k", effect, **options)
+
+    ctx, _ = prepared([once_mark("started")])
+    ctx.unconfirmed = True
+    ending = await Attempt(ctx, task(id="t")(lambda_free_value(body))).execute(b"{}")
+    assert ending is not None
+    frame = ending[0]
+    assert isinstance(frame, Fail)
+    assert (frame.cause, frame.key, frame.waits) == ("ambiguous", "k", True)

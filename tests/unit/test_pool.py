@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -17,10 +18,14 @@ from headway_engine.agent.shelves import (
     Shelf,
     Tokens,
     discards,
+    newest_change,
     refill_plan,
     target_of,
 )
 from headway_engine.agent.worker import Worker
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CONFIG = WarmConfig(low=1, high=4, busy=10, idle=300, max_age=600, memory=100 * WARM_SIZE)
 INFO = VersionInfo("v1", modules=("app",))
@@ -102,3 +107,18 @@ def test_limits_never_go_over_the_agents_caps_and_networks_are_on_a_list():
     assert (made.limits.memory, made.limits.cpus, made.limits.pids) == (1, 2.0, 3)
     with pytest.raises(NotAllowed):
         plan(network="host")
+
+
+@pytest.mark.parametrize(
+    ("mark", "counts"),
+    [("state/FORMAT", False), ("state/pyvenv.cfg", False), ("state/notes", True)],
+)
+def test_only_source_counts_as_a_change(tmp_path: Path, mark: str, counts: bool) -> None:
+    """A state directory or an environment in the folder changes without the tasks changing."""
+    (tmp_path / "app.py").touch()
+    os.utime(tmp_path / "app.py", (50, 50))
+    (tmp_path / "state").mkdir()
+    (tmp_path / mark).touch()
+    (tmp_path / "state" / "client.toml").touch()
+    os.utime(tmp_path / "state" / "client.toml", (90, 90))
+    assert newest_change(tmp_path) == (90 if counts else 50)

@@ -5,13 +5,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
 from headway.states import RunState
 from headway.wire import ErrorInfo
 from headway.wire.commands import AgentRow, CheckpointRow, MarkRow, QueueRow, RunDetail, RunRow
-from headway.wire.events import KINDS, Event
+from headway.wire.events import KINDS, Event, gist
 from headway_ops import render, story
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -106,6 +108,41 @@ def test_a_gap_in_the_timeline_is_said() -> None:
     lines = [t.plain for t in story.timeline(events)]
     assert "... missing: 3 to 5" in lines
     assert len(lines) == 4
+
+
+def test_a_long_story_is_shortened_and_says_so() -> None:
+    events = [Event(n, NOW + timedelta(seconds=n), "checkpoint", data={"number": n, "name": "a"})
+              for n in range(1, 1001)]  # fmt: skip
+    kept = [CheckpointRow(n, f"turn-{n}", 1, NOW, 1) for n in range(1, 101)]
+    events[499].kind = "lost"
+    # As the engine answers: the middle is left out already.
+    detail = RunDetail(a_row(), events=gist(events, 500), checkpoints=kept)
+    text = printed(story.story(detail, NOW))
+    shown = [n for n in range(1, 1001) if f"#{n} a" in text]
+    assert shown == [1, 2, 3, 497, 498, 499, 501, 502, 503, 998, 999, 1000]
+    assert text.count("left out: headway show") == 3
+    assert "... 493 events left out" in text
+    assert "lost" in text
+    assert "+999.00s" in text
+    assert "... 50 checkpoints left out" in text
+    assert "turn-50 " not in text
+    assert "turn-51 " in text
+    detail.events = events
+    text = printed(story.story(detail, NOW, whole=True))
+    assert "left out" not in text
+    assert "missing" not in text
+    assert all(f"turn-{n} " in text for n in range(1, 101))
+
+
+@given(st.lists(st.sampled_from(["checkpoint", "step", "lost", "started"]), max_size=80))
+def test_the_gist_of_a_story_keeps_both_ends_and_the_order(kinds: list[str]) -> None:
+    events = [Event(n, NOW, kind) for n, kind in enumerate(kinds, 1)]
+    for room in (2, 20, 80):
+        told = gist(events, room)
+        numbers = [e.n for e in told]
+        assert len(told) <= room
+        assert numbers == sorted(set(numbers))
+        assert numbers[:1] + numbers[-1:] == [1, len(kinds)][: 2 * bool(kinds)]
 
 
 def test_the_story_tells_attempts_checkpoints_and_retries() -> None:

@@ -22,7 +22,7 @@ from headway import (
 )
 from headway import tasks as tasks_module
 from headway.runner.attempt import Attempt
-from headway.wire.frames import Fail
+from headway.wire.frames import Fail, Finish
 from headway.wire.rpc import MarkRecord
 from support.kit import (
     Data,
@@ -151,3 +151,33 @@ async def test_default_keys_count_from_the_last_checkpoint() -> None:
     _, _, calls = await execute(body, state=b'{"n":1}')
     opened = [f.key for f in calls.frames if getattr(f, "status", "") == "open"]
     assert opened == ["@1.1", "@2.1", "@2.2"]
+
+
+# --- a store that was set back under a running attempt
+
+
+async def test_a_checkpoint_goes_on_after_the_last_one_that_the_store_still_has() -> None:
+    keys: list[list[str]] = []
+
+    async def body() -> None:
+        for n in range(5):
+            await sleep(0.001)
+            await checkpoint(f"c{n}", State(n))
+        run = calls.run
+        del run.checkpoints[2:]
+        run.marks = {k: m for k, m in run.marks.items() if k < "@3"}
+        keys.append(sorted(run.marks))
+        await checkpoint("after", State(5))
+        # The keys that are counted from the lost checkpoints are free again.
+        await sleep(0.001)
+        await checkpoint("last", State(6))
+        keys.append(sorted(run.marks))
+
+    ctx, calls = prepared()
+    ending = await Attempt(ctx, task(id="t")(body), grace=1).execute(b"{}")
+    assert ending is not None
+    assert isinstance(ending[0], Finish), ending[0]
+    saved = [(c.number, c.name) for c in calls.run.checkpoints]
+    assert saved == [(1, "c0"), (2, "c1"), (3, "after"), (4, "last")]
+    assert keys == [["@0.1", "@1.1", "@2.1"], ["@0.1", "@1.1", "@2.1", "@3.1"]]
+    assert ctx.number == 4

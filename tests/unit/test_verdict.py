@@ -43,10 +43,12 @@ def test_oom_alone_proves_nothing():
     assert report.cause == "crash"
 
 
-def test_a_stale_attempt_reports_nothing():
-    assert on_end(evidence(ended=Ended(87))) is None
-    assert on_end(evidence(ended=Ended(0), intent="stale")) is None
-    assert on_frame(evidence(intent="stale"), Finish(1, 1)) is None
+def test_of_a_stale_attempt_only_its_confirmed_end_is_told():
+    gone = rpc.Stopped(RUN, 2, "stale")
+    assert on_end(evidence(ended=Ended(87))) == gone
+    assert on_end(evidence(ended=Ended(0), intent="stale")) == gone
+    assert on_frame(evidence(intent="stale"), Finish(1, 1), exits=True) is None
+    assert on_frame(evidence(intent="stale"), Finish(1, 1)) == gone
 
 
 @pytest.mark.parametrize("started", [True, False])

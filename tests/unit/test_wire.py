@@ -43,7 +43,7 @@ def sample(kind: Any, depth: int = 0) -> Any:
         pattern = next((m.pattern for m in kind.__metadata__ if m.pattern), "")
         if "0-7" in pattern:
             return RUN
-        return "a-name" if pattern else sample(args[0], depth)
+        return "a-name" if "a-z" in pattern else sample(args[0], depth)
     if origin is typing.Literal:
         return args[-1]
     if origin in (typing.Union, types.UnionType):

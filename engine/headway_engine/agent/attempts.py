@@ -12,7 +12,16 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from headway.wire import INLINE_LIMIT, RESULT_LIMIT, BlobRef, ErrorInfo
+from headway import faults
+from headway.failures import MESSAGE_LIMIT, TRACEBACK_LIMIT, clean
+from headway.wire import (
+    INLINE_LIMIT,
+    RESULT_LIMIT,
+    BlobRef,
+    ErrorInfo,
+    encode,
+    flaw_of_body,
+)
 from headway.wire.frames import (
     Ack,
     Await,
@@ -52,6 +61,8 @@ from headway_engine.agent.verdict import Ended, Evidence, on_end, on_frame
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from msgspec import Raw
+
     from headway_engine.agent.config import AgentConfig
     from headway_engine.agent.pool import Pool
     from headway_engine.agent.uplink import Uplink
@@ -88,6 +99,8 @@ class Attempts:
         self.pool: Pool | None = None
         self.frozen = False
         self.live: dict[str, Attempt] = {}
+        self.superseded: set[Attempt] = set()
+        """Attempts whose run came back under a newer epoch before they were gone."""
         self.run_used = self.shared_used = 0
         self.stopped: dict[tuple[str, int], str] = {}
         """Stops of attempts that are not here (their assignment may still be on its way)."""
@@ -110,6 +123,8 @@ class Attempts:
         if (old := self.live.get(assignment.run)) is not None:
             if old.epoch >= assignment.epoch:
                 return  # the answer of a claim was repeated
+            # It keeps its slot, and is ended with all means, until it is certainly gone.
+            self.superseded.add(self.live.pop(assignment.run))
             self.stopping.stop(old, "stale")
         try:
             plan = self.plans.get(assignment.version, assignment.task)
@@ -151,7 +166,7 @@ class Attempts:
 
     def _cannot_load(self, attempt: Attempt, why: str) -> None:
         """Its payload, state or marks could not be read."""
-        if self.live.get(attempt.run) is not attempt or attempt.reporting:
+        if not self.here(attempt) or attempt.reporting:
             return
         attempt.reporting = True
         report = GivenBack(attempt.run, attempt.epoch, why, fault="run")
@@ -206,6 +221,18 @@ class Attempts:
         if worker.endpoint is not None:
             worker.endpoint.ban(why)
 
+    @staticmethod
+    def flaw_of(body: Raw) -> str:
+        """Why a body may not travel with others in one request; empty if it may.
+
+        What our own SDK refuses to send: it would be too large, or nobody could read the request.
+        """
+        raw = bytes(body)
+        if len(raw) > INLINE_LIMIT:
+            return "a large body that should have come in parts"
+        flaw = flaw_of_body(raw)
+        return f"a body that is {flaw}" if flaw else ""
+
     def attempt_of(self, worker: Worker, slot: int, seq: int = 0) -> Attempt | None:
         """Whose slot it is; a slot that ended is told so, one that never was is a violation."""
         attempt = worker.slots.get(slot)
@@ -226,16 +253,18 @@ class Attempts:
             attempt.log.flush(final=True)
         if isinstance(frame, Finish) and frame.blob:
             self.saving.upload(worker, attempt, frame, RESULT_LIMIT, self._ended_by)
-        elif isinstance(frame, Finish) and len(bytes(frame.result)) > INLINE_LIMIT:
-            self.violation(worker, "a large result that should have come in parts", attempt)
+        elif isinstance(frame, Finish) and (flaw := self.flaw_of(frame.result)):
+            self.violation(worker, flaw, attempt)
         else:
             self._ended_by(worker, attempt, frame, None)
 
     def _ended_by(
         self, worker: Worker, attempt: Attempt, frame: Terminal, ref: BlobRef | None
     ) -> None:
-        if attempt.reporting or self.live.get(attempt.run) is not attempt:
+        if attempt.reporting or not self.here(attempt):
             return
+        if faults.armed:
+            faults.here("agent.end.received")
         attempt.terminal = frame
         evidence = Evidence(attempt.run, attempt.epoch, started=True, intent=attempt.intent)
         report = on_frame(evidence, frame, ref, exits=not attempt.shared)
@@ -243,30 +272,31 @@ class Attempts:
             # After a cancel only the confirmed end counts; the answer lets the runner go.
             outcome = "stale_epoch" if attempt.intent == "stale" else "ok"
             worker.answer(Ack(attempt.slot, frame.seq, outcome))
-            if attempt.shared:
-                self.forget(attempt)
             return
         if isinstance(report, AttemptFailed):
             report.error = self.clean(worker, report.error)
         elif isinstance(report, Finished) and worker.oom:
             report.warning = "a child process was killed for memory"
         attempt.reporting = True
-        size = len(bytes(frame.result)) if isinstance(frame, Finish) else 40_000
+        size = len(bytes(frame.result)) if isinstance(frame, Finish) else 0
         self._report(attempt, report, size, frame.seq)
 
     def clean(self, worker: Worker, error: ErrorInfo) -> ErrorInfo:
         """An error without secrets, within its bounds."""
         redactor = worker.redactor or NO_SECRETS
         return ErrorInfo(
-            error.type[:200], redactor.text(error.message)[:8192],
-            redactor.text(error.traceback)[-32_768:],
-        )  # fmt: skip
+            clean(redactor.text(error.type), 200),
+            clean(redactor.text(error.message), MESSAGE_LIMIT),
+            clean(redactor.text(error.traceback), TRACEBACK_LIMIT),
+        )
 
     def _report(self, attempt: Attempt, report: Report, size: int, seq: int | None) -> None:
         self.starting.before(attempt)
         self._release(attempt)
         if attempt.log is not None and isinstance(report, Finished | AttemptFailed | Stopped):
             report.lines = attempt.log.last  # so that who shows its end knows what comes before it
+        if isinstance(report, AttemptFailed):
+            size += len(encode(report.error))
         self.send(attempt.engine, report, size, partial(self._reported, attempt, report, seq))
 
     def send(
@@ -278,6 +308,8 @@ class Attempts:
     def _reported(
         self, attempt: Attempt, report: Report, seq: int | None, outcome: ReportOutcome
     ) -> None:
+        if faults.armed:
+            faults.here("agent.end.answered")
         worker = attempt.worker
         if worker is not None and seq is not None:
             worker.answer(Ack(attempt.slot, seq, outcome.outcome, outcome.message))
@@ -291,13 +323,38 @@ class Attempts:
             elif attempt.stage == 0:
                 attempt.stage, attempt.stop_at = 1, self.clock() + 1.0
             return
+        if outcome.outcome == "stale_epoch" and not isinstance(report, Stopped):
+            self.confirm(attempt)
         self.forget(attempt)
+
+    def here(self, attempt: Attempt) -> bool:
+        """Is it not over and told yet?"""
+        return self.live.get(attempt.run) is attempt or attempt in self.superseded
+
+    def confirm(self, attempt: Attempt, *, killed: bool = False) -> None:
+        """Its run goes on elsewhere, and may wait to hear that this one is certainly dead.
+
+        Said when its process is gone; of a task that ended in a shared one at once, unless that
+        process is being `killed` under it.
+        """
+        worker = attempt.worker
+        ended = attempt.shared and not killed
+        if worker is None or worker.gone or ended or not attempt.dispatched_at:
+            self._confirmed(attempt.run, attempt.epoch)
+        else:
+            worker.over.append((attempt.run, attempt.epoch))
+
+    def _confirmed(self, run: str, epoch: int) -> None:
+        self.send("", Stopped(run, epoch, "stale"), 0, lambda _outcome: None)
 
     def forget(self, attempt: Attempt) -> None:
         """It is over and told: free its place."""
-        if self.live.get(attempt.run) is not attempt:
+        if attempt in self.superseded:
+            self.superseded.discard(attempt)
+        elif self.live.get(attempt.run) is attempt:
+            del self.live[attempt.run]
+        else:
             return
-        del self.live[attempt.run]
         self.finished += 1
         self._release(attempt)
         self.outputs.end(attempt)
@@ -344,12 +401,15 @@ class Attempts:
 
     def worker_gone(self, worker: Worker) -> None:
         """Its process is certainly gone: what it leaves is decided now."""
+        over, worker.over = worker.over, []
+        for run, epoch in over:
+            self._confirmed(run, epoch)
         orphans, worker.waiting = [*worker.slots.values(), *worker.waiting], []
         foreign = worker.adopted or worker.load_error or worker.start_error  # no fault of this host
         if orphans and not worker.ready and not foreign:
             self._on_start_failed(orphans[0].run, worker.agent_error or "they end before they load")
         for attempt in orphans:
-            if attempt.reporting or self.live.get(attempt.run) is not attempt:
+            if attempt.reporting or not self.here(attempt):
                 continue
             again = (
                 not attempt.started
@@ -377,7 +437,7 @@ class Attempts:
 
     def conclude(self, attempt: Attempt, worker: Worker | None) -> None:
         """Without a deciding frame: the verdict from the evidence."""
-        if attempt.reporting or self.live.get(attempt.run) is not attempt:
+        if attempt.reporting or not self.here(attempt):
             return
         ended, load_error, start_error, agent_error = None, None, "", ""
         if worker is not None:
@@ -409,4 +469,4 @@ class Attempts:
             self.forget(attempt)
             return
         attempt.reporting = True
-        self._report(attempt, report, 40_000, None)
+        self._report(attempt, report, 0, None)

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from headway.states import TERMINAL
-from headway.wire import INLINE_LIMIT, PAYLOAD_LIMIT, BlobRef, Malformed, decode, encode
+from headway.wire import PAYLOAD_LIMIT, BlobRef, Malformed, decode, encode
 from headway.wire.commands import ANSWERS, Ended
 from headway.wire.frames import Ack, Await
 from headway.wire.rpc import CHILDREN_ENDS, ChildAsk, ChildOutcome, ChildrenAsk, ChildrenEnds
@@ -84,8 +84,8 @@ class Children:
         """A large payload goes to blobs first."""
         if frame.blob:
             self._a.saving.upload(worker, attempt, frame, PAYLOAD_LIMIT, self._send)
-        elif len(bytes(frame.payload)) > INLINE_LIMIT:
-            self._a.violation(worker, "a large payload that should have come in parts", attempt)
+        elif flaw := self._a.flaw_of(frame.payload) or self._a.flaw_of(frame.item):
+            self._a.violation(worker, flaw, attempt)
         else:
             self._send(worker, attempt, frame, None)
 

@@ -10,7 +10,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from headway import subjects
+from headway import faults, subjects
 from headway.wire import Malformed, decode, encode
 from headway.wire.rpc import CLAIMED, WORK_BODY, Claim, Claimed
 from headway_engine.agent.port import Link, NoAnswer, WorkItem
@@ -128,6 +128,8 @@ class Claims:
         items = [item for item, _, _ in batch]
         self._under_way(items)
         shared = sum(1 for _, _, s in batch if s)
+        if faults.armed:
+            await faults.point("agent.claims.pulled")
         try:
             claimed = await self._ask([run for _, run, _ in batch])
         finally:
@@ -140,6 +142,8 @@ class Claims:
             await self._link.nak(items, 0.0)
             self._session_over()
         else:
+            if faults.armed:
+                await faults.point("agent.claims.answered")
             for info in claimed.versions:
                 self._plans.learn_version(info)
             for assignment in claimed.assignments:
@@ -147,6 +151,8 @@ class Claims:
                     self._plans.learn_spec(assignment.version, assignment.spec)
             for assignment in claimed.assignments:
                 self._attempts.accept(assignment, claimed.engine)
+            if faults.armed:
+                await faults.point("agent.claims.accepted")
             await self._link.ack(items)
         self._link.wake()
 

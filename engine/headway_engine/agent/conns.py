@@ -206,10 +206,11 @@ class Conn(asyncio.Protocol):
             frames = self._greet(frames)
         endpoint = self.endpoint
         if endpoint is None or not self._hello:
-            if why or (endpoint is None and self._frames.held > HELLO_LIMIT):
-                self.abort()  # a stranger
-            if why and endpoint is not None:
-                endpoint.ban(why)
+            if not why and self._frames.held > HELLO_LIMIT:
+                why = f"a hello of more than {HELLO_LIMIT} bytes"
+            if why:
+                if endpoint is not None:  # else a stranger, of whom nobody is to be warned
+                    endpoint.ban(why)
                 self.abort()
             return
         if frames and not endpoint.banned:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from typing import TYPE_CHECKING
 
+from headway import faults
 from headway.wire import BLOB_PART, BlobRef, Malformed, decode, encode
 from headway.wire.frames import Ack, Fetch, Marks, Run
 from headway.wire.rpc import LOADED, Load, MarkRecord
@@ -135,10 +136,13 @@ class Handover:
                 tags=a.tags,
                 created_ms=a.created_ms,
                 ns=self._ns,
+                unconfirmed=a.unconfirmed,
             )
         )
         for i, page in enumerate(pages[1:], 2):
             worker.send(Marks(attempt.slot, page, more=i < len(pages)))
+        if faults.armed:
+            faults.here("agent.run.sent")
 
     def fetch(self, attempt: Attempt, worker: Worker, frame: Fetch) -> None:
         """The value of a mark that lies in blobs: parts, then the answer that names them."""

@@ -13,6 +13,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+from headway import faults
 from headway_engine.agent.provider import NotProvided
 from headway_engine.agent.redact import Redactor
 from headway_engine.agent.verdict import Ended
@@ -125,6 +126,8 @@ class Lives:
                 worker.name[-12:], worker, slots=worker.capacity
             )
             worker.handle = await self._runtime.spawn(self._spec(worker))
+            if faults.armed:
+                await faults.point("agent.runner.spawned")
         except (ImageMissing, RuntimeUnavailable, NotProvided) as e:
             worker.agent_error = str(e)
         except CannotStart as e:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from headway.wire import CHECKPOINT_LIMIT, INLINE_LIMIT, STEP_LIMIT, BlobRef
+from headway import faults
+from headway.wire import CHECKPOINT_LIMIT, STEP_LIMIT, BlobRef, encode
 from headway.wire.frames import Ack, Checkpoint, Mark
 from headway.wire.rpc import SaveCheckpoint, SaveMark, SaveOutcome
 from headway_engine.agent.bodies import BadParts, BlobRefused
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from headway_engine.agent.attempt import Attempt
     from headway_engine.agent.attempts import Attempts
     from headway_engine.agent.worker import Worker
+
+log = logging.getLogger("headway.agent")
 
 
 class Saving:
@@ -33,14 +37,16 @@ class Saving:
         if frame.blob:
             limit = CHECKPOINT_LIMIT if isinstance(frame, Checkpoint) else STEP_LIMIT
             self.upload(worker, attempt, frame, limit, self._save_it)
-        elif len(bytes(body)) > INLINE_LIMIT:
-            self._a.violation(worker, "a large body that should have come in parts", attempt)
+        elif flaw := self._a.flaw_of(body):
+            self._a.violation(worker, flaw, attempt)
         else:
             self._save_it(worker, attempt, frame, None)
 
     def _save_it(
         self, worker: Worker, attempt: Attempt, frame: Checkpoint | Mark, ref: BlobRef | None
     ) -> None:
+        if faults.armed:
+            faults.here("agent.save.received")
         done = partial(self._saved, worker, attempt, frame)
         if isinstance(frame, Checkpoint):
             save: SaveCheckpoint | SaveMark = SaveCheckpoint(
@@ -54,7 +60,7 @@ class Saving:
                 attempt.run, attempt.epoch, frame.key, frame.kind, frame.fn, frame.status,
                 frame.token, frame.value, ref, frame.size, frame.seconds, error, frame.after,
             )  # fmt: skip
-            size = len(bytes(frame.value)) + 1000
+            size = len(bytes(frame.value)) + 1000 + (0 if error is None else len(encode(error)))
         self.in_turn(attempt, partial(self._a.uplink.save, attempt.engine, save, size, done))
 
     def in_turn(self, attempt: Attempt, send: Callable[[], None]) -> None:
@@ -74,7 +80,17 @@ class Saving:
     def _saved(
         self, worker: Worker, attempt: Attempt, frame: Checkpoint | Mark, outcome: SaveOutcome
     ) -> None:
-        worker.answer(Ack(attempt.slot, frame.seq, outcome.outcome, outcome.message))
+        if faults.armed:
+            faults.here("agent.save.answered")
+        ack = Ack(attempt.slot, frame.seq, outcome.outcome, outcome.message)
+        if outcome.outcome == "gap":
+            log.warning(
+                "%s: the store lost checkpoints that it had acknowledged: %s",
+                attempt.run,
+                outcome.message,
+            )
+            ack.number = outcome.n
+        worker.answer(ack)
         if outcome.outcome == "stale_epoch":
             self._a.stopping.stop(attempt, "stale")
         elif isinstance(frame, Checkpoint) and outcome.outcome == "ok":

@@ -89,10 +89,17 @@ class Tokens:
         return True
 
 
+_NOT_SOURCE = {"pyvenv.cfg", "FORMAT"}
+"""Files that mark a folder as an environment, or as a state directory that changes all the time."""
+
+
 def newest_change(folder: Path) -> float:
     """The newest mtime of the Python files of a development folder; 0 if there is none."""
     newest = 0.0
     for root, folders, files in os.walk(folder):
+        if not _NOT_SOURCE.isdisjoint(files):
+            folders.clear()
+            continue
         folders[:] = [f for f in folders if not f.startswith(".") and f != "__pycache__"]
         for name in files:
             if name.endswith((".py", ".toml", ".json")):

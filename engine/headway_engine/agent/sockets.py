@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 UNIX_PATH_LIMIT = 107
 STRANGERS = 64
 """Connections that have not said who they are, at most (TCP)."""
+SILENT = 4
+"""The same for one runner's own socket."""
 LOOPBACK = Way("127.0.0.1", "127.0.0.1")
 
 
@@ -49,6 +51,8 @@ class UnixEndpoints:
         self.folder = folder
         self._servers: dict[str, asyncio.Server] = {}
         self._endpoints: dict[str, Endpoint] = {}
+        self._silent: dict[str, set[Conn]] = {}
+        """Connections that have not said hello, by endpoint."""
 
     async def start(self) -> None:
         """Make the folder of all channels; raises BadEndpoint if its path is too long."""
@@ -81,6 +85,8 @@ class UnixEndpoints:
     def forget(self, endpoint: Endpoint) -> None:
         """Stop listening and remove the directory."""
         self._endpoints.pop(endpoint.name, None)
+        for conn in self._silent.pop(endpoint.name, set()):
+            conn.abort()
         if server := self._servers.pop(endpoint.name, None):
             server.close()
         folder = Path(endpoint.grant.directory)
@@ -89,11 +95,19 @@ class UnixEndpoints:
             folder.rmdir()
 
     def admit(self, conn: Conn) -> bool:
-        """Only the container itself can connect."""
+        """Only the container itself can connect, and not without end: each costs us a file."""
+        if conn.endpoint is None:
+            return False
+        silent = self._silent.setdefault(conn.endpoint.name, set())
+        if len(silent) >= SILENT:
+            return False
+        silent.add(conn)
         return True
 
     def dismiss(self, conn: Conn) -> None:
-        """Nothing to keep."""
+        """It said hello, or is gone."""
+        if conn.endpoint is not None and (silent := self._silent.get(conn.endpoint.name)):
+            silent.discard(conn)
 
     def identify(self, hello: Hello) -> Endpoint | None:
         """The socket says who it is."""

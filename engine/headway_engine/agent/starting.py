@@ -6,6 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+from headway import faults
 from headway.wire.rpc import ReportOutcome, Started
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Starting:
         attempt = worker.slots.get(frame.slot)
         if attempt is None or attempt.started:
             return
+        if faults.armed:
+            faults.here("agent.started.received")
         attempt.started = True
         attempt.deadline = self._a.clock() + attempt.assignment.timeout
         late = self._late[attempt.shared]

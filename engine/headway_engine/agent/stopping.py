@@ -90,7 +90,7 @@ class Stopping:
     def tick(self) -> None:
         """Deadlines: timeouts, graces, starts that did not come. A few times a second."""
         now = self._a.clock()
-        for attempt in list(self._a.live.values()):
+        for attempt in [*self._a.live.values(), *self._a.superseded]:
             if attempt.stage and now >= attempt.stop_at:
                 self._escalate(attempt, now)
             elif attempt.leave_at is not None and now >= attempt.leave_at and not attempt.intent:
@@ -148,20 +148,25 @@ class Stopping:
             worker.send(Freeze(on=on))
 
     def abandon_all(self) -> None:
-        """The session is over: kill everything, report nothing (the store has moved on)."""
+        """The session is over: kill everything; all that is told is that it is dead.
+
+        The store has moved on, and a run of it may wait for that word (an ambiguous once).
+        """
         if self._a.pool is None:
             return
-        workers = {a.worker for a in self._a.live.values() if a.worker is not None}
-        for attempt in list(self._a.live.values()):
+        attempts = [*self._a.live.values(), *self._a.superseded]
+        workers = {a.worker for a in attempts if a.worker is not None}
+        for attempt in attempts:
             attempt.intent = "stale"
             self.stale += 1
             attempt.reporting = True
             if attempt.worker is not None and attempt in attempt.worker.waiting:
                 attempt.worker.waiting.remove(attempt)
+            self._a.confirm(attempt, killed=True)
         for worker in workers:
             if worker.endpoint is not None:
                 worker.endpoint.cut()
             self._a.pool.forget_shared(worker)
             self._a.pool.kill(worker)
-        for attempt in list(self._a.live.values()):
+        for attempt in attempts:
             self._a.forget(attempt)

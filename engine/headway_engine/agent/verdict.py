@@ -64,12 +64,12 @@ def on_frame(
 ) -> Report | None:
     """The report that a terminal frame makes; None = not yet, or never.
 
-    After a cancel nothing but the confirmed end counts: with `exits` (the process ends with the
-    attempt) the report waits for it.
+    After a cancel, and of a stale attempt, nothing but the confirmed end counts: with `exits` (the
+    process ends with the attempt) the report waits for it.
     """
     run, epoch = e.run, e.epoch
     if e.intent == "stale":
-        return None
+        return None if exits else Stopped(run, epoch, "stale")
     if e.intent == "cancel":
         return None if exits else Stopped(run, epoch, "cancel")
     if isinstance(frame, Finish):
@@ -96,14 +96,18 @@ def on_frame(
         key=frame.key,
         token=frame.token,
         evidence="frame",
+        waits=frame.waits,
     )
 
 
 def on_end(e: Evidence) -> Report | None:
-    """The report of an attempt whose process is gone, or never came, without a deciding frame."""
+    """The report of an attempt whose process is gone, or never came, without a deciding frame.
+
+    Of a stale one too: a run may wait to hear that its older attempt is certainly dead.
+    """
     run, epoch = e.run, e.epoch
     if e.intent == "stale":
-        return None
+        return Stopped(run, epoch, "stale")
     if e.intent == "cancel":
         return Stopped(run, epoch, "cancel")
     end = e.ended or Ended()
@@ -154,7 +158,7 @@ def _of_code(e: Evidence, end: Ended, evidence: str) -> Report | None:
     if code is None:
         return AttemptLost(run, epoch, "its container is gone", evidence)
     if code == EXIT_STALE and not e.neighbours:
-        return None
+        return Stopped(run, epoch, "stale")
     if code == EXIT_ORPHAN:
         return AttemptLost(run, epoch, "no agent took it over in time", evidence)
     if e.neighbours:

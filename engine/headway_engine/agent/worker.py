@@ -17,7 +17,9 @@ from headway.wire.frames import (
     Freeze,
     Hello,
     LoadFailed,
+    Log,
     Ping,
+    Pong,
     Ready,
     ToRunner,
 )
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
 
 ANSWERS = 1024
 """Answers kept for frames that a runner may send again after a redial."""
+
+
+AWAITED = 20_000
+"""Children that one run may await at once; each is a little memory of this agent."""
 
 
 class Host(Protocol):
@@ -82,6 +88,8 @@ class Worker:
         self.violation = ""
         self.slots: dict[int, Attempt] = {}
         self.waiting: list[Attempt] = []
+        self.over: list[tuple[str, int]] = []
+        """(run, epoch) of attempts that were fenced while they ran here: to be confirmed dead."""
         self.next_slot = 1
         self.hello_slots: list[tuple[int, str, int]] = []
         self.pending: set[int] = set()
@@ -148,6 +156,9 @@ class Worker:
             return True
         if awaits:
             self.awaiting.add(seq)
+            if len(self.awaiting) > AWAITED * self.capacity and self.endpoint is not None:
+                self.endpoint.ban("it awaits more children than anybody has")
+                return True
             return False
         self.pending.add(seq)
         if len(self.pending) > 2 * WINDOW * self.capacity and self.endpoint is not None:
@@ -200,6 +211,9 @@ class Worker:
             if isinstance(frame, LoadFailed):
                 self.load_error = frame.error
                 self.settled.set()
+            elif not isinstance(frame, Log | Pong) and self.endpoint is not None:
+                self.endpoint.ban(f"a frame {type(frame).__name__} before its code was loaded")
+                return
 
     def closed(self) -> None:
         """EOF: it died, or will dial again."""

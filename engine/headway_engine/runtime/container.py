@@ -23,7 +23,8 @@ def config_of(spec: RunnerSpec, image: str, network: str, directory: str) -> dic
     The token of a TCP channel is not in it, since `docker inspect` shows this: it comes on stdin.
     """
     tcp = bool(spec.grant.address)
-    binds = [] if tcp else [f"{directory}:{CHANNEL_AT}"]
+    # A socket on a read-only mount can be dialled; nothing can be left beside it on the host.
+    binds = [] if tcp else [f"{directory}:{CHANNEL_AT}:ro"]
     if tcp:
         channel = [
             f"HEADWAY_CHANNEL=tcp:{spec.grant.address}",
@@ -68,7 +69,11 @@ def config_of(spec: RunnerSpec, image: str, network: str, directory: str) -> dic
             "NanoCpus": int(spec.limits.cpus * 1e9),
             "PidsLimit": spec.limits.pids,
             "OomScoreAdj": 500,
-            "Ulimits": [{"Name": "nofile", "Soft": 1024, "Hard": 1024}],
+            "Ulimits": [
+                {"Name": "nofile", "Soft": 1024, "Hard": 1024},
+                # The host's handler of core dumps is none of a task's business.
+                {"Name": "core", "Soft": 0, "Hard": 0},
+            ],
             "Tmpfs": {"/tmp": "rw,noexec,nosuid,size=64m"},
             "NetworkMode": network,
             "Binds": binds,

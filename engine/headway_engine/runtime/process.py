@@ -187,6 +187,8 @@ class ProcessRuntime:
             "PYTHONUNBUFFERED": "1",
             "PYTHONFAULTHANDLER": "1",
         }
+        if journal := os.environ.get("HEADWAY_JOURNAL"):
+            env["HEADWAY_JOURNAL"] = journal  # the host's file system is the runner's own
         if spec.grant.address:
             env["HEADWAY_CHANNEL"] = f"tcp:{spec.grant.address}"
             env["HEADWAY_CHANNEL_TOKEN_FD"] = "0"

@@ -204,7 +204,7 @@ class Claimed(Struct):
 
 
 class SaveDone(Struct):
-    """What the store did with one save. `events` includes an implied `started`."""
+    """What the store did with one save (as rpc.SaveOutcome); `events` has an implied `started`."""
 
     outcome: str
     n: int = 0

@@ -32,11 +32,15 @@ def ls(
     )
 
 
-def show(run: RunArgument, as_json: JsonFlag = False) -> None:
+def show(
+    run: RunArgument,
+    whole: Annotated[bool, typer.Option("--all", help="Every event, however many.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Tell one run: where it is and why, timeline, error, result."""
     from headway_ops import looking
 
-    looking.show_run(run, as_json=as_json)
+    looking.show_run(run, whole=whole, as_json=as_json)
 
 
 def agents(ctx: typer.Context, as_json: JsonFlag = False) -> None:

@@ -26,7 +26,13 @@ def resume(
     run: RunArgument,
     once: Annotated[
         list[str] | None,
-        typer.Option("--once", help="Decide on an ambiguous once mark: KEY=done or KEY=rerun."),
+        typer.Option(
+            "--once", help="Decide on an ambiguous once mark: KEY=done, KEY=rerun or KEY=fail."
+        ),
+    ] = None,
+    value: Annotated[
+        list[str] | None,
+        typer.Option("--value", help="What the once block gives, with KEY=done: KEY=JSON."),
     ] = None,
     override: Annotated[
         bool,
@@ -37,7 +43,7 @@ def resume(
     """Same run, next attempt, now: skips backoff, or decides a review."""
     from headway_ops import steering
 
-    steering.resume(run, once or [], override=override, as_json=as_json)
+    steering.resume(run, once or [], value or [], override=override, as_json=as_json)
 
 
 def replay_run(

@@ -187,8 +187,12 @@ class PostgresServer:
         fd = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(fd, "w") as f:
             f.write(secrets.token_urlsafe(24) + "\n")
-        if self._uid is not None:
-            os.chown(secret, self._uid, self._uid)
+            f.flush()
+            if self._uid is not None:
+                os.fchown(fd, self._uid, self._uid)
+            if self.config.fsync:
+                # Beside a database that survives a power cut, an empty password would lock us out.
+                os.fsync(fd)
 
     def _initdb(self, tree: Path) -> None:
         # Into a folder beside, renamed when complete: a crash in the middle leaves no half of it.
@@ -219,6 +223,12 @@ class PostgresServer:
             text = (done.stdout + done.stderr).decode(errors="replace").strip()
             raise ServerFailed(f"initdb failed in {fresh}:\n{text[-2000:]}")
         fresh.rename(self.data)
+        if self.config.fsync:
+            fd = os.open(self.directory, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
 
     def _ready(self) -> bool:
         try:

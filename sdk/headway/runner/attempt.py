@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from headway.errors import (
     TooLarge,
 )
 from headway.failures import error_info
-from headway.wire import RESULT_LIMIT, ErrorInfo
+from headway.wire import DURATION_LIMIT, RESULT_LIMIT, ErrorInfo
 from headway.wire.frames import Fail, Finish
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class Attempt:
         """A newer attempt exists: no verb works any more, user code is stopped."""
         self.ctx.over = StaleAttempt()
         self.stop("stale")
+
+    def stopped(self) -> Ending:
+        """The frame that says no more than that user code has ended."""
+        return self._fail("cancelled", StaleAttempt())
 
     async def execute(self, payload: bytes) -> Ending | None:
         """Run it to its end. None = nothing to report (suspended, or a newer attempt exists).
@@ -105,7 +110,10 @@ class Attempt:
         if isinstance(over, (Suspended, StaleAttempt)):
             return None
         if isinstance(over, OnceAmbiguous):
-            return self._fail("ambiguous", over, key=over.key, token=over.token)
+            ending = self._fail("ambiguous", over, key=over.key, token=over.token)
+            if isinstance(ending[0], Fail):
+                ending[0].waits = over.waits
+            return ending
         if ctx.stopping == "timeout" and error is not None:
             retry = any(issubclass(TimeoutError, t) for t in self.task.retry.retry_on)
             return self._fail("timeout", TimeoutError("the attempt's time is over"), retry=retry)
@@ -143,9 +151,9 @@ class Attempt:
         frame = ending[0]
         if isinstance(frame, Fail):
             if isinstance(error, RetryIn):
-                frame.retry_in = max(0.0, float(error.delay))
+                frame.retry_in = min(max(0.0, float(error.delay)), DURATION_LIMIT)
             elif isinstance(error, RetryAt):
-                frame.retry_at = error.at.astimezone()
+                frame.retry_at = _within_reach(error.at)
         return ending
 
     def _fail(
@@ -176,6 +184,16 @@ def may_retry(retry: Retry, error: BaseException) -> bool:
     if isinstance(error, (RetryIn, RetryAt)):
         return True
     return not retry.retry_on or isinstance(error, retry.retry_on)
+
+
+def _within_reach(at: datetime) -> datetime:
+    """A time that a task chose, at most a hundred years from now; one long past is now."""
+    now = datetime.now(UTC)
+    if at.year < 1970:
+        return now
+    if at.year > 5000:  # near the end of the calendar a change of zone fails
+        return now + timedelta(seconds=DURATION_LIMIT)
+    return min(at.astimezone(), now + timedelta(seconds=DURATION_LIMIT))
 
 
 def refusal(slot: int, seq: int, kind: str, message: str) -> Fail:

@@ -16,6 +16,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from headway import faults, journal
 from headway.channel import parse_address
 from headway.context import AttemptInfo, Context, current_or_none
 from headway.failures import error_info
@@ -110,6 +111,8 @@ class Runner:
         self.shared, self.watch.die = env.shared, not env.shared
         self.calls.orphan_after = self.watch.orphan_after = env.orphan_after
         os.environ.update(env.vars)
+        if rules := env.vars.get("HEADWAY_FAULTS"):  # of the task's own: nothing else is inherited
+            faults.arm(rules)
         if env.source:
             sys.path.insert(0, env.source)
         self.output = Output(self._log, env.log_rate, env.log_burst, shared=env.shared)
@@ -120,6 +123,7 @@ class Runner:
             self.loop.set_default_executor(ThreadPoolExecutor(max(4, env.slots)))
         self.watch.busy()
         try:
+            journal.open_journal(os.environ.get(journal.VARIABLE, ""))
             for module in env.modules:
                 importlib.import_module(module)
         except BaseException as e:  # SystemExit at import is the user's mistake too
@@ -175,6 +179,8 @@ class Runner:
     def _given(self, run: Run) -> None:
         if run.slot in self.slots:
             return  # a repeat after a redial
+        if faults.armed:
+            faults.here("runner.run.received")
         payload = self.calls.body(run.payload_blob) if run.payload_blob else bytes(run.payload)
         state = self.calls.body(run.state_blob) if run.state_blob else bytes(run.state)
         slot = self.slots[run.slot] = Slot(run, payload, state)
@@ -219,13 +225,19 @@ class Runner:
             ending = await slot.attempt.execute(slot.payload)
             if slot.attempt.ctx.stopping == "stale":
                 code = EXIT_STALE
+                if self.shared:  # the process lives on: only this frame says that the task ended
+                    ending = slot.attempt.stopped()
         if self.output is not None:
             if self.shared:
                 self.output.end(run.slot)
             else:
                 await self.output.flush(self.loop)
         if ending is not None:
+            if faults.armed:
+                await faults.point("runner.task.returned")
             ack = await self.calls.save(ending[0], ending[1])
+            if faults.armed:
+                await faults.point("runner.end.answered")
             failed = type(ending[0]).__name__ == "Fail"
             code = EXIT_STALE if ack.outcome == "stale_epoch" else int(failed)
         del self.slots[run.slot]
@@ -292,6 +304,7 @@ def _context(slot: Slot, calls: AgentCalls) -> Context:
         state=slot.state,
         schema=run.schema,
         suspend_after=run.suspend_after,
+        unconfirmed=run.unconfirmed,
     )
 
 

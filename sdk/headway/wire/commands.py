@@ -222,8 +222,11 @@ class RunDetail(Struct, omit_defaults=True):
     result: Raw = NOTHING
     result_ref: BlobRef | None = None
     events: list[Event] = []
+    """At most 500: of a long run those that tell most (`events.gist`); `events` pages all."""
     checkpoints: list[CheckpointRow] = []
+    """The last 500 of those that are kept."""
     marks: list[MarkRow] = []
+    """The last 500."""
     why: str = ""
     """In plain words: why the run is where it is, and what would move it."""
 
@@ -256,8 +259,8 @@ class ResumeAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`resume`: the next attempt now, for RETRYING, REVIEW, DELAYED and held runs."""
 
     run: RunId
-    once: dict[str, Literal["done", "rerun"]] = {}
-    """Decisions on ambiguous once marks, by key."""
+    once: dict[str, Literal["done", "rerun", "fail"]] = {}
+    """Decisions on ambiguous once marks, by key; `fail` ends the run."""
     values: dict[str, Raw] = {}
     """The value of a mark that is set done."""
     override: bool = False

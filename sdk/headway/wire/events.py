@@ -7,6 +7,7 @@ drop doubles by (run, n). `kind` is an open word: observers show kinds they do n
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from msgspec import Struct
@@ -16,7 +17,7 @@ from headway.wire import decoder
 KINDS = {
     "queued": "enqueued, or back in its queue (data.why)",
     "delayed": "enqueued with a start time in the future (data.due_at)",
-    "starting": "claimed by an agent: the epoch went up (data.agent, data.version)",
+    "starting": "claimed by an agent: the epoch went up (data: agent, version, checkpoint)",
     "started": "user code runs (data: container, host, cold, pool_wait_ms, resumed_from)",
     "checkpoint": "state saved (data: number, name, size)",
     "step": "a step's result recorded (data: key, fn, size, seconds)",
@@ -40,6 +41,12 @@ KINDS = {
 }
 
 
+PROGRESS = frozenset({"checkpoint", "step"})
+"""Kinds of which a long run has very many in a row."""
+EDGE = 3
+"""So many of each stretch of progress are kept at both its ends by `gist`."""
+
+
 class Event(Struct, omit_defaults=True):
     """One event. `source`/`target` are states, set when the run moved."""
 
@@ -52,6 +59,26 @@ class Event(Struct, omit_defaults=True):
     actor: str = ""
     """Who: `engine`, `agent:<id>`, `user:<name>`."""
     data: dict[str, Any] = {}
+
+
+def gist(events: list[Event], room: int) -> list[Event]:
+    """At most `room` (from 2) of a run's events, in order: those that tell most.
+
+    All, if they fit. Else each stretch of progress loses its middle; if that is not enough, the
+    first twentieth of the room goes to how the run began, and the rest to its last events.
+    """
+    if len(events) <= room:
+        return events
+    told: list[Event] = []
+    for progress, stretch in groupby(events, lambda e: e.kind in PROGRESS):
+        part = list(stretch)
+        if progress and len(part) > 2 * EDGE:
+            part[EDGE:-EDGE] = []
+        told += part
+    if len(told) > room:
+        first = max(1, room // 20)
+        told[first : len(told) - room + first] = []
+    return told
 
 
 class RunEvents(Struct, omit_defaults=True):

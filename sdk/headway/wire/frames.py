@@ -12,11 +12,19 @@ Order: hello → env → (import user modules) → ready → run → started →
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated, Literal
 
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
-from headway.wire import NOTHING, ErrorInfo, decoder
+from headway.wire import BLOB_PART, DURATION_LIMIT, KEY_LIMIT, NOTHING, ErrorInfo, decoder
 from headway.wire.rpc import MarkRecord
+
+# What a runner may say is bounded where it is decoded: its sender may be anybody's code.
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Big = Annotated[int, Meta(ge=0, le=2**53)]
+Key = Annotated[str, Meta(max_length=KEY_LIMIT, pattern=r"\A[^\x00]*\Z")]
+Word = Annotated[str, Meta(max_length=64, pattern=r"\A[^\x00]*\Z")]
+Duration = Annotated[float, Meta(ge=0, le=DURATION_LIMIT)]
 
 # --- from the runner
 
@@ -25,10 +33,10 @@ class Hello(Struct, tag="hello", forbid_unknown_fields=True, omit_defaults=True)
     """The first frame of every connection. `slots`: live (slot, run, epoch) after a redial."""
 
     protocol: int
-    sdk: str
-    python: str
+    sdk: Word
+    python: Word
     pid: int
-    token: str = ""
+    token: Key = ""
     """The one-time token on a TCP channel."""
     slots: list[tuple[int, str, int]] = []
 
@@ -36,7 +44,7 @@ class Hello(Struct, tag="hello", forbid_unknown_fields=True, omit_defaults=True)
 class Ready(Struct, tag="ready", forbid_unknown_fields=True, omit_defaults=True):
     """User modules are imported."""
 
-    tasks: tuple[str, ...]
+    tasks: tuple[Key, ...]
     load_ms: float = 0.0
 
 
@@ -49,61 +57,61 @@ class LoadFailed(Struct, tag="load_failed", forbid_unknown_fields=True, omit_def
 class RunStarted(Struct, tag="started", forbid_unknown_fields=True, omit_defaults=True):
     """The answer to `run`: user code is about to run."""
 
-    slot: int
+    slot: Count
 
 
 class Part(Struct, tag="part", forbid_unknown_fields=True, omit_defaults=True):
     """A piece (≤ 512 KiB) of a body too large for one frame, sent before its frame."""
 
-    blob: int
-    index: int
-    data: bytes
+    blob: Big
+    index: Count
+    data: Annotated[bytes, Meta(max_length=BLOB_PART)]
     last: bool = False
 
 
 class Checkpoint(Struct, tag="checkpoint", forbid_unknown_fields=True, omit_defaults=True):
     """Save the state. `blob` names parts sent before, instead of `state`."""
 
-    slot: int
-    seq: int
-    number: int
-    name: str
-    sha256: str
-    size: int
+    slot: Count
+    seq: Big
+    number: Count
+    name: Key
+    sha256: Word
+    size: Big
     state: Raw = NOTHING
-    blob: int = 0
-    schema: str = ""
+    blob: Big = 0
+    schema: Word = ""
     keep: bool = False
 
 
 class Mark(Struct, tag="mark", forbid_unknown_fields=True, omit_defaults=True):
     """Record a step's result, a once mark or a short sleep. Fields as rpc.SaveMark."""
 
-    slot: int
-    seq: int
-    key: str
-    kind: str
-    fn: str
-    status: str
-    token: str = ""
+    slot: Count
+    seq: Big
+    key: Key
+    kind: Literal["step", "once", "sleep", "wait", "call"]
+    fn: Key
+    status: Literal["started", "done", "failed", "interrupted", "error", "open"]
+    token: Key = ""
     value: Raw = NOTHING
-    blob: int = 0
-    size: int = 0
-    seconds: float = 0.0
+    blob: Big = 0
+    size: Big = 0
+    seconds: Duration = 0.0
     error: ErrorInfo | None = None
-    after: int = 0
+    after: Count = 0
 
 
 class Wait(Struct, tag="wait", forbid_unknown_fields=True, omit_defaults=True):
     """Suspend: the run goes to WAITING; on its `ack` the runner ends this attempt."""
 
-    slot: int
-    seq: int
-    key: str
-    kind: str
-    fn: str = ""
-    seconds: float | None = None
-    after: int = 0
+    slot: Count
+    seq: Big
+    key: Key
+    kind: Literal["sleep", "wait", "call"]
+    fn: Key = ""
+    seconds: Duration | None = None
+    after: Count = 0
 
 
 class Enqueue(Struct, tag="enqueue", forbid_unknown_fields=True, omit_defaults=True):
@@ -112,33 +120,38 @@ class Enqueue(Struct, tag="enqueue", forbid_unknown_fields=True, omit_defaults=T
     `item` is a commands.EnqueueItem without payload, whose id is `ids.child_run_id(...)`.
     """
 
-    slot: int
-    seq: int
-    key: str
+    slot: Count
+    seq: Big
+    key: Key
     item: Raw
     payload: Raw = NOTHING
-    blob: int = 0
-    after: int = 0
+    blob: Big = 0
+    after: Count = 0
     """The number of the last checkpoint."""
 
 
 class Await(Struct, tag="await", forbid_unknown_fields=True, omit_defaults=True):
     """Hear the end of the child that was enqueued under `key`: its `ack` comes with the end."""
 
-    slot: int
-    seq: int
-    key: str
+    slot: Count
+    seq: Big
+    key: Key
 
 
 class Finish(Struct, tag="done", forbid_unknown_fields=True, omit_defaults=True):
     """The function returned."""
 
-    slot: int
-    seq: int
+    slot: Count
+    seq: Big
     result: Raw = NOTHING
-    blob: int = 0
-    size: int = 0
-    sha256: str = ""
+    blob: Big = 0
+    size: Big = 0
+    sha256: Word = ""
+
+
+Cause = Literal[
+    "error", "stop", "encode", "ambiguous", "state", "payload", "too_large", "timeout", "cancelled"
+]
 
 
 class Fail(Struct, tag="fail", forbid_unknown_fields=True, omit_defaults=True):
@@ -148,26 +161,28 @@ class Fail(Struct, tag="fail", forbid_unknown_fields=True, omit_defaults=True):
     timeout, cancelled (after a `cancel` frame).
     """
 
-    slot: int
-    seq: int
-    cause: str
+    slot: Count
+    seq: Big
+    cause: Cause
     error: ErrorInfo
     retry: bool = True
-    retry_in: float | None = None
+    retry_in: Duration | None = None
     retry_at: datetime | None = None
-    key: str = ""
-    token: str = ""
+    key: Key = ""
+    token: Key = ""
+    waits: bool = False
+    """Ambiguous, and the block has a policy: it decides once older attempts are confirmed dead."""
 
 
 class Log(Struct, tag="log", forbid_unknown_fields=True, omit_defaults=True):
     """Lines of output. `slot` 0 in a shared runner = not attributable. `first` counts from 1."""
 
-    slot: int
-    first: int
+    slot: Count
+    first: Big
     lines: list[str]
-    stream: str = "out"
-    dropped: int = 0
-    dropped_bytes: int = 0
+    stream: Word = "out"
+    dropped: Big = 0
+    dropped_bytes: Big = 0
 
 
 class Pong(Struct, tag="pong", forbid_unknown_fields=True, omit_defaults=True):
@@ -242,6 +257,8 @@ class Run(Struct, tag="run", omit_defaults=True):
     tags: tuple[str, ...] = ()
     created_ms: int = 0
     ns: str = ""
+    unconfirmed: bool = False
+    """An older attempt may still run: no ambiguous once mark may be decided here."""
 
 
 class Marks(Struct, tag="marks", omit_defaults=True):
@@ -255,9 +272,9 @@ class Marks(Struct, tag="marks", omit_defaults=True):
 class Fetch(Struct, tag="fetch", forbid_unknown_fields=True, omit_defaults=True):
     """From the runner: the value of a mark that lies in blobs; answered by parts and `ack`."""
 
-    slot: int
-    seq: int
-    key: str
+    slot: Count
+    seq: Big
+    key: Key
 
 
 class Ack(Struct, tag="ack", omit_defaults=True):
@@ -279,6 +296,8 @@ class Ack(Struct, tag="ack", omit_defaults=True):
     status: str = ""
     """Of `await`: how the child ended; `succeeded` comes with `value` or `blob`."""
     error: ErrorInfo | None = None
+    number: int = 0
+    """Of a checkpoint that is refused as `gap`: the last number that the store has."""
 
 
 class Cancel(Struct, tag="cancel", omit_defaults=True):

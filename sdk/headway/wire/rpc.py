@@ -142,6 +142,8 @@ class Assignment(Struct, omit_defaults=True):
     tags: tuple[str, ...] = ()
     created_ms: int = 0
     """The run's creation, ms since the Unix epoch: the time half of derived child ids."""
+    unconfirmed: bool = False
+    """An older attempt may still run: no ambiguous once mark may be decided by its policy."""
 
 
 class VersionInfo(Struct, omit_defaults=True):
@@ -237,7 +239,10 @@ class Saves(Struct, omit_defaults=True):
 
 
 class SaveOutcome(Struct, omit_defaults=True):
-    """ok | stale_epoch | conflict | gap | cancelling | rejected | refused; `n`: the event."""
+    """ok | stale_epoch | conflict | gap | cancelling | rejected | refused.
+
+    `n`: the event's number; of `gap`: the last checkpoint that the store has.
+    """
 
     outcome: str
     n: int = 0
@@ -304,6 +309,8 @@ class AttemptFailed(Struct, tag="failed", omit_defaults=True):
     evidence: str = ""
     lines: int = 0
     """Number of the last line of its output; 0 = it printed nothing."""
+    waits: bool = False
+    """With `ambiguous`: the block's policy decides once older attempts are confirmed dead."""
 
 
 class AttemptLost(Struct, tag="lost", omit_defaults=True):

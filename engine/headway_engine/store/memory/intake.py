@@ -240,9 +240,9 @@ class Intake(Saving):
                 continue
             run = self._load(found)
             known = self._known(ns, run.task, run.version)
-            t = lifecycle.decide(
-                run, Claim(agent, session, nonce, "" if known is None else known[1].version), now
-            )
+            version = "" if known is None else known[1].version
+            number = run.ck if run.ck in found.checkpoints else 0
+            t = lifecycle.decide(run, Claim(agent, session, nonce, version, number), now)
             if t.outcome == "already" and known is not None:
                 answer.claimed.append(self._claimed(found, run, []))
                 continue

@@ -58,7 +58,8 @@ class Saving(Base):
         else:
             outcome = "gap"
             message = f"the last checkpoint is {run.ck}, this one has number {save.number}"
-        return SaveDone(outcome, 0, message, run.ns, run.task)
+        last = run.ck if outcome == "gap" else 0
+        return SaveDone(outcome, last, message, run.ns, run.task)
 
     def _mark(self, row: Row, save: SaveMark, is_open: bool) -> SaveDone:
         run = row.run

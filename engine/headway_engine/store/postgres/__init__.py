@@ -33,9 +33,6 @@ from headway_engine.store.postgres.timers import Timers
 
 _SQL = statements.load("lists")
 
-OLDEST = 150000
-"""Postgres 15 (DECISIONS I5)."""
-
 
 class PostgresStore(Enqueues, Dispatches, Claims, Saves, Lists, Timers, Registry):
     """The truth about runs, in Postgres. See the port for what each method guarantees."""
@@ -70,7 +67,10 @@ class PostgresStore(Enqueues, Dispatches, Claims, Saves, Lists, Timers, Registry
         self.known_queues: set[tuple[str, str]] = set()
 
     async def open(self) -> StoreFacts:
-        """Migrate under a lock, connect, check settings. Raises StoreDown or SchemaTooNew."""
+        """Migrate under a lock, connect, check settings.
+
+        Raises StoreDown, SchemaTooNew or StoreTooOld.
+        """
         try:
             await migrate(self.dsn)
         except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError) as e:
@@ -86,8 +86,6 @@ class PostgresStore(Enqueues, Dispatches, Claims, Saves, Lists, Timers, Registry
         """Version and settings, and what an operator should change."""
         row = (await self.db.read(_SQL["facts"]))[0]
         problems: list[str] = []
-        if row["num"] < OLDEST:
-            problems.append(f"Postgres {row['version']} is older than 15: upgrade it")
         problems += [
             f"{name} is {row[name]}: a crash of the machine can lose or tear acknowledged data;"
             f" set {name} = on"
@@ -99,6 +97,11 @@ class PostgresStore(Enqueues, Dispatches, Claims, Saves, Lists, Timers, Registry
             problems.append(
                 "synchronous_commit is off: acknowledged saves can be lost in a crash;"
                 " set synchronous_commit = on"
+            )
+        if row["trails"]:
+            problems.append(
+                "a standby follows asynchronously: a failover to it loses the last seconds that"
+                " were acknowledged; set synchronous_standby_names"
             )
         durable = row["fsync"] == "on" and not lazy
         return StoreFacts(

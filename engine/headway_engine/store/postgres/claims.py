@@ -81,7 +81,8 @@ class Claims(Commits, Part):
             known = await self.specs.get(ns, run.task, run.version)
             if known is not None:
                 run.policy, run.timeout = known.policy, known.spec.timeout
-            happening = Claim(agent, session, nonce, "" if known is None else known.version)
+            version = "" if known is None else known.version
+            happening = Claim(agent, session, nonce, version, row["number"] or 0)
             t = lifecycle.decide(run, happening, row["now"])
             if t.outcome == "already" and known is not None:
                 repeats.append((row, run, known))

@@ -84,6 +84,7 @@ class Db:
         self._lists: Connections | None = None
         self.floor = identity.Floor(0, "")
         """Epoch floor for runs from before the last change of the database (DECISIONS G4)."""
+        self._mark = identity.Mark()
 
     async def open(self) -> None:
         """Connect; raises StoreDown."""
@@ -116,7 +117,13 @@ class Db:
 
     async def _init(self, conn: Any) -> None:
         """On each new connection: is this still the database that we know? (G4)."""
-        self.floor = await identity.check(conn)
+        self.floor, seen = await identity.check(conn, self._mark)
+        self._mark = seen if seen[1:] != self._mark[1:] else max(self._mark, seen)
+
+    def flushed(self, lsn: int) -> None:
+        """How far the WAL is on disk now, of the database that was last connected to."""
+        if self._mark.sys:
+            self._mark = self._mark._replace(flushed=max(self._mark.flushed, lsn))
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
         """One statement on the runs' pool."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from headway import faults
 from headway.states import RunState
 from headway_engine.happenings import Lost
 from headway_engine.store.agreement import GAP, Held, compare, gap_of
@@ -89,6 +90,8 @@ class Leases(Commits):
         orphans = await self.db.fetch(_SQL["orphans"])
         if not orphans:
             return []
+        if faults.armed:
+            await faults.point("engine.leases.expired")
         moves = [
             (row["id"], Lost(row["epoch"], _WHY[row["why"]], dead=row["why"] == "gone"))
             for row in orphans
@@ -101,7 +104,8 @@ class Leases(Commits):
 
     async def tick(self, lease: float = 15.0) -> None:
         """The clock of leases runs; spent outbox rows of an idle engine go as well."""
-        await self.db.fetch(_SQL["tick"], gap_of(lease))
+        (row,) = await self.db.fetch(_SQL["tick"], gap_of(lease))
+        self.db.flushed(row["flushed"])
         if spent := self.outbox.take():
             try:
                 await self.db.fetch(_SQL["forget_outbox"], spent)

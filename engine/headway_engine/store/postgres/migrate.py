@@ -21,6 +21,16 @@ _SQL = statements.load("schema")
 _DIGITS = re.compile(r"\d+")
 
 
+OLDEST = 15
+"""Of Postgres (DECISIONS I5)."""
+
+
+class StoreTooOld(HeadwayError):
+    """This Postgres is too old: install 15 or newer."""
+
+    code = "store_too_old"
+
+
 class SchemaTooNew(HeadwayError):
     """The database was migrated by a newer Headway: upgrade this engine."""
 
@@ -37,13 +47,15 @@ def migrations() -> list[tuple[int, str]]:
 async def migrate(dsn: str) -> int:
     """Apply what is missing; the schema's version. Safe to run from several engines at once.
 
-    Raises SchemaTooNew, OSError or asyncpg.PostgresError. A crash in the middle leaves the last
-    whole migration.
+    Raises StoreTooOld, SchemaTooNew, OSError or asyncpg.PostgresError. A crash in the middle leaves
+    the last whole migration.
     """
     conn: Any = await asyncpg.connect(
         dsn, timeout=5, server_settings={"application_name": "headway"}
     )
     try:
+        if (major := conn.get_server_version().major) < OLDEST:
+            raise StoreTooOld(f"Postgres {major} is too old: install {OLDEST} or newer")
         return await apply(conn, migrations())
     finally:
         await conn.close()

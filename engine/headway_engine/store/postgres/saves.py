@@ -120,7 +120,8 @@ class Saves(Part):
                 continue
             row = looked[s.run, s.number]
             outcome, message = refusal(row, s.epoch) or look_checkpoint(row, s)
-            out.append(SaveDone(outcome, 0, message, row["ns"] or "", row["task"] or ""))
+            last = row["ck"] if outcome == "gap" else 0
+            out.append(SaveDone(outcome, last, message, row["ns"] or "", row["task"] or ""))
         return out
 
     async def _marks(self, owned: Sequence[tuple[str, SaveMark]]) -> list[SaveDone]:

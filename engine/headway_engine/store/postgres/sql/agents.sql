@@ -45,7 +45,7 @@ UPDATE agents SET missing = $4::text[],
 -- NATS, or of all engines; a restart of Postgres is one too).
 UPDATE liveness SET last = hw_now(),
        since = CASE WHEN hw_now() - last > $1 * interval '1 second' THEN hw_now() ELSE since END
- WHERE id = 1;
+ WHERE id = 1 RETURNING (pg_current_wal_flush_lsn() - '0/0')::bigint AS flushed;
 
 -- name: forget_outbox
 -- Spent rows of an engine that is idle.

@@ -1,12 +1,18 @@
 -- name: read
--- Who the server says it is, and whether our tables are there. The timeline is that of the WAL being
--- written; the control file may lag behind it after a promotion.
-SELECT s.system_identifier::text AS sys,
+-- What is acknowledged here is on the disk, whatever the server's default says.
+-- Which tables these are: a restored dump has other oids than what was dumped. The timeline is that of
+-- the WAL being written; the control file may lag behind it after a promotion. `flushed` survives every
+-- crash that the settings survive.
+SELECT concat_ws('/', s.system_identifier, d.oid, to_regclass('meta')::oid) AS sys,
        CASE WHEN pg_is_in_recovery() THEN 0
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint
        END AS timeline,
-       to_regclass('meta') IS NOT NULL AS migrated
-  FROM pg_control_system() s;
+       CASE WHEN pg_is_in_recovery() THEN 0 ELSE pg_current_wal_flush_lsn() - '0/0' END::bigint
+           AS flushed,
+       to_regclass('meta') IS NOT NULL AS migrated,
+       CASE current_setting('synchronous_commit')
+            WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END AS commits
+  FROM pg_control_system() s, pg_database d WHERE d.datname = current_database();
 
 -- name: known
 -- Who it was.
@@ -27,8 +33,11 @@ UPDATE meta SET system_id = $1, timeline = $2, floor = floor + $3, changed_at = 
 UPDATE meta SET floor = floor + $1, changed_at = hw_now() WHERE id = 1 RETURNING floor, changed_at;
 
 -- name: raise_epochs
--- Whatever an attempt from before the change still writes is refused; beats find it missing, and its
--- run goes on.
+-- No epoch of the lost part is given out again. What this copy has as open was given out before the
+-- copy was taken, to nobody else: that attempt goes on, and the floor is for what comes after it.
 WITH l AS MATERIALIZED (
-       SELECT id FROM runs WHERE ended_at IS NULL ORDER BY id FOR NO KEY UPDATE)
-UPDATE runs r SET epoch = r.epoch + $1 FROM l WHERE r.id = l.id;
+       SELECT id, state IN ('STARTING', 'RUNNING', 'CANCELLING') AS open FROM runs
+        WHERE ended_at IS NULL ORDER BY id FOR NO KEY UPDATE)
+UPDATE runs r SET epoch = CASE WHEN l.open THEN r.epoch ELSE r.epoch + $1 END,
+       floor = CASE WHEN l.open THEN greatest(r.epoch, r.floor) + $1 ELSE 0 END
+  FROM l WHERE r.id = l.id;

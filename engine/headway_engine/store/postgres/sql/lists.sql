@@ -128,9 +128,10 @@ SELECT queue FROM queues WHERE ns = $1 UNION SELECT unnest(queues) FROM agents W
 SELECT d.version, d.image FROM deployments d WHERE d.ns = $1 AND d.image <> '';
 
 -- name: facts
-SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int AS num,
-       current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS synchronous_commit,
+SELECT current_setting('server_version') AS version, current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS synchronous_commit,
        current_setting('full_page_writes') AS full_page_writes,
+       current_setting('synchronous_standby_names') = '' AND EXISTS (
+           SELECT FROM pg_stat_replication WHERE state = 'streaming') AS trails,
        (SELECT max(version) FROM schema) AS schema,
        (SELECT s.system_identifier::text || '-' || d.oid FROM pg_control_system() s, pg_database d
          WHERE d.datname = current_database()) AS identity;
