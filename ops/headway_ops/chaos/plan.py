@@ -48,9 +48,10 @@ def draw(
         at += every * rng.uniform(0.7, 1.3)
     drawn = rng.choices(chosen, [WEIGHTS[k] for k in chosen], k=len(times))
     ways = ["stop" if rng.random() < STOPPED[kind] else "kill" for kind in drawn]
-    # Each kind once in the first half, the frozen agent and the killed engine among them: what
-    # they bring about (a zombie, a redelivery) shows only later.
+    # Each kind once in the first half, a frozen agent and a frozen engine among them: what they
+    # bring about (a zombie, an answer that was lost) shows only later.
     sure = [(k, "stop" if k == "agent" else "kill") for k in chosen]
+    sure += [("engine", "stop")] if "engine" in chosen else []
     early = len(times) // 2
     places = rng.sample(range(early), k=min(len(sure), early))
     for place, (kind, how) in zip(places, sure, strict=False):

@@ -67,7 +67,7 @@ class Role:
         if self.running:
             return
         env = {k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_")}
-        for name in ("HEADWAY_DEBUG", "HEADWAY_LOG_LEVEL"):
+        for name in ("HEADWAY_DEBUG", "HEADWAY_JOURNAL", "HEADWAY_LOG_LEVEL"):
             if name in os.environ:
                 env[name] = os.environ[name]
         env["PYTHONUNBUFFERED"] = "1"
