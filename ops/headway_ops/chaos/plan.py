@@ -36,8 +36,8 @@ def draw(
 ) -> list[Fault]:
     """Faults for `seconds`, about one each `every` seconds; the same seed gives the same ones.
 
-    `freeze`: seconds of a lease; what is stopped stands still for one to three of them, so that
-    some come back as zombies.
+    `freeze`: seconds of a lease. An agent that is stopped stands still for one to three of them, so
+    that it comes back as a zombie (for half of the time at most); the others for a shorter while.
     """
     rng = random.Random(seed)
     chosen = [k for k in KINDS if k in kinds]
@@ -58,7 +58,11 @@ def draw(
         drawn[place], ways[place] = kind, how
     faults: list[Fault] = []
     for at, kind, how in zip(times, drawn, ways, strict=True):
-        hold = rng.uniform(1.0, 3.0) * freeze if how == "stop" else rng.uniform(0.1, every)
+        hold = rng.uniform(0.1, every)
+        if how == "stop":
+            longest = min(3.0 * freeze, max(seconds / 2, freeze))
+            span = (freeze, longest) if kind == "agent" else (every, 3.0 * every)
+            hold = rng.uniform(*span)
         faults.append(Fault(round(at, 3), kind, how, rng.random(), round(hold, 3)))
     return faults
 

@@ -99,8 +99,8 @@ class Intake(Saving):
                 if outcome.outcome == "duplicate":
                     tables.aliases.setdefault((ns, new.run.id), held.run)
                 else:
-                    refusal = (now, outcome.code, outcome.reason)
-                    tables.refusals.setdefault((ns, new.run.id), refusal)
+                    kept = (now, outcome.code, outcome.reason)
+                    tables.refusals.setdefault((ns, new.run.id), kept)
                 return outcome
             tables.keys[place] = Key(new.run.id, new.payload_hash, new.key_until or now)
         run = msgspec.structs.replace(new.run, root=new.run.root or new.run.id)
