@@ -18,6 +18,7 @@ from headway.ids import new_run_id
 from headway.wire import BlobRef, encode, rpc
 from headway.wire.commands import BlobPut, EnqueueItem, ReplayAsk, TaskSpec
 from headway_engine import intake, streams
+from headway_engine.store.postgres import PostgresStore
 from support.engines import Caller, calling, config_for, running_engine
 from support.scripted_agent import finish
 from support.stacks import agent_on, assigned, stack
@@ -196,6 +197,20 @@ async def test_answers_too_large_for_one_message_are_spilled_to_blobs(
         ref = got.assignments[0].payload_ref
         assert ref is not None
         assert ref.size == len(payload)
+
+
+async def test_a_cancel_that_crossed_its_enqueue_is_carried_out_afterwards(
+    nats: str, database: str
+) -> None:
+    store = PostgresStore(database, engine="other")
+    async with stack(nats, database) as (_, caller, _):
+        word = await caller.enqueue()
+        await store.open()
+        await store.early_cancel("default", word.run, "user:me", "no need")
+        await store.close()
+        assert (await caller.end(word.run)).status == "cancelled"
+        events = (await caller.api("run", {"run": word.run}))["events"]
+        assert events[-1]["actor"] == "user:me"
 
 
 async def test_an_early_cancel_is_honoured_by_intake(nats: str, database: str) -> None:

@@ -85,7 +85,7 @@ def chaos(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Kill parts of the `headway up` in this folder while its tasks run, then look.
+    """Kill parts of this folder's `headway up` while tasks run, then look.
 
     SIGKILL and SIGSTOP at random; `headway up` starts again what dies. Exit 1 if a run that was
     acknowledged is lost, or has not ended a minute after the last fault. Not for other stacks.

@@ -23,6 +23,18 @@ S = RunState
 class Queues(Intake):
     """See the port."""
 
+    async def late_cancels(self, limit: int) -> list[tuple[str, str, str, str]]:
+        """Early cancels of live runs."""
+        self._check()
+        return [
+            (ns, run, actor, reason)
+            for (ns, run), (actor, reason) in sorted(self.tables.early.items())
+            if (row := self.tables.runs.get(run)) is not None
+            and row.run.ns == ns
+            and row.run.state not in TERMINAL
+            and row.run.state is not S.CANCELLING
+        ][:limit]
+
     def _of(self, ns: str, queue: str) -> list[Row]:
         return [r for r in self.tables.runs.values() if r.run.ns == ns and r.run.queue == queue]
 
