@@ -121,6 +121,8 @@ class Site:
         """Runs whose enqueue returned."""
         self.outcomes: Counter[str] = Counter()
         """How enqueues returned: recorded, accepted, or the name of an error."""
+        self.ways: dict[str, str] = {}
+        """Role's name to the URL by which it reaches NATS, if that is not the server's own."""
         self._load: asyncio.Task[None] | None = None
 
     # --- roles
@@ -128,7 +130,7 @@ class Site:
     def settings(self, name: str, folder: Path) -> str:
         """The role's TOML."""
         sections: dict[str, dict[str, Any]] = {
-            "nats": {"url": self.nats.url, "fsynced": True},
+            "nats": {"url": self.ways.get(name, self.nats.url), "fsynced": True},
             "postgres": {"dsn": self.dsn},
             "engine": {"lease": LEASE, "beat_every": LEASE / 4, "id": name},
             "agent": {
@@ -300,6 +302,10 @@ class Site:
     async def aged_dispatches(self) -> None:
         """As if a minute had passed: batches that were not noted are left alone for 30 s."""
         await self.rows("UPDATE dispatches SET at = at - interval '1 minute'")
+
+    def nats_process(self) -> psutil.Process:
+        """The server's process."""
+        return psutil.Process(self.nats.pid)
 
     def postgres_family(self) -> list[psutil.Process]:
         """The server and its children."""
