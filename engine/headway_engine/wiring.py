@@ -30,7 +30,7 @@ from headway_engine.presence import Beat, Hints, QueueTick
 from headway_engine.pruner import Pruner
 from headway_engine.recorder import Recorder
 from headway_engine.relay import Relay, Sweeper
-from headway_engine.rescuer import Rescuer
+from headway_engine.rescuer import Rescuer, reached
 from headway_engine.saves import Attempts, SaveLanes
 from headway_engine.service import Health, Probe, Service, StoreClock
 from headway_engine.store import StoreDown
@@ -244,9 +244,7 @@ def wire(p: Parts) -> list[Service]:
         return await streams.oldest(work, subjects.INGEST)
 
     # Leases end only where agents can renew them: the rescuer stays with the door (DECISIONS B1).
-    rescuer = Rescuer(
-        store, c.lease, lambda: work.is_connected and answers.is_connected, tell, counts
-    )
+    rescuer = Rescuer(store, c.lease, lambda: reached(work, answers), tell, counts)
     pruner = Pruner(store, blobs, c.prune_every)
     beat = Beat(p.id, post_work, lambda: p.beat(counters()))
     # Stopped in reverse: first the doors, then what commits, last what tells of it.

@@ -57,6 +57,14 @@ class FastClient(NatsClient):
         self._numbers = itertools.count(1)
         self._write_due = False
 
+    async def _process_pong(self) -> None:
+        # nats-py would end its reader at an answer that nobody waits for any more (a flush that was
+        # cancelled), and the connection with it.
+        pongs = cast("list[asyncio.Future[bool]]", self._pongs)
+        if pongs and pongs[0].done():
+            pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
     async def listen(self, subject: str, hear: Callable[[Msg], None]) -> Subscription:
         """Subscribe; `hear` is called for each message as it is parsed, and must not wait.
 
