@@ -2,7 +2,7 @@
 
 Any engine answers (one queue group). The broker vouches for the user in the subject, who becomes
 the actor of what is done. Answers are envelopes: data, or an error with a code; unknown verbs are
-`not_served`. Nothing is answered to a reply that is no inbox.
+`not_served`. Nothing is answered to a reply that is no inbox of the sender.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ log = logging.getLogger("headway.engine")
 
 ANSWER_LIMIT = 1000 * 1024
 """Bytes of an answer; the server's limit is 1 MB a message."""
+NO_STORE = frozenset({"info", "logs"})
+"""Verbs that are answered without the store."""
 
 
 class ApiRefused(HeadwayError):
@@ -78,7 +80,7 @@ class Control(Service):
         capacity: int = 2048,
         store_down: Callable[[], str] = lambda: "",
     ) -> None:
-        """`store_down`: why the store is away; then only `info` is served."""
+        """`store_down`: why the store is away; then only `info` and `logs` are served."""
         super().__init__()
         self._nc, self._post, self._verbs = nc, post, verbs
         self._workers, self._store_down = workers, store_down
@@ -86,16 +88,22 @@ class Control(Service):
             capacity
         )
         self._discovery = Microservice(nc, post, engine, verbs)
-        self.strikes = self.served = 0
+        self.served = 0
+        self._strikes = 0
+
+    @property
+    def strikes(self) -> int:
+        """Requests whose reply was no inbox of their sender: dropped, never answered."""
+        return self._strikes + self._discovery.strikes
 
     async def _on_message(self, msg: Msg) -> None:
         reply = msg.reply
-        if not subjects.may_answer(reply):
-            self.strikes += 1
-            log.warning("api with a reply that is no inbox: subject=%s", msg.subject)
-            return
         ns, user, verb = subjects.parse_api(msg.subject)
-        if verb != "info" and (why := self._store_down()):
+        if not subjects.may_answer(reply, "client", user):
+            self._strikes += 1
+            log.warning("api with a reply that is no inbox of its sender: subject=%s", msg.subject)
+            return
+        if verb not in NO_STORE and (why := self._store_down()):
             # At once: it must not wait behind those that the store does not answer.
             self._refuse(reply, "unavailable", f"the store does not answer: {why}")
             return

@@ -90,7 +90,7 @@ class Door(Service):
         self._queue: asyncio.Queue[tuple[Slow, Asked] | None] = asyncio.Queue(capacity)
         self._workers, self._store_down = workers, store_down
         self.strikes = 0
-        """Requests whose reply was no inbox: never answered."""
+        """Requests whose reply was no inbox of their sender: dropped, never answered."""
 
     def serve_quick(self, verb: str, handler: Quick) -> None:
         """A verb whose handler only decodes and enqueues."""
@@ -103,11 +103,11 @@ class Door(Service):
 
     async def _on_message(self, msg: Msg) -> None:
         reply = msg.reply
-        if not subjects.may_answer(reply):
-            self.strikes += 1
-            log.warning("rpc with a reply that is no inbox: subject=%s", msg.subject)
-            return
         ns, agent, verb = subjects.parse_rpc(msg.subject)
+        if not subjects.may_answer(reply, "agent", ns, agent):
+            self.strikes += 1
+            log.warning("rpc whose reply is no inbox of its sender: subject=%s", msg.subject)
+            return
         asked = Asked(self._post, ns, agent, reply, msg.data)
         quick = self._quick.get(verb)
         try:

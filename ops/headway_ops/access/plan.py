@@ -1,0 +1,191 @@
+"""Principals into accounts: pure.
+
+A tenant is one core account with JetStream (`HW`), where engines live, and for each namespace two
+accounts without: agents, and people (clients, viewers, operators). They reach the core through
+imports alone, so they have no JetStream of their own, and the server rewrites their reply subjects:
+nobody there can aim an answer, or the server's own ack, at a subject of somebody else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from headway import subjects
+from headway.errors import HeadwayError
+from headway_ops.access import rights
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+Kind = Literal["engine", "answers", "agent", "client", "viewer", "operator"]
+
+CORE = "HW"
+"""The tenant that is there without `--tenant`, and its core account."""
+
+
+class BadPlan(HeadwayError):
+    """The principals that were asked for do not fit together."""
+
+    code = "bad_request"
+
+
+class Principal(NamedTuple):
+    """Who gets credentials of their own."""
+
+    kind: Kind
+    name: str
+    ns: str = ""
+    queues: tuple[str, ...] = ("default",)
+    """Of an agent."""
+
+    @property
+    def rights(self) -> rights.Rights:
+        """What the server lets it do."""
+        match self.kind:
+            case "engine":
+                return rights.engine_work()
+            case "answers":
+                return rights.engine_answers()
+            case "agent":
+                return rights.agent(self.ns, self.name, self.queues)
+            case "client":
+                return rights.client(self.ns, self.name)
+            case "viewer":
+                return rights.viewer(self.ns, self.name)
+            case "operator":
+                return rights.operator(self.ns, self.name)
+
+
+class Tenant(NamedTuple):
+    """Namespaces that share one engine, and nothing with others."""
+
+    name: str
+    namespaces: tuple[str, ...]
+    people: tuple[Principal, ...]
+    """Agents, clients, viewers, operators."""
+
+
+class Share(NamedTuple):
+    """A subject that one account offers to others."""
+
+    kind: Literal["service", "stream"]
+    subject: str
+    many: bool = False
+    """A service that answers one request with several messages."""
+
+
+class Import(NamedTuple):
+    """What an account takes from another one."""
+
+    share: Share
+    account: str
+
+
+@dataclass
+class Account:
+    """One account of the server."""
+
+    name: str
+    what: str
+    users: list[Principal]
+    jetstream: bool = False
+    exports: dict[Share, list[str]] = field(default_factory=dict[Share, list[str]])
+    """To the accounts that may import it."""
+    imports: list[Import] = field(default_factory=list[Import])
+
+    def offer(self, share: Share, to: Account) -> None:
+        """Let another account import it, and do so there."""
+        takers = self.exports.setdefault(share, [])
+        if to.name not in takers:
+            takers.append(to.name)
+            to.imports.append(Import(share, self.name))
+
+
+def accounts(tenants: Iterable[Tenant]) -> list[Account]:
+    """All accounts, each tenant's core first; raises BadPlan."""
+    made: list[Account] = []
+    for tenant in tenants:
+        made += _of_tenant(tenant)
+    return made
+
+
+def _of_tenant(tenant: Tenant) -> list[Account]:
+    _check(tenant)
+    engine = [Principal("engine", "engine"), Principal("answers", "engine-answers")]
+    core = Account(tenant.name, "engines and streams", engine, jetstream=True)
+    made = [core]
+    for ns in tenant.namespaces:
+        mine = [p for p in tenant.people if p.ns == ns]
+        agents = Account(
+            f"{tenant.name}-agents-{ns}", f"agents of {ns}", [p for p in mine if p.kind == "agent"]
+        )
+        people = Account(
+            f"{tenant.name}-people-{ns}", f"clients, viewers and operators of {ns}",
+            [p for p in mine if p.kind != "agent"],
+        )  # fmt: skip
+        _for_agents(core, agents, ns)
+        _for_people(core, people, ns)
+        agents.offer(Share("stream", subjects.beat_agent(ns)), people)
+        made += [agents, people]
+    return made
+
+
+def _for_agents(core: Account, agents: Account, ns: str) -> None:
+    for subject in (f"hw.rpc.{ns}.>", f"hw.log.{ns}.>", f"hw.span.{ns}.>"):
+        core.offer(Share("service", subject), agents)
+    for consumer in sorted(
+        {subjects.work_consumer(ns, queue) for one in agents.users for queue in one.queues}
+    ):
+        pull = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.WORK}.{consumer}"
+        core.offer(Share("service", pull, many=True), agents)
+        core.offer(Share("service", f"$JS.ACK.{subjects.WORK}.{consumer}.>"), agents)
+    core.offer(Share("stream", f"hw.ctl.{ns}.>"), agents)
+    core.offer(Share("stream", f"hw.reply.agent.{ns}.>"), agents)
+
+
+def _for_people(core: Account, people: Account, ns: str) -> None:
+    core.offer(Share("service", subjects.ingest(ns)), people)
+    core.offer(Share("service", f"hw.api.{ns}.>"), people)
+    for one in people.users:
+        if one.kind != "viewer":
+            core.offer(Share("stream", f"hw.reply.{one.name}.*"), people)
+    for subject in (f"hw.live.*.{ns}.>", subjects.beat_engine(), subjects.beat_queue(ns)):
+        core.offer(Share("stream", subject), people)
+
+
+def _check(tenant: Tenant) -> None:
+    """Names are tokens of subjects, and say who somebody is: each is one principal's."""
+    if not tenant.namespaces:
+        raise BadPlan(f"tenant {tenant.name}: give it at least one namespace")
+    seen: dict[tuple[str, str], Principal] = {}
+    for ns in tenant.namespaces:
+        subjects.name(ns, "namespace")
+    for one in tenant.people:
+        if one.ns not in tenant.namespaces:
+            raise BadPlan(
+                f"{one.kind} {one.name}: no namespace {one.ns!r} (there are:"
+                f" {', '.join(tenant.namespaces)})"
+            )
+        one.rights  # noqa: B018 - raises BadName
+        # Answers to people carry their name alone, those to agents the namespace too.
+        key = ("agent", f"{one.ns}/{one.name}") if one.kind == "agent" else ("", one.name)
+        if key in seen:
+            raise BadPlan(
+                f"{one.kind} {one.name} and {seen[key].kind} {seen[key].name} have the same name:"
+                " it says who somebody is, in commands and in the audit trail"
+            )
+        seen[key] = one
+
+
+def parse(kind: Kind, text: str, namespaces: Sequence[str]) -> Principal:
+    """`[NS/]NAME`, for an agent `[NS/]NAME[=QUEUE,QUEUE]`; raises BadPlan or BadName."""
+    head, _, queues = text.partition("=")
+    ns, slash, name = head.rpartition("/")
+    if queues and kind != "agent":
+        raise BadPlan(f"{kind} {text!r}: queues are for agents")
+    if not slash and len(namespaces) != 1:
+        raise BadPlan(f"{kind} {text!r}: which namespace? Write NS/{name}")
+    place = ns if slash else namespaces[0]
+    names = tuple(part for part in queues.split(",") if part) or ("default",)
+    return Principal(kind, name, place, names)
