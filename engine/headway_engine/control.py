@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from headway_engine.blobs import BlobsDown, NoBlob
 from headway_engine.microservice import Microservice
 from headway_engine.service import Service
 from headway_engine.store import StoreDown
+from headway_engine.strikes import Strikes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     Handler = Callable[["Asker", bytes], Awaitable[Any]]
 
-log = logging.getLogger("headway.engine")
 
 ANSWER_LIMIT = 1000 * 1024
 """Bytes of an answer; the server's limit is 1 MB a message."""
@@ -89,19 +88,18 @@ class Control(Service):
         )
         self._discovery = Microservice(nc, post, engine, verbs)
         self.served = 0
-        self._strikes = 0
+        self._strikes = Strikes("an api request")
 
     @property
     def strikes(self) -> int:
         """Requests whose reply was no inbox of their sender: dropped, never answered."""
-        return self._strikes + self._discovery.strikes
+        return self._strikes.count + self._discovery.strikes.count
 
     async def _on_message(self, msg: Msg) -> None:
         reply = msg.reply
         ns, user, verb = subjects.parse_api(msg.subject)
         if not subjects.may_answer(reply, "client", user):
-            self._strikes += 1
-            log.warning("api with a reply that is no inbox of its sender: subject=%s", msg.subject)
+            self._strikes.add(msg.subject, reply)
             return
         if verb not in NO_STORE and (why := self._store_down()):
             # At once: it must not wait behind those that the store does not answer.

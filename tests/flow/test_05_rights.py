@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 R = "01JZ0000000000000000000000"
-READ = ["info", "runs", "run", "events", "checkpoints", "state", "why", "result", "queues", "agents",
-        "deployments", "tasks", "blob-get", "logs"]  # fmt: skip
+READ = ["info", "runs", "run", "events", "checkpoints", "state", "why", "result", "queues",
+        "agents", "deployments", "tasks", "blob-get", "logs"]  # fmt: skip
 CLIENT = ["info", "run", "runs", "result", "cancel", "events", "logs", "tasks", "blob-get",
           "blob-put", "blob-url", "blob-done"]  # fmt: skip
 WRITE = ["cancel", "resume", "replay", "queue-set", "agent-drain", "deploy", "blob-put", "blob-url",
@@ -122,7 +122,8 @@ def published() -> list[str]:
             found += [f"$JS.API.CONSUMER.{verb}.{consumer}"
                       for verb in ("INFO", "MSG.NEXT", "PAUSE", "RESET", "UNPIN")]  # fmt: skip
             found += [f"$JS.API.CONSUMER.CREATE.{consumer}.hw.work.{ns}.{queue}"]
-    found += ["hw.hb.engine.e1", "_INBOX.engine.e1-work.x", "_INBOX.plain", "$KV.headway-settings.q",
+    found += ["hw.hb.engine.e1", "_INBOX.engine.e1-work.x", "_INBOX.plain",
+              "$KV.headway-settings.q",
               "$O.headway-blobs.C.x", "$O.headway-blobs.M.x", "$O.other.C.x"]  # fmt: skip
     for user, _ in PEOPLE:
         found += [f"_INBOX.client.{user}.x", f"hw.reply.{user}.t"]
@@ -240,8 +241,7 @@ async def test_a_stranger_and_a_renewed_key_are_turned_away(server: Guarded) -> 
         await server.rewrite()
         # The one that stands is cut, and does not come back.
         with pytest.raises(ConnectionError):
-            while True:
-                await nc.sync()
+            await nc.until_closed()
     with pytest.raises(ConnectionError, match="Authorization Violation"):
         async with raw(server.port, key=old, tls=server.tls()):
             pass

@@ -124,6 +124,11 @@ class Raw:
                 if one.sid == sid:
                     return one.data
 
+    async def until_closed(self) -> None:
+        """Raises ConnectionError once the server has cut it; TimeoutError if it does not."""
+        while True:
+            await self.sync()
+
     def close(self) -> None:
         """Leave."""
         self._writer.close()

@@ -1,9 +1,9 @@
 """Principals into accounts: pure.
 
-A tenant is one core account with JetStream (`HW`), where engines live, and for each namespace two
-accounts without: agents, and people (clients, viewers, operators). They reach the core through
-imports alone, so they have no JetStream of their own, and the server rewrites their reply subjects:
-nobody there can aim an answer, or the server's own ack, at a subject of somebody else.
+A tenant is one core account with JetStream (`HW`), where its engines live. Everybody else has an
+account alone, without JetStream, and reaches the core through imports. So the server rewrites every
+reply subject on its way: an answer, or the server's own ack, can be aimed at nobody else, since
+nobody else hears anything in that account.
 """
 
 from __future__ import annotations
@@ -38,6 +38,11 @@ class Principal(NamedTuple):
     ns: str = ""
     queues: tuple[str, ...] = ("default",)
     """Of an agent."""
+
+    @property
+    def label(self) -> str:
+        """Its own in a tenant: agents are named within their namespace. A dot is in no name."""
+        return f"agent.{self.ns}.{self.name}" if self.kind == "agent" else self.name
 
     @property
     def rights(self) -> rights.Rights:
@@ -115,47 +120,56 @@ def _of_tenant(tenant: Tenant) -> list[Account]:
     engine = [Principal("engine", "engine"), Principal("answers", "engine-answers")]
     core = Account(tenant.name, "engines and streams", engine, jetstream=True)
     made = [core]
-    for ns in tenant.namespaces:
-        mine = [p for p in tenant.people if p.ns == ns]
-        agents = Account(
-            f"{tenant.name}-agents-{ns}", f"agents of {ns}", [p for p in mine if p.kind == "agent"]
-        )
-        people = Account(
-            f"{tenant.name}-people-{ns}", f"clients, viewers and operators of {ns}",
-            [p for p in mine if p.kind != "agent"],
-        )  # fmt: skip
-        _for_agents(core, agents, ns)
-        _for_people(core, people, ns)
-        agents.offer(Share("stream", subjects.beat_agent(ns)), people)
-        made += [agents, people]
+    agents: dict[str, list[tuple[Principal, Account]]] = {}
+    for one in tenant.people:
+        account = Account(f"{tenant.name}.{one.label}", f"{one.kind} of {one.ns}", [one])
+        made.append(account)
+        if one.kind == "agent":
+            agents.setdefault(one.ns, []).append((one, account))
+            _for_agent(core, account, one)
+        else:
+            _for_person(core, account, one)
+    for account in made[1:]:
+        (one,) = account.users
+        if one.kind in _WATCHERS:
+            for agent, its in agents.get(one.ns, ()):
+                its.offer(Share("stream", subjects.beat_agent(agent.ns, agent.name)), account)
     return made
 
 
-def _for_agents(core: Account, agents: Account, ns: str) -> None:
-    for subject in (f"hw.rpc.{ns}.>", f"hw.log.{ns}.>", f"hw.span.{ns}.>"):
-        core.offer(Share("service", subject), agents)
-    for consumer in sorted(
-        {subjects.work_consumer(ns, queue) for one in agents.users for queue in one.queues}
-    ):
+_WATCHERS = ("viewer", "operator")
+"""Those who hear the beats of the installation."""
+
+
+def _for_agent(core: Account, account: Account, one: Principal) -> None:
+    for subject in (
+        f"hw.rpc.{one.ns}.{one.name}.>", f"hw.log.{one.ns}.>", f"hw.span.{one.ns}.>",
+    ):  # fmt: skip
+        core.offer(Share("service", subject), account)
+    for queue in one.queues:
+        consumer = subjects.work_consumer(one.ns, queue)
         pull = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.WORK}.{consumer}"
-        core.offer(Share("service", pull, many=True), agents)
-        core.offer(Share("service", f"$JS.ACK.{subjects.WORK}.{consumer}.>"), agents)
-    core.offer(Share("stream", f"hw.ctl.{ns}.>"), agents)
-    core.offer(Share("stream", f"hw.reply.agent.{ns}.>"), agents)
+        core.offer(Share("service", pull, many=True), account)
+        core.offer(Share("service", f"$JS.ACK.{subjects.WORK}.{consumer}.>"), account)
+    core.offer(Share("stream", subjects.ctl(one.ns, one.name)), account)
+    core.offer(Share("stream", subjects.agent_reply(one.ns, one.name, "*")), account)
 
 
-def _for_people(core: Account, people: Account, ns: str) -> None:
-    core.offer(Share("service", subjects.ingest(ns)), people)
-    core.offer(Share("service", f"hw.api.{ns}.>"), people)
-    for one in people.users:
-        if one.kind != "viewer":
-            core.offer(Share("stream", f"hw.reply.{one.name}.*"), people)
-    for subject in (f"hw.live.*.{ns}.>", subjects.beat_engine(), subjects.beat_queue(ns)):
-        core.offer(Share("stream", subject), people)
+def _for_person(core: Account, account: Account, one: Principal) -> None:
+    core.offer(Share("service", f"hw.api.{one.ns}.{one.name}.*"), account)
+    if one.kind != "viewer":
+        core.offer(Share("service", subjects.ingest(one.ns)), account)
+        core.offer(Share("stream", f"hw.reply.{one.name}.*"), account)
+    core.offer(Share("stream", f"hw.live.*.{one.ns}.>"), account)
+    if one.kind in _WATCHERS:
+        core.offer(Share("stream", subjects.beat_engine()), account)
+        core.offer(Share("stream", subjects.beat_queue(one.ns)), account)
 
 
 def _check(tenant: Tenant) -> None:
     """Names are tokens of subjects, and say who somebody is: each is one principal's."""
+    if tenant.name != CORE:
+        subjects.name(tenant.name, "tenant")
     if not tenant.namespaces:
         raise BadPlan(f"tenant {tenant.name}: give it at least one namespace")
     seen: dict[tuple[str, str], Principal] = {}

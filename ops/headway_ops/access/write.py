@@ -16,7 +16,6 @@ from headway_ops.access.plan import CORE, BadPlan, Principal, Tenant
 from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from headway_ops.access.plan import Account, Kind
@@ -98,18 +97,17 @@ def write(wanted: Wanted) -> Written:
         write_public(folder / "nats.conf", text.encode())
         return Written(folder / "nats.conf", {}, [])
     alone = len(tenants) == 1
-    place = {a.name: _tenant_of(a, tenants) for a in made}
     seeds: dict[Path, str] = {}
 
     def identity(account: Account, one: Principal) -> str:
-        path = _seed_path(folder, "" if alone else place[account.name], one)
+        path = _seed_path(folder, "" if alone else account.name.partition(".")[0], one)
         seeds[path] = seed_in(path).public
         return f"nkey: {seeds[path]}  # {_label(one)}"
 
     text = conf.text(server, made, identity)
     environments: dict[str, Path] = {}
     for account in made:
-        tenant = "" if alone else place[account.name]
+        tenant = "" if alone else account.name.partition(".")[0]
         for one in account.users:
             if one.kind != "answers":
                 path = _environment(folder, tenant, one, wanted.hosts[0], server)
@@ -119,22 +117,12 @@ def write(wanted: Wanted) -> Written:
     return Written(folder / "nats.conf", environments, unused)
 
 
-def _tenant_of(account: Account, tenants: Sequence[Tenant]) -> str:
-    named = sorted((t.name for t in tenants), key=len, reverse=True)
-    return next(n for n in named if account.name == n or account.name.startswith(f"{n}-"))
-
-
 def _label(one: Principal) -> str:
     return f"{one.kind} {one.ns}/{one.name}" if one.ns else one.name
 
 
-def _file(one: Principal) -> str:
-    # Names of agents are their namespace's own; a dot stands in no name.
-    return f"agent.{one.ns}.{one.name}" if one.kind == "agent" else one.name
-
-
 def _seed_path(folder: Path, tenant: str, one: Principal) -> Path:
-    return folder / "keys" / tenant / f"{_file(one)}.seed"
+    return folder / "keys" / tenant / f"{one.label}.seed"
 
 
 def _environment(folder: Path, tenant: str, one: Principal, host: str, server: conf.Server) -> Path:
@@ -159,7 +147,7 @@ def _environment(folder: Path, tenant: str, one: Principal, host: str, server: c
     if one.kind == "agent":
         lines += [f"HEADWAY_AGENT_NAME={one.name}", f"HEADWAY_AGENT_NS={one.ns}",
                   f"HEADWAY_AGENT_QUEUES={','.join(one.queues)}"]  # fmt: skip
-    path = folder / "env" / tenant / f"{_file(one)}.env"
+    path = folder / "env" / tenant / f"{one.label}.env"
     write_public(path, ("\n".join(lines) + "\n").encode())
     return path
 
