@@ -102,6 +102,8 @@ class Connection(FastClient):
         """Requests that end at a reconnect, to be made again (`ask(again=True)`)."""
         self.denied = ""
         """What the server said when it did not take our credentials, or we not its certificate."""
+        self.first: asyncio.Timeout | None = None
+        """Set while the first connection is being made."""
         self.principal = ""
         """Who we are to the server, for messages."""
         self._hook_ids = itertools.count()
@@ -128,6 +130,9 @@ class Connection(FastClient):
         """nats-py's error callback: a refused permission is heard here and nowhere else."""
         if isinstance(error, ssl.SSLError) or any(w in str(error).lower() for w in _DENIALS):
             self.denied = str(error)
+            if self.first is not None:
+                # Asking again would be answered the same: whoever waits should hear it now.
+                self.first.reschedule(asyncio.get_running_loop().time())
         if (refused := _NO_RIGHT.search(str(error))) is not None:
             self.refuse(refused[1], lambda subject: NotAllowed(subject, self.principal))
         # While the server is away every attempt fails; one line says it.
@@ -135,6 +140,13 @@ class Connection(FastClient):
         level = logging.DEBUG if self._quiet and repeated else logging.WARNING
         self._quiet = self._quiet or repeated
         log.log(level, "nats %s: %s: %s", self.shown_url, type(error).__name__, error)
+
+    async def close(self) -> None:
+        """End it. That the server was gone before is no error: nats-py raises it."""
+        try:
+            await super().close()
+        except OSError as e:
+            log.debug("nats %s: closing: %s", self.shown_url, e)
 
     async def _process_err(self, err_msg: str) -> None:
         """nats-py closes for good over whatever the server says to a connection that stood.
@@ -198,7 +210,7 @@ async def connect(
         options["tls"] = ssl.create_default_context(cafile=settings.tls_ca or None)
     try:
         # nats-py tries forever when it may reconnect forever: the first time is bounded here.
-        async with asyncio.timeout(settings.connect_timeout):
+        async with asyncio.timeout(settings.connect_timeout) as nc.first:
             await nc.connect(
                 settings.urls,
                 name=f"headway-{kind}-{'-'.join(who)}",
@@ -233,6 +245,8 @@ async def connect(
             f"NATS is not reachable at {settings.shown_url}{why}:"
             " start it with `headway up`, or set HEADWAY_NATS_URL"
         ) from None
+    finally:
+        nc.first = None
     nc._quiet = False  # pyright: ignore[reportPrivateUsage]
     return nc
 

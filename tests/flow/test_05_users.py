@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 from msgspec import Raw
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeout
 
-from headway import bus
+from headway import bus, subjects
 from headway.client import Client
-from headway.errors import NotAllowed, RunFailed
+from headway.errors import NotAllowed, NotReachable, RunFailed
 from headway.ids import new_run_id
 from headway.wire.commands import EnqueueItem
 from headway_ops.access import rights
 from headway_ops.local.process import Process
+from support.engines import running_engine
 from support.guarded import Guarded, clean, guarded, headway
+from support.place import guarded_place
 from support.servers import create_database, open_folder, running_postgres
+from support.stacks import assigned
 from support.wait import until
 
 if TYPE_CHECKING:
@@ -108,6 +113,39 @@ async def play(folder: Path, server: Guarded) -> None:
         with pytest.raises(RunFailed) as ended:
             await handle.result(10)
         assert ended.value.status == "cancelled"
+
+
+async def test_a_reload_leaves_those_at_work_whose_users_stayed(database: str) -> None:
+    async with (
+        guarded_place() as place,
+        running_engine(place.config(database)) as engine,
+        place.caller("ann") as ann,
+        place.caller("app") as app,
+        place.agent("a1") as agent,
+    ):
+        await ann.deploy()
+        await agent.start()
+        await assigned(agent, (await app.enqueue()).run)
+        wanted = place.server.wanted
+        await place.server.rewrite(agents=(*wanted.agents, "default/a3"), clients=("other/shop",))
+        assert [p.name for p in place.server.written.unused] == ["app.seed"]
+
+        async def serves() -> bool:
+            try:
+                return (await ann.api("info"))["engine"] == engine.id
+            except (NoRespondersError, NatsTimeout):
+                return False
+
+        await until(serves, what="the engine is back")
+        # A new agent takes part, and what stood goes on.
+        async with place.agent("a3") as fresh:
+            await fresh.register()
+            again = (await ann.enqueue()).run
+            await assigned(agent, again)
+        # Whoever was left out is cut off, and hears why.
+        with pytest.raises(NotReachable):
+            await bus.ask(app.nc, subjects.api("default", "app", "info"), timeout=1)
+        assert "authorization" in app.nc.denied.lower()
 
 
 async def test_the_whole_stack_works_with_keys_accounts_and_tls() -> None:

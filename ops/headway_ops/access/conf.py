@@ -127,10 +127,9 @@ def _account(server: Server, share: Share, account: Account, identity: Identity)
 
 
 def _exports(account: Account) -> Iterable[str]:
-    for share, takers in account.exports.items():
+    for share in account.exports:
         many = ", response_type: stream" if share.many else ""
-        names = ", ".join(map(_q, takers))
-        yield f"{{ {share.kind}: {_q(share.subject)}{many}, accounts: [{names}] }}"
+        yield f"{{ {share.kind}: {_q(share.subject)}{many} }}"
 
 
 def _imports(account: Account) -> Iterable[str]:

@@ -18,7 +18,8 @@ from headway_ops.access import rights
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-Kind = Literal["engine", "answers", "agent", "client", "viewer", "operator"]
+Kind = Literal["engine", "answers", "both", "agent", "client", "viewer", "operator"]
+"""`engine` and `answers` are an engine's two connections; `both` is one user for the two."""
 
 CORE = "HW"
 """The tenant that is there without `--tenant`, and its core account."""
@@ -52,6 +53,8 @@ class Principal(NamedTuple):
                 return rights.engine_work()
             case "answers":
                 return rights.engine_answers()
+            case "both":
+                return rights.engine_work() | rights.engine_answers()
             case "agent":
                 return rights.agent(self.ns, self.name, self.queues)
             case "client":
@@ -72,7 +75,7 @@ class Tenant(NamedTuple):
 
 
 class Share(NamedTuple):
-    """A subject that one account offers to others."""
+    """Subjects that one account offers, or takes a part of."""
 
     kind: Literal["service", "stream"]
     subject: str
@@ -89,51 +92,67 @@ class Import(NamedTuple):
 
 @dataclass
 class Account:
-    """One account of the server."""
+    """One account of the server. What it exports is open: the file alone says who imports what."""
 
     name: str
     what: str
     users: list[Principal]
     jetstream: bool = False
-    exports: dict[Share, list[str]] = field(default_factory=dict[Share, list[str]])
-    """To the accounts that may import it."""
+    exports: tuple[Share, ...] = ()
     imports: list[Import] = field(default_factory=list[Import])
 
-    def offer(self, share: Share, to: Account) -> None:
-        """Let another account import it, and do so there."""
-        takers = self.exports.setdefault(share, [])
-        if to.name not in takers:
-            takers.append(to.name)
-            to.imports.append(Import(share, self.name))
+    def take(self, account: Account, kind: Literal["service", "stream"], *subjects: str) -> None:
+        """Import these from another account."""
+        self.imports += [Import(Share(kind, subject), account.name) for subject in subjects]
 
 
-def accounts(tenants: Iterable[Tenant]) -> list[Account]:
+EXPORTS = (
+    Share("service", "hw.in.*"),
+    Share("service", "hw.api.>"),
+    Share("service", "hw.rpc.>"),
+    Share("service", "hw.log.>"),
+    Share("service", "hw.span.>"),
+    Share("service", f"$JS.API.CONSUMER.MSG.NEXT.{subjects.WORK}.*", many=True),
+    Share("service", f"$JS.ACK.{subjects.WORK}.>"),
+    Share("stream", "hw.ctl.>"),
+    Share("stream", "hw.reply.>"),
+    Share("stream", "hw.live.>"),
+    Share("stream", "hw.hb.>"),
+)
+"""Of a core account: the same whoever there is, so that somebody new changes the imports alone."""
+
+TWO = (Principal("engine", "engine"), Principal("answers", "engine-answers"))
+ONE = (Principal("both", "engine"),)
+"""The engine's users: with one, a fault of an engine can reach further than with two."""
+
+
+def accounts(tenants: Iterable[Tenant], engine: Sequence[Principal] = TWO) -> list[Account]:
     """All accounts, each tenant's core first; raises BadPlan."""
     made: list[Account] = []
     for tenant in tenants:
-        made += _of_tenant(tenant)
+        made += _of_tenant(tenant, engine)
     return made
 
 
-def _of_tenant(tenant: Tenant) -> list[Account]:
+def _of_tenant(tenant: Tenant, engine: Sequence[Principal]) -> list[Account]:
     _check(tenant)
-    engine = [Principal("engine", "engine"), Principal("answers", "engine-answers")]
-    core = Account(tenant.name, "engines and streams", engine, jetstream=True)
+    core = Account(tenant.name, "engines and streams", [*engine], jetstream=True, exports=EXPORTS)
     made = [core]
-    agents: dict[str, list[tuple[Principal, Account]]] = {}
+    agents: list[Account] = []
     for one in tenant.people:
         account = Account(f"{tenant.name}.{one.label}", f"{one.kind} of {one.ns}", [one])
         made.append(account)
         if one.kind == "agent":
-            agents.setdefault(one.ns, []).append((one, account))
+            account.exports = (Share("stream", subjects.beat_agent(one.ns, one.name)),)
+            agents.append(account)
             _for_agent(core, account, one)
         else:
             _for_person(core, account, one)
     for account in made[1:]:
         (one,) = account.users
-        if one.kind in _WATCHERS:
-            for agent, its in agents.get(one.ns, ()):
-                its.offer(Share("stream", subjects.beat_agent(agent.ns, agent.name)), account)
+        for other in agents if one.kind in _WATCHERS else ():
+            if other.users[0].ns == one.ns:
+                account.take(other, "stream", *(share.subject for share in other.exports))
     return made
 
 
@@ -142,28 +161,24 @@ _WATCHERS = ("viewer", "operator")
 
 
 def _for_agent(core: Account, account: Account, one: Principal) -> None:
-    for subject in (
-        f"hw.rpc.{one.ns}.{one.name}.>", f"hw.log.{one.ns}.>", f"hw.span.{one.ns}.>",
-    ):  # fmt: skip
-        core.offer(Share("service", subject), account)
+    rpc = f"hw.rpc.{one.ns}.{one.name}.>"
+    account.take(core, "service", rpc, f"hw.log.{one.ns}.>", f"hw.span.{one.ns}.>")
     for queue in one.queues:
         consumer = subjects.work_consumer(one.ns, queue)
         pull = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.WORK}.{consumer}"
-        core.offer(Share("service", pull, many=True), account)
-        core.offer(Share("service", f"$JS.ACK.{subjects.WORK}.{consumer}.>"), account)
-    core.offer(Share("stream", subjects.ctl(one.ns, one.name)), account)
-    core.offer(Share("stream", subjects.agent_reply(one.ns, one.name, "*")), account)
+        account.take(core, "service", pull, f"$JS.ACK.{subjects.WORK}.{consumer}.>")
+    reply = subjects.agent_reply(one.ns, one.name, "*")
+    account.take(core, "stream", subjects.ctl(one.ns, one.name), reply)
 
 
 def _for_person(core: Account, account: Account, one: Principal) -> None:
-    core.offer(Share("service", f"hw.api.{one.ns}.{one.name}.*"), account)
+    account.take(core, "service", f"hw.api.{one.ns}.{one.name}.*")
     if one.kind != "viewer":
-        core.offer(Share("service", subjects.ingest(one.ns)), account)
-        core.offer(Share("stream", f"hw.reply.{one.name}.*"), account)
-    core.offer(Share("stream", f"hw.live.*.{one.ns}.>"), account)
+        account.take(core, "service", subjects.ingest(one.ns))
+        account.take(core, "stream", f"hw.reply.{one.name}.*")
+    account.take(core, "stream", f"hw.live.*.{one.ns}.>")
     if one.kind in _WATCHERS:
-        core.offer(Share("stream", subjects.beat_engine()), account)
-        core.offer(Share("stream", subjects.beat_queue(one.ns)), account)
+        account.take(core, "stream", subjects.beat_engine(), subjects.beat_queue(one.ns))
 
 
 def _check(tenant: Tenant) -> None:

@@ -84,7 +84,8 @@ def write(wanted: Wanted) -> Written:
     """Write everything; existing seeds stay. Raises BadPlan, BadName, OSError."""
     folder = wanted.folder.resolve()
     tenants = tenants_of(wanted)
-    made = plan.accounts(tenants)
+    # Passwords stand in a URL, of which an engine has one.
+    made = plan.accounts(tenants, plan.ONE if wanted.passwords else plan.TWO)
     server = wanted.server
     if wanted.self_signed:
         from headway_ops.access.certs import self_signed
@@ -93,7 +94,10 @@ def write(wanted: Wanted) -> Written:
         server = replace(server, tls=(str(certificate), str(key), str(ca)))
     folder.mkdir(parents=True, exist_ok=True)
     if wanted.passwords:
-        text = conf.text(server, _one_engine_user(made), _password)
+        names = [user.name for account in made for user in account.users]
+        if len(set(names)) != len(names):
+            raise BadPlan("with passwords every name can be there once, whatever its namespace")
+        text = conf.text(server, made, _password)
         write_public(folder / "nats.conf", text.encode())
         return Written(folder / "nats.conf", {}, [])
     alone = len(tenants) == 1
@@ -152,13 +156,6 @@ def _environment(folder: Path, tenant: str, one: Principal, host: str, server: c
     return path
 
 
-def _one_engine_user(made: list[Account]) -> list[Account]:
-    """Passwords stand in a URL, of which an engine has one: both its connections are one user."""
-    for account in made:
-        account.users = [u for u in account.users if u.kind != "answers"]
-    return made
-
-
 def _password(account: Account, one: Principal) -> str:
     variable = "HW_" + one.name.upper().replace("-", "_")
     return f"user: {one.name}, password: ${variable}"
@@ -181,4 +178,7 @@ def run(wanted: Wanted) -> None:
     if not tls:
         say.tell("traffic is not encrypted: --self-signed, or --tls-cert, --tls-key and --tls-ca")
     say.tell(f"check it: nats-server -t -c {done.conf}")
-    say.tell("a server that runs takes it with: nats-server --signal reload")
+    say.tell(
+        "a server that runs takes it with: nats-server --signal reload (twice where somebody is"
+        " new: the first makes the account, from the second on its imports work)"
+    )
