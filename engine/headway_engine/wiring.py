@@ -24,6 +24,7 @@ from headway_engine.dispatch import Dispatcher, WorkSweep
 from headway_engine.door import Door
 from headway_engine.elsewhere import Elsewhere
 from headway_engine.intake import Intake
+from headway_engine.logbook import Logbook
 from headway_engine.orphans import Orphans
 from headway_engine.post import Post
 from headway_engine.presence import Beat, Hints, QueueTick
@@ -171,10 +172,11 @@ def wire(p: Parts) -> list[Service]:
         return p.health.down_reason if p.health.down() else ""
 
     verbs = Verbs(store, commits, dispatcher, ticks, relay, blobs, uploads, info)
+    table = verbs.table() | {"logs": Logbook(work).logs}
     control = Control(
         answers,
         post_answers,
-        verbs.table(),
+        table,
         p.id,
         workers=c.api_workers,
         store_down=store_down,

@@ -62,7 +62,7 @@ async def test_a_child_is_recorded_once_with_its_parent_and_its_end_is_pushed(
         async def hear(msg: Msg) -> None:
             heard.extend(decode(ANSWERS, msg.data).ended)
 
-        await agent.nc.subscribe(subjects.reply_all("a1"), cb=hear)
+        await agent.nc.subscribe(subjects.agent_reply("default", "a1", "*"), cb=hear)
         await agent.start()
         parent = await assigned(agent, (await caller.enqueue()).run)
         other = new_run_id()
