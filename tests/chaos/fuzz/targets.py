@@ -81,25 +81,25 @@ class Tree(Struct):
     by: dict[str, float] = {}
 
 
-def _decoders() -> list[Target]:
-    found: list[Target] = []
-    for module in (commands, events, frames, rpc, verbs):
-        short = module.__name__.rpartition(".")[2]
-        seeds = tuple(
-            b
-            for n in ("commands", "events", "frames", "rpc")
-            for b in golden(n).values()
-            if n == short or module is verbs
-        )
-        for name, dec in vars(module).items():
-            if isinstance(dec, msgspec.json.Decoder) and name.strip("_").isupper():
+def decoders(module: Any) -> dict[str, Any]:
+    """The decoders of a module, by name."""
+    found = {n.strip("_"): d for n, d in vars(module).items()}
+    return {n: d for n, d in found.items() if isinstance(d, msgspec.json.Decoder) and n.isupper()}
 
-                def run(data: bytes, dec: Any = dec) -> object:
-                    return decode(dec, data)
 
-                fits = tuple(s for s in seeds if _fits(dec, s)) or seeds[:3]
-                found.append(Target(f"{short}.{name.strip('_')}", run, (Malformed,), fits))
-    return found
+def _plain(module: Any) -> Target:
+    """All decoders of a module at once: each gets the same body."""
+    short = module.__name__.rpartition(".")[2]
+    them = decoders(module)
+    bodies = [b for n in ("commands", "events", "frames", "rpc") for b in golden(n).values()]
+
+    def run(data: bytes) -> None:
+        for dec in them.values():
+            with suppress(Malformed):
+                decode(dec, data)
+
+    seeds = tuple(b for b in bodies if any(_fits(d, b) for d in them.values()))
+    return Target(f"decoders.{short}", run, (), seeds)
 
 
 def _fits(dec: Any, body: bytes) -> bool:
@@ -385,7 +385,7 @@ def _framed(bodies: tuple[bytes, ...]) -> tuple[bytes, ...]:
 
 
 TARGETS: list[Target] = [
-    *_decoders(),
+    *map(_plain, (commands, events, frames, rpc, verbs)),
     Target("frames.stream", stream, (FrameError, Malformed), _framed(_frames())),
     Target("frames.from_runner", from_runner, (Malformed,), _frames()),
     Target("enqueue.intake", intake, (Malformed,), (golden("commands")["EnqueueBatch"],)),
