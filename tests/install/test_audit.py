@@ -24,9 +24,15 @@ def audit() -> Any:
     return module
 
 
-GOOD = {"name": "a", "version": "1", "vulns": []}
-BAD = {"name": "b", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}]}
-UNKNOWN = {"name": "c", "skip_reason": "not found"}
+GOOD: dict[str, Any] = {"name": "a", "version": "1", "vulns": []}
+BAD: dict[str, Any] = {
+    "name": "b", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}],
+}  # fmt: skip
+    "name": "b",
+    "version": "2",
+    "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}],
+}
+UNKNOWN: dict[str, Any] = {"name": "c", "skip_reason": "not found"}
 
 
 @pytest.mark.parametrize(

@@ -334,7 +334,7 @@ def journal_file(data: bytes) -> None:
 def names(data: bytes) -> None:
     """Text that shall become part of a subject."""
     given = data.decode("utf-8", "surrogatepass")
-    for build in (
+    builders: list[Callable[[str], str]] = [
         subjects.ingest,
         lambda t: subjects.work(t, "q"),
         lambda t: subjects.run_event("n", t),
@@ -343,7 +343,8 @@ def names(data: bytes) -> None:
         lambda t: subjects.reply(t, "x"),
         lambda t: subjects.work_consumer("n", t),
         lambda t: subjects.inbox_prefix("client", t),
-    ):
+    ]
+    for build in builders:
         with suppress(BadName):
             made = build(given)
             assert not any(c in made for c in " *>\r\n\t\0")

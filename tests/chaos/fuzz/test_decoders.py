@@ -58,7 +58,7 @@ def replaced(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
         value: Any = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return body
-    node = value
+    node: Any = value
     while isinstance(node, dict | list) and node:
         key: Any = draw(
             st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node)))
