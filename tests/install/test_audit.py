@@ -25,13 +25,8 @@ def audit() -> Any:
 
 
 GOOD: dict[str, Any] = {"name": "a", "version": "1", "vulns": []}
-BAD: dict[str, Any] = {
-    "name": "b", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}],
-}  # fmt: skip
-    "name": "b",
-    "version": "2",
-    "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}],
-}
+FOUND = [{"id": "CVE-1", "fix_versions": ["3"]}]
+BAD: dict[str, Any] = {"name": "b", "version": "2", "vulns": FOUND}
 UNKNOWN: dict[str, Any] = {"name": "c", "skip_reason": "not found"}
 
 

@@ -83,7 +83,8 @@ class Tree(Struct):
 
 def decoders(module: Any) -> dict[str, Any]:
     """The decoders of a module, by name."""
-    found = {n.strip("_"): d for n, d in vars(module).items()}
+    inside: dict[str, Any] = vars(module)
+    found = {n.strip("_"): d for n, d in inside.items()}
     return {n: d for n, d in found.items() if isinstance(d, msgspec.json.Decoder) and n.isupper()}
 
 
