@@ -19,7 +19,7 @@ from headway.wire import DEPTH_LIMIT, BlobRef, ErrorInfo, flaw_of_body, too_deep
 from headway.wire.commands import EnqueueItem
 from headway.wire.rpc import AttemptFailed, Finished, SaveCheckpoint, SaveMark, Suspend
 from headway_engine import flaws
-from headway_engine.checks import Unfit, check_item
+from headway_engine.checks import Unfit, check_item, check_payload
 
 RUN = "01JGQ0M4N5B6Q7R8S9T0V1W2X3"
 JSON = st.recursive(
@@ -129,3 +129,20 @@ def test_safe_json_is_the_same_value_and_obeyed_by_no_terminal(text: str) -> Non
 def test_marks_heaped_on_one_letter_are_cut() -> None:
     assert len(safe_text("z" + "\u0301" * 1000)) == 10
     assert safe_text("e\u0301 \u0e01\u0e49") == "e\u0301 \u0e01\u0e49"
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        b'{"type":{"a":1}}', b'{"minimum":{"enum":[]}}', b'{"properties":["a"]}',
+        b'{"properties":{"a":{"prefixItems":{"x":1}}}}', b'{"required":[[]]}', b'{"enum":[{}]}',
+        b'{"minItems":"x","type":"array"}', b'{"$ref":"#/a/b"}', b'{"$ref":"#"}',
+        b'{"anyOf":[{"$ref":"#"},{"$ref":"#"}],"type":"nothing"}',
+    ],
+)  # fmt: skip
+def test_a_schema_that_makes_no_sense_costs_little_and_ends_no_intake(schema: bytes) -> None:
+    for body in (b'{"a":[1],"b":2}', b"{}"):
+        try:
+            check_payload(body, schema)
+        except Unfit as e:
+            assert e.code == "bad_payload"  # noqa: PT017 - either is fine
