@@ -116,6 +116,8 @@ class Site:
         self.folder, self.nats, self.postgres, self.dsn = folder, nats, postgres, dsn
         self.ledger = folder / "ledger"
         self.roles: list[Role] = []
+        self.agent: dict[str, Any] = {}
+        """More settings of the agents that start from now on."""
         self.client: Client
         self.acknowledged: set[str] = set()
         """Runs whose enqueue returned."""
@@ -150,7 +152,7 @@ class Site:
             "engine": {"lease": LEASE, "beat_every": LEASE / 4, "id": name},
             "agent": {
                 "name": name, "state_dir": str(folder / "s"), "runtime": "process",
-                "rpc_timeout": 1.0, "drain_timeout": 0.5, "kill_after": 0.5,
+                "rpc_timeout": 1.0, "drain_timeout": 0.5, "kill_after": 0.5, **self.agent,
             },
         }  # fmt: skip
         return "".join(
