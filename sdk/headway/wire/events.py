@@ -123,7 +123,7 @@ class AgentBeat(Struct, omit_defaults=True):
     draining: bool = False
     at: datetime | None = None
     counters: dict[str, float] = {}
-    """What it refused and saw again, since its start; they only grow."""
+    """What it refused and saw again since its start; `tasks`: asyncio tasks now."""
 
 
 class EngineBeat(Struct, omit_defaults=True):

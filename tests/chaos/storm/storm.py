@@ -115,11 +115,12 @@ class Eyes:
         async def on_agent(msg: Any) -> None:
             with contextlib.suppress(Malformed):
                 beat = decode(AGENT_BEAT, msg.data)
+                counted = {k: n for k, n in beat.counters.items() if k != "tasks"}
                 lives = self._agents.setdefault(beat.agent, [{}])
                 # An agent keeps its name over restarts: numbers that fell are those of a new life.
-                if any(beat.counters.get(k, 0) < n for k, n in lives[-1].items()):
+                if any(counted.get(k, 0) < n for k, n in lives[-1].items()):
                     lives.append({})
-                lives[-1] = beat.counters
+                lives[-1] = counted
 
         await client.connection.subscribe(subjects.beat_engine(), cb=on_beat)
         await client.connection.subscribe(subjects.beat_agent(), cb=on_agent)
@@ -250,6 +251,7 @@ async def _judge(
 
 def left_behind(stack: Stack) -> list[str]:
     """I16 and sockets: what a stopped stack must not leave."""
-    runners = [f"runner {r.name} (pid {r.pid})" for r in stack.runners()]
+    found = [r for agent in stack.agents for r in stack.runners_of(agent, ended=True)]
+    runners = [f"runner {r.name} (pid {r.pid})" for r in found]
     folders = [stack.agent_folder(name) for name in stack.agents]
     return runners + [f"socket {s}" for f in folders for s in sorted(f.glob("ch/**/*.sock"))]
