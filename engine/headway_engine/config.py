@@ -190,7 +190,7 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except OSError as e:
         raise BadConfig(f"{path}: {e.strerror or e}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as e:
         raise BadConfig(f"{path}: not TOML: {e}") from None
 
 
@@ -208,6 +208,8 @@ def _from_text(text: str, kind: Any, variable: str) -> Any:
         return msgspec.convert(text, kind, strict=False, dec_hook=_path)
     except msgspec.ValidationError as e:
         raise BadConfig(f"{variable}: {e}") from None
+    except UnicodeEncodeError:
+        raise BadConfig(f"{variable}: not UTF-8") from None
 
 
 def _convert(

@@ -71,7 +71,7 @@ class Counters(dict[str, int]):
                     self["lost"] += 1
                 elif event.kind == "review":
                     self["review"] += 1
-                    self["ambiguous_once"] += event.data.get("reason") == "once"
+                    self["ambiguous_once"] += event.data.get("reason") in ("once", "unconfirmed")
 
     def enqueued(self, outcomes: Iterable[EnqueueOutcome]) -> None:
         """A batch of enqueues."""

@@ -41,7 +41,7 @@ PAUSE = 0.2
 SEND_TRIES = 3
 """Of a batch, with a repair of WORK between; then it is left to the sweep."""
 AFTER_LOSS = 5
-"""Looks of the sweep, a second apart, after WORK was made anew or the store was away."""
+"""Looks of the sweep, a second apart, after a loss: of WORK, the store, an engine; and at start."""
 SETTLED = 3.0
 """Seconds in which a batch is certainly written and noted, then; once too often does no harm."""
 NOTE_EVERY = 2.0
@@ -374,12 +374,13 @@ class WorkSweep(Ticker):
         """`look`: see whether WORK was made anew (by another engine, by hand)."""
         super().__init__(SWEEP_EVERY)
         self._look = look
-        self._seen, self._closer = "", 0
+        # An engine that died left what it had given and not published: often this is its successor.
+        self._seen, self._closer = "", AFTER_LOSS
         self._nc, self._dispatcher, self._store = nc, dispatcher, store
         self._work_created, self._places = work_created, places
 
-    def after_outage(self) -> None:
-        """The store is back: what it did without being heard was never published."""
+    def after_loss(self) -> None:
+        """The store is back, or an engine is gone: what either did unheard was never published."""
         self._closer = AFTER_LOSS
         self.wake()
 

@@ -196,9 +196,11 @@ class Intake(Service):
         """What waits for the store, or for its turn, shall not be delivered to others meanwhile."""
         while True:
             await asyncio.sleep(MARK_EVERY)
-            late = self._loop.time() - MARK_EVERY / 2
-            held = [m for m, at in self._waiting if at <= late]
-            held += [j.msg for jobs, at in self._recording if at <= late for j in jobs]
+            now = self._loop.time()
+            # A lane that hangs must not keep them for ever.
+            first, last = now - 2 * HOLD, now - MARK_EVERY / 2
+            held = [m for m, at in self._waiting if first < at <= last]
+            held += [j.msg for jobs, at in self._recording if first < at <= last for j in jobs]
             if held:
                 with contextlib.suppress(nats_errors.Error):  # NATS is away: they come again
                     await working(self._nc, held)

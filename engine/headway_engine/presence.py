@@ -59,11 +59,15 @@ class Hints(Service):
         dispatcher: Dispatcher,
         engine: str,
         started: asyncio.Event,
+        lost: Callable[[], None],
     ) -> None:
-        """`answers`: where requests are heard. `engine`: our id if we dispatch; else empty."""
+        """`answers`: where requests are heard. `engine`: our id if we dispatch; else empty.
+
+        `lost`: called when an engine that dispatches is not heard any more.
+        """
         super().__init__()
         self._nc, self._answers = nc, answers
-        self._dispatcher, self._started = dispatcher, started
+        self._dispatcher, self._started, self._lost = dispatcher, started, lost
         self._beats = {engine: float("inf")} if engine else {}
 
     async def run(self) -> None:
@@ -80,7 +84,10 @@ class Hints(Service):
             now = time.monotonic()
             if not beat.roles or "dispatch" in beat.roles:
                 self._beats[beat.engine] = max(now, self._beats.get(beat.engine, 0.0))
-            self._beats = {e: at for e, at in self._beats.items() if now - at <= ENGINE_GONE}
+            heard = {e: at for e, at in self._beats.items() if now - at <= ENGINE_GONE}
+            if len(heard) < len(self._beats):
+                self._lost()
+            self._beats = heard
             self._dispatcher.credits.engines = len(self._beats)
 
         hints = await self._nc.subscribe(subjects.WAKE, cb=on_message)

@@ -229,7 +229,7 @@ def wire(p: Parts) -> list[Service]:
         broker.look,
     )
     broker.renewed = sweep.wake
-    p.health.on_back = sweep.after_outage
+    p.health.on_back = sweep.after_loss
     watch = Watch(
         broker,
         store,
@@ -238,7 +238,8 @@ def wire(p: Parts) -> list[Service]:
         p.store_facts.problems,
     )
     relay.on_trouble = watch.wake
-    hints = Hints(work, answers, dispatcher, p.id if "dispatch" in roles else "", p.started)
+    me = p.id if "dispatch" in roles else ""
+    hints = Hints(work, answers, dispatcher, me, p.started, sweep.after_loss)
 
     async def oldest_enqueue() -> datetime | None:
         return await streams.oldest(work, subjects.INGEST)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -275,7 +274,7 @@ async def to_the_end(client: Client, run: str, *, as_json: bool) -> bool:
     if as_json:
         say.data({"run": run, "result": value})
     else:
-        say.line(json.dumps(say.plain(value), ensure_ascii=False, indent=2))
+        say.data(value, indent=2)
     return True
 
 

@@ -38,6 +38,17 @@ async def test_store_down_freezes_and_kills_nothing(rig: Rig):
     assert run in agent.attempts.live
 
 
+async def test_beats_that_reach_an_engine_that_hangs_cost_no_lease(rig: Rig):
+    rig.engine.lease, rig.engine.beat_every = 1.0, 0.3
+    agent = await rig.agent()
+    before = agent.leases.beats
+    rig.engine.deaf = 4  # one after the other they would take longer than the lease
+    await until(lambda: rig.engine.deaf == 0)
+    assert not agent.attempts.frozen
+    await until(lambda: agent.attempts.frozen or agent.leases.beats > before + 1)
+    assert not agent.attempts.frozen
+
+
 async def test_session_over_kills_everything_and_registers_anew(rig: Rig):
     agent = await rig.agent()
     run = rig.engine.add("sleeps", {})

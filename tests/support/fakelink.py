@@ -62,6 +62,8 @@ class FakeEngine:
         """Work of these runs has another body."""
         self.down = False
         self.store_down = False
+        self.deaf = 0
+        """Beats to come that go to an engine that hangs."""
         self.drain = ""
         self.session_over = False
         self.reporting = asyncio.Event()
@@ -266,7 +268,6 @@ class FakeLink:
         timeout: float,  # noqa: ASYNC109 - of the port
     ) -> bytes:
         """See the port."""
-        del timeout
         self.engine.targets.append((verb, engine))
         await asyncio.sleep(0)
         if verb == "report":
@@ -275,6 +276,10 @@ class FakeLink:
             await self.engine.claiming.wait()
         elif verb == "blob_get":
             await self.engine.reading.wait()
+        elif verb == "beat" and self.engine.deaf:
+            self.engine.deaf -= 1
+            await asyncio.sleep(timeout)
+            raise NoAnswer("it hangs")
         if self.engine.down:
             raise NoAnswer("down")
         return encode(self.engine.answer(verb, body))

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ from support.servers import create_database, running_nats, running_postgres
 from support.wait import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from headway_ops.local.nats import NatsConfig, NatsServer
     from headway_ops.local.postgres import PostgresConfig, PostgresServer
@@ -91,10 +91,10 @@ class Role:
         self._config = self.folder / "headway.toml"
         self._site = site
 
-    def start(self) -> None:
-        """Begin; it waits for its servers by itself."""
+    def start(self, **more: str) -> None:
+        """Begin, with `more` in its environment; it waits for its servers by itself."""
         self._config.write_text(self._site.settings(self.name, self.folder))
-        env = {k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_")}
+        env = {k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_")} | more
         env["PYTHONUNBUFFERED"] = "1"
         command = [sys.executable, "-m", "headway_ops", self.role, "--config", str(self._config)]
         self.process.spawn([*command, *self._arguments], env=env)
@@ -121,7 +121,21 @@ class Site:
         """Runs whose enqueue returned."""
         self.outcomes: Counter[str] = Counter()
         """How enqueues returned: recorded, accepted, or the name of an error."""
-        self._load: asyncio.Task[None] | None = None
+        self._begun = 0
+        self.more: dict[str, dict[str, Any]] = {}
+        """Settings of roles over the usual ones, by section."""
+
+    def fresh(self) -> None:
+        """Begin anew on what stands: a new ledger, nothing acknowledged."""
+        self._begun += 1
+        self.ledger = self.folder / f"ledger-{self._begun}"
+        self.ledger.touch()
+        self.acknowledged.clear()
+        self.outcomes.clear()
+
+    def named(self, name: str) -> Role:
+        """The role of that name."""
+        return next(role for role in self.roles if role.name == name)
 
     # --- roles
 
@@ -137,7 +151,10 @@ class Site:
             },
         }  # fmt: skip
         return "".join(
-            f"[{section}]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items())
+            f"[{section}]\n"
+            + "".join(
+                f"{k} = {json.dumps(v)}\n" for k, v in (values | self.more.get(section, {})).items()
+            )
             for section, values in sections.items()
         )
 
@@ -159,13 +176,13 @@ class Site:
 
         await until(alive, 30, what="agents are alive")
 
-    async def deploy(self) -> None:
-        """Register the tasks."""
+    async def deploy(self, tasks: str = TASKS, *specs: TaskSpec) -> None:
+        """Register the tasks: a module's text, and how each is run."""
         source = self.folder / "src"
         source.mkdir()
-        (source / "site_tasks.py").write_text(TASKS)
-        specs = [TaskSpec("work"), TaskSpec("quick", isolation="shared")]
-        what = Deployment("v1", specs, modules=("site_tasks",), source=str(source), dev=True)
+        (source / "site_tasks.py").write_text(tasks)
+        specs = specs or (TaskSpec("work"), TaskSpec("quick", isolation="shared"))
+        what = Deployment("v1", list(specs), modules=("site_tasks",), source=str(source), dev=True)
         await self.client.api("deploy", what, Raw)
 
     # --- load
@@ -242,9 +259,16 @@ class Site:
             cwd=self.folder, env=env, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
-    async def verify(self, *, stream: bool = True, killed_inside_once: bool = False) -> None:
+    async def verify(
+        self,
+        *,
+        stream: bool = True,
+        killed_inside_once: bool = False,
+        within: float = ENDS_WITHIN,
+    ) -> None:
         """All acknowledged runs have succeeded, once, with all events in both places.
 
+        `within`: seconds in which they have to end.
         `stream`: RUNS must have them too. `killed_inside_once`: runs whose effect may or may not
         have happened wait for a person (REVIEW), and are never done again by themselves.
         """
@@ -265,11 +289,11 @@ class Site:
             return not await left()
 
         try:
-            await until(none_left, ENDS_WITHIN, every=0.2)
+            await until(none_left, within, every=0.2)
         except AssertionError:
             found = await left()
             raise AssertionError(f"{len(found)} of {len(runs)} not ended: {found[:5]}") from None
-        effects = Counter(self.ledger.read_text().split())
+        effects = Counter(line.split()[0] for line in self.ledger.read_text().splitlines())
         numbers: dict[str, int] = {}
         for row in await self.rows(
             "SELECT r.id, r.state, r.reason, r.n, array_agg(e.n ORDER BY e.n) AS numbers,"
@@ -318,14 +342,27 @@ async def running_site(
     agents: int = 1,
     *,
     start: bool = True,
+    server: PostgresServer | None = None,
+    template: str = "template1",
+    tasks: str = TASKS,
+    specs: Sequence[TaskSpec] = (),
     nats_config: NatsConfig | None = None,
     postgres_config: PostgresConfig | None = None,
+    **settings: dict[str, Any],
 ) -> AsyncGenerator[Site]:
-    """Servers, engines `e1`.., agents `a1`.., the tasks deployed; all gone in the end."""
+    """Servers, engines `e1`.., agents `a1`.., the tasks deployed; all gone in the end.
+
+    `server`: a Postgres that runs already and that nobody will hurt; `template`: a database in it
+    that has the schema. `settings`: sections of the roles' TOML, over the usual ones.
+    """
     folder = Path(tempfile.mkdtemp(prefix="hws"))
     folder.chmod(0o711)  # noqa: ASYNC240
-    async with running_nats(nats_config) as nats, running_postgres(postgres_config) as postgres:
-        site = Site(folder, nats, postgres, await create_database(postgres))
+    async with (
+        running_nats(nats_config) as nats,
+        running_postgres(postgres_config) if server is None else nullcontext(server) as postgres,
+    ):
+        site = Site(folder, nats, postgres, await create_database(postgres, template))
+        site.more = settings
         site.client = await Client.open(
             Settings(nats_url=nats.url, user="tester", request_timeout=1.0)
         )
@@ -336,7 +373,7 @@ async def running_site(
                 for i in range(agents):
                     site.role("agent", f"a{i + 1}")
                 await site.ready(agents)
-                await site.deploy()
+                await site.deploy(tasks, *specs)
             yield site
         except BaseException:
             for role in site.roles:

@@ -8,6 +8,7 @@ says that the session is over, or when neither engine nor NATS were reached for 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from hashlib import sha256
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("headway.agent")
 
 Hold = tuple[str, int]
+
+HEDGES = 4
+"""Times that a beat is asked within its time limit, as long as nobody answers."""
 
 
 def digest_of(holds: list[Hold]) -> str:
@@ -160,7 +164,7 @@ class Leases:
         )
         try:
             timeout = max(0.2, min(self._config.rpc_timeout, self.beat_every))
-            raw = await self._link.request("beat", encode(beat), None, timeout)
+            raw = await self._first_answer(encode(beat), timeout)
             answer = decode(BEATEN, raw)
         except (NoAnswer, Malformed) as e:
             log.debug("beat: %s", e)
@@ -168,6 +172,35 @@ class Leases:
             self._check_orphaned()
             return jittered(min(0.5, self.beat_every / 4))
         return self._answered(answer, sent)
+
+    async def _first_answer(self, body: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - of all
+        """A beat's answer; asked again while it is awaited, or one engine that hangs costs leases.
+
+        Each request goes to any engine, and beats may be repeated. Raises NoAnswer.
+        """
+        asked: set[asyncio.Task[bytes]] = set()
+        left = timeout
+        try:
+            while True:
+                request = self._link.request("beat", body, None, left)
+                asked.add(asyncio.get_running_loop().create_task(request))
+                done, _ = await asyncio.wait(
+                    asked, timeout=timeout / HEDGES, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    if task.exception() is None:
+                        return task.result()
+                    asked.discard(task)
+                left -= timeout / HEDGES
+                if left < timeout / HEDGES / 2 or (done and not asked):
+                    break
+            for task in asyncio.as_completed(asked):
+                with contextlib.suppress(NoAnswer):
+                    return await task
+            raise NoAnswer("no engine answers")
+        finally:
+            for task in asked:
+                task.cancel()
 
     def _answered(self, answer: Beaten, sent: float) -> float:
         self.heard()

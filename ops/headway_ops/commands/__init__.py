@@ -37,6 +37,7 @@ def table() -> dict[str, Callable[..., None]]:
         "deploy": build.deploy,
         "image build": build.image_build,
         "doctor": care.doctor,
+        "verify": care.verify,
         "settings": care.settings,
         "chaos": care.chaos,
         "bench": bench.bench,

@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from headway.wire import DEFAULT_QUEUE, NOTHING, BlobRef, ErrorInfo, decoder
+from headway.wire import DEFAULT_QUEUE, DURATION_LIMIT, NOTHING, BlobRef, ErrorInfo, decoder
 from headway.wire.events import Event
 
 Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")]
 RunId = Annotated[str, Meta(pattern=r"\A[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")]
 Text = Annotated[str, Meta(max_length=256)]
-Seconds = Annotated[float, Meta(ge=0, le=3.2e9)]
+Seconds = Annotated[float, Meta(ge=0, le=DURATION_LIMIT)]
 Priority = Annotated[int, Meta(ge=-1000, le=1000)]
 
 
@@ -347,27 +347,28 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
 
     task: Name
     queue: Name = DEFAULT_QUEUE
-    max_attempts: int = 3
-    factor: float = 2.0
-    min_delay: float = 1.0
-    max_delay: float = 60.0
-    jitter: float = 0.1
+    max_attempts: Annotated[int, Meta(ge=1, le=10_000)] = 3
+    factor: Annotated[float, Meta(ge=1, le=1000)] = 2.0
+    min_delay: Seconds = 1.0
+    max_delay: Seconds = 60.0
+    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.1
     retry_oom: bool = False
     retry_timeout: bool = False
-    timeout: float = 3600.0
+    timeout: Annotated[float, Meta(gt=0, le=DURATION_LIMIT)] = 3600.0
     """Wall clock of one attempt from `started`, seconds."""
-    memory: int = 512 * 1024 * 1024
-    cpus: float = 1.0
-    pids: int = 64
+    # Zero and less would mean "no limit" to a container engine.
+    memory: Annotated[int, Meta(ge=16 * 1024**2, le=1024**4)] = 512 * 1024 * 1024
+    cpus: Annotated[float, Meta(ge=0.01, le=1024)] = 1.0
+    pids: Annotated[int, Meta(ge=4, le=100_000)] = 64
     isolation: Literal["run", "shared"] = "run"
-    network: str = "none"
-    env: tuple[str, ...] = ()
+    network: Text = "none"
+    env: tuple[Text, ...] = ()
     """Names of variables that the agent's provider gives."""
-    secrets: tuple[str, ...] = ()
-    grace: float = 10.0
+    secrets: tuple[Text, ...] = ()
+    grace: Seconds = 10.0
     """Seconds between a cancel and SIGKILL."""
-    keep_checkpoints: int = 20
-    suspend_after: float = 60.0
+    keep_checkpoints: Annotated[int, Meta(ge=1, le=100_000)] = 20
+    suspend_after: Seconds = 60.0
     """A wait longer than this holds no container."""
     module: str = ""
     """Where the function is: `package.module:function`."""
