@@ -22,6 +22,7 @@ from chaos.storm.load import Load, Operator
 from headway import journal, subjects
 from headway.wire import Malformed, decode
 from headway.wire.events import AGENT_BEAT, ENGINE_BEAT
+from headway_engine.config import load_config
 from headway_engine.counters import COUNTED
 from headway_ops.chaos.killer import Killer
 from headway_ops.chaos.plan import KINDS, draw
@@ -206,7 +207,7 @@ async def _judge(
     numbers = {run: plan.number for run, (_, plan) in load.plans.items()}
     report = await verify(
         Ask(
-            stack.postgres.dsn(),
+            load_config(stack.folder / "engine-1.toml", {}),
             settled=True,
             journals=[stack.folder / JOURNAL],
             ledgers=[effects.ledger],
