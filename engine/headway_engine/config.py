@@ -41,7 +41,10 @@ class NatsConfig(Struct, frozen=True, forbid_unknown_fields=True):
     url: str = "nats://127.0.0.1:4222"
     """One URL or several, separated by commas."""
     credentials: str = ""
-    """Path of a NATS credentials file (user JWT and seed)."""
+    """Path of a file with an nkey seed, or with a user's JWT and seed."""
+    answers_credentials: str = ""
+    """Engine: the same for its second connection, which hears requests and may write answers only;
+    empty = as `credentials`."""
     tls_ca: str = ""
     """Path of the CA certificate for `tls://` URLs; empty = the system's."""
     monitor_url: str = ""

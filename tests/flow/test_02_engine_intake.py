@@ -263,11 +263,18 @@ async def test_no_reply_but_an_inbox_is_answered(nats: str, database: str) -> No
 
 
 async def test_an_agent_speaks_only_for_itself(nats: str, database: str) -> None:
-    async with stack(nats, database) as (_, _, agent):
+    async with stack(nats, database) as (engine, _, agent):
         await agent.register()
         subject = subjects.rpc("default", "another", "save", agent.engine)
-        msg = await agent.nc.request(subject, encode(rpc.Saves("a1", agent.session, [])))
-        assert b'"rpc_error":"forbidden"' in msg.data
+        body = encode(rpc.Saves("a1", agent.session, []))
+        # From an inbox that says nothing of its owner: the body's sender is not the subject's.
+        sub = await agent.nc.subscribe("_INBOX.plain.1")
+        await agent.nc.publish(subject, body, reply="_INBOX.plain.1")
+        assert b'"rpc_error":"forbidden"' in (await sub.next_msg(5)).data
+        # From its own: the inbox is not that of the subject's agent either.
+        await agent.nc.publish(subject, body, reply=agent.nc.new_inbox())
+        door: Any = service(engine, "door")
+        await until(lambda: door.strikes == 1)
 
 
 async def test_an_agent_of_another_namespace_cannot_touch_a_run(nats: str, database: str) -> None:

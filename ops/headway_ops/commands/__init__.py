@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headway_ops.commands import bench, build, care, follow, give, look, serve, steer
+from headway_ops.commands import bench, build, care, follow, give, look, nats, serve, steer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,5 +40,6 @@ def table() -> dict[str, Callable[..., None]]:
         "verify": care.verify,
         "settings": care.settings,
         "chaos": care.chaos,
+        "nats config": nats.config,
         "bench": bench.bench,
     }

@@ -63,7 +63,7 @@ class EnqueueBatch(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """EnqueueItems; decoded one by one, so that one bad item fails alone."""
     client: Annotated[str, Meta(max_length=64)] = ""
     reply: Annotated[str, Meta(max_length=160)] = ""
-    """Where to answer *recorded* and send results: `hw.reply.<client>.<token>`."""
+    """Where to answer *recorded* and send results: `hw.reply.<user>.<token>`."""
     want: Literal["recorded", "result"] = "result"
     """`result`: the end of each run is pushed to `reply` as well."""
 
@@ -187,6 +187,35 @@ class RunAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     after: int = 0
     """`events`: those with n above it."""
     n: int = 1000
+
+
+class LogsAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`logs`: a run's stored output, oldest first."""
+
+    run: str
+    after: Annotated[int, Meta(ge=0)] = 0
+    """Chunks with a sequence above it."""
+    attempt: Annotated[int, Meta(ge=0)] = 0
+    """Of this attempt (its epoch) alone; 0 = of all."""
+    n: Annotated[int, Meta(ge=1, le=1000)] = 1000
+
+
+class StoredLog(Struct):
+    """One stored chunk."""
+
+    seq: int
+    """Its sequence in the stream, as `Nats-Sequence` of the live message."""
+    epoch: int
+    chunk: Raw
+    """An events.LogChunk."""
+
+
+class LogsPage(Struct, omit_defaults=True):
+    """The answer of `logs`."""
+
+    logs: list[StoredLog]
+    more: bool = False
+    """Ask again after the last one's `seq`."""
 
 
 class CheckpointRow(Struct, omit_defaults=True):
