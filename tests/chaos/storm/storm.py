@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from chaos.kit.effects import EffectServer
-from chaos.kit.stack import Stack, lay_tasks
+from chaos.kit.stack import NS, Stack, lay_tasks
 from chaos.storm import audit
 from chaos.storm.load import Load, Operator
 from headway import journal, subjects
@@ -124,7 +124,7 @@ class Eyes:
                 lives[-1] = counted
 
         await client.connection.subscribe(subjects.beat_engine(), cb=on_beat)
-        await client.connection.subscribe(subjects.beat_agent(), cb=on_agent)
+        await client.connection.subscribe(subjects.beat_agent(NS), cb=on_agent)
 
     def sums(self) -> dict[str, int]:
         """Each counter over all processes; those of agents under `agent_<name>`."""
