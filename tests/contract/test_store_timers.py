@@ -68,7 +68,7 @@ async def test_a_start_that_takes_too_long_is_given_back(kit: Kit) -> None:
     assert await kit.store.overdue(10) == [run.id]
     (back,) = await kit.move(run.id, Overdue())
     assert back.run is not None
-    assert (back.run.state, back.run.unstarted) == (RunState.QUEUED, 1)
+    assert (back.run.state, back.run.lost) == (RunState.QUEUED, 1)
 
 
 async def test_the_engine_ends_an_attempt_that_its_agent_does_not(kit: Kit) -> None:

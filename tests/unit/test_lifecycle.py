@@ -14,7 +14,7 @@ from headway.states import LIVE, MOVES, OPEN, TERMINAL, RunState, may_move
 from headway.wire import ErrorInfo
 from headway_engine import attempt_rules, lifecycle
 from headway_engine import happenings as h
-from headway_engine.lifecycle import create, decide
+from headway_engine.lifecycle import START_DEADLINE, create, decide
 from headway_engine.store.records import OnceMark, Run, Transition
 from support.factories import EPOCH, a_run
 
@@ -191,6 +191,19 @@ def test_three_starts_in_a_row_on_two_agents_that_never_began_are_poison() -> No
         run = msgspec.structs.replace(run, state=S.STARTING, agent=agent)
         run = moved(decide(run, h.GivenBack(run.epoch, "no", "run"), EPOCH))
     assert (run.state, run.reason) == (S.FAILED, "poison")
+
+
+def test_an_attempt_that_went_missing_before_it_began_is_no_poison_while_its_agent_lives() -> None:
+    run = a_run()
+    for agent in ("a1", "a2", "a3", "a1", "a2"):
+        claimed = moved(decide(run, h.Claim(agent, 1, agent, "v1"), EPOCH))
+        # An answer that was lost on the way to its agent, say: the agent's own beat tells it.
+        run = moved(decide(claimed, h.Lost(claimed.epoch, "the agent does not hold it"), EPOCH))
+        assert (run.state, run.unstarted, run.unconfirmed) == (S.QUEUED, 0, ())
+    claimed = moved(decide(run, h.Claim("a3", 1, "n", "v1"), EPOCH))
+    late = EPOCH + START_DEADLINE
+    run = moved(decide(claimed, h.Overdue(), late))
+    assert (run.state, run.reason) == (S.REVIEW, "lost")
 
 
 def test_one_agent_alone_is_no_proof_of_poison() -> None:

@@ -122,7 +122,7 @@ class AgentBeat(Struct, omit_defaults=True):
     draining: bool = False
     at: Instant | None = None
     counters: dict[str, float] = {}
-    """What it refused and saw again, since its start; they only grow."""
+    """What it refused and saw again since its start; `tasks`: asyncio tasks now."""
 
 
 class EngineBeat(Struct, omit_defaults=True):

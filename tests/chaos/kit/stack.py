@@ -196,10 +196,10 @@ class Stack:
         """The task processes, or containers, of all agents."""
         return [r for agent in self.agents for r in self.runners_of(agent)]
 
-    def runners_of(self, agent: str) -> list[Runner]:
-        """Those of one agent."""
+    def runners_of(self, agent: str, *, ended: bool = False) -> list[Runner]:
+        """Those of one agent; with `ended` also containers that were not removed."""
         if self.runtime == "docker":
-            return container_runners(f"{NS}.{agent}")
+            return container_runners(f"{NS}.{agent}", ended=ended)
         return process_runners(self.agent_folder(agent))
 
     def heal(self) -> None:
