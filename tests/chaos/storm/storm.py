@@ -22,6 +22,7 @@ from chaos.storm.load import Load, Operator
 from headway import journal, subjects
 from headway.wire import Malformed, decode
 from headway.wire.events import AGENT_BEAT, ENGINE_BEAT
+from headway_engine.config import Config, NatsConfig, PostgresConfig
 from headway_engine.counters import COUNTED
 from headway_ops.chaos.killer import Killer
 from headway_ops.chaos.plan import KINDS, draw
@@ -122,7 +123,7 @@ class Eyes:
                 lives[-1] = beat.counters
 
         await client.connection.subscribe(subjects.beat_engine(), cb=on_beat)
-        await client.connection.subscribe(subjects.beat_agent(), cb=on_agent)
+        await client.connection.subscribe(subjects.beat_agent("default"), cb=on_agent)
 
     def sums(self) -> dict[str, int]:
         """Each counter over all processes; those of agents under `agent_<name>`."""
@@ -205,7 +206,7 @@ async def _judge(
     numbers = {run: plan.number for run, (_, plan) in load.plans.items()}
     report = await verify(
         Ask(
-            stack.postgres.dsn(),
+            Config(NatsConfig(stack.nats.url), PostgresConfig(stack.postgres.dsn())),
             settled=True,
             journals=[stack.folder / JOURNAL],
             ledgers=[effects.ledger],
