@@ -33,7 +33,9 @@ from headway.ids import new_run_id
 from headway.wire import decode
 from headway.wire.commands import Deployment, EnqueueItem, TaskSpec
 from headway.wire.events import RUN_EVENTS
+from headway_engine import config as settings_of
 from headway_ops.local.process import Process
+from headway_ops.verify import Ask, verify
 from support.servers import create_database, running_nats, running_postgres
 from support.wait import until
 
@@ -271,7 +273,7 @@ class Site:
         killed_inside_once: bool = False,
         within: float = ENDS_WITHIN,
     ) -> None:
-        """All acknowledged runs have succeeded, once, with all events in both places.
+        """All acknowledged runs have succeeded, once, with all events; the checker finds nothing.
 
         `within`: seconds in which they have to end.
         `stream`: RUNS must have them too. `killed_inside_once`: runs whose effect may or may not
@@ -317,6 +319,11 @@ class Site:
         assert set(numbers) == set(runs)
         if stream:
             await until(lambda: self._told(numbers), 20, what="events in RUNS", every=0.2)
+        config = settings_of.Config(
+            settings_of.NatsConfig(self.nats.url), settings_of.PostgresConfig(self.dsn)
+        )
+        report = await verify(Ask(config, nats=stream, second_look=0.2, patience=5.0))
+        assert report.ok, report.explain()
 
     async def _told(self, numbers: dict[str, int]) -> bool:
         told: dict[str, set[int]] = {}
