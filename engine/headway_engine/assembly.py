@@ -49,12 +49,12 @@ SAY_EVERY = 10.0
 """Seconds between two lines that say what is awaited."""
 
 
-def nats_settings(config: NatsConfig, user: str = "engine") -> Settings:
-    """Connection settings of the SDK's layer from our section."""
+def nats_settings(config: NatsConfig, role: str = "") -> Settings:
+    """Connection settings of the SDK's layer from our section; `role`: the engine's `answers`."""
+    answers = role == "answers" and config.answers_credentials
     return Settings(
         nats_url=config.url,
-        user=user,
-        credentials=config.credentials,
+        credentials=config.answers_credentials if answers else config.credentials,
         tls_ca=config.tls_ca,
         connect_timeout=2.0,
     )
@@ -212,7 +212,7 @@ class Engine:
         return until_reached(what, attempt, self.stop_event, *errors)
 
     def _connect(self, role: str) -> Callable[[], Awaitable[Connection]]:
-        settings = nats_settings(self.config.nats)
+        settings = nats_settings(self.config.nats, role)
         ident = f"{self.id}-{role}"
         return lambda: connect(settings, kind="engine", ident=ident)
 
@@ -267,10 +267,10 @@ class AgentProcess:
         from headway_engine.agent.service import Agent
 
         c = self.agent_config
-        settings = nats_settings(self.config.nats, "agent")
+        settings = nats_settings(self.config.nats)
         nc = await until_reached(
             "NATS",
-            lambda: connect(settings, kind="agent", ident=c.name),
+            lambda: connect(settings, kind="agent", ident=(c.ns, c.name)),
             self.stop_event,
             NotReachable,
         )

@@ -186,13 +186,15 @@ def failed(run: Run, h: Failed, now: datetime) -> Transition:
         return _cancelled(run, now, lines=h.lines)
     m = Move(run, now)
     actor = f"agent:{run.agent}"
-    if run.state is S.STARTING and h.cause != "image":
+    if run.state is S.STARTING and h.cause not in ("image", "blob"):
         start(m)
     m.run.resumed = True
     if h.cause == "ambiguous":
         return _ambiguous(m, h)
     if h.cause == "state":
         return to_review(m, "state", h.error.message, error=error_data(h.error))
+    if h.cause == "blob":
+        return to_review(m, "blob", h.error.message, error=error_data(h.error))
     m.run.failures += 1
     facts: dict[str, Any] = {
         "error": error_data(h.error),

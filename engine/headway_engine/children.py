@@ -174,7 +174,7 @@ class Children:
                 item.payload = msgspec.Raw(await self._blobs.get(ask.ref.key))
             except NoBlob as e:
                 raise Unfit("bad_request", f"ref: {e}") from None
-        reply = subjects.reply(asked.agent, "children")
+        reply = subjects.agent_reply(asked.ns, asked.agent, "children")
         new = await self._recorder.prepare(asked.ns, item, None, self._now(), reply, specs)
         return _Made(ask, child, new.payload_hash, new)
 

@@ -41,7 +41,10 @@ class NatsConfig(Struct, frozen=True, forbid_unknown_fields=True):
     url: str = "nats://127.0.0.1:4222"
     """One URL or several, separated by commas."""
     credentials: str = ""
-    """Path of a NATS credentials file (user JWT and seed)."""
+    """Path of a file with an nkey seed, or with a user's JWT and seed."""
+    answers_credentials: str = ""
+    """Engine: the same for its second connection, which hears requests and may write answers only;
+    empty = as `credentials`."""
     tls_ca: str = ""
     """Path of the CA certificate for `tls://` URLs; empty = the system's."""
     monitor_url: str = ""
@@ -190,7 +193,7 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except OSError as e:
         raise BadConfig(f"{path}: {e.strerror or e}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as e:
         raise BadConfig(f"{path}: not TOML: {e}") from None
 
 
@@ -208,6 +211,8 @@ def _from_text(text: str, kind: Any, variable: str) -> Any:
         return msgspec.convert(text, kind, strict=False, dec_hook=_path)
     except msgspec.ValidationError as e:
         raise BadConfig(f"{variable}: {e}") from None
+    except UnicodeEncodeError:
+        raise BadConfig(f"{variable}: not UTF-8") from None
 
 
 def _convert(

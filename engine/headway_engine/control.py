@@ -2,14 +2,13 @@
 
 Any engine answers (one queue group). The broker vouches for the user in the subject, who becomes
 the actor of what is done. Answers are envelopes: data, or an error with a code; unknown verbs are
-`not_served`. Nothing is answered to a reply that is no inbox.
+`not_served`. Nothing is answered to a reply that is no inbox of the sender.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from headway_engine.blobs import BlobsDown, NoBlob
 from headway_engine.microservice import Microservice
 from headway_engine.service import Service
 from headway_engine.store import StoreDown
+from headway_engine.strikes import Strikes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 
     Handler = Callable[["Asker", bytes], Awaitable[Any]]
 
-log = logging.getLogger("headway.engine")
 
 ANSWER_LIMIT = 1000 * 1024
 """Bytes of an answer; the server's limit is 1 MB a message."""
+NO_STORE = frozenset({"info", "logs"})
+"""Verbs that are answered without the store."""
 
 
 class ApiRefused(HeadwayError):
@@ -80,7 +81,7 @@ class Control(Service):
         store_down: Callable[[], str] = lambda: "",
         counters: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """`store_down`: why the store is away; then only `info` is served.
+        """`store_down`: why the store is away; then only `info` and `logs` are served.
 
         `counters`: what STATS says beside the verbs.
         """
@@ -91,16 +92,21 @@ class Control(Service):
             capacity
         )
         self._discovery = Microservice(nc, post, engine, verbs, counters)
-        self.strikes = self.served = 0
+        self.served = 0
+        self._strikes = Strikes("an api request")
+
+    @property
+    def strikes(self) -> int:
+        """Requests whose reply was no inbox of their sender: dropped, never answered."""
+        return self._strikes.count + self._discovery.strikes.count
 
     async def _on_message(self, msg: Msg) -> None:
         reply = msg.reply
-        if not subjects.may_answer(reply):
-            self.strikes += 1
-            log.warning("api with a reply that is no inbox: subject=%s", msg.subject)
-            return
         ns, user, verb = subjects.parse_api(msg.subject)
-        if verb != "info" and (why := self._store_down()):
+        if not subjects.may_answer(reply, "client", user):
+            self._strikes.add(msg.subject, reply)
+            return
+        if verb not in NO_STORE and (why := self._store_down()):
             # At once: it must not wait behind those that the store does not answer.
             self._refuse(reply, "unavailable", f"the store does not answer: {why}")
             return

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from typing import TYPE_CHECKING, Any
 
 from headway import subjects
 from headway.wire import Malformed, encode
 from headway.wire.rpc import RpcError
 from headway_engine.service import Service
+from headway_engine.strikes import Strikes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     Quick = Callable[["Asked"], None]
     Slow = Callable[["Asked"], Awaitable[None]]
 
-log = logging.getLogger("headway.engine")
 
 PENDING_MESSAGES = 65_536
 PENDING_BYTES = 256 * 1024 * 1024
@@ -89,8 +88,12 @@ class Door(Service):
         self._busy: dict[str, bytes] = {}
         self._queue: asyncio.Queue[tuple[Slow, Asked] | None] = asyncio.Queue(capacity)
         self._workers, self._store_down = workers, store_down
-        self.strikes = 0
-        """Requests whose reply was no inbox: never answered."""
+        self._strikes = Strikes("an rpc")
+
+    @property
+    def strikes(self) -> int:
+        """Requests whose reply was no inbox of their sender: dropped, never answered."""
+        return self._strikes.count
 
     def serve_quick(self, verb: str, handler: Quick) -> None:
         """A verb whose handler only decodes and enqueues."""
@@ -103,11 +106,10 @@ class Door(Service):
 
     async def _on_message(self, msg: Msg) -> None:
         reply = msg.reply
-        if not subjects.may_answer(reply):
-            self.strikes += 1
-            log.warning("rpc with a reply that is no inbox: subject=%s", msg.subject)
-            return
         ns, agent, verb = subjects.parse_rpc(msg.subject)
+        if not subjects.may_answer(reply, "agent", ns, agent):
+            self._strikes.add(msg.subject, reply)
+            return
         asked = Asked(self._post, ns, agent, reply, msg.data)
         quick = self._quick.get(verb)
         try:

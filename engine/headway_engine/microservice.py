@@ -7,7 +7,6 @@ serve one request at a time. So only its answers' types are used here.
 
 from __future__ import annotations
 
-import logging
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from nats.micro.service import (
 from headway import subjects
 from headway._version import __version__
 from headway.wire import encode
+from headway_engine.strikes import Strikes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from headway_engine.post import Post
 
-log = logging.getLogger("headway.engine")
 
 NAME = "headway"
 DESCRIPTION = "Headway's api: durable runs, their state and their control"
@@ -80,7 +79,7 @@ class Microservice:
         self._subs: list[Subscription] = []
         self.numbers = {verb: Numbers() for verb in sorted(verbs)}
         """By verb; a verb that is not served has none."""
-        self.strikes = 0
+        self.strikes = Strikes("discovery")
         """Requests whose reply was no inbox: never answered."""
 
     async def open(self) -> None:
@@ -94,8 +93,7 @@ class Microservice:
 
             async def on_message(msg: Msg, answer: Any = answer) -> None:
                 if not subjects.may_answer(msg.reply):
-                    self.strikes += 1
-                    log.warning("discovery with a reply that is no inbox: %s", msg.subject)
+                    self.strikes.add(msg.subject, msg.reply)
                     return
                 self._post.put(msg.reply, encode(answer()))
 

@@ -130,7 +130,7 @@ class Relay(Service):
             self._push(reply, those)
 
     def _push(self, reply: str, ends: list[Ended]) -> None:
-        if not subjects.is_reply(reply):
+        if not subjects.may_push(reply):
             return
         body = encode(Answers(ended=ends))
         if len(body) > ANSWER_BYTES and len(ends) > 1:

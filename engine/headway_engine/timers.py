@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from headway import faults
-from headway_engine.happenings import Due, Overdue
+from headway_engine.happenings import Cancel, Due, Overdue
 from headway_engine.service import Ticker
 
 if TYPE_CHECKING:
@@ -73,7 +73,11 @@ class DueTimer(Ticker):
 
 
 class OverdueTimer(Ticker):
-    """TTL, deadline, start deadline, and the backstop behind the agents' own timeouts."""
+    """TTL, deadline, start deadline, the backstop behind the agents' own timeouts.
+
+    And the cancels that crossed their run's enqueue: intake did not see them yet, the cancel did
+    not see the run.
+    """
 
     name = "overdue"
 
@@ -82,7 +86,12 @@ class OverdueTimer(Ticker):
         self._store, self._commits = store, commits
 
     async def once(self) -> float | None:
-        """End what is overdue."""
+        """End what is overdue, and what was cancelled."""
+        cancels = await self._store.late_cancels(BATCH)
+        if cancels:
+            await self._commits.move_many(
+                [(run, Cancel(actor, reason), ns) for ns, run, actor, reason in cancels]
+            )
         runs = await self._store.overdue(BATCH)
         if not runs:
             return None

@@ -175,6 +175,11 @@ def _review(run: Run, facts: Facts) -> str:
             "The saved state does not fit the code's type: deploy code that can read it (or a"
             " migrate= function), then resume."
         )
+    if run.reason == "blob":
+        return (
+            "Its payload or saved state, which lies in the blob store, is gone or damaged: bring it"
+            " back (a backup, another version of the object), then resume; or replay the run."
+        )
     return f"A person must decide ({run.reason or 'no reason given'}): resume, cancel or replay it."
 
 

@@ -24,13 +24,14 @@ from headway_engine.dispatch import Dispatcher, WorkSweep
 from headway_engine.door import Door
 from headway_engine.elsewhere import Elsewhere
 from headway_engine.intake import Intake
+from headway_engine.logbook import Logbook
 from headway_engine.orphans import Orphans
 from headway_engine.post import Post
 from headway_engine.presence import Beat, Hints, QueueTick
 from headway_engine.pruner import Pruner
 from headway_engine.recorder import Recorder
 from headway_engine.relay import Relay, Sweeper
-from headway_engine.rescuer import Rescuer
+from headway_engine.rescuer import Rescuer, reached
 from headway_engine.saves import Attempts, SaveLanes
 from headway_engine.service import Health, Probe, Service, StoreClock
 from headway_engine.store import StoreDown
@@ -171,10 +172,11 @@ def wire(p: Parts) -> list[Service]:
         return p.health.down_reason if p.health.down() else ""
 
     verbs = Verbs(store, commits, dispatcher, ticks, relay, blobs, uploads, info)
+    table = verbs.table() | {"logs": Logbook(work).logs}
     control = Control(
         answers,
         post_answers,
-        verbs.table(),
+        table,
         p.id,
         workers=c.api_workers,
         store_down=store_down,
@@ -244,9 +246,7 @@ def wire(p: Parts) -> list[Service]:
         return await streams.oldest(work, subjects.INGEST)
 
     # Leases end only where agents can renew them: the rescuer stays with the door (DECISIONS B1).
-    rescuer = Rescuer(
-        store, c.lease, lambda: work.is_connected and answers.is_connected, tell, counts
-    )
+    rescuer = Rescuer(store, c.lease, lambda: reached(work, answers), tell, counts)
     pruner = Pruner(store, blobs, c.prune_every)
     beat = Beat(p.id, post_work, lambda: p.beat(counters()))
     # Stopped in reverse: first the doors, then what commits, last what tells of it.

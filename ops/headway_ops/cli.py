@@ -90,4 +90,5 @@ _GROUPS = {
     "replay": "New runs from old ones, from the start.",
     "queue": "Queues: what waits, limits, pause and resume.",
     "image": "Task images.",
+    "nats": "The broker's users: keys, rights, accounts, TLS.",
 }

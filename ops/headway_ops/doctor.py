@@ -77,7 +77,7 @@ async def _broker_and_behind(settings: Settings) -> tuple[list[Finding], list[Fi
         nc = await bus.connect(
             replace(settings, connect_timeout=min(settings.connect_timeout, LIMIT)),
             kind="client",
-            ident="doctor",
+            ident=settings.user,
         )
     except HeadwayError as e:
         unknown = "not asked: NATS is not reachable"

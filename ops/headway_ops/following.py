@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -175,19 +174,16 @@ def logs(run: str, *, follow: bool, attempt: int, as_json: bool) -> None:
 async def stored_logs(client: Client, run: str, attempt: int = 0) -> list[RunLog]:
     """The chunks that LOGS holds now, with the number of lines missing before each."""
     from headway.follow import RunLog
-    from headway.history import history
+    from headway.follow import stored_logs as stored
     from headway.wire.events import LOG_CHUNK
 
-    token = str(attempt) if attempt else ">"
     found: list[RunLog] = []
     expected: dict[int, int] = {}
-    subject = f"hw.log.{subjects.name(client.namespace, 'namespace')}.{run}.{token}"
-    async for message in history(client.connection, subjects.LOGS, subject, 1):
+    async for _, epoch, data in stored(client, run, 0, attempt):
         try:
-            chunk = decode(LOG_CHUNK, message.data)
+            chunk = decode(LOG_CHUNK, data)
         except Malformed:
             continue
-        epoch = subjects.epoch_of_log(message.subject)
         missing = max(0, chunk.first - expected.get(epoch, 1))
         expected[epoch] = max(expected.get(epoch, 1), chunk.first + len(chunk.lines))
         found.append(RunLog(epoch, chunk, missing))
@@ -275,7 +271,7 @@ async def to_the_end(client: Client, run: str, *, as_json: bool) -> bool:
     if as_json:
         say.data({"run": run, "result": value})
     else:
-        say.line(json.dumps(say.plain(value), ensure_ascii=False, indent=2))
+        say.data(value, indent=2)
     return True
 
 

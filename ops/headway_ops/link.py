@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from headway.client import Client
 from headway.config import from_environment
 from headway.discovery import client_file
-from headway.errors import HeadwayError, NotReachable, Refused
+from headway.errors import HeadwayError, NotAllowed, NotReachable, Refused
 from headway.ids import is_run_id
 from headway.wire.commands import RunAsk, RunDetail
 from headway_ops import say
@@ -52,10 +52,20 @@ def with_client(work: Callable[[Client], Awaitable[T]]) -> T:
     except (Fail, HeadwayError) as e:
         if say.explain(e).code in {Exit.REFUSED, Exit.NO_LINK}:
             e.add_note(f"asked: {asked(settings)}")
-            if refusals:
+            if isinstance(e, NotAllowed):
+                e.add_note(say_who_may(e.subject))
+            elif refusals:
                 e.add_note(f"NATS refused: {refusals[-1]}")
                 e.add_note("look at user and password in the URL, and at what the user may do")
         raise
+
+
+def say_who_may(subject: str) -> str:
+    """Which users of `headway nats config` have the right that is missing."""
+    from headway_ops.access.rights import who_may
+
+    kinds = who_may(subject)
+    return f"{' and '.join(kinds)} may do that" if kinds else "no user of yours may do that"
 
 
 def asked(settings: Settings) -> str:

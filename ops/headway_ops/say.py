@@ -208,12 +208,15 @@ def line(text: str) -> None:
     text_of_ours(_safe(text) + "\n")
 
 
-def data(value: Any) -> None:
-    """A value (Structs too) as one line of JSON on stdout.
+def data(value: Any, indent: int | None = None) -> None:
+    """A value (Structs too) as JSON on stdout, one line, or several with `indent`.
 
-    Not made safe: JSON escapes control characters itself, and who reads it is a program.
+    What a terminal would obey is escaped as JSON does it: programs read the same value.
     """
-    text_of_ours(json.dumps(plain(value), ensure_ascii=False) + "\n")
+    from headway.safe import safe_json
+
+    text = json.dumps(plain(value), ensure_ascii=False, indent=indent)
+    text_of_ours(safe_json(text) + "\n")
 
 
 def rows(values: Sequence[Any]) -> None:
@@ -249,7 +252,12 @@ def plain(value: Any) -> Any:
 
 
 def _raw(body: bytes) -> Any:
-    return json.loads(body) if body else None
+    if not body:
+        return None
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):  # no text, or a number of more digits than Python takes
+        return body.decode("utf-8", "replace")
 
 
 def tell(text: str) -> None:

@@ -14,14 +14,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import re
 import ssl
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from nats import errors as nats_errors
 
-from headway import subjects
-from headway.errors import HeadwayError, NotReachable, QueueFull
+from headway import nkeys, subjects
+from headway.errors import HeadwayError, NotAllowed, NotReachable, QueueFull
 from headway.fastnats import FastClient
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ EXPECTED_LAST = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_LAST_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 
 _DENIALS = ("authorization violation", "authentication")
+_NO_RIGHT = re.compile(r"permissions violation for publish to \"?([^\"\s]+)", re.IGNORECASE)
 _STORE_FULL = 10077
 _WRONG_LAST = 10071
 
@@ -99,7 +101,11 @@ class Connection(FastClient):
         self.attempts: set[asyncio.Timeout] = set()
         """Requests that end at a reconnect, to be made again (`ask(again=True)`)."""
         self.denied = ""
-        """What the server said when it did not take our credentials."""
+        """What the server said when it did not take our credentials, or we not its certificate."""
+        self.first: asyncio.Timeout | None = None
+        """Set while the first connection is being made."""
+        self.principal = ""
+        """Who we are to the server, for messages."""
         self._hook_ids = itertools.count()
         self._quiet = False
 
@@ -122,13 +128,37 @@ class Connection(FastClient):
 
     async def note_error(self, error: Exception) -> None:
         """nats-py's error callback: a refused permission is heard here and nowhere else."""
-        if any(word in str(error).lower() for word in _DENIALS):
+        if isinstance(error, ssl.SSLError) or any(w in str(error).lower() for w in _DENIALS):
             self.denied = str(error)
+            if self.first is not None:
+                # Asking again would be answered the same: whoever waits should hear it now.
+                self.first.reschedule(asyncio.get_running_loop().time())
+        if (refused := _NO_RIGHT.search(str(error))) is not None:
+            self.refuse(refused[1], lambda subject: NotAllowed(subject, self.principal))
         # While the server is away every attempt fails; one line says it.
         repeated = isinstance(error, OSError) or not self.is_connected
         level = logging.DEBUG if self._quiet and repeated else logging.WARNING
         self._quiet = self._quiet or repeated
         log.log(level, "nats %s: %s: %s", self.shown_url, type(error).__name__, error)
+
+    async def close(self) -> None:
+        """End it. That the server was gone before is no error: nats-py raises it."""
+        try:
+            await super().close()
+        except OSError as e:
+            log.debug("nats %s: closing: %s", self.shown_url, e)
+
+    async def _process_err(self, err_msg: str) -> None:
+        """nats-py closes for good over whatever the server says to a connection that stood.
+
+        The users were changed, a JWT has ended, a message was too large: here it begins anew.
+        """
+        if self.is_connected and "permissions violation" not in err_msg:
+            error = nats_errors.Error(f"nats: {err_msg}")
+            await self.note_error(error)
+            await self._process_op_err(error)
+            return
+        await super()._process_err(err_msg)
 
     async def note_disconnected(self) -> None:
         """nats-py's callback when the connection broke."""
@@ -156,33 +186,35 @@ async def connect(
     settings: Settings,
     *,
     kind: str,
-    ident: str,
+    ident: str | tuple[str, ...],
     on_reconnect: Callable[[], None] | None = None,
     on_disconnect: Callable[[], None] | None = None,
 ) -> Connection:
     """A connection that reconnects forever; raises NotReachable if the first one does not stand.
 
-    `kind` (engine, agent, client, viewer, operator) and `ident` name the principal: its answers
-    come under its own inbox prefix, so that permissions can keep others out. The hooks run in the
-    event loop and must only set flags or events.
+    `kind` and `ident` name the principal (`subjects.inbox_prefix`): its answers come under its own
+    inbox prefix, so that permissions can keep others out. The hooks run in the event loop and must
+    only set flags or events. Raises BadCredentials for a file that cannot be used.
     """
     nc = Connection(settings.shown_url)
+    who = (ident,) if isinstance(ident, str) else ident
+    nc.principal = f"{'user' if kind == 'client' else kind} {'/'.join(who)}"
     if on_reconnect is not None:
         nc.when_back(on_reconnect)
     if on_disconnect is not None:
         nc.when_away(on_disconnect)
     options: dict[str, Any] = {}
     if settings.credentials:
-        options["user_credentials"] = settings.credentials
+        options |= _identify(nc, settings.credentials)
     if settings.tls_ca or any(u.startswith("tls://") for u in settings.urls):
         options["tls"] = ssl.create_default_context(cafile=settings.tls_ca or None)
     try:
         # nats-py tries forever when it may reconnect forever: the first time is bounded here.
-        async with asyncio.timeout(settings.connect_timeout):
+        async with asyncio.timeout(settings.connect_timeout) as nc.first:
             await nc.connect(
                 settings.urls,
-                name=f"headway-{kind}-{ident}",
-                inbox_prefix=subjects.inbox_prefix(kind, ident),
+                name=f"headway-{kind}-{'-'.join(who)}",
+                inbox_prefix=subjects.inbox_prefix(kind, *who),
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=RECONNECT_WAIT,  # pyright: ignore[reportArgumentType]  # a float works
                 connect_timeout=max(1, round(settings.connect_timeout)),
@@ -197,17 +229,52 @@ async def connect(
     except (TimeoutError, OSError, nats_errors.Error) as e:
         await _abandon(nc)
         why = f" ({type(e).__name__}: {e})" if str(e) else ""
+        if "certificate" in nc.denied.lower():
+            raise NotReachable(
+                f"NATS at {settings.shown_url}: its TLS certificate is not trusted ({nc.denied}):"
+                " give the certificate of its CA in HEADWAY_TLS_CA (engine and agent:"
+                " HEADWAY_NATS_TLS_CA)"
+            ) from None
         if nc.denied:
             raise NotReachable(
                 f"NATS at {settings.shown_url} does not let us in ({nc.denied}): look at user and"
-                " password in HEADWAY_NATS_URL, or at HEADWAY_CREDENTIALS"
+                " password in HEADWAY_NATS_URL, or at HEADWAY_CREDENTIALS (engine and agent:"
+                " HEADWAY_NATS_CREDENTIALS)"
             ) from None
         raise NotReachable(
             f"NATS is not reachable at {settings.shown_url}{why}:"
             " start it with `headway up`, or set HEADWAY_NATS_URL"
         ) from None
+    finally:
+        nc.first = None
     nc._quiet = False  # pyright: ignore[reportPrivateUsage]
     return nc
+
+
+def _identify(nc: Connection, path: str) -> dict[str, Any]:
+    """nats-py's options for a credentials file; it is read anew at each reconnect."""
+    latest = nkeys.read(path)
+
+    def sign(nonce: str) -> bytes:
+        nonlocal latest
+        try:
+            latest = nkeys.read(path)
+        except nkeys.BadCredentials as e:
+            log.warning("the last credentials are kept: %s", e)
+        _show(latest)
+        return latest.answer(nonce)
+
+    def _show(held: nkeys.Credentials) -> None:
+        # nats-py takes a public key only together with a seed, for which it needs more packages.
+        nc._public_nkey = held.key.public  # pyright: ignore[reportPrivateUsage]
+
+    # Without this word of ours nats-py does not look at the callbacks.
+    nc._auth_configured = True  # pyright: ignore[reportPrivateUsage]
+    _show(latest)
+    options: dict[str, Any] = {"signature_cb": sign}
+    if latest.jwt:
+        options["user_jwt_cb"] = lambda: latest.jwt.encode()
+    return options
 
 
 async def _abandon(nc: Connection) -> None:

@@ -63,26 +63,27 @@ _BUSY = frozenset({"busy", "unavailable"})
 class Client:
     """A connection to Headway. Make it with `Client.open()` or `default_client()`."""
 
-    def __init__(self, connection: bus.Connection, settings: config.Settings, ident: str) -> None:
-        self.connection, self.settings, self.id = connection, settings, ident
+    def __init__(self, connection: bus.Connection, settings: config.Settings, reply: str) -> None:
+        """`reply`: the subject on which this process hears, see `subjects.reply`."""
+        self.connection, self.settings = connection, settings
+        self.id = reply.rsplit(".", 1)[-1]
+        """Random: of this process and event loop."""
         self.namespace = settings.namespace
         self.direct = Direct()
         """Large payloads straight to S3, where that works."""
+        self._listens = False
         self.durability = "unknown"
         """What *accepted* is worth on this NATS; the engine says it (DECISIONS C5)."""
-        self.outbox = Outbox(connection, settings, ident, subjects.reply(ident, "a"))
+        self.outbox = Outbox(connection, settings, settings.user, reply)
         self.results = Results(connection, self.namespace, self.outbox, self.ask_results)
 
     @classmethod
     async def open(cls, settings: config.Settings | None = None) -> Client:
         """Connect; settings come from HEADWAY_* variables. Raises NotReachable."""
         settings = settings or config.from_environment()
-        # Not to be guessed: whoever knows it could listen to our answers.
-        ident = secrets.token_hex(12)
-        nc = await bus.connect(settings, kind="client", ident=ident)
-        client = cls(nc, settings, ident)
-        await nc.listen(subjects.reply_all(ident), client._on_answers)
-        return client
+        nc = await bus.connect(settings, kind="client", ident=settings.user)
+        # Not to be guessed: whoever knows it, and is let, could listen to our answers.
+        return cls(nc, settings, subjects.reply(settings.user, secrets.token_hex(12)))
 
     async def close(self) -> None:
         """Send what waits, stop waiting, disconnect. May be called again."""
@@ -129,6 +130,10 @@ class Client:
         if not items:
             return []
         hashes = [payload_hash(bytes(i.payload)) for i in items] if journal.armed else []
+        if not self._listens:
+            # Not before: those who only look have no right to it.
+            self._listens = True
+            await self.connection.listen(self.outbox.reply, self._on_answers)
         for i in items:
             if len(bytes(i.payload)) > INLINE_LIMIT:
                 await self._stow(i)

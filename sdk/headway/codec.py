@@ -174,7 +174,8 @@ def convert(value: Any, kind: Any) -> Any:
     """JSON types (dict, list, str ...) as a value of the type; raises Misfit."""
     try:
         return msgspec.convert(value, kind, str_keys=True, dec_hook=_dec_hook)
-    except (msgspec.ValidationError, RecursionError) as e:
+    except (msgspec.ValidationError, UnicodeEncodeError, RecursionError) as e:
+        # A lone surrogate fits no type that is read from text, a time above all.
         raise Misfit(str(e)) from None
 
 

@@ -34,7 +34,7 @@ class Settings:
     user: str = "local"
     """HEADWAY_USER: the name in `hw.api.<ns>.<user>.<verb>`; the broker vouches for it."""
     credentials: str = ""
-    """HEADWAY_CREDENTIALS: path of a NATS credentials file (user JWT and seed)."""
+    """HEADWAY_CREDENTIALS: path of a file with an nkey seed, or with a user's JWT and seed."""
     tls_ca: str = ""
     """HEADWAY_TLS_CA: path of the CA certificate for `tls://` URLs; empty = the system's."""
     connect_timeout: float = 5.0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from headway import faults, subjects
 from headway.bus import publish_acked
-from headway.errors import HeadwayError, NotReachable
+from headway.errors import HeadwayError, NotAllowed, NotReachable
 from headway.wire import commands, encode
 
 if TYPE_CHECKING:
@@ -95,7 +95,9 @@ class Outbox:
 
     def __init__(self, nc: Connection, settings: Settings, client: str, reply: str) -> None:
         self._nc, self._settings = nc, settings
-        self._client, self._reply = client, reply
+        self._client = client
+        self.reply = reply
+        """Where the engine answers us."""
         self._subject = subjects.ingest(settings.namespace)
         self._waiting: deque[tuple[RunRecord, Raw]] = deque()
         self._sending: set[asyncio.Task[None]] = set()
@@ -185,7 +187,7 @@ class Outbox:
 
     async def _send(self, chunk: list[tuple[RunRecord, Raw]]) -> None:
         batch = commands.EnqueueBatch(
-            items=[body for _, body in chunk], client=self._client, reply=self._reply
+            items=[body for _, body in chunk], client=self._client, reply=self.reply
         )
         submissions = [r.submission for r, _ in chunk]
         if faults.armed:
@@ -215,6 +217,8 @@ class Outbox:
             try:
                 await publish_acked(self._nc, self._subject, body, timeout=rest, again=True)
                 return
+            except NotAllowed:
+                raise
             except NotReachable:
                 # No stream at this moment: the server is just starting.
                 if deadline - loop.time() < 0.1:

@@ -159,6 +159,20 @@ class NotReachable(HeadwayError):
     code = "not_reachable"
 
 
+class NotAllowed(NotReachable):
+    """NATS does not let this user ask for that; asking again will not help."""
+
+    code = "not_allowed"
+
+    def __init__(self, subject: str, user: str) -> None:
+        self.subject, self.user = subject, user
+        super().__init__(
+            f"NATS does not let {user} publish on {subject}: this user lacks that right."
+            " Whoever runs your NATS can give it (`headway nats config` writes the users and what"
+            " each may do), or use the credentials of one who has it"
+        )
+
+
 class NotRecorded(NotReachable):
     """Enqueued, but not recorded in time, and this NATS may lose it in a power cut.
 

@@ -53,9 +53,18 @@ class FastClient(NatsClient):
     def __init__(self) -> None:
         super().__init__()
         self._asked: dict[str, asyncio.Future[Msg]] = {}
+        self._asked_on: dict[str, str] = {}
         self._answer_prefix = ""
         self._numbers = itertools.count(1)
         self._write_due = False
+
+    async def _process_pong(self) -> None:
+        # nats-py would end its reader at an answer that nobody waits for any more (a flush that was
+        # cancelled), and the connection with it.
+        pongs = cast("list[asyncio.Future[bool]]", self._pongs)
+        if pongs and pongs[0].done():
+            pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
 
     async def listen(self, subject: str, hear: Callable[[Msg], None]) -> Subscription:
         """Subscribe; `hear` is called for each message as it is parsed, and must not wait.
@@ -81,6 +90,7 @@ class FastClient(NatsClient):
         inbox = f"{self._answer_prefix}{next(self._numbers)}"
         answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
         self._asked[inbox] = answer
+        self._asked_on[inbox] = subject
         try:
             await self.publish(subject, payload, reply=inbox, headers=headers)
             # Not wait_for: up to Python 3.11 it drops a cancellation that comes with the answer:
@@ -90,7 +100,24 @@ class FastClient(NatsClient):
         except TimeoutError:
             raise nats_errors.TimeoutError from None
         finally:
-            del self._asked[inbox]
+            del self._asked[inbox], self._asked_on[inbox]
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg | None:
+        try:
+            return super()._build_message(sid, subject, reply, data, headers)
+        except UnicodeDecodeError:
+            # Not the sender's to break our connection with. nats-py skips what is no message.
+            log.warning("a message whose subject is no text is dropped: %r", bytes(subject)[:200])
+            return None
+
+    def refuse(self, subject: str, error: Callable[[str], Exception]) -> None:
+        """End all requests on a subject, in any case of its letters (nats-py lowers errors)."""
+        for inbox, asked in self._asked_on.items():
+            answer = self._asked[inbox]
+            if asked.lower() == subject.lower() and not answer.done():
+                answer.set_exception(error(asked))
 
     def _on_answer(self, msg: Msg) -> None:
         answer = self._asked.get(msg.subject)

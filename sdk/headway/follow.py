@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from headway import subjects
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, NotReachable, Refused
 from headway.history import history, sequence_of
 from headway.states import TERMINAL
 from headway.wire import Malformed, commands, decode, events
@@ -150,6 +150,43 @@ async def stored_events(client: Client, run: str, after: int = 0) -> list[events
         after = page[-1].n
 
 
+async def stored_logs(
+    client: Client, run: str, after: int = 0, attempt: int = 0
+) -> AsyncGenerator[tuple[int, int, bytes]]:
+    """Stored log chunks after a sequence: (sequence, epoch, body), oldest first.
+
+    The engine reads them for us. Where none answers (or one that is too old), they are read from
+    the stream, if this user may. Raises NotReachable.
+    """
+    more = True
+    while more:
+        try:
+            ask = commands.LogsAsk(run, after, attempt)
+            page = await client.api("logs", ask, commands.LogsPage)
+        except (NotReachable, Refused) as e:
+            if isinstance(e, Refused) and e.code != "not_served":
+                raise
+            async for found in _from_stream(client, run, after, attempt, e):
+                yield found
+            return
+        for one in page.logs:
+            after = one.seq
+            yield one.seq, one.epoch, bytes(one.chunk)
+        more = page.more
+
+
+async def _from_stream(
+    client: Client, run: str, after: int, attempt: int, unanswered: HeadwayError
+) -> AsyncGenerator[tuple[int, int, bytes]]:
+    subject = subjects.stored_logs(client.namespace, run, attempt or None)
+    try:
+        async for m in history(client.connection, subjects.LOGS, subject, after + 1):
+            yield m.seq, subjects.epoch_of_log(m.subject), m.data
+    except NotReachable:
+        # It is the engine that is missing: without it, this user reads nothing.
+        raise unanswered from None
+
+
 async def follow_logs(client: Client, run: str) -> AsyncGenerator[RunLog]:
     """Log chunks, stored and live, until the run has ended and its last line was given.
 
@@ -161,12 +198,11 @@ async def follow_logs(client: Client, run: str) -> AsyncGenerator[RunLog]:
     next_line = dict[int, int]()
     last_seq = 0
 
-    def to_log(subject: str, data: bytes) -> RunLog | None:
+    def to_log(epoch: int, data: bytes) -> RunLog | None:
         try:
             chunk = decode(events.LOG_CHUNK, data)
         except Malformed:
             return None
-        epoch = subjects.epoch_of_log(subject)
         missing = max(0, chunk.first - next_line.get(epoch, 1))
         next_line[epoch] = max(next_line.get(epoch, 1), chunk.first + len(chunk.lines))
         return RunLog(epoch, chunk, missing)
@@ -177,10 +213,9 @@ async def follow_logs(client: Client, run: str) -> AsyncGenerator[RunLog]:
         while True:
             if look:
                 end = end or await _end_of(client, run)
-                stored = f"hw.log.{ns}.{run}.>"
-                async for m in history(client.connection, subjects.LOGS, stored, last_seq + 1):
-                    last_seq = m.seq
-                    if line := to_log(m.subject, m.data):
+                async for seq, epoch, data in stored_logs(client, run, last_seq):
+                    last_seq = seq
+                    if line := to_log(epoch, data):
                         yield line
                 look = False
             if end is not None:
@@ -205,7 +240,7 @@ async def follow_logs(client: Client, run: str) -> AsyncGenerator[RunLog]:
                 if seq and seq <= last_seq:
                     continue
                 last_seq = max(last_seq, seq)
-                if line := to_log(msg.subject, msg.data):
+                if line := to_log(subjects.epoch_of_log(msg.subject), msg.data):
                     yield line
 
 

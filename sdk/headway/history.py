@@ -68,11 +68,13 @@ async def history(
     from_seq: int = 1,
     *,
     batch: int = 500,
+    max_bytes: int = 0,
     timeout: float = 5.0,
 ) -> AsyncGenerator[Stored]:
     """All stored messages under a filter from a sequence on, oldest first.
 
-    Raises NotReachable if the server says nothing for `timeout` seconds; go on from the last
+    `batch`, `max_bytes`: so many messages, or about so many bytes (0: no limit), are asked for at
+    once. Raises NotReachable if the server says nothing for `timeout` seconds; go on from the last
     sequence seen plus one.
     """
     inbox = nc.new_inbox()
@@ -88,7 +90,9 @@ async def history(
         seq, more = max(1, from_seq), True
         while more:
             more = False
-            request = {"batch": batch, "seq": seq, "next_by_subj": subject}
+            request: dict[str, int | str] = {"batch": batch, "seq": seq, "next_by_subj": subject}
+            if max_bytes:
+                request["max_bytes"] = max_bytes
             await nc.publish(
                 f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(request), reply=inbox
             )

@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client as NatsClient
     from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
 
 log = logging.getLogger("headway.pull")
 
 _ENDED = frozenset({"404", "408"})
 _PAUSE = 0.25
+_INBOX_REQUESTS = 256
+"""Requests for which one inbox serves. Where a request crosses accounts, the broker remembers the
+way back of each one for as long as somebody listens there."""
 
 
 class Delivery(NamedTuple):
@@ -212,7 +216,8 @@ class PullLoop:
         self._expires, self._heartbeat, self._max_batch = expires, heartbeat, max_batch
         self._priority = priority
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
-        self._inbox = nc.new_inbox()
+        self._inbox = ""
+        self._subs: deque[tuple[float, Subscription]] = deque()
         self._k = 0
         self._ledger = Ledger()
         self._arrived: deque[Msg] = deque()
@@ -250,7 +255,6 @@ class PullLoop:
         """Pull until `stop()`; returns after everything in flight was delivered or given back."""
         loop = asyncio.get_running_loop()
         self._heard = loop.time()
-        sub = await self._nc.listen(f"{self._inbox}.*", self._on_message)
         unhook = self._nc.when_back(self._on_reconnect)
         try:
             while not self._stopping:
@@ -267,7 +271,8 @@ class PullLoop:
             unhook()
             # Drain: what the server sent before it heard of the end still arrives, and goes back.
             if not self._nc.is_closed:
-                await sub.drain() if self._nc.is_connected else await sub.unsubscribe()
+                for _, sub in self._subs:
+                    await sub.drain() if self._nc.is_connected else await sub.unsubscribe()
                 await nak(self._nc, [m for m in self._arrived if _is_delivery(m)])
 
     def stop(self) -> None:
@@ -347,6 +352,8 @@ class PullLoop:
         batch = self._gap()
         if not batch or not self._nc.is_connected:
             return
+        if self._k % _INBOX_REQUESTS == 0:
+            await self._renew_inbox(now)
         self._k += 1
         body: dict[str, int | str] = {
             "batch": batch,
@@ -361,6 +368,17 @@ class PullLoop:
         await self._nc.publish(
             self._subject, msgspec.json.encode(body), reply=f"{self._inbox}.{self._k}"
         )
+
+    async def _renew_inbox(self, now: float) -> None:
+        """Listen on a new one; those before it end when what was asked under them must have."""
+        while len(self._subs) > 1 and self._subs[0][0] <= now:
+            await self._subs.popleft()[1].unsubscribe()
+        self._inbox = self._nc.new_inbox()
+        sub = await self._nc.listen(f"{self._inbox}.*", self._on_message)
+        if self._subs:
+            until = now + self._expires + 2 * self._heartbeat
+            self._subs[-1] = (until, self._subs[-1][1])
+        self._subs.append((now, sub))
 
     async def _rest(self) -> None:
         """Until something arrives, or the watchdog's next look while something is awaited."""

@@ -64,9 +64,16 @@ def work(ns: str, queue: str) -> str:
     return f"hw.work.{name(ns, 'namespace')}.{name(queue, 'queue')}"
 
 
+_DOUBLE = re.compile("-(?=-)")
+
+
 def work_consumer(ns: str, queue: str) -> str:
-    """The durable pull consumer of a queue. `--` cannot be confused: it only joins two names."""
-    return f"w--{name(ns, 'namespace')}--{name(queue, 'queue')}"
+    """The durable pull consumer of a queue; two places never share one.
+
+    `--` joins the two names. Where it is a part of the namespace, `-D` stands between its hyphens:
+    names hold no capitals, so the first `--` after the `w` is always ours.
+    """
+    return f"w--{_DOUBLE.sub('-D', name(ns, 'namespace'))}--{name(queue, 'queue')}"
 
 
 def run_event(ns: str, run: str) -> str:
@@ -88,6 +95,11 @@ def log(ns: str, run: str, epoch: int) -> str:
 def live_log(ns: str, run: str, epoch: int | None = None) -> str:
     """Republished log chunks of one run, of one attempt or of all."""
     return f"hw.live.log.{name(ns, 'namespace')}.{_run(run)}.{'*' if epoch is None else epoch}"
+
+
+def stored_logs(ns: str, run: str, epoch: int | None = None) -> str:
+    """The filter for stored log chunks of one run, of one attempt or of all."""
+    return f"hw.log.{name(ns, 'namespace')}.{_run(run)}.{'*' if epoch is None else epoch}"
 
 
 def span(ns: str, run: str) -> str:
@@ -161,36 +173,59 @@ def ctl(ns: str, agent: str, run: str = "*") -> str:
     return f"hw.ctl.{name(ns, 'namespace')}.{name(agent, 'agent')}.{token}"
 
 
-def reply(client: str, token: str) -> str:
-    """Where a caller hears `recorded` and results; named in enqueue bodies."""
-    return f"hw.reply.{_token(client, 'client')}.{_token(token, 'token')}"
+def reply(user: str, token: str) -> str:
+    """Where a caller hears `recorded` and results; named in enqueue bodies.
+
+    `user` is the name that the broker lets it listen under, `token` one that cannot be guessed.
+    """
+    return f"hw.reply.{_token(user, 'user')}.{_token(token, 'token')}"
 
 
-def reply_all(client: str) -> str:
-    """All answers to one client."""
-    return f"hw.reply.{_token(client, 'client')}.>"
+def agent_reply(ns: str, agent: str, token: str) -> str:
+    """Where an agent hears of the ends of children; one token more than callers may name."""
+    return f"hw.reply.agent.{name(ns, 'namespace')}.{name(agent, 'agent')}.{token}"
 
 
 _REPLY = re.compile(r"\Ahw\.reply\.[A-Za-z0-9_-]{1,64}\.[A-Za-z0-9_-]{1,64}\Z")
+_AGENT_REPLY = re.compile(r"\Ahw\.reply\.agent(\.[A-Za-z0-9_-]{1,64}){3}\Z")
 
 
 def is_reply(subject: str) -> bool:
-    """True if the engine may publish there for a caller who named it in a body."""
+    """True if a caller may name it in a body; never that of an agent."""
     return _REPLY.match(subject) is not None
 
 
-def may_answer(subject: str) -> bool:
-    """True if a request's reply subject is an inbox: the only place where we ever respond.
+def may_push(subject: str) -> bool:
+    """True if the engine may publish ends there: a caller's reply subject, or an agent's."""
+    return is_reply(subject) or _AGENT_REPLY.match(subject) is not None
 
-    Broker permissions do not check reply subjects; a request that names `hw.run...` as its reply
-    would make the engine write there with the engine's rights.
+
+KINDS = frozenset({"engine", "agent", "client"})
+"""Kinds of principals, as they stand in inboxes. Client: whoever asks on `hw.api`."""
+
+
+def may_answer(subject: str, *sender: str) -> bool:
+    """True if a request's reply subject is an inbox of its sender: only there we respond.
+
+    Broker permissions do not check reply subjects: a request that names `hw.run...`, or the inbox
+    of somebody else, would make the engine write there with the engine's rights. `sender` is the
+    kind and what follows it in `inbox_prefix`; without it any inbox will do. `_R_.` is what the
+    broker makes of a reply that crosses accounts. An inbox without a kind belongs to nobody whom
+    permissions name: a plain NATS client's.
     """
-    return subject.startswith(("_INBOX.", "_R_."))
+    if not subject.startswith("_INBOX."):
+        return subject.startswith("_R_.")
+    if not sender or subject.startswith(f"_INBOX.{'.'.join(sender)}."):
+        return True
+    return subject.split(".", 2)[1] not in KINDS
 
 
-def inbox_prefix(kind: str, ident: str) -> str:
-    """The inbox prefix of a principal: kind is engine, agent, client, viewer or operator."""
-    return f"_INBOX.{_token(kind, 'kind')}.{_token(ident, 'id')}"
+def inbox_prefix(kind: str, *ident: str) -> str:
+    """The inbox prefix of a principal, which one rule of permissions can name.
+
+    `engine` and its id, `agent` and its namespace and name, `client` and the user.
+    """
+    return ".".join(("_INBOX", _token(kind, "kind"), *(_token(part, "id") for part in ident)))
 
 
 def beat_engine(engine: str = "*") -> str:
@@ -198,9 +233,10 @@ def beat_engine(engine: str = "*") -> str:
     return f"hw.hb.engine.{engine if engine == '*' else _token(engine, 'engine')}"
 
 
-def beat_agent(agent: str = "*") -> str:
+def beat_agent(ns: str, agent: str = "*") -> str:
     """Agent beats for the eyes (core NATS)."""
-    return f"hw.hb.agent.{agent if agent == '*' else name(agent, 'agent')}"
+    token = agent if agent == "*" else name(agent, "agent")
+    return f"hw.hb.agent.{name(ns, 'namespace')}.{token}"
 
 
 def beat_queue(ns: str, queue: str = "*") -> str:
@@ -220,5 +256,6 @@ def run_of(subject: str) -> str:
 
 
 def epoch_of_log(subject: str) -> int:
-    """The epoch of a log subject, live or stored."""
-    return int(subject.rsplit(".", 1)[1])
+    """The epoch of a log subject, live or stored; 0, which none has, where that is no number."""
+    token = subject.rsplit(".", 1)[1]
+    return int(token) if token.isascii() and token.isdigit() and len(token) < 10 else 0

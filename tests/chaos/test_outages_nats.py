@@ -6,6 +6,7 @@ Fault matrix rows 20-22, 25-29, 33, 34, 53, 56 and 57; rows 20 and 22 under load
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,17 @@ from headway.wire import decode
 from headway.wire.commands import EnqueueItem
 from headway.wire.events import RUN_EVENTS
 from headway_engine import streams
+from support.proxy import Proxy
 from support.scripted_agent import finish
+from support.site import LEASE, running_site
 from support.stacks import stack
 from support.wait import until
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from support.engines import Caller
+    from support.site import Site
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -146,3 +152,106 @@ async def test_row_56_settings_that_an_operator_changes_are_put_right_and_said(
                 said = f"{setting}: {value!r}, declared"
                 await until(lambda text=said: text in caplog.text, what=said)
         await a_run_goes_through(caller)
+
+
+# --- what lies between a part and NATS
+
+
+async def lasting(seconds: float) -> None:
+    """The time that a fault lasts is what is tested."""
+    await asyncio.sleep(seconds)
+
+
+async def resets(*proxies: Proxy, seconds: float) -> None:
+    """All connections broken, five times a second."""
+    for _ in range(int(seconds * 5)):
+        for proxy in proxies:
+            proxy.reset()
+        await asyncio.sleep(0.2)
+
+
+@contextlib.asynccontextmanager
+async def site_behind_proxies() -> AsyncGenerator[tuple[Site, Proxy, Proxy]]:
+    """An engine and an agent that reach NATS through a proxy each; the client does directly."""
+    async with (
+        running_site(start=False) as site,
+        Proxy(site.nats.port) as of_engine,
+        Proxy(site.nats.port) as of_agent,
+    ):
+        for name, proxy in (("e1", of_engine), ("a1", of_agent)):
+            site.ways[name] = f"nats://127.0.0.1:{proxy.port}"
+        site.role("engine", "e1")
+        site.role("agent", "a1")
+        await site.ready()
+        await site.deploy()
+        yield site, of_engine, of_agent
+
+
+async def test_rows_26_27_29_faults_between_an_engine_and_nats_cost_time_only() -> None:
+    async with site_behind_proxies() as (site, of_engine, of_agent):
+        works = await site.work(3, steps=30)
+        await site.saved(works)
+        # The engine hears nothing, and believes that it is connected: nobody's lease ends.
+        of_engine.blackhole()
+        await lasting(LEASE * 1.3)
+        of_engine.heal()
+        await site.saved(works, await _next(site, works))
+        # It is heard, and hears nothing: what it did is asked for again.
+        of_engine.half_open()
+        await lasting(LEASE * 1.3)
+        of_engine.heal()
+        await site.saved(works, await _next(site, works))
+        async with site.load(0.3):
+            await resets(of_engine, of_agent, seconds=1)
+        await site.verify()
+        for run in works:
+            kinds = await site.kinds(run)
+            assert "lost" not in kinds
+            assert kinds.count("starting") == 1
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(400)
+async def test_rows_25_to_29_long_faults_of_all_kinds_between_all_parts_and_nats() -> None:
+    async with site_behind_proxies() as (site, of_engine, of_agent):
+        works = await site.work(3, steps=600)
+        async with site.load(0.3):
+            await site.saved(works)
+            site.nats_process().suspend()
+            await lasting(30)
+            site.nats_process().resume()
+            await site.saved(works, await _next(site, works))
+            for proxy in (of_engine, of_agent):
+                for fault in (proxy.blackhole, proxy.half_open):
+                    fault()
+                    await lasting(30)
+                    proxy.heal()
+                    await site.saved(works, await _next(site, works))
+            await resets(of_engine, of_agent, seconds=30)
+            await site.saved(works, await _next(site, works))
+            of_engine.delay = of_agent.delay = 0.3
+            await site.saved(works, await _next(site, works) + 10)
+            of_engine.heal()
+            of_agent.heal()
+        await site.verify(killed_inside_once=True)
+
+
+@pytest.mark.nightly
+async def test_row_21_nats_killed_every_three_seconds_lets_work_go_on() -> None:
+    async with running_site() as site:
+        works = await site.work(3, steps=80)
+        async with site.load(0.3):
+            for _ in range(10):
+                before = await _next(site, works)
+                site.nats.kill()
+                await site.nats.start()
+                await lasting(3)
+                assert await _next(site, works) > before
+        await site.verify()
+        for run in works:
+            assert "lost" not in await site.kinds(run)
+
+
+async def _next(site: Site, runs: list[str]) -> int:
+    rows = await site.rows("SELECT max(ck) AS ck FROM runs WHERE id = ANY($1)", runs)
+    return rows[0]["ck"] + 1

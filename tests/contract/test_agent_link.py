@@ -42,7 +42,7 @@ async def whole(nats: str, database: str) -> AsyncGenerator[tuple[Caller, Agent]
             await caller.api(
                 "deploy", Deployment("v1", specs, modules=("hwtasks",), source=text, dev=True)
             )
-            nc = await bus.connect(settings_for(nats), kind="agent", ident="a1")
+            nc = await bus.connect(settings_for(nats), kind="agent", ident=("default", "a1"))
             config = AgentConfig(
                 state_dir=str(folder / "s"),
                 name="a1",

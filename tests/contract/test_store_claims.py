@@ -10,7 +10,7 @@ from msgspec import Raw
 from headway.states import RunState
 from headway.wire.commands import QueueAsk
 from headway.wire.rpc import Beat
-from headway_engine.happenings import GivenBack, Lost
+from headway_engine.happenings import Cancel, GivenBack, Lost
 from support.factories import NS, a_checkpoint, a_deployment, a_step, an_agent, an_enqueue
 from support.stores import LEASE
 
@@ -93,6 +93,26 @@ async def test_a_limit_that_was_lowered_holds_at_the_claim(kit: Kit) -> None:
     await kit.store.set_queue(NS, QueueAsk("default", limit=2), "user:me")
     answer = await claim(kit, session, *[r.id for r in runs])
     assert (len(answer.claimed), len(answer.refused)) == (2, 1)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_a_cancel_that_crossed_the_enqueue_lets_no_attempt_begin(
+    kit: Kit, count: int
+) -> None:
+    session = await kit.ready()
+    given = [an_enqueue() for _ in range(count)]
+    _, dispatches = await kit.store.enqueue(NS, given, {"default": (count, 0)})
+    assert len(dispatches) == 1
+    runs = [new.run for new in given]
+    # Neither saw the other: the cancel is acknowledged for an unknown run, which is there now.
+    await kit.store.early_cancel(NS, runs[0].id, "user:me", "no need")
+    answer = await claim(kit, session, *[run.id for run in runs])
+    assert [c.run.id for c in answer.claimed] == [run.id for run in runs[1:]]
+    assert answer.refused == [(runs[0].id, "it was cancelled before it was recorded")]
+    crossed = (NS, runs[0].id, "user:me", "no need")
+    assert await kit.store.late_cancels(10) == [crossed]
+    await kit.move(runs[0].id, Cancel("user:me", "no need"))
+    assert await kit.store.late_cancels(10) == []
 
 
 async def test_an_ended_session_claims_nothing(kit: Kit) -> None:

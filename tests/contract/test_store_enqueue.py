@@ -79,6 +79,11 @@ async def test_another_payload_under_a_live_key_is_an_error(kit: Kit) -> None:
     first, other = keyed(kit), keyed(kit, payload={"topic": "other"})
     done = await put(kit, first, other)
     assert [(o.outcome, o.code) for o in done] == [("recorded", ""), ("rejected", "key_conflict")]
+    # Who was answered *accepted*, and whoever asks later, must hear it (DECISIONS J3).
+    answer = await kit.store.ends(NS, [other.run.id])
+    assert answer.others == {other.run.id: "rejected"}
+    refused = answer.refused[other.run.id]
+    assert (refused.code, first.run.id in refused.reason) == ("key_conflict", True)
 
 
 async def test_scopes_and_tasks_have_keys_of_their_own(kit: Kit) -> None:

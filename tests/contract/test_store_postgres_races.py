@@ -195,3 +195,24 @@ async def test_claims_of_two_agents_give_a_run_once(postgres_kit: PostgresKit) -
     claimed = [c.run.id for c in (*one.claimed, *two.claimed)]
     assert sorted(claimed) == sorted(ids)
     assert {(await kit.record(run)).epoch for run in ids} == {1}
+
+
+async def test_a_cancel_during_the_enqueue_is_found_afterwards(postgres_kit: PostgresKit) -> None:
+    kit = postgres_kit
+    new = an_enqueue()
+    async with asyncio.TaskGroup() as group, transaction(kit) as other:
+        # Intake's statement has its view of the cancels, and waits.
+        await other.execute(
+            "INSERT INTO runs (id, ns, task, queue, state, n, created_at)"
+            " VALUES ($1, 'elsewhere', 't', 'q', 'CANCELLED', 1, hw_now())",
+            new.run.id,
+        )
+        enqueue = group.create_task(kit.store.enqueue(NS, [new], {}))
+        await until(lambda: waiting_for_a_lock(kit), what="the enqueue waits")
+        await kit.store.early_cancel(NS, new.run.id, "user:me", "")
+        assert await kit.store.get(NS, new.run.id) is None
+        await other.execute("DELETE FROM runs WHERE id = $1", new.run.id)
+    outcomes, _ = enqueue.result()
+    assert [o.outcome for o in outcomes] == ["recorded"]
+    assert (await kit.record(new.run.id)).state is RunState.QUEUED
+    assert await kit.store.late_cancels(10) == [(NS, new.run.id, "user:me", "")]

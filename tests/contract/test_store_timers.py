@@ -10,7 +10,7 @@ import pytest
 from headway.ids import encode
 from headway.states import RunState
 from headway.wire import NOTHING, BlobRef
-from headway_engine.happenings import Due, Finished, Overdue, Started
+from headway_engine.happenings import Cancel, Due, Finished, Overdue, Started
 from headway_engine.lifecycle import START_DEADLINE, TIMEOUT_SLACK
 from support.factories import NS, a_checkpoint, an_enqueue
 
@@ -108,6 +108,17 @@ async def test_what_was_published_in_part_is_still_found(kit: Kit) -> None:
     await kit.advance(6)
     ((_, _, _, _, events),) = await kit.store.unpublished(5)
     assert [e.kind for e in events] == ["starting"]
+
+
+async def test_what_one_engine_published_leaves_the_rows_of_another(kit: Kit) -> None:
+    (run,) = await kit.enqueued(an_enqueue())  # and its engine dies with the event
+    other = await kit.engine("e2")
+    await other.commit([(run.id, Cancel("user:me"))])
+    await other.published([(run.id, 2)])
+    await other.tick()
+    await kit.advance(6)
+    ((_, _, _, _, events),) = await other.unpublished(5)
+    assert [e.n for e in events] == [1]
 
 
 async def test_ended_runs_are_pruned_after_their_retention(kit: Kit) -> None:

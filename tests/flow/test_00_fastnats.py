@@ -56,6 +56,28 @@ async def test_what_cannot_go_at_once_is_left_to_the_caller(
             await nc.close()
 
 
+async def test_a_ping_that_is_answered_too_late_does_not_break_the_connection(
+    nats_server: NatsServer,
+) -> None:
+    async with Proxy(nats_server.port) as proxy:
+        nc = await bus.connect(
+            servers.settings_for(f"nats://127.0.0.1:{proxy.port}"), kind="engine", ident="a"
+        )
+        back: list[int] = []
+        nc.when_back(lambda: back.append(1))
+        try:
+            proxy.half_open()
+            for _ in range(2):
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await nc.flush()
+            proxy.heal()
+            await nc.flush()
+            assert not back
+        finally:
+            await nc.close()
+
+
 async def test_a_flood_is_written_whole_and_in_order(connection: bus.Connection) -> None:
     """More than the socket takes at once: the flusher waits for room, nothing is mixed up."""
     got: list[bytes] = []

@@ -15,6 +15,7 @@ from headway.codec import payload_hash
 from headway.ids import child_root, child_run_id, new_run_id
 from headway.wire import BlobRef, ErrorInfo, decode, encode, rpc
 from headway.wire.commands import ANSWERS, Ended, EnqueueItem, TaskSpec
+from headway_engine.store.postgres import PostgresStore
 from support.scripted_agent import ScriptedAgent, finish
 from support.stacks import agent_on, assigned, stack
 from support.wait import until
@@ -62,7 +63,7 @@ async def test_a_child_is_recorded_once_with_its_parent_and_its_end_is_pushed(
         async def hear(msg: Msg) -> None:
             heard.extend(decode(ANSWERS, msg.data).ended)
 
-        await agent.nc.subscribe(subjects.reply_all("a1"), cb=hear)
+        await agent.nc.subscribe(subjects.agent_reply("default", "a1", "*"), cb=hear)
         await agent.start()
         parent = await assigned(agent, (await caller.enqueue()).run)
         other = new_run_id()
@@ -123,7 +124,12 @@ async def test_a_crash_between_the_mark_and_the_child_loses_nothing(
         made = child_run_id(parent.run, parent.run, "k")
         record = Raw(encode(ChildRecord(made, payload_hash(b"{}"))))
         mark = rpc.SaveMark(parent.run, parent.epoch, "k", "enqueue", "noop", "done", value=record)
-        (saved,) = await agent.save(mark)
+        (forged,) = await agent.save(mark)
+        assert forged.outcome == "rejected", "an engine alone writes what a child's mark says"
+        store = PostgresStore(database, "crashed")
+        await store.open()
+        (saved,) = await store.save([mark])
+        await store.close()
         assert saved.outcome == "ok"
         assert (await enqueue(agent, child(parent, "k")))[0].fresh
         detail = await caller.api("run", {"run": parent.run})

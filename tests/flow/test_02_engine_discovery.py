@@ -61,7 +61,7 @@ async def test_info_names_an_endpoint_per_verb_on_its_subject(nats: str, databas
         for name, endpoint in endpoints.items():
             assert endpoint["queue_group"] == subjects.ENGINE_QUEUE
             # What is shown is what answers.
-            subject = endpoint["subject"].replace("*", "default", 1).replace("*", "me", 1)
+            subject = endpoint["subject"].replace("*", "default", 1).replace("*", caller.user, 1)
             answer = json.loads((await caller.nc.request(subject, b"{}", timeout=5)).data)
             assert (answer.get("error") or {}).get("code") != "not_served", name
 

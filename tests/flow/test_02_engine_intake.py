@@ -18,6 +18,7 @@ from headway.ids import new_run_id
 from headway.wire import BlobRef, encode, rpc
 from headway.wire.commands import BlobPut, EnqueueItem, ReplayAsk, TaskSpec
 from headway_engine import intake, streams
+from headway_engine.store.postgres import PostgresStore
 from support.engines import Caller, calling, config_for, running_engine
 from support.scripted_agent import finish
 from support.stacks import agent_on, assigned, stack
@@ -198,6 +199,20 @@ async def test_answers_too_large_for_one_message_are_spilled_to_blobs(
         assert ref.size == len(payload)
 
 
+async def test_a_cancel_that_crossed_its_enqueue_is_carried_out_afterwards(
+    nats: str, database: str
+) -> None:
+    store = PostgresStore(database, engine="other")
+    async with stack(nats, database) as (_, caller, _):
+        word = await caller.enqueue()
+        await store.open()
+        await store.early_cancel("default", word.run, "user:me", "no need")
+        await store.close()
+        assert (await caller.end(word.run)).status == "cancelled"
+        events = (await caller.api("run", {"run": word.run}))["events"]
+        assert events[-1]["actor"] == "user:me"
+
+
 async def test_an_early_cancel_is_honoured_by_intake(nats: str, database: str) -> None:
     async with stack(nats, database) as (_, caller, _):
         run = new_run_id()
@@ -248,11 +263,18 @@ async def test_no_reply_but_an_inbox_is_answered(nats: str, database: str) -> No
 
 
 async def test_an_agent_speaks_only_for_itself(nats: str, database: str) -> None:
-    async with stack(nats, database) as (_, _, agent):
+    async with stack(nats, database) as (engine, _, agent):
         await agent.register()
         subject = subjects.rpc("default", "another", "save", agent.engine)
-        msg = await agent.nc.request(subject, encode(rpc.Saves("a1", agent.session, [])))
-        assert b'"rpc_error":"forbidden"' in msg.data
+        body = encode(rpc.Saves("a1", agent.session, []))
+        # From an inbox that says nothing of its owner: the body's sender is not the subject's.
+        sub = await agent.nc.subscribe("_INBOX.plain.1")
+        await agent.nc.publish(subject, body, reply="_INBOX.plain.1")
+        assert b'"rpc_error":"forbidden"' in (await sub.next_msg(5)).data
+        # From its own: the inbox is not that of the subject's agent either.
+        await agent.nc.publish(subject, body, reply=agent.nc.new_inbox())
+        door: Any = service(engine, "door")
+        await until(lambda: door.strikes == 1)
 
 
 async def test_an_agent_of_another_namespace_cannot_touch_a_run(nats: str, database: str) -> None:

@@ -59,7 +59,7 @@ async def test_a_parent_hears_its_children_through_the_agent_that_took_it_over(
         old = stack.agent
         live_before = set(old.attempts.live)
         await old.stop(drain=False)
-        nc = await bus.connect(settings_for(nats), kind="agent", ident="a1")
+        nc = await bus.connect(settings_for(nats), kind="agent", ident=("default", "a1"))
         agent = Agent(old.config, NatsLink(nc, "default", "a1"), ProcessRuntime(stack.folder / "s"))
         await agent.start()
         try:

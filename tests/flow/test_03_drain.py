@@ -25,7 +25,8 @@ async def test_a_drained_agent_takes_nothing_until_it_is_undone(nats: str, datab
         async def on_beat(msg: Msg) -> None:
             seen.append(decode(BEAT, msg.data).draining)
 
-        sub = await stack.client.connection.subscribe(subjects.beat_agent("a1"), cb=on_beat)
+        beats = subjects.beat_agent("default", "a1")
+        sub = await stack.client.connection.subscribe(beats, cb=on_beat)
         done = await headway(nats, "agents", "drain", "a1")
         assert done.returncode == 0, done.stderr
         assert "headway agents drain a1 --undo" in done.stderr

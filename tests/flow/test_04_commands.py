@@ -40,6 +40,7 @@ CALLS: dict[str, list[str]] = {
     "check": ["app.py"],
     "deploy": ["-m", "app.py", "--process"],
     "doctor": [],
+    "verify": [],
     "settings": [],
 }
 TELLS_ONLY = {"cancel", "resume", "queue pause", "queue resume", "queue limit", "agents drain"}

@@ -1,236 +1,130 @@
-"""The users of ops/deploy/nats.conf: what they need they may, what they must not they cannot."""
+"""The users of ops/deploy/nats.conf: with passwords, what the parts need they may, no more."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import re
-import subprocess
-import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import nats
 import pytest
-from nats.errors import NoRespondersError
-from nats.errors import TimeoutError as NatsTimeout
 
-from headway import bus
-from headway.errors import NotReachable
+from headway import bus, subjects
+from headway.errors import NotAllowed, NotReachable
+from headway_engine.config import BlobsConfig, Config, NatsConfig, PostgresConfig
+from headway_ops.access import conf, write
 from headway_ops.local.ports import free_port
 from headway_ops.local.process import Process, find_binary
-from support.servers import create_database, open_folder, running_postgres, settings_for
-from support.wait import until
+from support.engines import Caller, running_engine
+from support.guarded import headway
+from support.scripted_agent import ScriptedAgent
+from support.servers import open_folder, settings_for
+from support.stacks import assigned
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from nats.aio.client import Client as NatsClient
-
 CONF = Path(__file__).parents[2] / "ops" / "deploy" / "nats.conf"
-SECRETS = {"HW_ENGINE": "e", "HW_AGENT_0": "a", "HW_CLIENT": "c", "HW_OPERATOR": "o"}
-TASKS = """
-from headway import checkpoint, once, resume, task
-
-@task
-async def count(to: int) -> int:
-    n = await resume(0, type=int)
-    print(f"from {n}")
-    while n < to:
-        n += 1
-        await checkpoint(f"n-{n}", n)
-    return await once("told", lambda: n)
-"""
+SECRETS = {"HW_ENGINE": "e", "HW_AGENT_0": "a", "HW_APP": "c", "HW_OPERATOR": "o"}
 
 
-@dataclass
 class Broker:
     """A running nats-server with the file's users."""
 
-    port: int
-    monitor: int
-    log: Path
+    def __init__(self, folder: Path) -> None:
+        self.port, self.log = free_port(), folder / "nats.log"
 
     def url(self, user: str, secret: str) -> str:
         """The address, as this user."""
         return f"nats://{user}:{secret}@127.0.0.1:{self.port}"
 
-    def violations(self) -> list[str]:
-        """What the server has refused."""
-        return [line for line in self.log.read_text().splitlines() if "Violation" in line]
+    async def connect(self, user: str, secret: str, kind: str, *ident: str) -> bus.Connection:
+        """As this user."""
+        return await bus.connect(settings_for(self.url(user, secret)), kind=kind, ident=ident)
 
 
 @asynccontextmanager
 async def broker(folder: Path) -> AsyncGenerator[Broker]:
     """The file as it is, but for addresses and the data's folder."""
-    made = Broker(free_port(), free_port(), folder / "nats.log")
+    made = Broker(folder)
     text = CONF.read_text().replace("0.0.0.0:4222", f"127.0.0.1:{made.port}")
-    text = text.replace("0.0.0.0:8222", f"127.0.0.1:{made.monitor}")
-    text = text.replace("50GB", "10GB").replace('"/data"', json.dumps(str(folder / "data")))
+    text = text.replace("0.0.0.0:8222", f"127.0.0.1:{free_port()}")
+    text = text.replace('"/data"', json.dumps(str(folder / "data")))
+    text = text.replace("50GB", "10GB").replace(str(50 * 1024**3), str(10 * 1024**3))
     (folder / "nats.conf").write_text(text)
     process = Process("nats-server", made.log)
-    command = [find_binary("nats-server", ""), "-c", str(folder / "nats.conf")]
-    process.spawn(command, env={**os.environ, **SECRETS})
-
-    async def ready() -> bool:
-        return "Server is ready" in (made.log.read_text() if made.log.exists() else "")
-
+    process.spawn(
+        [find_binary("nats-server", ""), "-c", str(folder / "nats.conf")],
+        env={**os.environ, **SECRETS},
+    )
     try:
-        await until(ready, 10, what="nats-server is ready")
+        await process.until(
+            lambda: made.log.exists() and "Server is ready" in made.log.read_text(), 10
+        )
         yield made
     finally:
         process.kill()
 
 
-async def headway(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """One command, in the folder."""
-    return await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-m", "headway_ops", *words],
-        capture_output=True, text=True, cwd=folder, timeout=60, check=False,
-        env={**clean(), **env},
+def test_the_file_is_what_the_command_in_it_prints(tmp_path: Path) -> None:
+    head, _, body = CONF.read_text().partition("\n\n")
+    assert (
+        "headway nats config DIR --passwords --agent agent-0 --client app --operator operator \\\n"
+        "#     --store-dir /data --http 0.0.0.0:8222"
+    ) in head
+    made = write.write(
+        write.Wanted(
+            tmp_path, agents=("agent-0",), clients=("app",), operators=("operator",),
+            passwords=True, server=conf.Server(store_dir="/data", http="0.0.0.0:8222"),
+        )
     )  # fmt: skip
+    assert made.conf.read_text() == body
 
 
-def clean() -> dict[str, str]:
-    """The environment without a developer's own settings."""
-    return {k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_")}
-
-
-async def test_engine_agent_and_clients_work_with_their_own_users() -> None:
+async def test_engine_agent_and_people_work_with_passwords(database: str) -> None:
     with open_folder("perm") as folder:
-        async with broker(folder) as server, running_postgres() as postgres:
-            (folder / "app.py").write_text(TASKS)
-            engine, agent = Process("engine", folder / "e.log"), Process("agent", folder / "a.log")
-            command = [sys.executable, "-m", "headway_ops"]
-            app = {"HEADWAY_NATS_URL": server.url("app", "c"), "HEADWAY_USER": "app"}
-            operator = {
-                "HEADWAY_NATS_URL": server.url("operator", "o"),
-                "HEADWAY_USER": "operator",
-            }
+        async with broker(folder) as server:
+            config = Config(
+                NatsConfig(server.url("engine", "e"), fsynced=True),
+                PostgresConfig(database),
+                BlobsConfig("memory"),
+            )
+            people = [
+                await server.connect("operator", "o", "client", "operator"),
+                await server.connect("app", "c", "client", "app"),
+                await server.connect("agent-0", "a", "agent", "default", "agent-0"),
+            ]
             try:
-                engine.spawn([*command, "engine"], env={
-                    **clean(),
-                    "HEADWAY_NATS_URL": server.url("engine", "e"),
-                    "HEADWAY_NATS_MONITOR_URL": f"http://127.0.0.1:{server.monitor}",
-                    "HEADWAY_POSTGRES_DSN": await create_database(postgres),
-                })  # fmt: skip
-                agent.spawn([*command, "agent"], env={
-                    **clean(),
-                    "HEADWAY_NATS_URL": server.url("agent-0", "a"),
-                    "HEADWAY_AGENT_NAME": "agent-0",
-                    "HEADWAY_AGENT_STATE_DIR": str(folder / "s"),
-                    "HEADWAY_AGENT_RUNTIME": "process",
-                })  # fmt: skip
-
-                async def alive() -> bool:
-                    done = await headway(folder, "agents", "--json", **operator)
-                    return '"alive": true' in done.stdout
-
-                await until(alive, 40, what=(folder / "e.log").read_text())
-                done = await headway(folder, "deploy", "-m", "app.py", "--process", **operator)
-                assert done.returncode == 0, done.stderr
-                done = await headway(folder, "run", "count", "to=3", **app)
-                assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
-                assert "from 0" in done.stderr
-                (run,) = re.findall(r"run (\w{26})", done.stderr)
-                done = await headway(folder, "logs", run, **app)
-                assert done.stdout == "from 0\n", done.stderr
-                done = await headway(folder, "doctor", "--json", **operator)
-                bad = [line for line in done.stdout.splitlines() if '"bad"' in line]
-                assert not bad
-                assert "fsynced" in done.stdout
-                (asked,) = server.violations()
-                assert "$JS.API.INFO" in asked  # doctor: told as a note
-                # An app does not deploy, nor speaks under another name.
-                for words, env in (
-                    (("deploy", "-m", "app.py", "--process"), app),
-                    (("ls",), {**app, "HEADWAY_USER": "operator"}),
-                    (("ls",), {**app, "HEADWAY_NAMESPACE": "other"}),
+                operator, app = Caller(people[0], user="operator"), Caller(people[1], user="app")
+                agent = ScriptedAgent(people[2], "agent-0")
+                async with running_engine(config):
+                    await app.open()
+                    await operator.deploy()
+                    await agent.start()
+                    await assigned(agent, (await app.enqueue()).run)
+                    await agent.stop()
+                assert "Violation" not in server.log.read_text()
+                # An app does not deploy, and speaks under no other name and in no other place.
+                for subject in (
+                    subjects.api("default", "app", "deploy"),
+                    subjects.api("default", "operator", "ls"),
+                    subjects.api("other", "app", "runs"),
+                    subjects.ingest("other"),
+                    "$JS.API.STREAM.INFO.RUNS",
                 ):
-                    done = await headway(folder, *words, **env, HEADWAY_REQUEST_TIMEOUT="1")
-                    assert done.returncode == 5, done.stdout + done.stderr
-                    assert "NATS refused: " in done.stderr
-                assert len(server.violations()) >= 4
-            except AssertionError as e:
-                for name in ("e.log", "a.log"):
-                    e.add_note((folder / name).read_text()[-3000:])
-                e.add_note("\n".join(server.violations()))
-                raise
+                    with pytest.raises(NotAllowed, match="NATS does not let user app publish"):
+                        await bus.ask(people[1], subject)
             finally:
-                await agent.stop()
-                await engine.stop()
-
-
-async def refused(nc: NatsClient, subject: str, heard: list[str]) -> bool:
-    """Did the server refuse to let this user publish there?"""
-    before = len(heard)
-    await nc.publish(subject, b"{}")
-    await nc.flush()
-    await until(lambda: len(heard) > before, 5, what=f"{subject} is refused")
-    return subject.lower() in heard[-1]
-
-
-@pytest.mark.parametrize(
-    ("user", "secret", "subjects"),
-    [
-        ("agent-0", "a", [
-            "hw.rpc.default.agent-1.beat", "hw.rpc.other.agent-0.beat", "hw.run.default.X.ev",
-            "hw.work.default.default", "hw.in.default", "hw.ctl.default.agent-1.X",
-            "hw.api.default.operator.cancel", "$JS.API.STREAM.PURGE.RUNS", "hw.log.other.X.1",
-        ]),
-        ("app", "c", [
-            "hw.in.other", "hw.api.default.operator.cancel", "hw.api.default.app.deploy",
-            "hw.run.default.X.ev", "hw.rpc.default.agent-0.beat", "hw.reply.somebody.a",
-            "$JS.API.STREAM.PURGE.RUNS", "$JS.API.STREAM.DELETE.INGEST",
-        ]),
-        ("operator", "o", ["hw.in.other", "hw.api.default.app.cancel", "hw.live.run.default.X.ev"]),
-    ],
-)  # fmt: skip
-async def test_nobody_speaks_for_another(user: str, secret: str, subjects: list[str]) -> None:
-    heard: list[str] = []
-
-    async def on_error(error: Exception) -> None:
-        heard.append(str(error).lower())
-
-    with open_folder("perm") as folder:
-        async with broker(folder) as server:
-            nc = await nats.connect(server.url(user, secret), error_cb=on_error)
-            try:
-                for subject in subjects:
-                    assert await refused(nc, subject, heard), heard
-            finally:
-                await nc.close()
-
-
-async def test_a_client_cannot_aim_an_answer_of_the_server_at_a_stream() -> None:
-    with open_folder("perm") as folder:
-        async with broker(folder) as server:
-            engine = await nats.connect(server.url("engine", "e"))
-            app = await nats.connect(server.url("app", "c"))
-            try:
-                js: Any = engine.jetstream()
-                await js.add_stream(name="RUNS", subjects=["hw.run.>"], allow_direct=True)
-                await js.publish("hw.run.default.A.ev", b"a")
-                body = b'{"last_by_subj":"hw.run.default.A.ev"}'
-                await app.publish("$JS.API.DIRECT.GET.RUNS", body, reply="hw.run.default.B.ev")
-                await app.flush()
-                with pytest.raises((NatsTimeout, NoRespondersError)):
-                    await app.request("$JS.API.STREAM.INFO.RUNS", b"", timeout=0.5)
-                info = await js.stream_info("RUNS")
-                assert info.state.messages == 1
-            finally:
-                await app.close()
-                await engine.close()
+                for nc in people:
+                    await nc.close()
 
 
 async def test_without_a_password_nobody_gets_in() -> None:
     with open_folder("perm") as folder:
         async with broker(folder) as server:
             settings = settings_for(f"nats://127.0.0.1:{server.port}")
-            with pytest.raises(NotReachable):
+            with pytest.raises(NotReachable, match="does not let us in"):
                 await bus.connect(settings, kind="client", ident="nobody")
             assert "authentication error" in server.log.read_text()
             wrong = {"HEADWAY_NATS_URL": server.url("app", "guessed"), "HEADWAY_USER": "app"}

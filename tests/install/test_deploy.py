@@ -135,7 +135,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(path: Path, tmp_path: Path) 
 
 
 def test_nats_server_takes_the_file() -> None:
-    secrets = {"HW_ENGINE": "a", "HW_AGENT_0": "b", "HW_CLIENT": "c", "HW_OPERATOR": "d"}
+    secrets = {"HW_ENGINE": "a", "HW_AGENT_0": "b", "HW_APP": "c", "HW_OPERATOR": "d"}
     command = [find_binary("nats-server", ""), "-t", "-c", str(DEPLOY / "nats.conf")]
     done = subprocess.run(
         command, env={**os.environ, **secrets}, capture_output=True, text=True, check=False

@@ -67,15 +67,14 @@ class Caller:
 
     def __init__(self, nc: bus.Connection, ns: str = "default", user: str = "tester") -> None:
         self.nc, self.ns, self.user = nc, ns, user
-        self.client = secrets.token_hex(6)
-        self.reply = subjects.reply(self.client, "t1")
+        self.reply = subjects.reply(user, secrets.token_hex(6))
         self.recorded: dict[str, Recorded] = {}
         self.ended: dict[str, Ended] = {}
         self.durability = ""
 
     async def open(self) -> None:
         """Listen for answers."""
-        await self.nc.subscribe(subjects.reply_all(self.client), cb=self._hear)
+        await self.nc.subscribe(self.reply, cb=self._hear)
         await self.nc.flush()
 
     async def _hear(self, msg: Msg) -> None:
@@ -88,7 +87,7 @@ class Caller:
         """Publish to INGEST and wait for its ack."""
         batch = EnqueueBatch(
             [Raw(i) if isinstance(i, bytes) else Raw(encode(i)) for i in items],
-            self.client,
+            self.user,
             self.reply if reply is None else reply,
         )
         await bus.publish_acked(self.nc, subjects.ingest(self.ns), encode(batch))
@@ -129,7 +128,7 @@ class Caller:
 @asynccontextmanager
 async def calling(nats: str, ns: str = "default") -> AsyncGenerator[Caller]:
     """A caller with its own connection."""
-    nc = await bus.connect(settings_for(nats), kind="client", ident=secrets.token_hex(4))
+    nc = await bus.connect(settings_for(nats), kind="client", ident="tester")
     caller = Caller(nc, ns)
     await caller.open()
     try:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from headway import journal
 from headway.errors import RunFailed
-from headway.wire.commands import ResumeAsk
+from headway.wire.commands import QueueAsk, QueueRow, ResumeAsk
+from headway_ops.verify import Ask, Report, verify
 from support import body_tasks as tasks
-from support.live import live
+from support.live import live, live_config
 from support.wait import until
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Finished:
     folder: Path
     runs: dict[str, str] = field(default_factory=dict[str, str])
     """By what it shows."""
+    beside: list[Report] = field(default_factory=list[Report])
+    """What the checker said while everything was going on."""
 
     @property
     def journal(self) -> Path:
@@ -76,13 +79,26 @@ async def finish_all(nats: str, database: str) -> Finished:
         journaling(done.journal),
         live(nats, database, blobs="objects", lease=3.0, beat_every=1.0) as stack,
     ):
+        watching = asyncio.create_task(_watch(done, Ask(
+            live_config(nats, database, "objects"), journals=[done.journal],
+            second_look=0.1, patience=3.0,
+        )))  # fmt: skip
         done.runs = await _all(stack, done)
+        watching.cancel()
+        await asyncio.wait([watching])
 
         async def told() -> bool:
             return not stack.engine.broker or not await _waiting(database)
 
         await until(told, 20, what="the outbox is empty", every=0.1)
     return done
+
+
+async def _watch(done: Finished, ask: Ask) -> None:
+    """Check again and again, beside what goes on."""
+    while True:
+        done.beside.append(await verify(ask))
+        await asyncio.sleep(0.5)
 
 
 async def _waiting(database: str) -> int:
@@ -101,32 +117,29 @@ async def _all(stack: Live, done: Finished) -> dict[str, str]:
         path.mkdir()
         return str(path)
 
+    await stack.client.api("queue-set", QueueAsk("default", limit=6), QueueRow)
     busy = Path(room("cancel"))
     children = Path(room("children"))
     (children / "go").touch()
     plan: dict[str, tuple[Any, ...]] = {
-        "echo": (tasks.b_echo, [1, 2]),
+        "echo": (tasks.b_shared, "hello"),
         "large": (tasks.b_grows, room("large"), LARGE),
         "small": (tasks.b_grows, room("small"), 10),
         "result": (tasks.b_result, LARGE),
-        "shared": (tasks.b_shared, "x"),
         "sleeps": (tasks.b_sleeps,),
         "once": (tasks.b_once, room("once")),
         "plain": (tasks.b_plain, room("plain")),
         "timeout": (tasks.b_slow,),
-        "timeout-again": (tasks.b_slow_once, room("again")),
-        "stops": (tasks.b_stops,),
-        "fails": (tasks.b_failing,),
-        "retry-in": (tasks.b_retry_in, room("retry-in")),
         "retries": (tasks.b_broken_child,),
         "parent": (tasks.b_parent, str(children), ["a", "b"]),
         "cancelled": (tasks.b_cleans, str(busy)),
+        "prints": (tasks.b_prints_shared, 30),
     }
     handles = {name: await stack.start(task, *rest) for name, (task, *rest) in plan.items()}
     handles["delayed"] = await stack.start(tasks.b_echo, 1, delay="1h", key="later")
     handles["early"] = await stack.start(tasks.b_echo, 1, delay="1h")
-    handles["keyed"] = await stack.start(tasks.b_echo, 2, key="k-1")
-    duplicate = await stack.start(tasks.b_echo, 2, key="k-1")
+    handles["keyed"] = await stack.start(tasks.b_shared, "y", key="k-1")
+    duplicate = await stack.start(tasks.b_shared, "y", key="k-1")
     assert duplicate.duplicate
     await handles["early"].cancel("no more")
     await until(lambda: (busy / "busy").exists(), 20, what="the run to cancel is busy")

@@ -143,9 +143,9 @@ class Responder:
             await self.nc.publish(reply, encode(commands.Answers(ended=mine)))
 
     async def _on_api(self, msg: Msg) -> None:
-        if not subjects.may_answer(msg.reply):
-            return
         who = subjects.parse_api(msg.subject)
+        if not subjects.may_answer(msg.reply, "client", who.user):
+            return
         self.asked.append((who.user, who.verb))
         if self.busy:
             self.busy -= 1

@@ -124,6 +124,9 @@ class Site:
         self._begun = 0
         self.more: dict[str, dict[str, Any]] = {}
         """Settings of roles over the usual ones, by section."""
+        self.ways: dict[str, str] = {}
+        """Role's name to the URL by which it reaches NATS, if that is not the server's own."""
+        self._load: asyncio.Task[None] | None = None
 
     def fresh(self) -> None:
         """Begin anew on what stands: a new ledger, nothing acknowledged."""
@@ -142,7 +145,7 @@ class Site:
     def settings(self, name: str, folder: Path) -> str:
         """The role's TOML."""
         sections: dict[str, dict[str, Any]] = {
-            "nats": {"url": self.nats.url, "fsynced": True},
+            "nats": {"url": self.ways.get(name, self.nats.url), "fsynced": True},
             "postgres": {"dsn": self.dsn},
             "engine": {"lease": LEASE, "beat_every": LEASE / 4, "id": name},
             "agent": {
@@ -324,6 +327,10 @@ class Site:
     async def aged_dispatches(self) -> None:
         """As if a minute had passed: batches that were not noted are left alone for 30 s."""
         await self.rows("UPDATE dispatches SET at = at - interval '1 minute'")
+
+    def nats_process(self) -> psutil.Process:
+        """The server's process."""
+        return psutil.Process(self.nats.pid)
 
     def postgres_family(self) -> list[psutil.Process]:
         """The server and its children."""

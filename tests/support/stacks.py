@@ -34,7 +34,9 @@ async def stack(
 @asynccontextmanager
 async def agent_on(nats: str, name: str = "a1", **options: Any) -> AsyncGenerator[ScriptedAgent]:
     """A scripted agent with its own connection."""
-    nc = await bus.connect(settings_for(nats), kind="agent", ident=name)
+    nc = await bus.connect(
+        settings_for(nats), kind="agent", ident=(options.get("ns", "default"), name)
+    )
     agent = ScriptedAgent(nc, name, **options)
     try:
         yield agent

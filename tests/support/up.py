@@ -64,6 +64,7 @@ class Up:
     process: subprocess.Popen[str]
     folder: Path
     facts: dict[str, Any]
+    error: str = ""
 
     def headway(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command in the project's folder: it finds the stack by itself."""
@@ -94,9 +95,9 @@ class Up:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code."""
+        """SIGTERM, and the exit code; `error` is then all that it said."""
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=60)
+        _, self.error = self.process.communicate(timeout=60)
         return self.process.returncode
 
 

@@ -26,11 +26,12 @@ def test_only_the_kinds_that_were_asked_for_are_hit():
     assert {f.kind for f in faults} == {"task", "agent"}
 
 
-def test_what_is_frozen_stands_still_for_longer_than_a_lease_and_a_postmaster_never():
-    faults = [f for seed in range(30) for f in draw(seed, KINDS, 2.0, 60.0, freeze=3.0)]
+def test_a_frozen_agent_stands_still_for_longer_than_its_lease_and_a_postmaster_never_does():
+    faults = [f for seed in range(30) for f in draw(seed, KINDS, 2.0, 60.0, freeze=15.0)]
     frozen = [f for f in faults if f.how == "stop"]
-    assert all(3.0 <= f.hold <= 9.0 for f in frozen)
-    assert "postgres" not in {f.kind for f in frozen}
+    assert all(15.0 <= f.hold <= 30.0 for f in frozen if f.kind == "agent")
+    assert all(f.hold <= 6.0 for f in frozen if f.kind != "agent")
+    assert {f.kind for f in frozen} == {"agent", "engine", "nats", "task"}
 
 
 def test_no_time_and_no_victim_mean_no_fault():

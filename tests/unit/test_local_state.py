@@ -127,22 +127,56 @@ async def test_what_ended_is_started_again_and_both_are_said(
     monkeypatch.setattr(roles, "CHECK_EVERY", 0.001)
     monkeypatch.setattr(roles, "BACKOFF", (0.001,))
 
-    class Server:
-        running, pid, starts = False, 7, 0
-
-        async def start(self) -> None:
-            self.starts += 1
-            if self.starts == 1:
-                raise OSError("no room on the disk")
-            self.running = True
-
-        async def stop(self) -> None:
-            self.running = False
-
-    server, said = Server(), list[str]()
+    server, said = Server(fails=1, dies=0), list[str]()
     task = asyncio.create_task(roles.keep_alive("postgres", server, said.append))
-    await until(lambda: server.running and len(said) == 4)
+    await until(lambda: server.running and len(said) == 3)
     task.cancel()
-    assert said[0].startswith("postgres ended; starting it again")
-    assert said[1] == "postgres: no room on the disk"
-    assert said[3] == "postgres runs again (pid 7)"
+    assert said == [
+        "postgres was ended by SIGKILL; starting it again in 0.001 s",
+        "postgres: no room on the disk",
+        "postgres runs again (pid 7)",
+    ]
+
+
+async def test_what_ends_right_after_each_start_is_given_up_with_its_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(roles, "CHECK_EVERY", 0.001)
+    monkeypatch.setattr(roles, "BACKOFF", (0.001,))
+    server, said = Server(fails=2, dies=1000), list[str]()
+    with pytest.raises(roles.GivesUp, match=r"engine ended 10 times .*\n.*bad key in line 3"):
+        await roles.keep_alive("engine", server, said.append)
+    assert server.starts == roles.TRIES
+    # One that lives for a while in between is never given up.
+    monkeypatch.setattr(roles, "QUICK", 0.0)
+    server, said = Server(fails=0, dies=30), list[str]()
+    task = asyncio.create_task(roles.keep_alive("engine", server, said.append))
+    await until(lambda: server.starts > 30 and server.running)
+    task.cancel()
+
+
+class Server:
+    """A part that does not start a few times, then ends right after its start a few times."""
+
+    pid, ended = 7, "was ended by SIGKILL"
+
+    def __init__(self, fails: int, dies: int) -> None:
+        self.starts, self.fails, self.dies = 0, fails, dies
+
+    @property
+    def running(self) -> bool:
+        """Only in the end."""
+        return self.starts > self.fails + self.dies
+
+    async def start(self) -> None:
+        """Count."""
+        self.starts += 1
+        if self.starts <= self.fails:
+            raise OSError("no room on the disk")
+
+    async def stop(self) -> None:
+        """Nothing."""
+
+    def tail(self) -> str:
+        """Its log."""
+        return "bad key in line 3"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from headway.wire.commands import TaskSpec
+from headway.wire import Malformed, decode, decoder
+from headway.wire.commands import Deployment, TaskSpec
 from headway.wire.rpc import VersionInfo
 from headway_engine.agent.config import Caps, WarmConfig
 from headway_engine.agent.plans import NotAllowed, Plan, plan_of
@@ -122,3 +123,31 @@ def test_only_source_counts_as_a_change(tmp_path: Path, mark: str, counts: bool)
     (tmp_path / "state" / "client.toml").touch()
     os.utime(tmp_path / "state" / "client.toml", (90, 90))
     assert newest_change(tmp_path) == (90 if counts else 50)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "/", "/etc", "/etc/ssl", "/home", "/root", "/var/run", "/run/docker.sock", "/proc/1/root",
+        "relative", "/srv/../etc", "/srv/app:/etc", "/srv/app\0", "//etc",
+    ],
+)  # fmt: skip
+def test_no_container_sees_the_systems_own_folders_whoever_deploys(source: str):
+    info = VersionInfo("v1", source=source)
+    with pytest.raises(NotAllowed, match="is not mounted"):
+        plan_of(TaskSpec(task="t"), info, Caps(), source_at="/app")
+    fine = VersionInfo("v1", source="/srv/app")
+    assert plan_of(TaskSpec(task="t"), fine, Caps(), source_at="/app").source == "/srv/app"
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        '"memory":0', '"memory":-1', '"pids":0', '"pids":-1', '"cpus":0', '"cpus":-1',
+        '"timeout":0', '"grace":-1', '"max_attempts":0', '"memory":1e300', '"isolation":"host"',
+    ],
+)  # fmt: skip
+def test_limits_that_an_engine_takes_for_none_are_refused_at_the_door(limits: str):
+    body = '{"version":"v1","tasks":[{"task":"t",' + limits + "}]}"
+    with pytest.raises(Malformed):
+        decode(decoder(Deployment), body.encode())

@@ -99,6 +99,61 @@ def test_only_reply_subjects_are_published_to_for_a_caller() -> None:
         assert not subjects.is_reply(bad)
 
 
-def test_only_inboxes_are_answered() -> None:
-    assert subjects.may_answer(f"{subjects.inbox_prefix('agent', 'a1')}.xyz")
+def test_an_agent_s_reply_subject_is_pushed_to_but_no_caller_may_name_it() -> None:
+    made = subjects.agent_reply("ns", "a1", "children")
+    assert subjects.may_push(made)
+    assert not subjects.is_reply(made)
+    assert subjects.may_push(subjects.reply("c1", "t1"))
+    for bad in ("hw.reply.x.ns.a1.children", "hw.reply.agent.ns.a1", "hw.run.ns.x.ev", f"{made}.y"):
+        assert not subjects.may_push(bad), bad
+
+
+@pytest.mark.parametrize(
+    ("reply", "whose"),
+    [
+        ("_INBOX.client.bob.x", {"bob"}),
+        ("_INBOX.client.bob.x.y", {"bob"}),
+        ("_INBOX.client.bobby.x", {"bobby"}),
+        ("_INBOX.client.bob", set[str]()),
+        ("_INBOX.agent.ns.bob.x", set[str]()),
+        ("_INBOX.engine.bob.x", set[str]()),
+        # A plain client's, which no permission names: nobody else can be listening there.
+        ("_INBOX.Xk3jd82jd", {"bob", "bobby"}),
+        # What the broker makes of a reply that crosses accounts.
+        ("_R_.Xk3jd8.2jd", {"bob", "bobby"}),
+        ("hw.run.ns.X.ev", set[str]()),
+        ("hw.work.ns.q", set[str]()),
+        ("hw.reply.bob.x", set[str]()),
+        ("$JS.API.STREAM.DELETE.RUNS", set[str]()),
+        ("_INBOXES.client.bob.x", set[str]()),
+        ("", set[str]()),
+    ],
+)
+def test_a_request_is_answered_to_an_inbox_of_its_sender_only(reply: str, whose: set[str]) -> None:
+    answered = {user for user in ("bob", "bobby") if subjects.may_answer(reply, "client", user)}
+    assert answered == whose
+
+
+def test_an_agent_of_the_same_name_elsewhere_has_another_inbox() -> None:
+    mine = f"{subjects.inbox_prefix('agent', 'ns', 'a1')}.x"
+    assert subjects.may_answer(mine, "agent", "ns", "a1")
+    assert not subjects.may_answer(mine, "agent", "other", "a1")
+
+
+def test_discovery_answers_any_inbox_and_nothing_else() -> None:
+    assert subjects.may_answer(f"{subjects.inbox_prefix('agent', 'ns', 'a1')}.xyz")
     assert not subjects.may_answer(subjects.run_event("ns", RUN))
+
+
+_HYPHENS = st.from_regex(r"[ab][ab-]{0,4}", fullmatch=True)
+
+
+@given(_HYPHENS, _HYPHENS, _HYPHENS, _HYPHENS)
+def test_two_queues_never_share_a_consumer(ns: str, queue: str, other: str, q: str) -> None:
+    same = subjects.work_consumer(ns, queue) == subjects.work_consumer(other, q)
+    assert same == ((ns, queue) == (other, q))
+
+
+def test_namespaces_with_hyphens_keep_their_own_consumers() -> None:
+    places = {("a--b", "c"), ("a", "b--c"), ("a-", "b--c"), ("a---b", "c"), ("a--b-", "c")}
+    assert len({subjects.work_consumer(ns, q) for ns, q in places}) == len(places)

@@ -43,7 +43,11 @@ def sample(kind: Any, depth: int = 0) -> Any:
         pattern = next((m.pattern for m in kind.__metadata__ if m.pattern), "")
         if "0-7" in pattern:
             return RUN
-        return "a-name" if "a-z" in pattern else sample(args[0], depth)
+        found = "a-name" if "a-z" in pattern else sample(args[0], depth)
+        for m in kind.__metadata__:
+            found = max(found, type(found)(m.ge)) if m.ge is not None else found
+            found = min(found, type(found)(m.le)) if m.le is not None else found
+        return found
     if origin is typing.Literal:
         return args[-1]
     if origin in (typing.Union, types.UnionType):

@@ -165,12 +165,17 @@ class Attempts:
         self.journal.begin(attempt, worker)
         self.handover.send(attempt, worker, self._cannot_load)
 
-    def _cannot_load(self, attempt: Attempt, why: str) -> None:
-        """Its payload, state or marks could not be read."""
+    def _cannot_load(self, attempt: Attempt, why: str, cause: str) -> None:
+        """Its payload, state or marks could not be read: `blob` is final, `away` is an outage."""
         if not self.here(attempt) or attempt.reporting:
             return
         attempt.reporting = True
-        report = GivenBack(attempt.run, attempt.epoch, why, fault="run")
+        key = (attempt.run, attempt.epoch)
+        if cause == "blob":
+            error = ErrorInfo("BlobDamaged", why)
+            report: Report = AttemptFailed(*key, "blob", error, retry=False)
+        else:
+            report = GivenBack(*key, why, fault="agent" if cause == "away" else "run")
         self._report(attempt, report, 0, None)
 
     def worker_ready(self, worker: Worker) -> None:

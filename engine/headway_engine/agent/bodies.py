@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+READS = 3
+"""Times that a body is read which is not what its reference says."""
+READ_PAUSE = 0.3
+"""Seconds between two of them, and longer each time."""
+
+
 class BadParts(HeadwayError):
     """Parts of a body came out of order, or are more than a runner may send."""
 
@@ -167,10 +173,22 @@ class Carrier:
         return await self.direct.put(parts, sign, check)
 
     async def get(self, run: str, epoch: int, engine: str, ref: BlobRef, child: str = "") -> bytes:
-        """Read a body; raises BlobRefused, also when it is not what its reference says.
+        """Read a body; raises BlobRefused, with outcome `blob` when it is not there or damaged.
 
-        `child`: the result of the run's child under this key.
+        What does not fit its reference is read again: a proxy may have cut it. `child`: the result
+        of the run's child under this key.
         """
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return await self._get(run, epoch, engine, ref, child)
+            except BlobRefused as e:
+                if e.outcome != "blob" or tries == READS:
+                    raise
+            await asyncio.sleep(jittered(READ_PAUSE * tries))
+
+    async def _get(self, run: str, epoch: int, engine: str, ref: BlobRef, child: str) -> bytes:
         verb = "child_get" if child else "blob_get"
         out: list[bytes] = []
         at = 0
@@ -178,11 +196,15 @@ class Carrier:
             while at < ref.size:
                 body = encode(GetPart(run, epoch, ref.key, at, BLOB_PART, child))
                 answer = await self._ask(verb, body, engine, GET_ANSWER)
-                if answer.outcome != "ok" or not answer.data:
-                    raise BlobRefused(answer.outcome, answer.message or "the blob ends early")
+                if answer.outcome == "not_found":
+                    raise BlobRefused("blob", answer.message)
+                if answer.outcome != "ok":
+                    raise BlobRefused(answer.outcome, answer.message)
+                if not answer.data:
+                    raise BlobRefused("blob", f"the blob {ref.key} ends early")
                 out.append(answer.data)
                 at += len(answer.data)
         data = b"".join(out)
         if sha256(data).hexdigest() != ref.sha256:
-            raise BlobRefused("blob", "the blob is not what its reference says")
+            raise BlobRefused("blob", f"the blob {ref.key} is damaged: its hash differs")
         return data

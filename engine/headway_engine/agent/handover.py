@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MARKS_BYTES = 256 * 1024
 """Marks in one frame, by size of their values."""
+PATIENCE = 20.0
+"""Seconds in which all of it must be read: sooner than the engine gives up the start (30 s)."""
 LOAD_TRIES = 8
 LOAD_PAUSE = 0.5
 """Seconds between two of them, and longer each time: about a quarter of a minute in all."""
@@ -38,7 +40,7 @@ class Handover:
         self._blobs = itertools.count(1)
 
     def send(
-        self, attempt: Attempt, worker: Worker, failed: Callable[[Attempt, str], None]
+        self, attempt: Attempt, worker: Worker, failed: Callable[[Attempt, str, str], None]
     ) -> None:
         """Send the run at once if all of it is inline; else first read the rest."""
         a = attempt.assignment
@@ -51,17 +53,23 @@ class Handover:
             self._uplink.spawn(self._send_large(attempt, worker, failed))
 
     async def _send_large(
-        self, attempt: Attempt, worker: Worker, failed: Callable[[Attempt, str], None]
+        self, attempt: Attempt, worker: Worker, failed: Callable[[Attempt, str, str], None]
     ) -> None:
         a = attempt.assignment
         try:
-            payload = await self._body(attempt, worker, a.payload_ref)
-            state = await self._body(attempt, worker, a.state_ref)
-            marks = list(a.marks)
-            if a.marks_more:
-                marks += await self._more(attempt, marks[-1].key if marks else "")
-        except (BlobRefused, NoAnswer, Malformed) as e:
-            failed(attempt, f"cannot read what the run needs: {e}")
+            async with asyncio.timeout(PATIENCE):
+                payload = await self._body(attempt, worker, a.payload_ref)
+                state = await self._body(attempt, worker, a.state_ref)
+                marks = list(a.marks)
+                if a.marks_more:
+                    marks += await self._more(attempt, marks[-1].key if marks else "")
+        except BlobRefused as e:
+            failed(attempt, f"cannot read what the run needs: {e}", e.outcome)
+            return
+        except (NoAnswer, Malformed, TimeoutError) as e:
+            # It is not the run's fault that the blob store or the engines do not answer.
+            why = str(e) or "the blob store does not answer"
+            failed(attempt, f"cannot read what the run needs: {why}", "away")
             return
         if worker.slots.get(attempt.slot) is attempt:
             self._send(attempt, worker, payload, state, marks)

@@ -95,7 +95,7 @@ def read(path: Path) -> Saved:
     for raw in data.split(b"\n"):
         try:
             line = _LINES.decode(raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             continue
         if isinstance(line, Entry):
             saved.entries[(line.run, line.epoch)] = line

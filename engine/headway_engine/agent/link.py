@@ -56,8 +56,9 @@ class NatsLink:
         async def told(msg: Msg) -> None:
             on_reply(msg.data)
 
+        everything = subjects.agent_reply(self._ns, self._agent, "*")
         self._subs.append(await self._nc.subscribe(subjects.ctl(self._ns, self._agent), cb=heard))
-        self._subs.append(await self._nc.subscribe(subjects.reply_all(self._agent), cb=told))
+        self._subs.append(await self._nc.subscribe(everything, cb=told))
         self._unhook = self._nc.when_back(on_back)
 
         def arrived(batch: list[Msg]) -> None:
@@ -142,7 +143,7 @@ class NatsLink:
 
     async def publish_beat(self, body: bytes) -> None:
         """See the port."""
-        await self._publish([(subjects.beat_agent(self._agent), body)])
+        await self._publish([(subjects.beat_agent(self._ns, self._agent), body)])
 
     async def _publish(self, messages: list[tuple[str, bytes]]) -> None:
         if not self._nc.is_connected:

@@ -6,6 +6,7 @@ nothing about a run.
 
 from __future__ import annotations
 
+import posixpath
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,24 @@ if TYPE_CHECKING:
     from headway.wire.commands import TaskSpec
     from headway.wire.rpc import VersionInfo
     from headway_engine.agent.config import Caps
+
+
+NOT_A_SOURCE = ("/boot", "/dev", "/etc", "/proc", "/run", "/sys", "/var/lib", "/var/run")
+"""Folders of this host that no container sees, whoever deploys: they and all below."""
+NOT_WHOLE = ("/", "/home", "/root", "/tmp", "/usr", "/var")
+"""Folders that are no project, though one may lie below."""
+
+
+def flaw_of_source(source: str) -> str:
+    """Why a development folder may not be mounted into containers; empty if it may."""
+    path = posixpath.normpath("/" + source.lstrip("/"))
+    if not source.startswith("/") or ".." in source.split("/"):
+        return "expected an absolute path without `..`"
+    if any(c in source for c in "\0:\n"):
+        return "no `:` and no control characters in it"
+    if path in NOT_WHOLE or any(path == p or path.startswith(p + "/") for p in NOT_A_SOURCE):
+        return "that is no project's folder"
+    return ""
 
 
 class NotAllowed(HeadwayError):
@@ -57,6 +76,8 @@ def plan_of(spec: TaskSpec, info: VersionInfo, caps: Caps, source_at: str = "") 
     """
     if spec.network not in caps.networks:
         raise NotAllowed(f"network {spec.network!r} is not allowed on this agent")
+    if info.source and source_at and (flaw := flaw_of_source(info.source)):
+        raise NotAllowed(f"source {info.source[:200]!r} is not mounted: {flaw}")
     limits = Limits(
         memory=min(spec.memory, caps.memory),
         cpus=min(spec.cpus, caps.cpus),

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import aioboto3
+from aiohttp import ClientError as AiohttpError
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -216,5 +217,5 @@ def _errors(key: str) -> Generator[None]:
         if _code(e) in _GONE:
             raise NoBlob(key) from None
         raise BlobsDown(f"S3 refused: {_code(e)}") from None
-    except (BotoCoreError, OSError, TimeoutError) as e:
+    except (BotoCoreError, AiohttpError, OSError, TimeoutError) as e:  # a body may break off
         raise BlobsDown(f"S3 is not reachable: {type(e).__name__}") from None

@@ -282,6 +282,14 @@ class Store(Protocol):
         """Runs whose TTL, deadline, start deadline or timeout backstop may have passed."""
         ...
 
+    async def late_cancels(self, limit: int) -> list[tuple[str, str, str, str]]:
+        """Early cancels whose run is recorded and live: (ns, run, actor, reason).
+
+        The enqueue was under way when its cancel came, and did not see it. Such a run is not given
+        to an agent; whoever reads this cancels it.
+        """
+        ...
+
     async def prune(self) -> int:
         """Remove expired keys, old refusals, runs past retention, spent dispatches; how many.
 

@@ -39,11 +39,16 @@ def refusal(
     queue_free: int,
     key_free: int,
     budget: dict[tuple[str, str], int],
+    *,
+    cancelled: bool = False,
 ) -> str:
     """Why a QUEUED run may not start here and now; `` = it may.
 
     `queue_free`, `key_free`: what the limits leave, -1 = no limit; `budget` counts within a batch.
+    `cancelled`: its cancel was acknowledged before it was recorded (`Store.late_cancels`).
     """
+    if cancelled:
+        return "it was cancelled before it was recorded"
     if info is None:
         return f"version {run.version or 'of task ' + run.task} is not registered"
     if not dispatched:

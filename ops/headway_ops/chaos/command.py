@@ -1,7 +1,7 @@
 """`headway chaos`: kills parts of a user's own stack while their tasks run, then looks.
 
-Faults with enqueues, then calm, then the question: is every acknowledged run there, and has each
-come to an end?
+Faults with enqueues, then calm, then the questions: is every acknowledged run there, has each come
+to an end, and does `headway verify` find all promises kept?
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import random
 import sys
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,6 +26,8 @@ from headway_ops.chaos.local import find
 from headway_ops.chaos.plan import KINDS, draw
 from headway_ops.giving import Ask, payload_of
 from headway_ops.say import Exit, Fail
+from headway_ops.verify import Ask as Check
+from headway_ops.verify import verify
 
 if TYPE_CHECKING:
     from headway.client import Client
@@ -70,11 +73,13 @@ class Outcome(msgspec.Struct):
     """Acknowledged, and not known any more."""
     open: list[str]
     """Not ended, and nobody is asked to decide."""
+    broken: list[str]
+    """Promises that `headway verify` found broken in the runs of this time."""
 
     @property
     def ok(self) -> bool:
-        """Nothing was lost and nothing is stuck."""
-        return not self.missing and not self.open
+        """Nothing was lost, nothing is stuck, no promise is broken."""
+        return not self.missing and not self.open and not self.broken
 
 
 def run(options: Options, *, as_json: bool) -> None:
@@ -159,6 +164,7 @@ class _Chaos:
         self._given: set[asyncio.Task[None]] = set()
 
     async def run(self, kinds: tuple[str, ...], total: float, every: float, rate: float) -> Outcome:
+        begun = datetime.now(UTC)
         faults = draw(self._seed, kinds, every, total, freeze=self._victims.lease)
         say.tell(f"seed {self._seed}: {len(faults)} faults in {total:g} s; Ctrl+C ends it")
         try:
@@ -174,11 +180,13 @@ class _Chaos:
         hits = Counter(
             f"{h.kind} {'killed' if h.how == 'kill' else 'frozen'}" for h in self._killer.hits
         )
+        report = await verify(Check(self._victims.dsn, self._victims.ns, since=begun, settled=True))
         return Outcome(
             self._seed, dict(hits), len(self._told), dict(Counter(status.values())),
             sorted(r for r, s in status.items() if s in ("unknown", "rejected")),
             sorted(r for r, s in status.items()
                    if s not in _ENDED and s not in ("review", "unknown", "rejected")),
+            [f"{v.invariant} run {v.run or '-'}: {v.what}" for v in report.violations],
         )  # fmt: skip
 
     async def _pour(self, total: float, rate: float) -> None:
@@ -239,6 +247,8 @@ def _tell(o: Outcome) -> None:
         say.line(f"LOST     {run}: it was acknowledged")
     for run in o.open:
         say.line(f"STUCK    {run}: headway why {run}")
+    for line in o.broken:
+        say.line(f"BROKEN   {line}")
     say.line(f"chaos    {'ok' if o.ok else 'FAILED'} (--seed {o.seed})")
 
 

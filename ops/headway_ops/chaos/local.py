@@ -36,6 +36,9 @@ class LocalVictims:
         self.folder, self.up = folder, up
         content = _settings(folder)
         agent: dict[str, Any] = content.get("agent", {})
+        self.dsn = str(content.get("postgres", {}).get("dsn", ""))
+        """Of its Postgres; it holds a password."""
+        self.ns = str(agent.get("ns", "default"))
         self.lease = float(content.get("engine", {}).get("lease", 15.0))
         self._docker = agent.get("runtime") == "docker"
         self._agent_folder = Path(str(agent.get("state_dir", "")))

@@ -36,8 +36,8 @@ def draw(
 ) -> list[Fault]:
     """Faults for `seconds`, about one each `every` seconds; the same seed gives the same ones.
 
-    `freeze`: seconds of a lease; what is stopped stands still for one to three of them, so that
-    some come back as zombies.
+    `freeze`: seconds of a lease. An agent that is stopped stands still for one to three of them, so
+    that it comes back as a zombie (for half of the time at most); the others for a shorter while.
     """
     rng = random.Random(seed)
     chosen = [k for k in KINDS if k in kinds]
@@ -48,16 +48,21 @@ def draw(
         at += every * rng.uniform(0.7, 1.3)
     drawn = rng.choices(chosen, [WEIGHTS[k] for k in chosen], k=len(times))
     ways = ["stop" if rng.random() < STOPPED[kind] else "kill" for kind in drawn]
-    # Each kind once in the first half, the frozen agent and the killed engine among them: what
-    # they bring about (a zombie, a redelivery) shows only later.
+    # Each kind once in the first half, a frozen agent and a frozen engine among them: what they
+    # bring about (a zombie, an answer that was lost) shows only later.
     sure = [(k, "stop" if k == "agent" else "kill") for k in chosen]
+    sure += [("engine", "stop")] if "engine" in chosen else []
     early = len(times) // 2
     places = rng.sample(range(early), k=min(len(sure), early))
     for place, (kind, how) in zip(places, sure, strict=False):
         drawn[place], ways[place] = kind, how
     faults: list[Fault] = []
     for at, kind, how in zip(times, drawn, ways, strict=True):
-        hold = rng.uniform(1.0, 3.0) * freeze if how == "stop" else rng.uniform(0.1, every)
+        hold = rng.uniform(0.1, every)
+        if how == "stop":
+            longest = min(3.0 * freeze, max(seconds / 2, freeze))
+            span = (freeze, longest) if kind == "agent" else (every, 3.0 * every)
+            hold = rng.uniform(*span)
         faults.append(Fault(round(at, 3), kind, how, rng.random(), round(hold, 3)))
     return faults
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headway_ops.commands import bench, build, care, follow, give, look, serve, steer
+from headway_ops.commands import bench, build, care, follow, give, look, nats, serve, steer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,9 @@ def table() -> dict[str, Callable[..., None]]:
         "deploy": build.deploy,
         "image build": build.image_build,
         "doctor": care.doctor,
+        "verify": care.verify,
         "settings": care.settings,
         "chaos": care.chaos,
+        "nats config": nats.config,
         "bench": bench.bench,
     }

@@ -1,4 +1,4 @@
-"""doctor, settings, chaos: what is wrong, what can be set, what happens when things die."""
+"""doctor, verify, settings, chaos: what is wrong, what is stored, what happens when things die."""
 
 from __future__ import annotations
 
@@ -14,6 +14,47 @@ def doctor(as_json: JsonFlag = False) -> None:
     from headway_ops import doctor as checks
 
     checks.run(as_json=as_json)
+
+
+def verify(
+    config: Annotated[
+        str, typer.Option("--config", "-c", help="The engine's TOML file; HEADWAY_* wins over it.")
+    ] = "",
+    ns: Annotated[str, typer.Option("--ns", help="This namespace alone.")] = "",
+    run: Annotated[str, typer.Option("--run", help="This run alone.")] = "",
+    since: Annotated[
+        str, typer.Option("--since", help='Runs made since: "2h", or an RFC 3339 time.')
+    ] = "",
+    settled: Annotated[
+        bool, typer.Option("--settled", help="Everything should have come to rest.")
+    ] = False,
+    journal: Annotated[
+        list[str] | None,
+        typer.Option("--journal", help="A caller's journal (HEADWAY_JOURNAL); may be repeated."),
+    ] = None,
+    ledger: Annotated[
+        list[str] | None,
+        typer.Option("--ledger", help="What the outside world saw; may be repeated."),
+    ] = None,
+    nats: Annotated[bool, typer.Option("--nats/--no-nats", help="Read RUNS, WORK, LOGS.")] = True,
+    blobs: Annotated[bool, typer.Option("--blobs/--no-blobs", help="Read large bodies.")] = True,
+    logs: Annotated[bool, typer.Option("--logs/--no-logs", help="Read LOGS.")] = True,
+    containers: Annotated[
+        bool, typer.Option("--containers", help="Ask this host's Docker.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Check every promise against what is stored. Exit 1 if one does not hold.
+
+    Reads only, and is safe beside a busy system. Exit 5: Postgres does not answer.
+    """
+    from headway_ops import verifying
+
+    verifying.run(
+        config=config, ns=ns, run_id=run, since=since, settled=settled, journals=journal or (),
+        ledgers=ledger or (), nats=nats, blobs=blobs, logs=logs, containers=containers,
+        as_json=as_json,
+    )  # fmt: skip
 
 
 def settings(as_json: JsonFlag = False) -> None:
@@ -44,7 +85,7 @@ def chaos(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Kill parts of the `headway up` in this folder while its tasks run, then look.
+    """Kill parts of this folder's `headway up` while tasks run, then look.
 
     SIGKILL and SIGSTOP at random; `headway up` starts again what dies. Exit 1 if a run that was
     acknowledged is lost, or has not ended a minute after the last fault. Not for other stacks.

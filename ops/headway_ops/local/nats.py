@@ -67,6 +67,15 @@ class NatsServer:
         """True while the server lives."""
         return self._process.running
 
+    @property
+    def ended(self) -> str:
+        """How it ended, in words."""
+        return self._process.ended
+
+    def tail(self) -> str:
+        """The end of its log."""
+        return self._process.tail(8)
+
     async def start(self, within: float = 10.0) -> None:
         """Start and wait until it takes connections; ServerFailed says why it did not."""
         if self.running:

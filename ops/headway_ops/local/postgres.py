@@ -110,6 +110,15 @@ class PostgresServer:
         """True while the server lives."""
         return self._process.running
 
+    @property
+    def ended(self) -> str:
+        """How it ended, in words."""
+        return self._process.ended
+
+    def tail(self) -> str:
+        """The end of its log."""
+        return self._process.tail(8)
+
     def dsn(self, database: str = "postgres") -> str:
         """Where to connect, over the unix socket; it holds the password: do not log it."""
         password = quote((self.directory / "password").read_text().strip(), safe="")

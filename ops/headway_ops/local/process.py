@@ -59,6 +59,16 @@ class Process:
         """True while the process lives."""
         return self._popen is not None and self._popen.poll() is None
 
+    @property
+    def ended(self) -> str:
+        """How it ended, in words; empty while it lives, or before `spawn`."""
+        code = self._popen.poll() if self._popen is not None else None
+        if code is None:
+            return ""
+        if code < 0:
+            return f"was ended by {signal.Signals(-code).name}"
+        return f"ended with exit code {code}"
+
     def spawn(
         self,
         command: Sequence[str],

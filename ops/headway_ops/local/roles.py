@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Protocol
 
+from headway.errors import HeadwayError
 from headway_ops.local.process import Process
 
 if TYPE_CHECKING:
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
 
 CHECK_EVERY = 0.2
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""Seconds before the first, second ... start after an end; the last one repeats."""
-STEADY = 30.0
-"""Seconds alive after which an end counts as the first one again."""
+"""Seconds before a start: after a long life, after the first quick end, the second ..."""
+QUICK = 5.0
+"""Seconds: an end so soon after a start is a quick one."""
+TRIES = 10
+"""Quick ends in a row until it is given up: about half a minute."""
 
 
 class Part(Protocol):
@@ -31,6 +34,15 @@ class Part(Protocol):
     @property
     def pid(self) -> int:
         """Its process id."""
+        ...
+
+    @property
+    def ended(self) -> str:
+        """How it ended, in words."""
+        ...
+
+    def tail(self) -> str:
+        """The end of its log."""
         ...
 
     async def start(self) -> None:
@@ -62,12 +74,17 @@ class Role:
         """Its process id."""
         return self._process.pid
 
+    @property
+    def ended(self) -> str:
+        """How it ended, in words."""
+        return self._process.ended
+
     async def start(self) -> None:
         """Start it; it waits for its servers by itself."""
         if self.running:
             return
         env = {k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_")}
-        for name in ("HEADWAY_DEBUG", "HEADWAY_LOG_LEVEL"):
+        for name in ("HEADWAY_DEBUG", "HEADWAY_JOURNAL", "HEADWAY_LOG_LEVEL"):
             if name in os.environ:
                 env[name] = os.environ[name]
         env["PYTHONUNBUFFERED"] = "1"
@@ -89,23 +106,38 @@ class Role:
         return self._process.tail(8)
 
 
+class GivesUp(HeadwayError):
+    """A part of the local stack ends again and again, right after each start."""
+
+    code = "gives_up"
+
+
 async def keep_alive(name: str, part: Part, say: Callable[[str], None]) -> None:
-    """Start the part again whenever it has ended, until cancelled."""
+    """Start the part again whenever it has ended, until cancelled.
+
+    At once after a long life; ever later, and at last no more (GivesUp), if it ends each time
+    within seconds of its start: what fails so fast needs a person, not another try.
+    """
     loop = asyncio.get_running_loop()
-    ends, since = 0, loop.time()
+    quick, since, runs = 0, float("-inf"), True
     while True:
         await asyncio.sleep(CHECK_EVERY)
         if part.running:
             continue
-        if loop.time() - since > STEADY:
-            ends = 0
-        delay = BACKOFF[min(ends, len(BACKOFF) - 1)]
-        say(f"{name} ended; starting it again in {delay:g} s")
+        quick = quick + 1 if loop.time() - since < QUICK else 0
+        if quick >= TRIES:
+            raise GivesUp(f"{name} ended {quick} times within {QUICK:g} s of its start; its log:\n"
+                          f"{part.tail()}")  # fmt: skip
+        delay = BACKOFF[min(quick, len(BACKOFF) - 1)]
+        if runs:  # said where it began: a start that fails says so itself
+            say(f"{name} {part.ended}; starting it again in {delay:g} s")
         await asyncio.sleep(delay)
-        ends, since = ends + 1, loop.time()
+        since = loop.time()
         try:
             await part.start()
         except Exception as e:
+            runs = False
             say(f"{name}: {e}")
         else:
+            runs = True
             say(f"{name} runs again (pid {part.pid})")

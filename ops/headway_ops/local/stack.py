@@ -22,7 +22,7 @@ from headway_ops.local.nats import NatsConfig, NatsServer
 from headway_ops.local.ports import free_port
 from headway_ops.local.postgres import PostgresConfig, PostgresServer
 from headway_ops.local.process import ServerFailed
-from headway_ops.local.roles import Part, Role, keep_alive
+from headway_ops.local.roles import GivesUp, Part, Role, keep_alive
 from headway_ops.say import Exit, Fail
 from headway_ops.settings import SERVER_FILE
 
@@ -105,6 +105,9 @@ class Stack:
         """Docker: what tasks under development run in."""
         self._client: Client | None = None
         self._watchers: list[asyncio.Task[None]] = []
+        self.failed = asyncio.Event()
+        """Set when a part is not started any more; `failure` says which and why."""
+        self.failure: GivesUp | None = None
         plan.queues |= self._queues_before()
 
     @property
@@ -157,12 +160,19 @@ class Stack:
             "engine": self.engine, "agent": self.agent,
         }  # fmt: skip
         self._watchers = [
-            asyncio.create_task(keep_alive(name, part, self._tell), name=f"keep {name}")
+            asyncio.create_task(self._keep(name, part), name=f"keep {name}")
             for name, part in parts.items()
         ]
         base = config.from_environment({**os.environ, **self.environment})
         self._client = await Client.open(base)
         self.state.say_where(self.nats.url, self.plan.namespace)
+
+    async def _keep(self, name: str, part: Part) -> None:
+        try:
+            await keep_alive(name, part, self._tell)
+        except GivesUp as e:
+            self.failure = e
+            self.failed.set()
 
     async def _start_nats(self) -> None:
         """Start NATS; on another port if somebody took the chosen one between look and start."""

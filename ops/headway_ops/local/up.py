@@ -98,15 +98,19 @@ class _Up:
         try:
             stack = Stack(state, plan, say.tell)
             work = asyncio.create_task(self._serve(stack))
-            stop = asyncio.create_task(stopped.wait())
-            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
-            stop.cancel()
-            if stopped.is_set():
+            ends = [asyncio.create_task(e.wait()) for e in (stopped, stack.failed)]
+            await asyncio.wait({work, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            for end in ends:
+                end.cancel()
+            if stopped.is_set() or stack.failure is not None:
                 say.tell("stopping ...")
                 work.cancel()
                 # What failed while it was being stopped does not matter any more.
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await work
+                if stack.failure is not None:
+                    todo = f"mend it, then start `headway up` again; logs: {state.path / 'logs'}"
+                    raise Fail(str(stack.failure), todo)
                 return 0
             return await work
         finally:

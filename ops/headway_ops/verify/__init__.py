@@ -1,14 +1,16 @@
 """verify: the promises, checked one by one against what is stored.
 
-`await verify(Ask(dsn=...))` reads Postgres, and where they are given NATS, the blob store, the
+`await verify(Ask(config))` reads Postgres, and where they are given NATS, the blob store, the
 callers' journals and an effect ledger; it changes nothing. `path`, `epochs`, `retries`, `standing`,
-`bodies`, `acks`, `effects` decide, with no I/O; `database` and the other readers fetch; `looking`
-puts them together. None of it uses the engine's decisions: what is wrong there must show here.
+`bodies`, `queues`, `logs`, `acks`, `effects` decide, with no I/O; `database`, `callers`, `streams`,
+`objects`, `containers` fetch; `looking` puts them together. None of it uses the engine's decisions:
+what is wrong there must show here.
 """
 
 from __future__ import annotations
 
-from headway_ops.verify.looking import Ask, CannotLook, verify
+from headway_ops.verify.ask import Ask
+from headway_ops.verify.looking import CannotLook, verify
 from headway_ops.verify.report import INVARIANTS, Line, Note, Report, Violation
 
 __all__ = [

@@ -62,6 +62,8 @@ class Stored(NamedTuple):
     """The enqueue became this run."""
     refused: str = ""
     """The enqueue was refused later."""
+    waits: bool = False
+    """It may still wait in INGEST."""
 
 
 class Saved(NamedTuple):
@@ -116,8 +118,8 @@ def _enqueued(ack: Ack, stored: Stored, report: Report) -> Iterator[Violation]:
     if stored.pruned:
         return
     if stored.run is None:
-        if ack.word == "accepted" and (stored.winner or stored.refused):
-            return  # what became of it is known, and is told to who asks (C4)
+        if ack.word == "accepted" and (stored.winner or stored.refused or stored.waits):
+            return  # what became of it is known, and told to who asks (C4); or will be
         if ack.word == "duplicate":
             what = f"its key belonged to {ack.winner}, and there is no such run"
         else:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from headway_ops.verify.facts import FREES_KEY
+from headway_ops.verify.facts import FREES_KEY, Body
 from headway_ops.verify.report import Violation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from headway_ops.verify.facts import Body, History, Run
+    from headway_ops.verify.facts import History, Run
     from headway_ops.verify.report import Report
+
+
+class Place(NamedTuple):
+    """A body in the blob store, and the event by which it came there."""
+
+    body: Body
+    n: int = 0
+    epoch: int = 0
 
 
 def check(h: History, report: Report) -> Iterator[Violation]:
@@ -57,10 +65,23 @@ def _states(h: History, report: Report) -> Iterator[Violation]:
                             f" {c.found_size} bytes, saved were {c.size}", n, c.epoch)  # fmt: skip
 
 
-def blobs_of(h: History) -> list[Body]:
+def blobs_of(h: History) -> list[Place]:
     """What of this run lies in blobs."""
-    refs = [c.ref for c in h.checkpoints] + [m.ref for m in h.marks]
-    return [*h.bodies, *(ref for ref in refs if ref is not None)]
+    numbers: dict[str, int] = {"payload": 1, "result": h.run.n}
+    keys: dict[str, int] = {}
+    for e in h.events:
+        if e.kind == "checkpoint":
+            numbers[f"checkpoint {e.data.get('number')}"] = e.n
+        elif "key" in e.data:
+            keys[e.data["key"]] = e.n
+    places = [Place(body, numbers[body.what]) for body in h.bodies]
+    places += [
+        Place(c.ref, numbers.get(c.ref.what, 0), c.epoch)
+        for c in h.checkpoints
+        if c.ref is not None
+    ]
+    places += [Place(m.ref, keys.get(m.key, 0), m.epoch) for m in h.marks if m.ref is not None]
+    return places
 
 
 def _key(h: History, report: Report) -> Iterator[Violation]:

@@ -91,23 +91,24 @@ def _one(h: History, key: str, effects: list[Effect], story: list[Event]) -> Ite
     done = next((e for e in story if _is_done(e)), None)
     copied = any(m.key == key and m.status == "done" and m.epoch == 0 for m in h.marks)
     epochs = sorted({effect.epoch for effect in effects})
+    found: list[Violation] = []
     for epoch in epochs:
         times = sum(effect.epoch == epoch for effect in effects)
         claim = next((e for e in h.events if e.kind == "starting" and e.epoch == epoch), None)
+        n, what = 0, ""
         if claim is None:
-            yield Violation("I9", run, f"once {key!r} ran in an attempt that was never claimed", 0,
-                            epoch)  # fmt: skip
+            what = "in an attempt that was never claimed"
         elif copied:
-            yield Violation("I9", run, f"once {key!r} ran, and it was done in the run that this one"
-                            " replays", claim.n, epoch)  # fmt: skip
+            n, what = claim.n, "and it was done in the run that this one replays"
         elif done is not None and claim.n > done.n:
-            yield Violation("I9", run, f"once {key!r} ran again after its done mark of event"
-                            f" {done.n}", claim.n, epoch)  # fmt: skip
+            n, what = claim.n, f"again after its done mark of event {done.n}"
         elif times > 1:
-            yield Violation("I9", run, f"once {key!r} ran {times} times in one attempt", claim.n,
-                            epoch)  # fmt: skip
-    if any(effect.at_most_once for effect in effects):
-        yield from _at_most_once(h, key, epochs, story)
+            n, what = claim.n, f"{times} times in one attempt"
+        if what:
+            found.append(Violation("I9", run, f"once {key!r} ran {what}", n, epoch))
+    if not found and any(effect.at_most_once for effect in effects):
+        found += _at_most_once(h, key, epochs, story)
+    yield from found
 
 
 def _is_done(e: Event) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from headway_ops.verify.report import Violation
@@ -26,8 +25,12 @@ def check(h: History, report: Report) -> Iterator[Violation]:
         return
     report.count("I5", sum(e.kind == "starting" for e in h.events))
     report.count("I6", len(h.checkpoints) + len(h.marks))
-    yield from _claims(h)
-    yield from _saves(h)
+    attempts = [(claim, wrote, _meant(claim, wrote, h.run.epoch)) for claim, wrote in _attempts(h)]
+    yield from _claims(h, attempts)
+    yield from _others(h, {claim.n: epoch for claim, _, epoch in attempts})
+    meant = {e.n: epoch for _, wrote, epoch in attempts for e in wrote}
+    yield from _checkpoints(h, meant)
+    yield from _marks(h, meant, {epoch for _, _, epoch in attempts})
     yield from _resumed(h, report)
     if h.run.state == "SUCCEEDED":
         report.count("I10")
@@ -49,84 +52,88 @@ def _attempts(h: History) -> Iterator[tuple[Event, list[Event]]]:
         yield claim, wrote
 
 
-def _claims(h: History) -> Iterator[Violation]:
+def _meant(claim: Event, wrote: list[Event], highest: int) -> int:
+    """The attempt's epoch: the claim's, unless all that it wrote agrees on another one."""
+    others = {e.epoch for e in wrote}
+    agreed = len(others) == 1 and (len(wrote) > 1 or claim.epoch > highest)
+    return others.pop() if agreed else claim.epoch
+
+
+def _claims(h: History, attempts: list[tuple[Event, list[Event], int]]) -> Iterator[Violation]:
     run = h.run.id
-    highest = -1
-    first = next((e.n for e in h.events if e.kind == "starting"), h.run.n + 1)
+    first = attempts[0][0].n if attempts else h.run.n + 1
     for e in h.events:
         if e.kind in BY_ATTEMPT and e.n < first:
             yield Violation("I5", run, f"{e.kind} before any claim", e.n, e.epoch)
-    for claim, wrote in _attempts(h):
-        epoch = _meant(claim, wrote)
+    highest = -1
+    for claim, wrote, epoch in attempts:
         if claim.epoch != epoch:
             yield Violation("I5", run, f"the claim has epoch {claim.epoch}, its attempt {epoch}",
                             claim.n, claim.epoch)  # fmt: skip
-        if epoch <= highest:
+        elif epoch <= highest:
             yield Violation("I5", run, f"claimed with epoch {epoch} after {highest}", claim.n,
                             epoch)  # fmt: skip
+        elif epoch > h.run.epoch:
+            yield Violation("I5", run, f"claimed with epoch {epoch}, the run has {h.run.epoch}",
+                            claim.n, epoch)  # fmt: skip
         for e in wrote:
             if e.epoch != epoch:
                 yield Violation("I5", run, f"{e.kind} with epoch {e.epoch} in the attempt with"
                                 f" epoch {epoch}", e.n, e.epoch)  # fmt: skip
         highest = max(highest, epoch)
-    yield from _others(h)
 
 
-def _meant(claim: Event, wrote: list[Event]) -> int:
-    """The attempt's epoch: the claim's, unless all that it wrote agrees on another one."""
-    counted = Counter(e.epoch for e in wrote).most_common(1)
-    if counted and counted[0][0] != claim.epoch and counted[0][1] == len(wrote) > 1:
-        return counted[0][0]
-    return claim.epoch
-
-
-def _others(h: History) -> Iterator[Violation]:
+def _others(h: History, claims: dict[int, int]) -> Iterator[Violation]:
     """What the engine wrote: never below an earlier claim, never above the run."""
     lowest = 0
     for e in h.events:
-        if e.epoch > h.run.epoch:
-            if e.kind not in BY_ATTEMPT:
-                yield Violation("I5", h.run.id, f"{e.kind} with epoch {e.epoch}, the run has"
-                                f" {h.run.epoch}", e.n, e.epoch)  # fmt: skip
-        elif e.kind == "starting":
-            lowest = max(lowest, e.epoch)
-        elif e.kind not in BY_ATTEMPT and e.kind not in LATE and e.epoch < lowest:
+        if e.kind == "starting":
+            lowest = max(lowest, claims[e.n])
+        elif e.kind in BY_ATTEMPT:
+            continue
+        elif e.epoch > h.run.epoch:
+            yield Violation("I5", h.run.id, f"{e.kind} with epoch {e.epoch}, the run has"
+                            f" {h.run.epoch}", e.n, e.epoch)  # fmt: skip
+        elif e.kind not in LATE and e.epoch < lowest:
             yield Violation("I5", h.run.id, f"{e.kind} with epoch {e.epoch} after a claim with"
                             f" {lowest}", e.n, e.epoch)  # fmt: skip
 
 
-def _saves(h: History) -> Iterator[Violation]:
+def _checkpoints(h: History, meant: dict[int, int]) -> Iterator[Violation]:
     run = h.run.id
-    events = {e.data.get("number"): e for e in h.events if e.kind == "checkpoint"}
+    events = {e.data.get("number"): e.n for e in h.events if e.kind == "checkpoint"}
     for c in h.checkpoints:
-        e = events.get(c.number)
-        n = e.n if e else 0
+        n = events.get(c.number, 0)
+        what = f"checkpoint {c.number}"
         if c.epoch != c.run_epoch:
-            yield Violation("I6", run, f"checkpoint {c.number} of epoch {c.epoch} was taken when"
-                            f" the run had {c.run_epoch}", n, c.epoch)  # fmt: skip
-        elif e is None:
-            yield Violation("I6", run, f"checkpoint {c.number} has no event", 0, c.epoch)
-        elif e.epoch != c.epoch:
-            yield Violation("I6", run, f"checkpoint {c.number} has epoch {c.epoch}, its event"
-                            f" {e.epoch}", n, c.epoch)  # fmt: skip
-    claimed = {e.epoch for e in h.events if e.kind == "starting"}
-    last = {e.data.get("key"): e for e in h.events if e.kind in ("step", "once")}
+            yield Violation("I6", run, f"{what} of epoch {c.epoch} was taken when the run had"
+                            f" {c.run_epoch}", n, c.epoch)  # fmt: skip
+        elif not n:
+            yield Violation("I6", run, f"{what} has no event", 0, c.epoch)
+        elif c.epoch != meant.get(n, c.epoch):
+            yield Violation("I6", run, f"{what} has epoch {c.epoch}, its attempt {meant[n]}", n,
+                            c.epoch)  # fmt: skip
+
+
+def _marks(h: History, meant: dict[int, int], claimed: set[int]) -> Iterator[Violation]:
+    run = h.run.id
+    events = {e.data.get("key"): e.n for e in h.events if e.kind in ("step", "once")}
     for m in h.marks:
         if m.run_epoch is None:
             continue
-        e = last.get(m.key)
-        n = e.n if e else 0
+        n = events.get(m.key, 0)
+        what = f"{m.kind} {m.key!r}"
         if m.epoch != m.run_epoch:
-            yield Violation("I6", run, f"{m.kind} {m.key!r} of epoch {m.epoch} was taken when the"
-                            f" run had {m.run_epoch}", n, m.epoch)  # fmt: skip
+            yield Violation("I6", run, f"{what} of epoch {m.epoch} was taken when the run had"
+                            f" {m.run_epoch}", n, m.epoch)  # fmt: skip
         elif m.epoch not in claimed:
-            yield Violation("I6", run, f"{m.kind} {m.key!r} has epoch {m.epoch}, which no claim"
-                            " gave", n, m.epoch)  # fmt: skip
-        elif e is None:
-            yield Violation("I6", run, f"{m.kind} {m.key!r} has no event", 0, m.epoch)
-        elif e.epoch != m.epoch:
-            yield Violation("I6", run, f"{m.kind} {m.key!r} has epoch {m.epoch}, its last event"
-                            f" {e.epoch}", n, m.epoch)  # fmt: skip
+            yield Violation("I6", run, f"{what} has epoch {m.epoch}, which no claim gave", n,
+                            m.epoch)  # fmt: skip
+        elif not n:
+            yield Violation("I6", run, f"{what} has no event", 0, m.epoch)
+        elif m.epoch != meant.get(n, m.epoch):
+            yield Violation("I6", run, f"{what} has epoch {m.epoch}, its last event {meant[n]}", n,
+                            m.epoch)  # fmt: skip
 
 
 def _resumed(h: History, report: Report) -> Iterator[Violation]:

@@ -3,94 +3,73 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import secrets
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
 
-from headway.ids import encode
+from headway import subjects
+from headway.bus import Connection, connect
+from headway.errors import HeadwayError
+from headway_engine.assembly import make_blobs, nats_settings
+from headway_engine.blobs import BlobsDown
+from headway_engine.streams import oldest
 from headway_ops.settings import shown_dsn
-from headway_ops.verify import acks, bodies, effects, epochs, path, retries, sql, standing
-from headway_ops.verify.database import LAST, Database, ref_hash, rows_by
-from headway_ops.verify.facts import Run
+from headway_ops.verify import bodies, containers, effects, epochs, path, retries, sql, standing
+from headway_ops.verify.callers import Callers
+from headway_ops.verify.database import Database
+from headway_ops.verify.objects import Objects
+from headway_ops.verify.queues import Count, Opening
 from headway_ops.verify.report import Report, Violation
+from headway_ops.verify.streams import Streams
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator
     from datetime import datetime
-    from pathlib import Path
 
+    from headway_engine.blobs import Blobs
+    from headway_ops.verify.ask import Ask
     from headway_ops.verify.facts import History
 
-SECOND_LOOK = 2.0
-"""Seconds until a run that seems to stand still is looked at once more."""
 SUSPECTS = 10_000
 """Runs that get a second look, at most; the rest are believed at once."""
 OUTBOX_AGE = 30.0
 """Seconds that an outbox row may wait for its publisher: sweepers look every 5 s at what is older
 than 5 s. Longer only while NATS is away."""
+UNNAMED_AGE = timedelta(days=2)
+"""Objects without a row are removed after a day, by a service that looks every six hours."""
+INGEST_SKEW = timedelta(hours=2)
+"""What waits in INGEST may name objects that are older than its message."""
 
 
 class CannotLook(Exception):
     """The store cannot be read: nothing is known. The message says what and why."""
 
 
-@dataclass(slots=True)
-class Ask:
-    """What to look at."""
-
-    dsn: str
-    """Of Postgres."""
-    ns: str = ""
-    """This namespace alone; empty = all."""
-    run: str = ""
-    """This run alone."""
-    since: datetime | None = None
-    """Runs made since then alone."""
-    settled: bool = False
-    """All should be at rest: nothing left but REVIEW, what waits for its time, held queues."""
-    journals: Sequence[Path] = ()
-    """Written by `headway.journal`."""
-    ledgers: Sequence[Path] = ()
-    """Written by the outside world; see `effects`."""
-    grace: float = standing.GRACE
-    """Seconds that a timer, a rescuer or a sweeper may be late."""
-    second_look: float = SECOND_LOOK
-
-    def bounds(self) -> tuple[str, str]:
-        """Ids above the first, up to the second."""
-        if self.run:
-            return self.run[:-1], self.run
-        if self.since is not None:
-            return encode(max(0, int(self.since.timestamp() * 1000)), 0), LAST
-        return "", LAST
-
-    def wants(self, run: str, ns: str = "") -> bool:
-        """Is this run among those to look at?"""
-        low, high = self.bounds()
-        return (run == self.run if self.run else low < run <= high) and ns in ("", self.ns or ns)
-
-
 async def verify(ask: Ask) -> Report:
-    """Check everything that `ask` gives sources for. Raises CannotLook, OSError for its files."""
+    """Check everything that `ask` gives sources for; what cannot be reached is said per line.
+
+    Raises CannotLook if Postgres cannot be read, OSError for journals and ledgers. Changes nothing.
+    """
     report = Report()
-    db = Database(ask.dsn)
+    dsn = ask.config.postgres.dsn
+    db = Database(dsn)
     try:
         await db.open()
         await db.conn.fetchval(sql.SCHEMA)
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
         await db.close()
-        why = str(e) or type(e).__name__
-        raise CannotLook(f"Postgres at {shown_dsn(ask.dsn)}: {why}") from None
+        raise CannotLook(f"Postgres at {shown_dsn(dsn)}: {str(e) or type(e).__name__}") from None
+    looking = _Looking(ask, db, report)
     try:
-        await _Looking(ask, db, report).all()
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
-        if isinstance(e, FileNotFoundError | PermissionError | IsADirectoryError):
-            raise
+        await looking.connect()
+        await looking.all()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError, TimeoutError) as e:
         why = str(e) or type(e).__name__
         raise CannotLook(f"Postgres broke off after {report.runs} runs: {why}") from None
     finally:
-        await db.close()
+        await looking.close()
     return report
 
 
@@ -99,19 +78,103 @@ class _Looking:
 
     def __init__(self, ask: Ask, db: Database, report: Report) -> None:
         self.ask, self.db, self.report = ask, db, report
+        self.nc: Connection | None = None
+        self.blobs: Blobs | None = None
+        self.objects: Objects | None = None
         self.ledger: effects.Ledger = {}
         self._suspects: list[tuple[str, int, list[Violation]]] = []
+        self._oldest: datetime | None = None
+
+    async def connect(self) -> None:
+        """To NATS and the blob store; what does not answer is left out, and said."""
+        ask, report = self.ask, self.report
+        blobs_on_nats = ask.blobs and ask.config.blobs.kind == "objects"
+        if ask.nats or blobs_on_nats:
+            settings = nats_settings(ask.config.nats)
+            try:
+                self.nc = await connect(
+                    settings, kind="engine", ident=f"verify-{secrets.token_hex(4)}"
+                )
+                self._oldest = await oldest(self.nc, subjects.INGEST)
+            except HeadwayError as e:
+                self._without_nats(str(e))
+        if not ask.nats:
+            self._without_nats("NATS is not asked")
+        if not ask.blobs or ask.config.blobs.kind == "memory":
+            report.skip("I17", "from rows alone: blobs are not asked")
+        elif self.nc is not None or not blobs_on_nats:
+            assert self.nc is not None or ask.config.blobs.kind == "s3"
+            self.blobs = make_blobs(ask.config, self.nc)  # pyright: ignore[reportArgumentType] S3 needs no NATS
+            try:
+                await self.blobs.open()
+                self.objects = Objects(self.blobs, self.db, report)
+            except BlobsDown as e:
+                report.skip("I17", f"from rows alone: {e}")
+
+    def _without_nats(self, why: str) -> None:
+        for invariant in ("I19", "I20"):
+            self.report.skip(invariant, why)
+        self.report.skip("I18", f"from rows alone: {why}")
+
+    async def close(self) -> None:
+        """Give everything back."""
+        await self.db.close()
+        if self.blobs is not None:
+            await self.blobs.close()
+        if self.nc is not None:
+            await self.nc.close()
 
     async def all(self) -> None:
-        await self._journals()
-        if self.ask.ledgers:
-            self.ledger = effects.read(self.ask.ledgers, self.report)
+        """Every part, one after the other: they share the connection."""
+        ask, report = self.ask, self.report
+        await Callers(ask, self.db, report).all(self._oldest)
+        if ask.ledgers:
+            self.ledger = effects.read(ask.ledgers, report)
         else:
-            self.report.skip("I9", "no effect ledger is given")
+            report.skip("I9", "no effect ledger is given")
         await self._runs()
         await self._second_look()
-        if not self.ask.run:
+        await self._around()
+        if self.nc is not None and ask.nats:
+            streams = Streams(ask, self.nc, self.db, report)
+            await self._part("I18", streams.runs)
+            if not ask.run and ask.since is None:
+                await self._part("I19", streams.work)
+            else:
+                report.skip("I19", "of a whole installation alone")
+            if ask.logs:
+                await self._part("I20", streams.logs)
+            else:
+                report.skip("I20", "logs are not asked")
+        report.skip("I23", "there is no projection in server mode: lists are queries")
+
+    async def _part(self, invariant: str, part: Callable[[], Awaitable[None]]) -> None:
+        """A part that needs NATS or blobs; that it does not answer now is said, not raised."""
+        try:
+            await part()
+        except (HeadwayError, BlobsDown) as e:
+            self.report.skip(invariant, str(e))
+
+    async def _around(self) -> None:
+        """What belongs to no single run."""
+        ask, report = self.ask, self.report
+        if ask.run or ask.since is not None:
+            report.skip("I22", "of a whole installation alone")
+        else:
             await self._outbox()
+            await self._limits()
+            if self.objects is not None and not ask.ns:
+                now = await self.db.now()
+                before = now - UNNAMED_AGE
+                if self._oldest is not None:
+                    before = min(before, self._oldest - INGEST_SKEW)
+                objects = self.objects
+                await self._part("I17", lambda: objects.unnamed(before))
+        if ask.containers:
+            await containers.check(self.db, report)
+        else:
+            report.skip("I15", "containers are not asked")
+            report.skip("I16", "containers are not asked")
 
     # --- runs
 
@@ -121,7 +184,9 @@ class _Looking:
             for h in page:
                 if not self.ask.run or h.run.id == self.ask.run:
                     self._one(h, now)
-            await asyncio.sleep(0)
+            objects = self.objects
+            if objects is not None:
+                await self._part("I17", lambda o=objects, p=page: o.of(p))
 
     def _one(self, h: History, now: datetime) -> None:
         report = self.report
@@ -131,7 +196,7 @@ class _Looking:
             report.seen[e.kind] = report.seen.get(e.kind, 0) + 1
         for violation in self._judge(h):
             report.add(violation)
-        still = list(self._standing(h, now))
+        still = list(self._standing(h, now, report))
         if not still:
             return
         if len(self._suspects) < SUSPECTS:
@@ -150,77 +215,36 @@ class _Looking:
         if (told := self.ledger.get(h.run.id)) is not None:
             yield from effects.check(h, told, report)
 
-    def _standing(self, h: History, now: datetime) -> Iterator[Violation]:
+    def _standing(self, h: History, now: datetime, report: Report) -> Iterator[Violation]:
         """What may be true only for a moment."""
-        ask = self.ask
-        return standing.check(h, self.report, now, settled=ask.settled, grace=ask.grace)
+        return standing.check(h, report, now, settled=self.ask.settled, grace=self.ask.grace)
 
     async def _second_look(self) -> None:
-        """Who stood still for a moment only is no finding."""
-        if not self._suspects:
-            return
-        await asyncio.sleep(self.ask.second_look)
-        scratch = Report()
-        for at in range(0, len(self._suspects), 500):
-            part = self._suspects[at : at + 500]
-            now, page = await self.db.some([run for run, _, _ in part])
-            again = {
-                h.run.id: {
-                    v.invariant
-                    for v in standing.check(
-                        h, scratch, now, settled=self.ask.settled, grace=self.ask.grace
-                    )
-                }
-                for h in page
-            }
-            numbers = {h.run.id: h.run.n for h in page}
-            for run, n, still in part:
-                for violation in still:
-                    moved = numbers.get(run) != n and not self.ask.settled
-                    if not moved and violation.invariant in again.get(run, ()):
-                        self.report.add(violation)
-
-    # --- what callers were told
-
-    async def _journals(self) -> None:
-        if not self.ask.journals:
-            self.report.skip("I1", "no journal is given")
-            self.report.skip("I7", "from stored rows alone: no journal is given")
-            return
-        for file in self.ask.journals:
-            for batch in acks.read(file, self.report):
-                wanted = [a for a in batch if self.ask.wants(a.run, a.ns)]
-                if wanted:
-                    await self._acked(wanted)
-
-    async def _acked(self, batch: list[acks.Ack]) -> None:
-        spaces = {acks.looked_at(a): a.ns for a in batch}
-        ids = list(spaces)
-        points = [(a.run, a.number) for a in batch if a.op == "checkpoint"]
-        keys = [(a.run, a.key) for a in batch if a.op == "mark"]
-        async with self.db.snapshot() as conn:
-            runs = {r["id"]: Run(*r) for r in await conn.fetch(sql.RUNS_BY_ID, ids)}
-            rows = {
-                r["id"]: r for r in await conn.fetch(sql.ACKED_RUNS, ids, [spaces[i] for i in ids])
-            }
-            checkpoints = await rows_by(
-                conn, sql.ACKED_CHECKPOINTS, [p[0] for p in points], [p[1] for p in points]
-            )
-            marks = await rows_by(conn, sql.ACKED_MARKS, [k[0] for k in keys], [k[1] for k in keys])
-        for a in batch:
-            run = acks.looked_at(a)
-            row = rows[run]
-            stored = acks.Stored(
-                runs.get(run), row["hash"] or "", row["result"] or ref_hash(row["ref"]),
-                row["pruned"], row["winner"] or "", row["code"] or "",
-            )  # fmt: skip
-            saved: acks.Saved | None = None
-            if a.op == "checkpoint" and (c := checkpoints[a.run].get(a.number)) is not None:
-                saved = acks.Saved(c["sha256"], c["epoch"])
-            elif a.op == "mark" and (m := marks[a.run].get(a.key)) is not None:
-                saved = acks.Saved(m["found"] or ref_hash(m["ref"]), m["epoch"], m["status"])
-            for violation in acks.check(a, stored, saved, self.report):
+        """Who stood still for a moment only is no finding: an engine may just have died."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + (0.0 if self.ask.settled else self.ask.patience)
+        while self._suspects:
+            await asyncio.sleep(self.ask.second_look)
+            suspects, self._suspects = self._suspects, []
+            for at in range(0, len(suspects), 500):
+                await self._again(suspects[at : at + 500])
+            if loop.time() >= until:
+                break
+        for _, _, still in self._suspects:
+            for violation in still:
                 self.report.add(violation)
+
+    async def _again(self, part: list[tuple[str, int, list[Violation]]]) -> None:
+        """Those that are where they were, with the same complaint, stay suspects."""
+        now, page = await self.db.some([run for run, _, _ in part])
+        there = {h.run.id: h for h in page}
+        for run, n, still in part:
+            h = there.get(run)
+            if h is None or (h.run.n != n and not self.ask.settled):
+                continue
+            again = {v.invariant for v in self._standing(h, now, Report())}
+            if left := [v for v in still if v.invariant in again]:
+                self._suspects.append((run, n, left))
 
     # --- what others should have been told
 
@@ -233,3 +257,20 @@ class _Looking:
                 Violation("I18", row["run"], f"not told to RUNS since {row['age']:.0f} s; engine"
                           f" {row['engine']} wrote it", row["n"])
             )  # fmt: skip
+
+    async def _limits(self) -> None:
+        """Queues that have a limit, since it was set."""
+        conn = self.db.conn
+        for queue in await conn.fetch(sql.LIMITS, self.ask.ns):
+            name = f"{queue['ns']}/{queue['queue']}"
+            count = Count(name, queue["run_limit"], queue["key_limit"])
+            async with self.db.snapshot():
+                async for e in conn.cursor(
+                    sql.OPENINGS, queue["ns"], queue["queue"], queue["at"], prefetch=2000
+                ):
+                    if self.report.holes(e["run"]):
+                        continue
+                    self.report.count("I22")
+                    opening = Opening(e["run"], e["n"], e["source"], e["target"], e["limit_key"])
+                    for violation in count.pass_by(opening):
+                        self.report.add(violation)

@@ -67,7 +67,7 @@ def _numbers(h: History) -> Iterator[Violation]:
 
 def _gap(run: str, first: int, last: int) -> Violation:
     what = "the event is missing" if first == last else f"events {first} to {last} are missing"
-    return Violation("I4", run, what, first)
+    return Violation("I4", run, what, first, 0, last)
 
 
 def _moves(h: History) -> Iterator[Violation]:

@@ -47,6 +47,8 @@ class Violation(NamedTuple):
     """Number of the event it is about; 0 = none."""
     epoch: int = 0
     """Of the attempt that it is about; 0 = none."""
+    last: int = 0
+    """Of several events in a row, the last one's number."""
 
 
 class Note(NamedTuple):
@@ -79,6 +81,9 @@ class Report:
     seen: dict[str, int] = field(default_factory=dict[str, int])
     """Kind of event to how often it was seen: what the history has been through."""
 
+    _holes: set[str] = field(default_factory=set[str], repr=False)
+    _named: dict[str, set[int]] = field(default_factory=dict[str, set[int]], repr=False)
+
     @property
     def ok(self) -> bool:
         """No promise is broken as far as was looked."""
@@ -92,8 +97,20 @@ class Report:
         """One more; beyond KEPT of an invariant it is only counted."""
         line = self.lines[violation.invariant]
         line.violations += 1
+        last = max(violation.n, violation.last)
+        if violation.invariant == "I4":
+            self._holes.add(violation.run)
+        self._named.setdefault(violation.run, set()).update(range(violation.n, last + 1))
         if line.violations <= KEPT:
             self.violations.append(violation)
+
+    def named(self, run: str, n: int) -> bool:
+        """Is this event already said to be wrong or missing? Others then need not say it again."""
+        return n in self._named.get(run, ())
+
+    def holes(self, run: str) -> bool:
+        """Is the path of this run broken? Counts over many runs then leave it out."""
+        return run in self._holes
 
     def skip(self, invariant: str, why: str) -> None:
         """Not looked at, or not from this source; several reasons are joined."""

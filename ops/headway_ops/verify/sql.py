@@ -97,3 +97,44 @@ SELECT x.run, x.n, o.engine, extract(epoch FROM hw_now() - o.at)::float8 AS age
   FROM outbox o, unnest(o.runs, o.numbers) AS x (run, n)
  WHERE o.at < hw_now() - $1 * interval '1 second' ORDER BY o.id LIMIT 1000
 """
+
+TOLD = """
+SELECT x.run, x.n, r.id IS NOT NULL AS there, e.kind, e.epoch, e.source, e.target,
+       EXISTS (SELECT FROM tombstones t WHERE t.ns = x.ns AND t.run = x.run) AS pruned
+  FROM unnest($1::text[], $2::int[], $3::text[]) AS x (run, n, ns)
+  LEFT JOIN runs r ON r.id = x.run
+  LEFT JOIN events e ON e.run = x.run AND e.n = x.n
+"""
+
+STATES = "SELECT id, state, n FROM runs WHERE id = ANY($1::text[])"
+
+SERVED = """
+SELECT EXISTS (SELECT FROM agents WHERE ns = $1 AND $2 = ANY(queues) AND live
+                  AND lease_until > hw_now() AND drain = '')
+"""
+"""Does an agent take work from this queue?"""
+
+AGENTS = "SELECT ns, id, live, lease_until, hw_now() AS now FROM agents"
+
+UNNAMED = """
+SELECT x.ns, x.run FROM unnest($1::text[], $2::text[]) AS x (ns, run)
+ WHERE NOT EXISTS (SELECT FROM runs r WHERE r.id = x.run)
+   AND NOT EXISTS (SELECT FROM outcomes o WHERE o.ns = x.ns AND o.run = x.run)
+   AND NOT EXISTS (SELECT FROM early_cancels c WHERE c.ns = x.ns AND c.run = x.run)
+   AND NOT EXISTS (SELECT FROM purges p WHERE p.ns = x.ns AND p.run = x.run)
+"""
+
+LIMITS = """
+SELECT ns, queue, run_limit, key_limit, at FROM queues
+ WHERE (run_limit > 0 OR key_limit > 0) AND ($1 = '' OR ns = $1) ORDER BY ns, queue
+"""
+
+OPENINGS = """
+SELECT e.run, e.n, e.at, e.source, e.target, r.limit_key
+  FROM events e JOIN runs r ON r.id = e.run
+ WHERE r.ns = $1 AND r.queue = $2 AND e.at > $3 AND e.target <> ''
+   AND (e.source IN ('STARTING', 'RUNNING', 'CANCELLING'))
+       <> (e.target IN ('STARTING', 'RUNNING', 'CANCELLING'))
+ ORDER BY e.at, e.target IN ('STARTING', 'RUNNING', 'CANCELLING'), e.run, e.n
+"""
+"""What opened and closed attempts of a queue, in the order of time; at the same time ends first."""

@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from headway.wire import DEFAULT_QUEUE, NOTHING, BlobRef, ErrorInfo, decoder
+from headway.wire import DEFAULT_QUEUE, DURATION_LIMIT, NOTHING, BlobRef, ErrorInfo, decoder
 from headway.wire.events import Event
 
 Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")]
 RunId = Annotated[str, Meta(pattern=r"\A[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")]
 Text = Annotated[str, Meta(max_length=256)]
-Seconds = Annotated[float, Meta(ge=0, le=3.2e9)]
+Seconds = Annotated[float, Meta(ge=0, le=DURATION_LIMIT)]
 Priority = Annotated[int, Meta(ge=-1000, le=1000)]
 
 
@@ -63,7 +63,7 @@ class EnqueueBatch(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """EnqueueItems; decoded one by one, so that one bad item fails alone."""
     client: Annotated[str, Meta(max_length=64)] = ""
     reply: Annotated[str, Meta(max_length=160)] = ""
-    """Where to answer *recorded* and send results: `hw.reply.<client>.<token>`."""
+    """Where to answer *recorded* and send results: `hw.reply.<user>.<token>`."""
     want: Literal["recorded", "result"] = "result"
     """`result`: the end of each run is pushed to `reply` as well."""
 
@@ -187,6 +187,35 @@ class RunAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     after: int = 0
     """`events`: those with n above it."""
     n: int = 1000
+
+
+class LogsAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`logs`: a run's stored output, oldest first."""
+
+    run: str
+    after: Annotated[int, Meta(ge=0)] = 0
+    """Chunks with a sequence above it."""
+    attempt: Annotated[int, Meta(ge=0)] = 0
+    """Of this attempt (its epoch) alone; 0 = of all."""
+    n: Annotated[int, Meta(ge=1, le=1000)] = 1000
+
+
+class StoredLog(Struct):
+    """One stored chunk."""
+
+    seq: int
+    """Its sequence in the stream, as `Nats-Sequence` of the live message."""
+    epoch: int
+    chunk: Raw
+    """An events.LogChunk."""
+
+
+class LogsPage(Struct, omit_defaults=True):
+    """The answer of `logs`."""
+
+    logs: list[StoredLog]
+    more: bool = False
+    """Ask again after the last one's `seq`."""
 
 
 class CheckpointRow(Struct, omit_defaults=True):
@@ -347,27 +376,28 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
 
     task: Name
     queue: Name = DEFAULT_QUEUE
-    max_attempts: int = 3
-    factor: float = 2.0
-    min_delay: float = 1.0
-    max_delay: float = 60.0
-    jitter: float = 0.1
+    max_attempts: Annotated[int, Meta(ge=1, le=10_000)] = 3
+    factor: Annotated[float, Meta(ge=1, le=1000)] = 2.0
+    min_delay: Seconds = 1.0
+    max_delay: Seconds = 60.0
+    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.1
     retry_oom: bool = False
     retry_timeout: bool = False
-    timeout: float = 3600.0
+    timeout: Annotated[float, Meta(gt=0, le=DURATION_LIMIT)] = 3600.0
     """Wall clock of one attempt from `started`, seconds."""
-    memory: int = 512 * 1024 * 1024
-    cpus: float = 1.0
-    pids: int = 64
+    # Zero and less would mean "no limit" to a container engine.
+    memory: Annotated[int, Meta(ge=16 * 1024**2, le=1024**4)] = 512 * 1024 * 1024
+    cpus: Annotated[float, Meta(ge=0.01, le=1024)] = 1.0
+    pids: Annotated[int, Meta(ge=4, le=100_000)] = 64
     isolation: Literal["run", "shared"] = "run"
-    network: str = "none"
-    env: tuple[str, ...] = ()
+    network: Text = "none"
+    env: tuple[Text, ...] = ()
     """Names of variables that the agent's provider gives."""
-    secrets: tuple[str, ...] = ()
-    grace: float = 10.0
+    secrets: tuple[Text, ...] = ()
+    grace: Seconds = 10.0
     """Seconds between a cancel and SIGKILL."""
-    keep_checkpoints: int = 20
-    suspend_after: float = 60.0
+    keep_checkpoints: Annotated[int, Meta(ge=1, le=100_000)] = 20
+    suspend_after: Seconds = 60.0
     """A wait longer than this holds no container."""
     module: str = ""
     """Where the function is: `package.module:function`."""

@@ -291,7 +291,7 @@ class AttemptFailed(Struct, tag="failed", omit_defaults=True):
 
     `cause`: error (user exception) · crash · oom · timeout · image (cannot start) · stop (StopRun)
     · encode · ambiguous (once) · state (StateMismatch) · payload (does not fit the version that
-    runs) · too_large · violation (channel abuse).
+    runs) · too_large · violation (channel abuse) · blob (payload or state is gone or damaged).
     """
 
     run: str

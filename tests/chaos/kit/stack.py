@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+from chaos.kit import tasks
 from headway.client import Client
 from headway.config import Settings
 from headway.errors import HeadwayError
@@ -35,6 +37,15 @@ if TYPE_CHECKING:
 
 WATCH = 0.1
 NS = "default"
+
+
+def lay_tasks(folder: Path) -> Path:
+    """The tasks of chaos tests in a folder of their own; returns the file."""
+    folder.mkdir(mode=0o755)
+    file = folder / "chaos_tasks.py"
+    shutil.copyfile(tasks.__file__, file)
+    file.chmod(0o644)
+    return file
 
 
 class Stack:
@@ -89,9 +100,10 @@ class Stack:
         await asyncio.gather(*(self.parts[n].start() for n in (*self.engines, *self.agents)))
         self._watchers = [asyncio.create_task(self._keep(name)) for name in self.parts]
         async with await self.client() as client:
-            await until(lambda: self._agents_live(client), 60, what="the stack is up", every=0.1)
+            await until(lambda: self.is_up(client), 60, what="the stack is up", every=0.1)
 
-    async def _agents_live(self, client: Client) -> bool:
+    async def is_up(self, client: Client) -> bool:
+        """An engine answers, and all agents have live leases."""
         with contextlib.suppress(HeadwayError):
             rows = await client.api("agents", None, list[AgentRow])
             return sum(row.alive for row in rows) == len(self.agents)
@@ -120,6 +132,8 @@ class Stack:
                 "shared_slots": self._shared_slots,
                 "runtime": self.runtime,
                 "drain_timeout": 2.0,
+                # An engine that stands still is given up soon: what it has committed is said again.
+                "rpc_timeout": 1.0,
             }
             self.agent_folder(name).mkdir(mode=0o711, exist_ok=True)
         lines: list[str] = []
@@ -180,9 +194,13 @@ class Stack:
 
     def runners(self) -> list[Runner]:
         """The task processes, or containers, of all agents."""
+        return [r for agent in self.agents for r in self.runners_of(agent)]
+
+    def runners_of(self, agent: str) -> list[Runner]:
+        """Those of one agent."""
         if self.runtime == "docker":
-            return [r for a in self.agents for r in container_runners(f"{NS}.{a}")]
-        return [r for a in self.agents for r in process_runners(self.agent_folder(a))]
+            return container_runners(f"{NS}.{agent}")
+        return process_runners(self.agent_folder(agent))
 
     def heal(self) -> None:
         """What is away comes back now."""

@@ -1,6 +1,7 @@
-"""Callers of the storm: they enqueue, cancel, wait for results, and keep a journal of every answer.
+"""Callers of the storm: they enqueue, cancel, wait for results, and look at each answer.
 
-What they write down is what they were promised; the audit holds it against what is stored.
+The SDK writes down what they were promised (`HEADWAY_JOURNAL`); `headway verify` holds it against
+what is stored.
 """
 
 from __future__ import annotations
@@ -10,12 +11,11 @@ import contextlib
 import random
 import time
 from collections import Counter
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from chaos.storm import tasks
+from chaos.kit import tasks
 from headway.errors import (
     HeadwayError,
     KeyConflict,
@@ -25,11 +25,9 @@ from headway.errors import (
     RunFailed,
 )
 from headway.ids import new_run_id
-from headway.wire.commands import EnqueueItem, ResumeAsk, RunsQuery
+from headway.wire.commands import Done, EnqueueItem, ResumeAsk, RunsQuery
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from chaos.kit.effects import EffectServer
     from headway.client import Client, RunHandle
 
@@ -44,45 +42,21 @@ OVERRIDE_AFTER = 20.0
 as somebody does whose host is gone for good."""
 
 
-class Note(msgspec.Struct, omit_defaults=True):
-    """One line of the journal: an answer that a caller was given."""
+class Note(NamedTuple):
+    """An answer that a caller was given, besides those in the SDK's own journal."""
 
     op: str
-    """enqueue, cancel, result, conflict, resolve."""
+    """cancel or resolve."""
     run: str
-    at: float
-    key: str = ""
-    number: int = -1
-    sha256: str = ""
-    """Of the payload, or of the result."""
-    word: str = ""
-
-
-class Journal:
-    """Lines in a file, and in memory."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)
-        self.notes: list[Note] = []
-
-    def note(self, op: str, run: str, **fields: Any) -> None:
-        """Write one down."""
-        note = Note(op, run, time.time(), **fields)
-        self._file.write(msgspec.json.encode(note) + b"\n")
-        self.notes.append(note)
-
-    def of(self, op: str) -> list[Note]:
-        """Those of one kind."""
-        return [n for n in self.notes if n.op == op]
+    word: str
 
 
 class Load:
     """Enqueues `runs` runs over `seconds`; `finish` waits for all results."""
 
-    def __init__(
-        self, clients: list[Client], journal: Journal, effects: EffectServer, seed: int
-    ) -> None:
-        self._clients, self._journal, self._effects = clients, journal, effects
+    def __init__(self, clients: list[Client], effects: EffectServer, seed: int) -> None:
+        self._clients, self._effects = clients, effects
+        self.notes: list[Note] = []
         self._rng = random.Random(seed)
         self._group: set[asyncio.Task[None]] = set()
         self.plans: dict[str, tuple[str, tasks.Plan]] = {}
@@ -153,7 +127,8 @@ class Load:
             same = await self._enqueue(clients[1], first, kind, plan)
             if same.id != handle.id:
                 self.wrong.append(f"run {handle.id} enqueued twice became {same.id} as well")
-        if kind == "conflict":
+        # One that is only accepted does not hold the key yet: the other may get it.
+        if kind == "conflict" and handle.recorded == "recorded":
             await self._conflict(clients[1], item(tasks.Plan(-1 - number)), handle.id, key or "")
         if kind == "cancel":
             await asyncio.sleep(rng.uniform(0.0, 0.8))
@@ -171,10 +146,6 @@ class Load:
                 self.said["enqueue repeated"] += 1
                 await asyncio.sleep(0.1)
                 continue
-            self._journal.note(
-                "enqueue", handle.id, key=item.key or "", number=plan.number,
-                sha256=sha256(bytes(item.payload)).hexdigest(), word=handle.recorded,
-            )  # fmt: skip
             self.said[handle.recorded] += 1
             self.plans[handle.id] = self.plans[handle.enqueued_id] = kind, plan
             return handle
@@ -209,7 +180,7 @@ class Load:
             except Refused as e:
                 self.said[f"cancel refused: {e.code}"] += 1
                 return
-            self._journal.note("cancel", run, word=f"{done.outcome} {done.status}")
+            self.notes.append(Note("cancel", run, f"{done.outcome} {done.status}"))
             return
 
     async def _result(self, handle: RunHandle[Any], kind: str) -> None:
@@ -219,17 +190,13 @@ class Load:
         try:
             value = await handle.result()
         except RunFailed as e:
-            word, digest = e.status, ""
             if e.status != "cancelled" or kind != "cancel":
                 self.wrong.append(f"run {handle.id} ({kind}) ended {e.status}: {e}")
         else:
-            word = "succeeded"
-            digest = sha256(msgspec.json.encode(value)).hexdigest()
             if (why := self._misfit(mine, value)) != "":
                 self.wrong.append(f"run {handle.id} ({kind}): {why}")
         self.unanswered.discard(mine)
         self.plans.setdefault(handle.id, self.plans[mine])
-        self._journal.note("result", handle.id, sha256=digest, word=word)
 
     def _misfit(self, run: str, value: Any) -> str:
         """Why this is not the result that the plan must have; empty if it is."""
@@ -247,8 +214,8 @@ class Load:
 class Operator:
     """Looks at REVIEW once a second and decides, by what the outside world saw."""
 
-    def __init__(self, client: Client, load: Load, effects: EffectServer, journal: Journal) -> None:
-        self._client, self._load, self._effects, self._journal = client, load, effects, journal
+    def __init__(self, client: Client, load: Load, effects: EffectServer) -> None:
+        self._client, self._load, self._effects = client, load, effects
         self.seen = Counter[str]()
         """REVIEW by reason; one run counts once for each time that it was decided."""
         self.refused = Counter[str]()
@@ -273,15 +240,17 @@ class Operator:
                 number = msgspec.json.decode(bytes(detail.payload))["plan"]["number"]
                 if done:
                     ask.values[mark.key] = msgspec.Raw(msgspec.json.encode(f"done-{number}"))
-        ask.override = time.time() - self._load.healed_at > OVERRIDE_AFTER
         try:
             answer = await self._client.resume(ask)
         except Refused as e:
-            self.refused[e.code] += 1
-            return
+            answer = Done(run, e.code, message=str(e))
+        if answer.outcome == "refused" and time.time() - self._load.healed_at > OVERRIDE_AFTER:
+            ask.override = True
+            answer = await self._client.resume(ask)
         if answer.outcome != "ok":
             self.refused[f"{answer.outcome}: {answer.message[:60]}"] += 1
             return
         self.overrides += ask.override
         self.seen[reason or "?"] += 1
-        self._journal.note("resolve", run, word=",".join(f"{k}={v}" for k, v in ask.once.items()))
+        decided = ",".join(f"{k}={v}" for k, v in ask.once.items())
+        self._load.notes.append(Note("resolve", run, decided))

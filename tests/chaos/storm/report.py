@@ -25,9 +25,9 @@ def table(v: Verdict) -> str:
     ]
     for what, wrong in v.wrong.items():
         lines.append(f"  {what:<34}{'0':>8}{len(wrong):>10}{'  <-' if wrong else ''}")
-    lines.append(
-        f"  {'seconds from calm to the last end':<34}{f'< {LIVENESS:g}':>8}{v.healed_after:>10.1f}"
-    )
+    limit = f"< {LIVENESS:g}"
+    lines.append(f"  {'seconds from calm to the last end':<34}{limit:>8}{v.ended_after:>10.1f}")
+    lines.append(f"  {'... until its caller knew':<34}{limit:>8}{v.heard_after:>10.1f}")
     lines += ["", "  seen (sums of the engines' beats, lower bounds):"]
     for name, what in SEEN.items():
         count = v.counters.get(name, 0)

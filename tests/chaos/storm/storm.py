@@ -8,31 +8,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
+import os
 import time
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from chaos.kit.effects import EffectServer
-from chaos.kit.stack import Stack
+from chaos.kit.stack import Stack, lay_tasks
 from chaos.storm import audit
-from chaos.storm import tasks as storm_tasks
-from chaos.storm.load import Journal, Load, Operator
-from headway import subjects
+from chaos.storm.load import Load, Operator
+from headway import journal, subjects
 from headway.wire import Malformed, decode
 from headway.wire.events import AGENT_BEAT, ENGINE_BEAT
 from headway_engine.counters import COUNTED
 from headway_ops.chaos.killer import Killer
 from headway_ops.chaos.plan import KINDS, draw
+from headway_ops.verify import INVARIANTS, Ask, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from headway.client import Client
 
+JOURNAL = "acks.jsonl"
+NAMED = {"I1", "I3", "I4", "I5", "I14", "I6", "I7", "I8", "I9", "I9b", "I10"}
+"""Invariants that have a line of their own in the table."""
 LIVENESS = 60.0
 """Seconds after healing within which everything must have ended."""
 SEEN = {
@@ -69,8 +72,10 @@ class Verdict(msgspec.Struct):
 
     setting: Setting
     took: float
-    healed_after: float
-    """Seconds from healing until the last run had ended."""
+    ended_after: float
+    """Seconds from healing until the last run had ended, by the store."""
+    heard_after: float
+    """... until its caller had heard it."""
     runs: int
     wrong: dict[str, list[str]]
     counters: dict[str, int]
@@ -134,21 +139,21 @@ class Eyes:
 async def storm(setting: Setting, folder: Path, say: Callable[[str], None]) -> Verdict:
     """Run it in a scratch folder; everything that it started is gone afterwards."""
     begun = time.monotonic()
-    place = folder / "tasks"
-    place.mkdir(mode=0o755)
-    file = place / "storm_tasks.py"
-    shutil.copyfile(Path(storm_tasks.__file__), file)
-    file.chmod(0o644)
+    file = lay_tasks(folder / "tasks")
     stack = Stack(
         folder, runtime=setting.runtime, engines=setting.engines, agents=setting.agents,
         lease=setting.lease, say=say,
     )  # fmt: skip
-    async with EffectServer(place, folder / "ledger.jsonl") as effects:
+    os.environ[journal.VARIABLE] = str(folder / JOURNAL)  # for the agents, and their tasks
+    journal.open_journal(str(folder / JOURNAL))
+    async with EffectServer(file.parent, folder / "ledger.jsonl") as effects:
         try:
             await stack.start()
             await stack.deploy(file)
             verdict = await _run(setting, stack, effects, say)
         finally:
+            journal.open_journal("")
+            del os.environ[journal.VARIABLE]
             await stack.stop()
     verdict.wrong["left behind"] = left_behind(stack)
     verdict.took = time.monotonic() - begun
@@ -159,9 +164,8 @@ async def _run(
     setting: Setting, stack: Stack, effects: EffectServer, say: Callable[[str], None]
 ) -> Verdict:
     clients = [await stack.client() for _ in range(3)]
-    eyes, journal = Eyes(), Journal(stack.folder / "journal.jsonl")
-    load = Load(clients, journal, effects, setting.seed)
-    operator = Operator(clients[0], load, effects, journal)
+    eyes, load = Eyes(), Load(clients, effects, setting.seed)
+    operator = Operator(clients[0], load, effects)
     killer = Killer(stack, say)
     faults = draw(setting.seed, setting.kinds, setting.every, setting.seconds, freeze=setting.lease)
     await eyes.open(clients[1])
@@ -183,7 +187,7 @@ async def _run(
         await asyncio.gather(operating, return_exceptions=True)
         for client in clients:
             await client.close()
-    return await _judge(setting, stack, effects, load, operator, killer, eyes, journal, took)
+    return await _judge(setting, stack, effects, load, operator, killer, eyes, took)
 
 
 async def _judge(
@@ -194,12 +198,24 @@ async def _judge(
     operator: Operator,
     killer: Killer,
     eyes: Eyes,
-    journal: Journal,
     took: float,
 ) -> Verdict:
     stored = await audit.read(stack.postgres.dsn())
     policies = {run: plan.policy for run, (_, plan) in load.plans.items()}
     numbers = {run: plan.number for run, (_, plan) in load.plans.items()}
+    report = await verify(
+        Ask(
+            stack.postgres.dsn(),
+            settled=True,
+            journals=[stack.folder / JOURNAL],
+            ledgers=[effects.ledger],
+        )
+    )
+
+    def of(*invariants: str) -> list[str]:
+        return [f"{v.invariant} run {v.run} event {v.n}: {v.what}"
+                for v in report.violations if v.invariant in invariants]  # fmt: skip
+
     again, more, zombies = audit.once_again(effects.entries, policies)
     hits: dict[str, int] = {}
     for hit in killer.hits:
@@ -208,20 +224,23 @@ async def _judge(
     notes = [f"overridden by the operator: {operator.overrides}"] if operator.overrides else []
     notes += [f"operator was refused, {why}: {n}" for why, n in operator.refused.items()]
     notes += [f"operator decided, {why}: {n}" for why, n in operator.seen.items()]
+    notes += audit.latest(stored, load.healed_at)
     if zombies:
         notes.append(f"zombies that did again under rerun: {len(zombies)}")
     return Verdict(
-        setting, 0.0, took, len(stored.states),
+        setting, 0.0, audit.last_end(stored) - load.healed_at, took, len(stored.states),
         {
-            "lost": audit.lost(stored, journal.notes),
-            "illegal transitions": audit.illegal(stored),
+            "lost": of("I1"),
+            "illegal transitions": of("I3", "I4", "I5", "I14"),
+            "saves lost or foreign": of("I6", "I7", "I8"),
+            "effects after their done (verify)": of("I9", "I9b", "I10"),
+            "any other promise": of(*(set(INVARIANTS) - NAMED)),
             "once re-run after its done": again,
             "at most once, but more": more,
             "stuck": audit.stuck(stored)
             + [f"no answer to the caller of {run}" for run in sorted(load.unanswered)],
             "checkpoints": audit.checkpoints(stored, effects.entries, numbers),
-            "early": audit.early(stored),
-            "cancels": audit.broken_cancels(stored, journal.notes),
+            "cancels": audit.broken_cancels(stored, load.notes),
             "callers": load.wrong,
             "ended by themselves": stack.ended,
         },

@@ -98,6 +98,9 @@ class Intake(Saving):
                 outcome = duplicate(new, held.run, held.hash, ended)
                 if outcome.outcome == "duplicate":
                     tables.aliases.setdefault((ns, new.run.id), held.run)
+                else:
+                    kept = (now, outcome.code, outcome.reason)
+                    tables.refusals.setdefault((ns, new.run.id), kept)
                 return outcome
             tables.keys[place] = Key(new.run.id, new.payload_hash, new.key_until or now)
         run = msgspec.structs.replace(new.run, root=new.run.root or new.run.id)
@@ -260,6 +263,7 @@ class Intake(Saving):
                     queue_free,
                     key_free,
                     {},
+                    cancelled=(ns, run_id) in self.tables.early,
                 )
             )
             if why:

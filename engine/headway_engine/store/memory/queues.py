@@ -23,6 +23,18 @@ S = RunState
 class Queues(Intake):
     """See the port."""
 
+    async def late_cancels(self, limit: int) -> list[tuple[str, str, str, str]]:
+        """Early cancels of live runs."""
+        self._check()
+        return [
+            (ns, run, actor, reason)
+            for (ns, run), (actor, reason) in sorted(self.tables.early.items())
+            if (row := self.tables.runs.get(run)) is not None
+            and row.run.ns == ns
+            and row.run.state not in TERMINAL
+            and row.run.state is not S.CANCELLING
+        ][:limit]
+
     def _of(self, ns: str, queue: str) -> list[Row]:
         return [r for r in self.tables.runs.values() if r.run.ns == ns and r.run.queue == queue]
 
@@ -167,9 +179,10 @@ class Queues(Intake):
         return False
 
     async def published(self, events: Sequence[tuple[str, int]]) -> None:
-        """RUNS has them."""
+        """RUNS has them. Rows of another engine stay: only it knows what it has published."""
+        mine = [posted for posted in self.tables.outbox if posted.engine == self.engine]
         for run, n in events:
-            for posted in self.tables.outbox:
+            for posted in mine:
                 posted.left -= {item for item in posted.left if item[0] == run and item[1] <= n}
         self.tables.outbox[:] = [p for p in self.tables.outbox if p.left]
 
@@ -183,6 +196,7 @@ class Queues(Intake):
         wanted: dict[str, set[int]] = {}
         for posted in self.tables.outbox:
             if posted.at < before:
+                posted.engine = self.engine  # it publishes them now
                 for run, n in posted.left:
                     wanted.setdefault(run, set()).add(n)
         out: list[tuple[str, str, str, str, list[Event]]] = []

@@ -99,6 +99,7 @@ class Claims(Commits, Part):
                     row["queue_free"],
                     row["key_free"],
                     budget,
+                    cancelled=row["cancelled"],
                 )
             )
             if why:

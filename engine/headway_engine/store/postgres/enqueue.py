@@ -232,8 +232,11 @@ class Enqueues(Part):
         for new in [*others, *losers]:
             winner, held, ended = holders[key_of(new)]
             done[new.run.id] = duplicate(new, winner, held, ended)
-            if done[new.run.id].outcome == "duplicate":
+            out = done[new.run.id]
+            if out.outcome == "duplicate":
                 aliases.append((new.run.id, winner))
+            else:
+                await conn.execute(_SQL["reject"], ns, new.run.id, out.code, out.reason)
         if aliases:
             await conn.execute(_SQL["alias"], ns, [a for a, _ in aliases], [w for _, w in aliases])
         return [*rest, *(n for n in asked if key_of(n) in taken)]

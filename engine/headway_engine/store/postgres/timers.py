@@ -40,6 +40,11 @@ class Timers(Part):
         )
         return [row[0] for row in found][:limit]
 
+    async def late_cancels(self, limit: int) -> list[tuple[str, str, str, str]]:
+        """Early cancels that their run's enqueue did not see."""
+        found = await self.db.fetch(_SQL["late_cancels"], limit)
+        return [(row[0], row[1], row[2], row[3]) for row in found]
+
     async def published(self, events: Sequence[tuple[str, int]]) -> None:
         """RUNS has them: spent outbox rows go with this engine's next batch."""
         self.outbox.published(events)

@@ -10,7 +10,8 @@ SELECT v.*, hw_now() AS now, p.body, p.ref AS body_ref, c.number, c.name, c.sche
             SELECT count(*) FROM runs r WHERE r.ns = v.ns AND r.queue = v.queue
                AND r.limit_key = v.limit_key
                AND r.state IN ('STARTING', 'RUNNING', 'CANCELLING')) END AS key_free,
-       EXISTS (SELECT FROM marks m WHERE m.run = v.id) AS marked
+       EXISTS (SELECT FROM marks m WHERE m.run = v.id) AS marked,
+       EXISTS (SELECT FROM early_cancels c WHERE c.ns = v.ns AND c.run = v.id) AS cancelled
   FROM run_records v
   LEFT JOIN payloads p ON p.run = v.id
   LEFT JOIN checkpoints c ON c.run = v.id AND c.number = v.ck AND v.ck > 0
@@ -26,7 +27,8 @@ SELECT lease_until > hw_now() AS valid FROM agents
 -- name: write
 -- DECISIONS B2: the agent's row is share-locked with its session and lease checked, so that a claim and
 -- the end of the lease exclude each other. Refused runs lose their dispatch in the same commit. A run
--- that was not loaded ($7) is taken only if its queue is open and has no limits.
+-- that was not loaded ($7) is taken only if its queue is open and has no limits. A cancel that crossed
+-- the enqueue is not known to the run's row yet: it is looked for here, so that no attempt begins.
 WITH t AS MATERIALIZED (SELECT hw_now() AS now),
      a AS MATERIALIZED (
        SELECT 1 FROM agents WHERE ns = $3 AND id = $4 AND session = $5 AND live
@@ -43,7 +45,8 @@ WITH t AS MATERIALIZED (SELECT hw_now() AS now),
          LEFT JOIN i ON i.id = r.id
         WHERE r.id = ANY($8::text[] || $15::text[]) AND r.ns = $3 AND EXISTS (SELECT FROM a)
           AND r.state = 'QUEUED'
-          AND (i.id IS NULL OR i.expected = r.n AND i.epoch = r.epoch + 1)
+          AND (i.id IS NULL OR i.expected = r.n AND i.epoch = r.epoch + 1
+               AND NOT EXISTS (SELECT FROM early_cancels c WHERE c.ns = $3 AND c.run = r.id))
           AND NOT (coalesce(i.unread, false)
                    AND (r.dispatch IS NULL OR r.queue IN (SELECT s.queue FROM s)))
         ORDER BY r.id FOR NO KEY UPDATE OF r),
@@ -78,6 +81,7 @@ WITH a AS MATERIALIZED (
               timeout_s = $12, keep_ck = $13
         WHERE r.id = $8 AND r.ns = $3 AND EXISTS (SELECT FROM a) AND r.state = 'QUEUED'
           AND r.n = $9 AND r.epoch = $10 - 1
+          AND NOT EXISTS (SELECT FROM early_cancels c WHERE c.ns = $3 AND c.run = $8)
           AND NOT ($7 AND (r.dispatch IS NULL OR r.queue IN (
                    SELECT s.queue FROM queues s
                     WHERE s.ns = $3 AND (s.paused OR s.run_limit > 0 OR s.key_limit > 0))))

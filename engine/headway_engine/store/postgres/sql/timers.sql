@@ -43,6 +43,13 @@ DELETE FROM keys k USING (SELECT ns, task, scope, key FROM keys
                            ORDER BY ns, task, scope, key LIMIT $1 FOR UPDATE SKIP LOCKED) l
  WHERE k.ns = l.ns AND k.task = l.task AND k.scope = l.scope AND k.key = l.key;
 
+-- name: late_cancels
+-- No statement is under way for minutes: what is older was seen, or looked at before.
+SELECT c.ns, c.run, c.actor, c.reason FROM early_cancels c
+  JOIN runs r ON r.id = c.run AND r.ns = c.ns
+ WHERE c.at > hw_now() - interval '10 minutes' AND r.ended_at IS NULL AND r.state <> 'CANCELLING'
+ ORDER BY c.run LIMIT $1;
+
 -- name: prune_outcomes
 DELETE FROM outcomes o USING (SELECT ns, run FROM outcomes WHERE at < hw_now() - interval '7 days'
                                ORDER BY ns, run LIMIT $1 FOR UPDATE SKIP LOCKED) l

@@ -1,7 +1,7 @@
-"""The storm's tasks; copied into a folder of their own, where the effect server's socket lies.
+"""Tasks of chaos tests; copied into a folder of their own, where the effect server's socket lies.
 
-Each run adds up a chain over five checkpoints, with one once block in the middle, and tells the
-outside world what it does. SDK and standard library alone: it runs in containers too.
+A run of the storm adds up a chain over five checkpoints, with one once block in the middle, and
+tells the outside world what it does. SDK and standard library alone: it runs in containers too.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from headway import (
     Done,
     NotDone,
     Retry,
+    RetryIn,
     attempt,
     checkpoint,
     once,
@@ -92,13 +94,12 @@ async def tell(kind: str, **fields: Any) -> int:
 
 async def effect(plan: Plan) -> str:
     """What must not happen twice."""
-    mine = token()
-    await tell("enter", key="effect", token=mine)
-    if plan.crash == "before" and await tell("crash", token=mine) == 1:
+    await tell("enter", key="effect")
+    if plan.crash == "before" and await tell("crash") == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     await asyncio.sleep(plan.pace)
-    await tell("effect", key="effect", token=mine)
-    if plan.crash == "after" and await tell("crash", token=mine) == 1:
+    await tell("effect", key="effect", token=token(), data={"policy": plan.policy})
+    if plan.crash == "after" and await tell("crash") == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     await asyncio.sleep(plan.pace)
     return f"done-{plan.number}"
@@ -169,3 +170,26 @@ async def storm_child(number: int) -> int:
     """A child run."""
     await tell("child")
     return chain(number)
+
+
+@task(timeout="5m")
+async def beats(beats: int, pace: float) -> int:
+    """A checkpoint now and then, until it is killed; then it goes on."""
+    info = attempt()
+    place = await resume(Place())
+    await tell("begin", number=info.resumed_from, data={"pid": os.getpid()})
+    while place.at < beats:
+        place.at += 1
+        await checkpoint(f"b{place.at}", place)
+        await tell("saved", number=place.at)
+        await asyncio.sleep(pace)
+    return info.epoch
+
+
+@task(isolation="shared")
+async def later(delay: float) -> float:
+    """Asks for a retry the first time; the second time it says when its first line ran."""
+    now = time.time()
+    if attempt().attempt == 1:
+        raise RetryIn(delay)
+    return now

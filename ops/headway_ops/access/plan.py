@@ -1,0 +1,220 @@
+"""Principals into accounts: pure.
+
+A tenant is one core account with JetStream (`HW`), where its engines live. Everybody else has an
+account alone, without JetStream, and reaches the core through imports. So the server rewrites every
+reply subject on its way: an answer, or the server's own ack, can be aimed at nobody else, since
+nobody else hears anything in that account.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from headway import subjects
+from headway.errors import HeadwayError
+from headway_ops.access import rights
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+Kind = Literal["engine", "answers", "both", "agent", "client", "viewer", "operator"]
+"""`engine` and `answers` are an engine's two connections; `both` is one user for the two."""
+
+CORE = "HW"
+"""The tenant that is there without `--tenant`, and its core account."""
+
+
+class BadPlan(HeadwayError):
+    """The principals that were asked for do not fit together."""
+
+    code = "bad_request"
+
+
+class Principal(NamedTuple):
+    """Who gets credentials of their own."""
+
+    kind: Kind
+    name: str
+    ns: str = ""
+    queues: tuple[str, ...] = ("default",)
+    """Of an agent."""
+
+    @property
+    def label(self) -> str:
+        """Its own in a tenant: agents are named within their namespace. A dot is in no name."""
+        return f"agent.{self.ns}.{self.name}" if self.kind == "agent" else self.name
+
+    @property
+    def rights(self) -> rights.Rights:
+        """What the server lets it do."""
+        match self.kind:
+            case "engine":
+                return rights.engine_work()
+            case "answers":
+                return rights.engine_answers()
+            case "both":
+                return rights.engine_work() | rights.engine_answers()
+            case "agent":
+                return rights.agent(self.ns, self.name, self.queues)
+            case "client":
+                return rights.client(self.ns, self.name)
+            case "viewer":
+                return rights.viewer(self.ns, self.name)
+            case "operator":
+                return rights.operator(self.ns, self.name)
+
+
+class Tenant(NamedTuple):
+    """Namespaces that share one engine, and nothing with others."""
+
+    name: str
+    namespaces: tuple[str, ...]
+    people: tuple[Principal, ...]
+    """Agents, clients, viewers, operators."""
+
+
+class Share(NamedTuple):
+    """Subjects that one account offers, or takes a part of."""
+
+    kind: Literal["service", "stream"]
+    subject: str
+    many: bool = False
+    """A service that answers one request with several messages."""
+
+
+class Import(NamedTuple):
+    """What an account takes from another one."""
+
+    share: Share
+    account: str
+
+
+@dataclass
+class Account:
+    """One account of the server. What it exports is open: the file alone says who imports what."""
+
+    name: str
+    what: str
+    users: list[Principal]
+    jetstream: bool = False
+    exports: tuple[Share, ...] = ()
+    imports: list[Import] = field(default_factory=list[Import])
+
+    def take(self, account: Account, kind: Literal["service", "stream"], *subjects: str) -> None:
+        """Import these from another account."""
+        self.imports += [Import(Share(kind, subject), account.name) for subject in subjects]
+
+
+EXPORTS = (
+    Share("service", "hw.in.*"),
+    Share("service", "hw.api.>"),
+    Share("service", "hw.rpc.>"),
+    Share("service", "hw.log.>"),
+    Share("service", "hw.span.>"),
+    Share("service", f"$JS.API.CONSUMER.MSG.NEXT.{subjects.WORK}.*", many=True),
+    Share("service", f"$JS.ACK.{subjects.WORK}.>"),
+    Share("stream", "hw.ctl.>"),
+    Share("stream", "hw.reply.>"),
+    Share("stream", "hw.live.>"),
+    Share("stream", "hw.hb.>"),
+)
+"""Of a core account: the same whoever there is, so that somebody new changes the imports alone."""
+
+TWO = (Principal("engine", "engine"), Principal("answers", "engine-answers"))
+ONE = (Principal("both", "engine"),)
+"""The engine's users: with one, a fault of an engine can reach further than with two."""
+
+
+def accounts(tenants: Iterable[Tenant], engine: Sequence[Principal] = TWO) -> list[Account]:
+    """All accounts, each tenant's core first; raises BadPlan."""
+    made: list[Account] = []
+    for tenant in tenants:
+        made += _of_tenant(tenant, engine)
+    return made
+
+
+def _of_tenant(tenant: Tenant, engine: Sequence[Principal]) -> list[Account]:
+    _check(tenant)
+    core = Account(tenant.name, "engines and streams", [*engine], jetstream=True, exports=EXPORTS)
+    made = [core]
+    agents: list[Account] = []
+    for one in tenant.people:
+        account = Account(f"{tenant.name}.{one.label}", f"{one.kind} of {one.ns}", [one])
+        made.append(account)
+        if one.kind == "agent":
+            account.exports = (Share("stream", subjects.beat_agent(one.ns, one.name)),)
+            agents.append(account)
+            _for_agent(core, account, one)
+        else:
+            _for_person(core, account, one)
+    for account in made[1:]:
+        (one,) = account.users
+        for other in agents if one.kind in _WATCHERS else ():
+            if other.users[0].ns == one.ns:
+                account.take(other, "stream", *(share.subject for share in other.exports))
+    return made
+
+
+_WATCHERS = ("viewer", "operator")
+"""Those who hear the beats of the installation."""
+
+
+def _for_agent(core: Account, account: Account, one: Principal) -> None:
+    rpc = f"hw.rpc.{one.ns}.{one.name}.>"
+    account.take(core, "service", rpc, f"hw.log.{one.ns}.>", f"hw.span.{one.ns}.>")
+    for queue in one.queues:
+        consumer = subjects.work_consumer(one.ns, queue)
+        pull = f"$JS.API.CONSUMER.MSG.NEXT.{subjects.WORK}.{consumer}"
+        account.take(core, "service", pull, f"$JS.ACK.{subjects.WORK}.{consumer}.>")
+    reply = subjects.agent_reply(one.ns, one.name, "*")
+    account.take(core, "stream", subjects.ctl(one.ns, one.name), reply)
+
+
+def _for_person(core: Account, account: Account, one: Principal) -> None:
+    account.take(core, "service", f"hw.api.{one.ns}.{one.name}.*")
+    if one.kind != "viewer":
+        account.take(core, "service", subjects.ingest(one.ns))
+        account.take(core, "stream", f"hw.reply.{one.name}.*")
+    account.take(core, "stream", f"hw.live.*.{one.ns}.>")
+    if one.kind in _WATCHERS:
+        account.take(core, "stream", subjects.beat_engine(), subjects.beat_queue(one.ns))
+
+
+def _check(tenant: Tenant) -> None:
+    """Names are tokens of subjects, and say who somebody is: each is one principal's."""
+    if tenant.name != CORE:
+        subjects.name(tenant.name, "tenant")
+    if not tenant.namespaces:
+        raise BadPlan(f"tenant {tenant.name}: give it at least one namespace")
+    seen: dict[tuple[str, str], Principal] = {}
+    for ns in tenant.namespaces:
+        subjects.name(ns, "namespace")
+    for one in tenant.people:
+        if one.ns not in tenant.namespaces:
+            raise BadPlan(
+                f"{one.kind} {one.name}: no namespace {one.ns!r} (there are:"
+                f" {', '.join(tenant.namespaces)})"
+            )
+        one.rights  # noqa: B018 - raises BadName
+        # Answers to people carry their name alone, those to agents the namespace too.
+        key = ("agent", f"{one.ns}/{one.name}") if one.kind == "agent" else ("", one.name)
+        if key in seen:
+            raise BadPlan(
+                f"{one.kind} {one.name} and {seen[key].kind} {seen[key].name} have the same name:"
+                " it says who somebody is, in commands and in the audit trail"
+            )
+        seen[key] = one
+
+
+def parse(kind: Kind, text: str, namespaces: Sequence[str]) -> Principal:
+    """`[NS/]NAME`, for an agent `[NS/]NAME[=QUEUE,QUEUE]`; raises BadPlan or BadName."""
+    head, _, queues = text.partition("=")
+    ns, slash, name = head.rpartition("/")
+    if queues and kind != "agent":
+        raise BadPlan(f"{kind} {text!r}: queues are for agents")
+    if not slash and len(namespaces) != 1:
+        raise BadPlan(f"{kind} {text!r}: which namespace? Write NS/{name}")
+    place = ns if slash else namespaces[0]
+    names = tuple(part for part in queues.split(",") if part) or ("default",)
+    return Principal(kind, name, place, names)

@@ -1,0 +1,172 @@
+"""Who may publish and hear what: the one table, pure (RELIABILITY: nobody in).
+
+A principal is what has credentials of its own. Everything that is not listed is refused by the
+server. Whoever adds a subject, a stream or an api verb to the code adds it here too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from headway import subjects
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+READ_VERBS = (
+    "agents", "blob-get", "checkpoints", "deployments", "events", "info", "logs", "queues",
+    "result", "run", "runs", "state", "tasks", "why",
+)  # fmt: skip
+"""What looks and changes nothing: for viewers."""
+CLIENT_VERBS = (
+    "blob-done", "blob-get", "blob-put", "blob-url", "cancel", "events", "info", "logs", "result",
+    "run", "runs", "tasks",
+)  # fmt: skip
+"""What a program needs that enqueues runs and waits for them."""
+OPERATOR_VERBS = tuple(
+    sorted({*READ_VERBS, *CLIENT_VERBS, "agent-drain", "deploy", "queue-set", "replay", "resume"})
+)
+"""All of them."""
+
+AGENT_VERBS = (
+    "beat", "blob_done", "blob_get", "blob_put", "blob_url", "child_get", "claim", "ends",
+    "enqueue", "load", "register", "report", "save",
+)  # fmt: skip
+"""What agents ask engines."""
+
+STREAMS = (
+    subjects.INGEST, subjects.WORK, subjects.RUNS, subjects.LOGS, subjects.SPANS,
+    f"KV_{subjects.AGENTS_BUCKET}", f"KV_{subjects.SETTINGS_BUCKET}",
+    f"OBJ_{subjects.BLOBS_BUCKET}",
+)  # fmt: skip
+"""What the engine declares; it may change their settings, but never delete one."""
+
+
+class Rights(NamedTuple):
+    """Subjects that one principal may publish on, and subscribe to."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+    def __or__(self, other: object) -> Rights:
+        """Both together: for a server whose engine has one user."""
+        assert isinstance(other, Rights)
+        return Rights(
+            tuple(dict.fromkeys(self.publish + other.publish)),
+            tuple(dict.fromkeys(self.subscribe + other.subscribe)),
+        )
+
+
+def engine_work() -> Rights:
+    """The engine's first connection: writes streams, pulls INGEST, steers agents."""
+    intake = f"{subjects.INGEST}.{subjects.INTAKE_CONSUMER}"
+    blobs = f"OBJ_{subjects.BLOBS_BUCKET}"
+    return Rights(
+        (
+            "hw.run.>",
+            "hw.work.>",
+            "hw.ctl.>",
+            "hw.hb.>",
+            subjects.WAKE,
+            f"$O.{subjects.BLOBS_BUCKET}.>",
+            *(f"$JS.API.STREAM.{verb}.{s}" for s in STREAMS for verb in _STREAM_VERBS),
+            *(f"$JS.API.DIRECT.GET.{s}" for s in (subjects.LOGS, blobs)),
+            f"$JS.API.STREAM.PURGE.{blobs}",
+            f"$JS.API.CONSUMER.CREATE.{intake}",
+            f"$JS.API.CONSUMER.INFO.{intake}",
+            f"$JS.API.CONSUMER.MSG.NEXT.{intake}",
+            f"$JS.ACK.{intake}.>",
+            f"$JS.API.CONSUMER.CREATE.{subjects.WORK}.*.>",
+            f"$JS.API.CONSUMER.INFO.{subjects.WORK}.*",
+        ),
+        ("_INBOX.engine.>", subjects.WAKE, "hw.hb.engine.*"),
+    )
+
+
+_STREAM_VERBS = ("INFO", "CREATE", "UPDATE")
+
+
+def engine_answers() -> Rights:
+    """The engine's second connection: hears requests, and can write into no stream.
+
+    A bug, or a forged reply subject, ends here.
+    """
+    return Rights(
+        ("_INBOX.>", "_R_.>", "hw.reply.>"),
+        ("hw.rpc.>", "hw.api.>", "$SRV.>", "_INBOX.engine.>"),
+    )
+
+
+def agent(ns: str, name: str, queues: Iterable[str]) -> Rights:
+    """One agent: its own name, its namespace, and the queues that it serves."""
+    consumers = [subjects.work_consumer(ns, queue) for queue in queues]
+    return Rights(
+        (
+            # To any engine, and to one alone.
+            *(subjects.rpc(ns, name, verb) for verb in AGENT_VERBS),
+            *(f"{subjects.rpc(ns, name, verb)}.*" for verb in AGENT_VERBS),
+            f"hw.log.{ns}.>",
+            f"hw.span.{ns}.>",
+            subjects.beat_agent(ns, name),
+            *(f"$JS.API.CONSUMER.MSG.NEXT.{subjects.WORK}.{c}" for c in consumers),
+            *(f"$JS.ACK.{subjects.WORK}.{c}.>" for c in consumers),
+        ),
+        (
+            f"{subjects.inbox_prefix('agent', ns, name)}.>",
+            subjects.ctl(ns, name),
+            subjects.agent_reply(ns, name, "*"),
+        ),
+    )
+
+
+def client(ns: str, user: str) -> Rights:
+    """A program: enqueues, waits for results, watches its runs, cancels them."""
+    return Rights(
+        (subjects.ingest(ns), *_api(ns, user, CLIENT_VERBS)),
+        (
+            _inbox(user),
+            f"hw.reply.{user}.*",
+            f"hw.live.run.{ns}.>",
+            f"hw.live.log.{ns}.>",
+        ),
+    )
+
+
+def viewer(ns: str, user: str) -> Rights:
+    """Somebody who looks, and can change nothing."""
+    return Rights(_api(ns, user, READ_VERBS), (_inbox(user), *_seen(ns)))
+
+
+def operator(ns: str, user: str) -> Rights:
+    """Somebody who enqueues, deploys, pauses, decides."""
+    return Rights(
+        (subjects.ingest(ns), *_api(ns, user, OPERATOR_VERBS)),
+        (_inbox(user), f"hw.reply.{user}.*", *_seen(ns)),
+    )
+
+
+def who_may(subject: str) -> list[str]:
+    """Kinds of people that may publish there: for messages."""
+    _, what, *rest = subject.split(".")
+    if what == "in":
+        return ["clients", "operators"]
+    verb = rest[-1] if what == "api" else ""
+    verbs = {"viewers": READ_VERBS, "clients": CLIENT_VERBS, "operators": OPERATOR_VERBS}
+    return [kind for kind, may in verbs.items() if verb in may]
+
+
+def _api(ns: str, user: str, verbs: Iterable[str]) -> tuple[str, ...]:
+    return tuple(subjects.api(ns, user, verb) for verb in verbs)
+
+
+def _inbox(user: str) -> str:
+    return f"{subjects.inbox_prefix('client', user)}.>"
+
+
+def _seen(ns: str) -> tuple[str, ...]:
+    return (
+        f"hw.live.*.{ns}.>",
+        subjects.beat_engine(),
+        subjects.beat_agent(ns),
+        subjects.beat_queue(ns),
+    )
