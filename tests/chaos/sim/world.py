@@ -75,7 +75,7 @@ class World:
         self.faults, self.fates = plan.faults, plan.fates
         self.down = self.broken = self.doomed = False
         """The store is away; no container starts; containers that start are killed soon."""
-        self.up_since = self.clock.now()
+        self.up_since = self.down_at = self.clock.now()
         self.spare: tuple[Any, Any] | None = None
         """A copy of the store that lags behind."""
         self.failed_over = False
