@@ -419,8 +419,8 @@ IN_STORE: tuple[Mutation, ...] = (
         "a transition over a run that has moved on",
         RACES,
         "commit",
-        "FROM runs r JOIN i ON i.id = r.id AND i.expected = r.n",
-        "FROM runs r JOIN i ON i.id = r.id AND i.expected <= r.n",
+        "i.expected = r.n\n        WHERE (SELECT",
+        "i.expected <= r.n\n        WHERE (SELECT",
     ),
     _sql(
         "a claim under a session that has ended",

@@ -72,6 +72,7 @@ class History:
             "broken": self.no_container_starts,
             "doom": self.containers_are_killed,
             "alone": world.arrive,
+            "stubborn": self.a_timeout_is_missed,
             "zombie": self.an_agent_goes_inside_once,
             "resolve": self.a_decision_is_rushed,
         }
@@ -143,6 +144,8 @@ class History:
         for agent in w.agents:
             if agent.fresh:
                 agent.register()
+            while agent.dying:
+                agent.bury()
             while agent.out:
                 agent.tell()
             while agent.asking is not None:
@@ -271,6 +274,15 @@ class History:
                 found.act()
         w.people.decide()
         c.agent.away = w.rng.random() < 0.5
+
+    def a_timeout_is_missed(self) -> None:
+        """An agent's own timer fails: the engine ends the attempt by the clock."""
+        w = self.w
+        if any(c.alive and c.entered for c in w.containers):
+            w.clock.advance(95.0)
+            for engine in w.engines:
+                if engine.up and not w.down:
+                    engine.overdue()
 
     def an_agent_crashes(self) -> None:
         """Its process dies, or comes back."""

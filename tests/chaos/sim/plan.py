@@ -96,6 +96,8 @@ FAULTS = (
     ("death", "death", "away"),
     ("away", "away", "away", "resolve", "resolve"),
     ("zombie", "away", "resolve"),
+    ("stubborn", "resolve", "resolve", "away"),
+    ("stubborn", "zombie", "resolve", "failover"),
     ("crash", "death", "cancel"),
     ("store", "away"),
     ("engine", "work"),

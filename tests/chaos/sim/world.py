@@ -192,6 +192,10 @@ class World:
                 self.oracle.need(
                     left.total_seconds() < LEASE, "B2 claimed without a lease", agent.name, left
                 )
+                now = self.tables.agents[NS, agent.name].state
+                self.oracle.need(
+                    now.alive and now.session == session, "B2 claimed by an ended session", session
+                )
                 engine.post(given.run.id, given.events)
             self.oracle.claimed(given, before, again=not given.events)
         for outcome in answer.outcomes:
