@@ -304,11 +304,12 @@ PURE: tuple[Mutation, ...] = (
     ),
     _one("losses are not counted", RULES, "if r.lost > MAX_LOST:", "if False:"),
     _one("the poison counter is off", RULES, "r.unstarted += 1", "r.unstarted += 0"),
-    _one(
+    Mutation(
         "what ran may expire",
-        CYCLE,
-        "never = run.started_at is None and run.state in",
-        "never = run.state in",
+        (
+            Patch(RULES, "    run.ttl_at = None\n", ""),
+            Patch(CYCLE, "never = run.started_at is None and run.state in", "never = run.state in"),
+        ),
     ),
     # --- keys and the rest
     _one(
