@@ -303,6 +303,11 @@ def test_the_end_of_an_attempt_whose_session_is_over_is_its_loss() -> None:
     assert (moved(t).state, moved(t).unconfirmed) == (S.QUEUED, ())
 
 
+def test_one_confirmed_death_says_nothing_of_the_others() -> None:
+    run = run_in(S.REVIEW, reason="once", marks=(MARK,), unconfirmed=(1, 2), epoch=4)
+    assert moved(decide(run, h.Stopped(1, "stale"), EPOCH)).unconfirmed == (2,)
+
+
 def test_resume_asks_for_a_decision_on_each_open_mark_and_no_other() -> None:
     run = run_in(S.REVIEW, reason="once", marks=(MARK,))
     assert "mail" in decide(run, h.Resume("user:me"), EPOCH).message
@@ -382,4 +387,5 @@ def test_the_backstop_waits_for_the_agents_own_timer() -> None:
     assert decide(run, h.Overdue(), later(at - 0.1)).outcome == "already"
     t = decide(run, h.Overdue(), later(at))
     assert (moved(t).state, moved(t).epoch) == (S.TIMED_OUT, 2)
+    assert moved(t).unconfirmed == (1,), "nobody saw it end"
     assert t.stop is not None
