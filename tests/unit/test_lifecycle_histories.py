@@ -128,6 +128,7 @@ class _History(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1.0, 6.0, 31.0, 340.0]))
     def time_passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
+        at_once(self.store.tick())
         due, _, _ = at_once(self.store.due(5))
         at_once(self.store.commit([(run, h.Due()) for run in due]))
         late = at_once(self.store.overdue(5))
