@@ -111,7 +111,7 @@ class FastClient(NatsClient):
         finally:
             del self._asked[inbox], self._asked_on[inbox]
 
-    def _build_message(
+    def _build_message(  # pyright: ignore[reportIncompatibleMethodOverride] its caller takes None
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
     ) -> Msg | None:
         try:

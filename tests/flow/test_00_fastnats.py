@@ -88,7 +88,7 @@ async def test_a_ping_on_a_connection_that_has_just_broken_is_an_error_of_the_li
 
     broken: Any = connection
     with monkeypatch.context() as patch:
-        kind: Any = type(broken._transport)
+        kind: Any = broken._transport.__class__
         patch.setattr(kind, "write", write)
         with pytest.raises(ConnectionResetError):
             await connection.flush()

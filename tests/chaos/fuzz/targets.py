@@ -83,8 +83,7 @@ class Tree(Struct):
 
 def decoders(module: Any) -> dict[str, Any]:
     """The decoders of a module, by name."""
-    inside: dict[str, Any] = vars(module)
-    found = {n.strip("_"): d for n, d in inside.items()}
+    found: dict[str, Any] = {n.strip("_"): getattr(module, n) for n in dir(module)}
     return {n: d for n, d in found.items() if isinstance(d, msgspec.json.Decoder) and n.isupper()}
 
 
