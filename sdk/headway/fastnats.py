@@ -96,7 +96,7 @@ class FastClient(NatsClient):
 
     def _build_message(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
-    ) -> Msg | None:
+    ) -> Any:
         try:
             return super()._build_message(sid, subject, reply, data, headers)
         except UnicodeDecodeError:
