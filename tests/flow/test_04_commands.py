@@ -41,6 +41,7 @@ CALLS: dict[str, list[str]] = {
     "deploy": ["-m", "app.py", "--process"],
     "doctor": [],
     "settings": [],
+    "nats config": ["guarded", "--agent", "a1"],
 }
 TELLS_ONLY = {"cancel", "resume", "queue pause", "queue resume", "queue limit", "agents drain"}
 """Print nothing but words for people, unless asked for JSON."""
