@@ -17,7 +17,7 @@ from headway.bus import jsapi
 from headway.ids import new_run_id
 from headway.wire import encode, rpc
 from headway.wire.commands import EnqueueBatch, EnqueueItem
-from headway_ops.access import write
+from headway_ops.access import rights, write
 from support.engines import calling, config_for, running_engine
 from support.place import Place, guarded_place
 from support.stacks import assigned
@@ -222,6 +222,9 @@ async def test_acks_and_senders_cannot_be_forged(place: Place, database: str) ->
         await agent.register()
         run = (await ann.enqueue()).run
         await until(lambda: lies(place, 1), what="the run is in WORK")
+        # Each verb of an engine's door is one that agents have the right to, and vice versa.
+        door: Any = next(s for s in engine.services if s.name == "door")
+        assert {*door._quick, *door._slow} == set(rights.AGENT_VERBS)
         ack = "$JS.ACK.WORK.w--default--default.1.1.1.1.0"
         for nc in (app, web, foreign):
             nc.send(ack, b"+ACK")
