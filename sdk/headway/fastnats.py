@@ -113,7 +113,7 @@ class FastClient(NatsClient):
 
     def _build_message(  # pyright: ignore[reportIncompatibleMethodOverride] its caller takes None
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
-    ) -> Msg | None:
+    ) -> Any:
         try:
             return super()._build_message(sid, subject, reply, data, headers)
         except UnicodeDecodeError:

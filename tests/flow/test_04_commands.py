@@ -43,6 +43,7 @@ CALLS: dict[str, list[str]] = {
     "verify": [],
     "settings": [],
     "restored": [],
+    "nats config": ["guarded", "--agent", "a1"],
 }
 TELLS_ONLY = {
     "restored",

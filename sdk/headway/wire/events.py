@@ -107,7 +107,7 @@ class LogChunk(Struct, omit_defaults=True):
 
 
 class AgentBeat(Struct, omit_defaults=True):
-    """`hw.hb.agent.<id>`, once a second, for the eyes."""
+    """`hw.hb.agent.<ns>.<agent>`, once a second, for the eyes."""
 
     agent: str
     ns: str
