@@ -130,7 +130,9 @@ def leaked(places: Places, wanted: dict[bytes, str]) -> set[str]:
     return {f"{what}: {where}" for where, data in places for n, what in wanted.items() if n in data}
 
 
-@pytest.mark.parametrize("runtime", ["process", pytest.param("docker", marks=pytest.mark.docker)])
+@pytest.mark.parametrize(
+    "runtime", ["process", pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.nightly])]
+)
 async def test_a_careless_tasks_secrets_are_nowhere(runtime: str) -> None:
     if runtime == "docker":
         require_docker()
