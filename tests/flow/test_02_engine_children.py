@@ -15,6 +15,8 @@ from headway.codec import payload_hash
 from headway.ids import child_root, child_run_id, new_run_id
 from headway.wire import BlobRef, ErrorInfo, decode, encode, rpc
 from headway.wire.commands import ANSWERS, Ended, EnqueueItem, TaskSpec
+from headway_engine.assembly import make_store
+from support.engines import config_for
 from support.scripted_agent import ScriptedAgent, finish
 from support.stacks import agent_on, assigned, stack
 from support.wait import until
@@ -123,7 +125,12 @@ async def test_a_crash_between_the_mark_and_the_child_loses_nothing(
         made = child_run_id(parent.run, parent.run, "k")
         record = Raw(encode(ChildRecord(made, payload_hash(b"{}"))))
         mark = rpc.SaveMark(parent.run, parent.epoch, "k", "enqueue", "noop", "done", value=record)
-        (saved,) = await agent.save(mark)
+        (forged,) = await agent.save(mark)
+        assert forged.outcome == "rejected", "only an engine writes it"
+        store = make_store(config_for(nats, database), "crashed")
+        await store.open()
+        (saved,) = await store.save([mark])
+        await store.close()
         assert saved.outcome == "ok"
         assert (await enqueue(agent, child(parent, "k")))[0].fresh
         detail = await caller.api("run", {"run": parent.run})
