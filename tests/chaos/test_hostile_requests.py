@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from nats.errors import TimeoutError as NoAnswer
@@ -66,23 +66,28 @@ def bodies(good: Any) -> Iterator[bytes]:
     yield from RAW
 
 
+def inside(value: Any) -> list[tuple[Any, Any]]:
+    """Keys and values of an object, the first item of an array."""
+    if isinstance(value, dict):
+        return list(cast("dict[str, Any]", value).items())
+    return list(enumerate(cast("list[Any]", value)))[:1] if isinstance(value, list) else []
+
+
 def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     if path:
         yield path
-    if isinstance(value, dict):
-        for key in value:  # pyright: ignore[reportUnknownVariableType]  # any JSON
-            yield from paths(value[key], (*path, key))
-    elif isinstance(value, list):
-        for i, inner in enumerate(value[:1]):  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]  # any JSON
-            yield from paths(inner, (*path, i))
+    for key, inner in inside(value):
+        yield from paths(inner, (*path, key))
 
 
 def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
     if not path:
         return by
     if isinstance(value, dict):
-        return {k: replaced(v, path[1:], by) if k == path[0] else v for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType]  # any JSON
-    return [replaced(v, path[1:], by) if i == path[0] else v for i, v in enumerate(value)]
+        whole = cast("dict[str, Any]", value)
+        return whole | {path[0]: replaced(whole.get(path[0]), path[1:], by)}
+    first, *rest = cast("list[Any]", value)
+    return [replaced(first, path[1:], by), *rest]
 
 
 async def asked(caller: Caller, subject: str, body: bytes) -> bytes:

@@ -23,7 +23,7 @@ from support.live import live
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 OURS = re.compile(r"\x1b\[[0-9;]*m")
 """Colours, as rich writes them."""

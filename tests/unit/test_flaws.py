@@ -92,7 +92,8 @@ def test_a_save_that_can_never_be_stored_is_named(save: Any) -> None:
 
 
 def failed(**fields: Any) -> AttemptFailed:
-    return AttemptFailed(RUN, 1, **{"cause": "error", "error": ErrorInfo("E")} | fields)
+    usual: dict[str, Any] = {"cause": "error", "error": ErrorInfo("E")}
+    return AttemptFailed(RUN, 1, **usual | fields)
 
 
 @pytest.mark.parametrize(
