@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType  # noqa: TC003 - beside the others
 from typing import Any
 
 import msgspec
@@ -81,13 +82,13 @@ class Tree(Struct):
     by: dict[str, float] = {}
 
 
-def decoders(module: Any) -> dict[str, Any]:
+def decoders(module: ModuleType) -> dict[str, Any]:
     """The decoders of a module, by name."""
     found: dict[str, Any] = {n.strip("_"): getattr(module, n) for n in dir(module)}
     return {n: d for n, d in found.items() if isinstance(d, msgspec.json.Decoder) and n.isupper()}
 
 
-def _plain(module: Any) -> Target:
+def _plain(module: ModuleType) -> Target:
     """All decoders of a module at once: each gets the same body."""
     short = module.__name__.rpartition(".")[2]
     them = decoders(module)
