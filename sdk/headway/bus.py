@@ -278,8 +278,13 @@ def _identify(nc: Connection, path: str) -> dict[str, Any]:
 
 
 async def _abandon(nc: Connection) -> None:
+    transport: Any = cast("Any", nc)._transport
     try:
         await nc.close()
+        if transport is not None:
+            # What was cut short between its handshake and its first word, nats-py forgets.
+            transport.close()
+            await transport.wait_closed()
     except Exception as e:  # a half-made connection may fail anywhere while it closes
         log.debug("closing an unfinished connection: %s", e)
 

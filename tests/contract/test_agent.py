@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -160,6 +161,19 @@ async def test_saves_and_reports_go_to_the_engine_that_gave_the_run_first(rig: R
     targets = rig.engine.targets
     assert {e for verb, e in targets if verb in ("save", "report")} == {"e1"}
     assert {e for verb, e in targets if verb in ("register", "claim")} == {None}
+
+
+async def test_an_engine_that_hangs_is_waited_for_once_and_not_by_each_save(rig: Rig):
+    rig.options["rpc_timeout"] = 0.3
+    await rig.agent()
+    rig.engine.hung = {"e1"}
+    run = rig.engine.add("counts", {"until": 6})
+    await until(lambda: len(rig.engine.saves) == 6)
+    assert all(save.run == run for save in rig.engine.saves)
+    asked = [engine for verb, engine in rig.engine.targets if verb in ("save", "report")]
+    # What was sent before the first one was given up may have gone there too.
+    assert 1 <= asked.count("e1") <= 2
+    assert asked.count(None) > 4
 
 
 async def test_large_bodies_go_through_blobs(rig: Rig):
@@ -424,3 +438,36 @@ async def test_an_agent_whose_sockets_no_container_reaches_says_so_and_does_not_
     gone = DockerRuntime(base_image="sha256:" + "0" * 64)
     assert await gone.reach(channels) == "", "no image, no word on sockets"
     await gone.close()
+
+
+@pytest.mark.docker
+async def test_a_paused_container_is_waited_for_and_a_cancel_ends_it(rig: Rig):
+    """Fault row 11: the agent lives and its process lives, so nothing is lost by the silence."""
+    require_docker()
+    rig.folder.chmod(0o755)
+    rig.engine.lease, rig.engine.beat_every = 1.5, 0.4
+    config = AgentConfig(state_dir=str(rig.folder / "s"), name="d", kill_after=0.5)
+    agent = Agent(config, FakeLink(rig.engine), DockerRuntime(base_image=base_image()))
+    await agent.start()
+    try:
+        await asyncio.wait_for(agent.ready(), 10)
+        run = rig.engine.add("counts", {"until": 1}, grace=0.3)
+        await until(lambda: len(rig.engine.saves) == 1)
+        worker = agent.attempts.live[run].worker
+        assert worker is not None
+        assert worker.handle is not None
+        await asyncio.to_thread(
+            subprocess.run, ["docker", "pause", worker.handle.id], check=True, capture_output=True
+        )
+        beats = agent.leases.beats
+        # Longer than the lease: it goes on, for the agent beats.
+        await until(lambda: agent.leases.beats > beats + 5, 20)
+        assert run in agent.attempts.live
+        assert not rig.engine.of(run, rpc.AttemptLost)
+        rig.engine.stop = [(run, 1, "cancel")]
+        stopped = await until(lambda: first(rig.engine.of(run, rpc.Stopped)), 20)
+        assert stopped == rpc.Stopped(run, 1, "cancel")
+        assert worker.gone
+    finally:
+        rig.agents = []
+        await agent.stop(drain=True)

@@ -124,6 +124,22 @@ async def test_a_recorded_step_keeps_its_first_result(kit: Kit) -> None:
     assert [bytes(m.value) for m in again.marks] == [b'"first"']
 
 
+async def test_a_later_attempt_does_not_change_what_is_recorded(kit: Kit) -> None:
+    session = await kit.ready()
+    run = await kit.attempt(session)
+    first = [a_step(run, "s", "first"), a_once(run, "mail", "started"), a_once(run, "mail", "done")]
+    assert outcomes(await kit.store.save(first)) == ["ok"] * 3
+    await kit.move(run.id, Lost(run.epoch, "gone"))
+    again = (await kit.claimed(run.id, session, nonce="n2")).run
+    late = [a_step(again, "s", "second"), a_once(again, "mail", "started")]
+    assert outcomes(await kit.store.save(late)) == ["ok", "ok"]
+    third = (await kit.store.load_marks(NS, run.id, again.epoch, ""))[0]
+    assert [(m.key, m.status, m.epoch, bytes(m.value)) for m in third] == [
+        ("mail", "done", run.epoch, b"1"),
+        ("s", "done", run.epoch, b'"first"'),
+    ]
+
+
 async def test_a_key_of_another_kind_is_a_conflict(kit: Kit) -> None:
     run = await kit.attempt(await kit.ready())
     await kit.store.save([a_step(run, "k")])

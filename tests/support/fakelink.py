@@ -62,6 +62,8 @@ class FakeEngine:
         """Work of these runs has another body."""
         self.down = False
         self.store_down = False
+        self.hung: set[str] = set()
+        """Engines that take requests and do not answer."""
         self.deaf = 0
         """Beats to come that go to an engine that hangs."""
         self.drain = ""
@@ -270,6 +272,9 @@ class FakeLink:
         """See the port."""
         self.engine.targets.append((verb, engine))
         await asyncio.sleep(0)
+        if engine in self.engine.hung:
+            await asyncio.sleep(timeout)
+            raise NoAnswer("it hangs")
         if verb == "report":
             await self.engine.reporting.wait()
         elif verb == "claim":

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 class Proxy:
     """Passes bytes to `host:port` until told otherwise. `async with Proxy(...) as p: p.port`."""
 
-    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
-        self.target_host, self.target_port = host, port
+    def __init__(self, port: int, host: str = "127.0.0.1", path: str = "") -> None:
+        """`path`: a unix socket instead of host and port."""
+        self.target_host, self.target_port, self.target_path = host, port, path
         self.port = 0
         self.delay = 0.0
         """Seconds added to each piece, in both directions."""
@@ -87,7 +88,10 @@ class Proxy:
             writer.transport.abort()
             return
         try:
-            there = await asyncio.open_connection(self.target_host, self.target_port)
+            if self.target_path:
+                there = await asyncio.open_unix_connection(self.target_path)
+            else:
+                there = await asyncio.open_connection(self.target_host, self.target_port)
         except OSError:
             writer.transport.abort()
             return

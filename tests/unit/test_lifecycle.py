@@ -169,6 +169,8 @@ def test_the_tasks_own_word_goes_before_the_policy() -> None:
     run = run_in(S.RUNNING)
     assert moved(decide(run, failed(retry=False), EPOCH)).state is S.FAILED
     assert moved(decide(run, failed(retry_in=7.0), EPOCH)).due_at == later(7)
+    assert decide(run, failed(retry_in=7.0), EPOCH).events[-1].data["asked"] is True
+    assert "asked" not in decide(run, failed(), EPOCH).events[-1].data
     assert moved(decide(run, failed(retry_at=later(99)), EPOCH)).due_at == later(99)
     assert moved(decide(run, failed(retry_at=later(-99)), EPOCH)).due_at == EPOCH
 
@@ -183,6 +185,8 @@ def test_losses_use_no_retry_and_count_since_the_last_new_checkpoint() -> None:
     assert moved(decide(new, h.Lost(new.epoch, "gone"), EPOCH)).lost == 1
     end = moved(decide(run, h.Lost(run.epoch, "gone"), EPOCH))
     assert (end.state, end.reason) == (S.REVIEW, "lost")
+    said = [decide(run, h.Lost(run.epoch, "gone", dead=d), EPOCH).events for d in (True, False)]
+    assert [e[0].data.get("confirmed_dead") for e in said] == [True, None]
 
 
 def test_three_starts_in_a_row_on_two_agents_that_never_began_are_poison() -> None:
@@ -299,6 +303,11 @@ def test_the_end_of_an_attempt_whose_session_is_over_is_its_loss() -> None:
     assert (moved(t).state, moved(t).unconfirmed) == (S.QUEUED, ())
 
 
+def test_one_confirmed_death_says_nothing_of_the_others() -> None:
+    run = run_in(S.REVIEW, reason="once", marks=(MARK,), unconfirmed=(1, 2), epoch=4)
+    assert moved(decide(run, h.Stopped(1, "stale"), EPOCH)).unconfirmed == (2,)
+
+
 def test_resume_asks_for_a_decision_on_each_open_mark_and_no_other() -> None:
     run = run_in(S.REVIEW, reason="once", marks=(MARK,))
     assert "mail" in decide(run, h.Resume("user:me"), EPOCH).message
@@ -378,4 +387,5 @@ def test_the_backstop_waits_for_the_agents_own_timer() -> None:
     assert decide(run, h.Overdue(), later(at - 0.1)).outcome == "already"
     t = decide(run, h.Overdue(), later(at))
     assert (moved(t).state, moved(t).epoch) == (S.TIMED_OUT, 2)
+    assert moved(t).unconfirmed == (1,), "nobody saw it end"
     assert t.stop is not None

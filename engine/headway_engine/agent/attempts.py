@@ -119,6 +119,7 @@ class Attempts:
 
     def accept(self, assignment: Assignment, engine: str) -> None:
         """A claimed run: find it a worker."""
+        self.uplink.knows(engine)
         key = (assignment.run, assignment.epoch)
         if (old := self.live.get(assignment.run)) is not None:
             if old.epoch >= assignment.epoch:

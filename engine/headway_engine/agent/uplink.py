@@ -47,6 +47,8 @@ BATCH = 64
 """Items of one request; as for claims."""
 BATCH_BYTES = 700_000
 """NATS takes 1 MiB in a message."""
+DEAF_FOR = 10.0
+"""Seconds in which an engine that did not answer in time is not asked first."""
 HOPELESS = frozenset({"malformed", "bad_request", "too_large"})
 
 
@@ -121,6 +123,8 @@ class Uplink:
         self.loop = asyncio.get_running_loop()
         self._free, self._heard = free, heard
         self._lanes: dict[tuple[str, str], _Lane] = {}
+        self._known: dict[str, float] = {}
+        """Engines, and until when (loop time) they count as deaf."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -139,6 +143,17 @@ class Uplink:
     ) -> None:
         """Queue an enqueue of an attempt; see `save`."""
         self._lane("enqueue", engine).put(_Item(child, size + 300, done))
+
+    def knows(self, engine: str) -> None:
+        """This engine has answered."""
+        self._known[engine] = 0.0
+
+    def _ask_first(self, engine: str) -> str | None:
+        """The attempt's own engine; one that is known to answer if that one is deaf; else any."""
+        now = self.loop.time()
+        if now >= self._known.get(engine, 0.0):
+            return engine or None
+        return next((e for e, until in self._known.items() if now >= until), None)
 
     def open(self, session: int) -> None:
         """A session began: what waits goes out under it."""
@@ -180,7 +195,7 @@ class Uplink:
         else:
             body = encode(Reports(self.agent, session, bodies, free, shared))
             answers = REPORTED
-        pause, target = 0.02, engine or None
+        pause, target = 0.02, self._ask_first(engine)
         while session == self.session and not self._closed:
             try:
                 raw = await self.link.request(verb, body, target, self.timeout)
@@ -195,6 +210,9 @@ class Uplink:
                     return refusal
             except (NoAnswer, Malformed) as e:
                 log.debug("%s: %s", verb, e)
+                if target is not None:
+                    # It hangs, or is gone: each save would wait for it anew.
+                    self._known[target] = self.loop.time() + DEAF_FOR
             target = None  # any engine, from here on
             await asyncio.sleep(jittered(pause))
             pause = min(1.0, pause * 2)

@@ -1,4 +1,4 @@
-"""doctor, verify, settings, chaos: what is wrong, what is stored, what happens when things die."""
+"""doctor, verify, settings, restored, chaos: what is wrong, stored, set, broken on purpose."""
 
 from __future__ import annotations
 
@@ -55,6 +55,13 @@ def verify(
         ledgers=ledger or (), nats=nats, blobs=blobs, logs=logs, containers=containers,
         as_json=as_json,
     )  # fmt: skip
+
+
+def restored(as_json: JsonFlag = False) -> None:
+    """Say that Postgres was set back to an older copy by hand."""
+    from headway_ops import restored as floor
+
+    floor.run(as_json=as_json)
 
 
 def settings(as_json: JsonFlag = False) -> None:
