@@ -50,7 +50,7 @@ class Trio:
         name = name or f"a-{secrets.token_hex(3)}"
         # A queue of its own: what another test left waiting takes none of its slots.
         options.setdefault("queues", (f"q-{name}",))
-        nc = await bus.connect(settings_for(self.nats), kind="agent", ident=name)
+        nc = await bus.connect(settings_for(self.nats), kind="agent", ident=("default", name))
         agent = ScriptedAgent(nc, name, **options)
         await agent.register()
         beating = asyncio.create_task(self._beats(agent) if beats else asyncio.sleep(0))
