@@ -5,13 +5,13 @@ Whoever stops or kills one of them brings it back; `fresh` begins each test with
 
 from __future__ import annotations
 
-import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
 from headway.wire.commands import TaskSpec
-from support import crash_tasks
+from support import site as sites
 from support.site import running_site
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from headway_ops.local.postgres import PostgresServer
     from support.site import Site
 
+TASKS = Path(sites.__file__).with_name("crash_tasks.py")
+"""Read, not imported: its tasks are for the runners' processes."""
 SPECS = (
     TaskSpec("work", grace=1.0),
     *(TaskSpec(name, isolation="shared") for name in ("quick", "large", "held")),
@@ -36,7 +38,7 @@ async def standing(postgres_server: PostgresServer, migrated: str) -> AsyncGener
         agents=2,
         server=postgres_server,
         template=migrated,
-        tasks=inspect.getsource(crash_tasks),
+        tasks=TASKS.read_text(),
         specs=SPECS,
         agent={"slots": 4, "started_timeout": 10.0},  # a busy machine is not what is tested
     ) as site:
