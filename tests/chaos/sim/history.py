@@ -85,8 +85,8 @@ class History:
         usual = ("engine",) * 7 + ("agent",) * 7 + ("container",) * 8
         usual += ("time",) * 2 + ("wire",) * 2 + ("caller",) * 2 + ("operator",)
         names = usual + tuple("engine fault" if f == "engine" else f for f in w.faults)
-        if "alone" in w.faults:
-            w.agents[1].up, w.broken = False, True
+        w.broken = w.faults == ("broken",) or "alone" in w.faults
+        w.agents[1].up = "alone" not in w.faults
         w.doomed = "doom" in w.faults
         for name in ("caller", "engine", "engine", "agent", "agent", "agent"):
             self.actions[name]()

@@ -118,12 +118,12 @@ def draw(rng: Random) -> Plan:
     """The plan of a seed."""
     which = rng.randrange(len(SPECS))
     faults = rng.choice(FAULTS)
-    two = rng.random() < 0.3
     deep = "doom" in faults or "alone" in faults
+    two = not deep and rng.random() < 0.3
     return Plan(
         2 if two else 1,
         rng.randrange(60, 90) if deep else rng.randrange(12, 40),
-        rng.choice(FATES),
+        FATES[0] if deep else rng.choice(FATES),
         faults,
         SPECS[which],
         DEPLOYMENTS[which],
