@@ -51,15 +51,17 @@ class Trio:
         # A queue of its own: what another test left waiting takes none of its slots.
         options.setdefault("queues", (f"q-{name}",))
         nc = await bus.connect(settings_for(self.nats), kind="agent", ident=("default", name))
-        agent = ScriptedAgent(nc, name, **options)
-        await agent.register()
-        beating = asyncio.create_task(self._beats(agent) if beats else asyncio.sleep(0))
         try:
-            yield agent
+            agent = ScriptedAgent(nc, name, **options)
+            await agent.register()
+            beating = asyncio.create_task(self._beats(agent) if beats else asyncio.sleep(0))
+            try:
+                yield agent
+            finally:
+                beating.cancel()
+                await asyncio.gather(beating, return_exceptions=True)
+                await agent.stop()
         finally:
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
-            await agent.stop()
             await nc.close()
 
     async def _beats(self, agent: ScriptedAgent) -> None:
