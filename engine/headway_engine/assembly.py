@@ -89,6 +89,19 @@ def make_store(config: Config, engine: str) -> Store:
     return PostgresStore(config.postgres.dsn, engine=engine)
 
 
+async def raise_floor(dsn: str) -> int:
+    """An operator knows that this database was set back; the new floor. Raises StoreDown."""
+    from headway_engine.store.postgres import PostgresStore
+
+    store = PostgresStore(dsn, engine="operator", size=1, list_size=1)
+    await store.open()
+    try:
+        await store.raise_floor()
+        return store.db.floor.epoch
+    finally:
+        await store.close()
+
+
 async def until_reached(
     what: str,
     attempt: Callable[[], Awaitable[T]],

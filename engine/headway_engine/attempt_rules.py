@@ -237,17 +237,29 @@ def lost(run: Run, h: Lost, now: datetime) -> Transition:
         return no
     if run.state is S.CANCELLING:
         return _cancelled(run, now, dead=h.dead)
-    if run.state is S.STARTING:
+    if run.state is S.STARTING and not h.dead:
+        # Claimed, and its agent fell silent before it began: that is how poison looks.
         return given_back(run, GivenBack(h.epoch, h.why, "run"), now, kind="lost")
+    return gone(run, h, now)
+
+
+def gone(run: Run, h: Lost, now: datetime) -> Transition:
+    """Its open attempt is not any more; too often without progress, and a person looks at it.
+
+    Also before it began, if its agent lives: a run that kills nobody is no poison, and must not
+    fail for what happened on the way to it.
+    """
     m = Move(run, now)
     m.fence()  # first the fence, then the queue (RELIABILITY 4.4)
     r = m.run
     r.lost = 1 if run.ck > run.lost_ck else run.lost + 1
-    r.lost_ck, r.resumed = run.ck, True
-    if not h.dead:
+    begun = run.state is S.RUNNING
+    r.lost_ck, r.resumed = run.ck, begun or run.resumed or run.started_at is not None
+    dead = h.dead or not begun  # what never began has entered no once block
+    if not dead:
         r.unconfirmed = (*run.unconfirmed, run.epoch)
     if r.lost > MAX_LOST:
-        m.event("lost", epoch=run.epoch, why=h.why, evidence=h.evidence, confirmed_dead=h.dead)
+        m.event("lost", epoch=run.epoch, why=h.why, evidence=h.evidence, confirmed_dead=dead)
         m.run.reason = "lost"
         m.event(
             "review",
@@ -264,7 +276,7 @@ def lost(run: Run, h: Lost, now: datetime) -> Transition:
         why=h.why,
         evidence=h.evidence,
         checkpoint=run.ck or None,
-        confirmed_dead=h.dead,
+        confirmed_dead=dead,
     )
     return m.done()
 

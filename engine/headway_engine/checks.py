@@ -7,6 +7,7 @@ basic types, ranges and sizes, to the depth that the schema gives.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 MAX_SKEW_MS = 3_600_000
 """A run id made further from its INGEST time than this is refused (DECISIONS H1)."""
 MAX_DEPTH = 64
+STEPS = 100_000
+"""Checks of one payload, besides two for each of its bytes."""
 
 
 class Unfit(HeadwayError):
@@ -102,8 +105,8 @@ def needs_check(item: EnqueueItem, spec: TaskSpec) -> bool:
 def check_payload(body: bytes, schema: bytes) -> None:
     """The payload against the task's JSON Schema; raises Unfit with the path of the bad field.
 
-    A keyword that is not looked at here (a pattern could run for ever on somebody's text) allows
-    everything: the runner decodes strictly later.
+    A keyword that is not looked at here (a pattern could run for ever on somebody's text), and a
+    schema that makes no sense or has no end, allow everything: the runner decodes strictly later.
     """
     if not schema:
         return
@@ -112,7 +115,22 @@ def check_payload(body: bytes, schema: bytes) -> None:
         root: dict[str, Any] = msgspec.json.decode(schema, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
         raise Unfit("bad_payload", f"payload: {e}"[:300]) from None
-    _check(value, root, root, "payload", 0)
+    # Schemas come from whoever deploys: one that is none must not end the intake of all.
+    with suppress(_Endless, TypeError, ValueError, KeyError, AttributeError, RecursionError):
+        _check(value, root, _Root(root, STEPS + 2 * len(body)), "payload", 0)
+
+
+class _Endless(Exception):
+    """Alternatives that refer to each other: more steps than any payload needs."""
+
+
+class _Root:
+    """The whole schema, for references, and how many steps are left."""
+
+    __slots__ = ("left", "schema")
+
+    def __init__(self, schema: dict[str, Any], left: int) -> None:
+        self.schema, self.left = schema, left
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -147,14 +165,17 @@ def _fail(path: str, message: str) -> Unfit:
     return Unfit("bad_payload", f"{path}: {message}")
 
 
-def _check(value: Any, schema: Any, root: dict[str, Any], path: str, depth: int) -> None:
+def _check(value: Any, schema: Any, root: _Root, path: str, depth: int) -> None:
+    root.left -= 1
+    if root.left < 0:
+        raise _Endless
     if not isinstance(schema, dict) or depth > MAX_DEPTH:
         if schema is False:
             raise _fail(path, "nothing is allowed here")
         return
     rules = cast("dict[str, Any]", schema)
     if isinstance(ref := rules.get("$ref"), str):
-        _check(value, _resolve(ref, root), root, path, depth + 1)
+        _check(value, _resolve(ref, root.schema), root, path, depth + 1)
         return
     for word in ("anyOf", "oneOf"):
         if isinstance(options := rules.get(word), list):
@@ -186,7 +207,7 @@ def _resolve(ref: str, root: dict[str, Any]) -> Any:
     return node
 
 
-def _any_of(value: Any, options: list[Any], root: dict[str, Any], path: str, depth: int) -> None:
+def _any_of(value: Any, options: list[Any], root: _Root, path: str, depth: int) -> None:
     first: Unfit | None = None
     for option in options:
         try:
@@ -202,7 +223,7 @@ def _any_of(value: Any, options: list[Any], root: dict[str, Any], path: str, dep
 
 
 def _object(
-    value: dict[str, Any], rules: dict[str, Any], root: dict[str, Any], path: str, depth: int
+    value: dict[str, Any], rules: dict[str, Any], root: _Root, path: str, depth: int
 ) -> None:
     known = cast("dict[str, Any]", rules.get("properties") or {})
     missing = [str(k) for k in rules.get("required") or () if k not in value]
@@ -220,9 +241,7 @@ def _object(
             _check(inner, extra, root, where, depth + 1)
 
 
-def _array(
-    value: list[Any], rules: dict[str, Any], root: dict[str, Any], path: str, depth: int
-) -> None:
+def _array(value: list[Any], rules: dict[str, Any], root: _Root, path: str, depth: int) -> None:
     low, high = rules.get("minItems", 0), rules.get("maxItems")
     if len(value) < low or (high is not None and len(value) > high):
         raise _fail(

@@ -156,6 +156,11 @@ class Control(Service):
             message = f"the store does not answer: {e}" if isinstance(e, StoreDown) else str(e)
             self._refuse(reply, code, message)
             self._count(verb, since, f"{code}: {message}")
+        except (ArithmeticError, LookupError, TypeError, ValueError) as e:
+            # What one asker sent must not end the api for all.
+            log.warning("api %s was refused: %r", verb, e, exc_info=e)
+            self._refuse(reply, "bad_request", f"{type(e).__name__}: {e}")
+            self._count(verb, since, f"bad_request: {type(e).__name__}")
         else:
             self.served += 1
             self._post.put(reply, encode(ApiAnswer(Raw(data))))

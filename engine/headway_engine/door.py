@@ -12,9 +12,11 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from headway import subjects
+from headway.errors import HeadwayError
 from headway.wire import Malformed, encode
 from headway.wire.rpc import RpcError
 from headway_engine.service import Service
+from headway_engine.store import StoreDown
 from headway_engine.strikes import Strikes
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     Slow = Callable[["Asked"], Awaitable[None]]
 
 
+BAD_BODY = (HeadwayError, ArithmeticError, LookupError, TypeError, ValueError)
+"""What a body may make a handler raise, at worst."""
 PENDING_MESSAGES = 65_536
 PENDING_BYTES = 256 * 1024 * 1024
 
@@ -86,7 +90,7 @@ class Door(Service):
         self._quick: dict[str, Quick] = {}
         self._slow: dict[str, Slow] = {}
         self._busy: dict[str, bytes] = {}
-        self._queue: asyncio.Queue[tuple[Slow, Asked] | None] = asyncio.Queue(capacity)
+        self._queue: asyncio.Queue[tuple[str, Slow, Asked] | None] = asyncio.Queue(capacity)
         self._workers, self._store_down = workers, store_down
         self._strikes = Strikes("an rpc")
 
@@ -124,11 +128,13 @@ class Door(Service):
                 asked.send(self._busy[verb])
                 return
             try:
-                self._queue.put_nowait((slow, asked))
+                self._queue.put_nowait((verb, slow, asked))
             except asyncio.QueueFull:
                 asked.send(self._busy[verb])
         except Malformed as e:
             asked.refuse("malformed", str(e))
+        except BAD_BODY as e:
+            _refuse_body(asked, verb, e)
 
     async def run(self) -> None:
         """Hear and serve until stopped; what waits then is still served."""
@@ -155,8 +161,22 @@ class Door(Service):
 
     async def _work(self) -> None:
         while (entry := await self._queue.get()) is not None:
-            handler, asked = entry
+            verb, handler, asked = entry
             try:
                 await handler(asked)
             except Malformed as e:
                 asked.refuse("malformed", str(e))
+            except StoreDown:
+                asked.send(self._busy[verb])
+            except BAD_BODY as e:
+                _refuse_body(asked, verb, e)
+
+
+def _refuse_body(asked: Asked, verb: str, error: BaseException) -> None:
+    """The store, or our own code, stumbled over what is in a body: its sender hears of it alone.
+
+    Asking again would not help, and no other agent must suffer: an engine that ended here would be
+    asked the same again after its restart.
+    """
+    log.warning("rpc %s of %s was refused: %r", verb, asked.agent, error, exc_info=error)
+    asked.refuse("bad_request", f"{type(error).__name__}: {error}")

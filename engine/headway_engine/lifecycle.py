@@ -93,7 +93,7 @@ def _overdue(run: Run, h: Overdue, now: datetime) -> Transition:
         m.end(End(error=ErrorInfo("Expired", "not started within its TTL")))
         return m.done()
     if run.state is S.STARTING and run.claimed_at and run.claimed_at + START_DEADLINE <= now:
-        return attempt.given_back(run, GivenBack(run.epoch, "not started within 30 s", "run"), now)
+        return attempt.gone(run, Lost(run.epoch, "not started within 30 s", dead=False), now)
     if run.state is S.RUNNING and run.attempt_at is not None:
         limit = run.attempt_at + timedelta(seconds=run.timeout) + TIMEOUT_SLACK
         if limit <= now:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from nats.errors import Error as NatsError
@@ -49,12 +50,15 @@ class Rescuer(Ticker):
         self._store, self._lease = store, lease
         self._reached, self._tell = reached, tell
         self._counters = counters if counters is not None else Counters()
+        self._ticked = 0.0
 
     async def once(self) -> float | None:
         """Tick, then expire; nothing while NATS is away, or is only silent."""
         if not await self._reached():
             return None
-        await self._store.tick(self._lease)
+        now = time.monotonic()
+        await self._store.tick(self._lease, now - self._ticked if self._ticked else None)
+        self._ticked = now
         outcomes = await self._store.expire(self._lease)
         if outcomes:
             self._counters["lost_lease"] += len(outcomes)

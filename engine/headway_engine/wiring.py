@@ -217,6 +217,7 @@ def wire(p: Parts) -> list[Service]:
             "api": control.served,
             "strikes": door.strikes + control.strikes,
             "dropped": post_work.dropped + post_answers.dropped,
+            "tasks": len(asyncio.all_tasks()),
             "saves_waiting": saves.waiting,
             "commits_waiting": commits.waiting,
         }

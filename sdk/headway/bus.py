@@ -278,8 +278,14 @@ def _identify(nc: Connection, path: str) -> dict[str, Any]:
 
 
 async def _abandon(nc: Connection) -> None:
+    transport: Any = cast("Any", nc)._transport
     try:
         await nc.close()
+        writer = getattr(transport, "_io_writer", None)
+        if writer is not None:
+            # What was cut short between its handshake and its first word, nats-py forgets.
+            writer.transport.abort()
+            await asyncio.sleep(0)  # the loop's turn in which the socket is closed
     except Exception as e:  # a half-made connection may fail anywhere while it closes
         log.debug("closing an unfinished connection: %s", e)
 

@@ -28,7 +28,7 @@ from headway.errors import (
 )
 from headway.failures import error_info
 from headway.wire import STEP_LIMIT, ErrorInfo
-from headway.wire.frames import Mark
+from headway.wire.frames import Mark, MarkKind, MarkStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -259,7 +259,14 @@ def _failure(error: BaseException) -> ErrorInfo:
 
 
 def _mark(
-    ctx: Context, key: str, kind: str, fn: str, status: str, *, token: str = "", size: int = 0
+    ctx: Context,
+    key: str,
+    kind: MarkKind,
+    fn: str,
+    status: MarkStatus,
+    *,
+    token: str = "",
+    size: int = 0,
 ) -> Mark:
     return Mark(
         slot=ctx.slot,

@@ -58,6 +58,15 @@ class FastClient(NatsClient):
         self._numbers = itertools.count(1)
         self._write_due = False
 
+    async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
+        try:
+            await super()._send_ping(future)
+        except RuntimeError:
+            # uvloop, on a connection that has just broken and is not known to be: no pong comes.
+            self._pongs.pop()
+            if future is not None and not future.done():
+                future.set_exception(ConnectionResetError("the connection is broken"))
+
     async def _process_pong(self) -> None:
         # nats-py would end its reader at an answer that nobody waits for any more (a flush that was
         # cancelled), and the connection with it.
@@ -102,9 +111,9 @@ class FastClient(NatsClient):
         finally:
             del self._asked[inbox], self._asked_on[inbox]
 
-    def _build_message(
+    def _build_message(  # pyright: ignore[reportIncompatibleMethodOverride] its caller takes None
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
-    ) -> Msg | None:
+    ) -> Any:
         try:
             return super()._build_message(sid, subject, reply, data, headers)
         except UnicodeDecodeError:

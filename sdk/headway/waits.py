@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from headway.context import Context, current
 from headway.errors import StaleAttempt, Suspended
 from headway.retry import Duration, seconds
-from headway.wire.frames import Mark, Wait
+from headway.wire.frames import Mark, MarkStatus, Wait
 
 if TYPE_CHECKING:
     from headway.wire.rpc import MarkRecord
@@ -46,7 +46,7 @@ def _left(ctx: Context, found: MarkRecord, length: float) -> float:
     return (found.due_at - ctx.calls.now()).total_seconds()
 
 
-def _mark(ctx: Context, key: str, status: str, length: float = 0.0) -> Mark:
+def _mark(ctx: Context, key: str, status: MarkStatus, length: float = 0.0) -> Mark:
     return Mark(
         slot=ctx.slot,
         seq=ctx.calls.next_seq(),

@@ -239,9 +239,10 @@ async def test_rows_25_to_29_long_faults_of_all_kinds_between_all_parts_and_nats
 @pytest.mark.nightly
 async def test_row_21_nats_killed_every_three_seconds_lets_work_go_on() -> None:
     async with running_site() as site:
-        works = await site.work(3, steps=80)
+        works = await site.work(3, steps=500)
+        await site.saved(works)
         async with site.load(0.3):
-            for _ in range(10):
+            for _ in range(8):
                 before = await _next(site, works)
                 site.nats.kill()
                 await site.nats.start()

@@ -48,6 +48,7 @@ async def test_the_next_attempt_starts_with_the_last_checkpoint(kit: Kit) -> Non
     got = await kit.claimed(run.id, session, nonce="n2")
     assert (got.checkpoint, got.checkpoint_name, got.schema) == (2, "turn-2", "h")
     assert got.state == Raw(b'{"turn":2}')
+    assert got.events[0].data["checkpoint"] == 2  # what it was given can be looked up later
     assert got.run.epoch == run.epoch + 2
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from headway.states import RunState
 from headway.wire.rpc import Beat
 from headway_engine.happenings import Cancel, Finished, Stopped
@@ -219,3 +221,46 @@ async def test_a_draining_agent_is_none_of_its_queues(kit: Kit) -> None:
     assert await agents() == 0
     await kit.store.drain(NS, "nobody", "drain", "user:ann")
     assert [a.agent for a in await kit.store.agents(NS)] == ["a1"]
+
+
+# --- the store's clock is set
+
+
+@pytest.mark.parametrize("jump", [600.0, 86_400.0])
+async def test_row_44_a_jump_ahead_ends_no_lease_and_no_attempt(kit: Kit, jump: float) -> None:
+    session = await kit.ready()
+    run = await kit.in_state(RunState.RUNNING, session)
+    starting = await kit.attempt(session)
+    await kit.store.tick(LEASE, 1.0)
+    await kit.advance(jump)
+    # Whoever looks first: nothing is over before an engine has said how much time went by.
+    assert await kit.store.overdue(10) == []
+    await kit.store.tick(LEASE, 1.0)
+    assert await kit.store.overdue(10) == []
+    assert await kit.store.expire(LEASE) == []
+    assert (await beat(kit, session, held(run, starting)))[0]
+    await ticking(kit, 14)
+    assert await kit.store.expire(LEASE) == []
+    # From there on the time counts as ever.
+    await ticking(kit, 17)
+    assert await kit.store.overdue(10) == [starting.id]
+
+
+async def test_row_44_a_clock_that_went_back_keeps_no_dead_agent_alive(kit: Kit) -> None:
+    session = await kit.ready()
+    await kit.ready("a2")
+    run = await kit.in_state(RunState.RUNNING, session)
+    await kit.store.tick(LEASE)
+    await kit.advance(-3600)
+    await kit.store.tick(LEASE)
+    for _ in range(int(LEASE) + 1):
+        assert await kit.store.expire(LEASE) == []
+        await kit.advance(1)
+        await kit.store.tick(LEASE)
+        await kit.store.beat(NS, Beat("a2", 1, digest([]), None), LEASE)
+        if (await kit.store.expire(LEASE)) != []:
+            break
+    lost = await kit.record(run.id)
+    assert lost.state is RunState.QUEUED
+    alive = {a.agent: a.alive for a in await kit.store.agents(NS)}
+    assert alive == {"a1": False, "a2": True}

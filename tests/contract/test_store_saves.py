@@ -92,6 +92,30 @@ async def test_a_stale_attempt_is_refused_whatever_it_writes(kit: Kit) -> None:
     assert outcomes(await kit.store.save([a_checkpoint(new, 2)])) == ["ok"]
 
 
+async def test_a_stale_attempt_is_refused_save_by_save_while_the_new_one_runs(kit: Kit) -> None:
+    session = await kit.ready()
+    run = await kit.attempt(session)
+    await kit.store.save([a_checkpoint(run, 1)])
+    await kit.move(run.id, Lost(run.epoch, "gone"))
+    new = (await kit.claimed(run.id, session, nonce="n2")).run
+    await kit.store.save([a_checkpoint(new, 2)])
+    before = await kit.record(run.id)
+    assert before.state is RunState.RUNNING
+    for save in (a_checkpoint(run, 3), a_step(run, "s"), a_once(run, "o", "started")):
+        assert outcomes(await kit.store.save([save])) == ["stale_epoch"]
+    assert await kit.record(run.id) == before
+    assert await kit.store.marks(NS, run.id) == []
+
+
+async def test_a_late_repeat_of_a_pruned_checkpoint_changes_nothing(kit: Kit) -> None:
+    run = await kit.attempt(await kit.ready(keep_checkpoints=3))
+    for number in range(1, 17):
+        await kit.store.save([a_checkpoint(run, number)])
+    before = await kit.record(run.id)
+    assert outcomes(await kit.store.save([a_checkpoint(run, 5)])) == ["gap"]
+    assert await kit.record(run.id) == before
+
+
 async def test_a_late_retry_does_not_set_the_number_back(kit: Kit) -> None:
     run = await kit.attempt(await kit.ready())
     await kit.store.save([a_checkpoint(run, n) for n in (1, 2, 3)])
@@ -122,6 +146,22 @@ async def test_a_recorded_step_keeps_its_first_result(kit: Kit) -> None:
     await kit.move(run.id, Lost(run.epoch, "gone"))
     again = await kit.claimed(run.id, session, nonce="n2")
     assert [bytes(m.value) for m in again.marks] == [b'"first"']
+
+
+async def test_a_later_attempt_does_not_change_what_is_recorded(kit: Kit) -> None:
+    session = await kit.ready()
+    run = await kit.attempt(session)
+    first = [a_step(run, "s", "first"), a_once(run, "mail", "started"), a_once(run, "mail", "done")]
+    assert outcomes(await kit.store.save(first)) == ["ok"] * 3
+    await kit.move(run.id, Lost(run.epoch, "gone"))
+    again = (await kit.claimed(run.id, session, nonce="n2")).run
+    late = [a_step(again, "s", "second"), a_once(again, "mail", "started")]
+    assert outcomes(await kit.store.save(late)) == ["ok", "ok"]
+    third = (await kit.store.load_marks(NS, run.id, again.epoch, ""))[0]
+    assert [(m.key, m.status, m.epoch, bytes(m.value)) for m in third] == [
+        ("mail", "done", run.epoch, b"1"),
+        ("s", "done", run.epoch, b'"first"'),
+    ]
 
 
 async def test_a_key_of_another_kind_is_a_conflict(kit: Kit) -> None:

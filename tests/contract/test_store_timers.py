@@ -63,18 +63,20 @@ async def test_ttl_and_deadline_end_runs(kit: Kit) -> None:
 async def test_a_start_that_takes_too_long_is_given_back(kit: Kit) -> None:
     run = await kit.attempt(await kit.ready())
     await kit.advance(START_DEADLINE.total_seconds() - 1)
+    await kit.store.tick()
     assert await kit.store.overdue(10) == []
     await kit.advance(1)
     assert await kit.store.overdue(10) == [run.id]
     (back,) = await kit.move(run.id, Overdue())
     assert back.run is not None
-    assert (back.run.state, back.run.unstarted) == (RunState.QUEUED, 1)
+    assert (back.run.state, back.run.lost) == (RunState.QUEUED, 1)
 
 
 async def test_the_engine_ends_an_attempt_that_its_agent_does_not(kit: Kit) -> None:
     run = await kit.attempt(await kit.ready(timeout=100.0))
     await kit.store.save([a_checkpoint(run, 1)])
     await kit.advance(99 + TIMEOUT_SLACK.total_seconds())
+    await kit.store.tick()
     assert await kit.store.overdue(10) == []
     await kit.advance(1)
     assert await kit.store.overdue(10) == [run.id]

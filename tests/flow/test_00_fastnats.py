@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from nats import errors as nats_errors
 
 from headway import bus, pull
 from headway_engine import streams
+from headway_engine.rescuer import reached
 from support import servers
 from support.proxy import Proxy
 from support.wait import until
@@ -76,6 +77,23 @@ async def test_a_ping_that_is_answered_too_late_does_not_break_the_connection(
             assert not back
         finally:
             await nc.close()
+
+
+async def test_a_ping_on_a_connection_that_has_just_broken_is_an_error_of_the_link(
+    connection: bus.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(_: object, __: bytes) -> None:
+        # What uvloop says; nats-py would pass it on, and end its own pinger by it.
+        raise RuntimeError("unable to perform operation: the handler is closed")
+
+    broken: Any = connection
+    with monkeypatch.context() as patch:
+        kind: Any = broken._transport.__class__
+        patch.setattr(kind, "write", write)
+        with pytest.raises(ConnectionResetError):
+            await connection.flush()
+        assert not await reached(connection)
+    assert await reached(connection)
 
 
 async def test_a_flood_is_written_whole_and_in_order(connection: bus.Connection) -> None:

@@ -42,8 +42,18 @@ CALLS: dict[str, list[str]] = {
     "doctor": [],
     "verify": [],
     "settings": [],
+    "restored": [],
+    "nats config": ["guarded", "--agent", "a1"],
 }
-TELLS_ONLY = {"cancel", "resume", "queue pause", "queue resume", "queue limit", "agents drain"}
+TELLS_ONLY = {
+    "restored",
+    "cancel",
+    "resume",
+    "queue pause",
+    "queue resume",
+    "queue limit",
+    "agents drain",
+}
 """Print nothing but words for people, unless asked for JSON."""
 
 

@@ -59,6 +59,7 @@ EXPECTED: dict[str, tuple[list[str], list[str]]] = {
          *(f"$JS.API.STREAM.{verb}.{s}" for s in STREAMS for verb in ("INFO", "CREATE", "UPDATE")),
          "$JS.API.STREAM.PURGE.OBJ_headway-blobs",
          "$JS.API.DIRECT.GET.LOGS", "$JS.API.DIRECT.GET.OBJ_headway-blobs",
+         "$JS.API.DIRECT.GET.RUNS", "$JS.API.DIRECT.GET.WORK",
          "$JS.API.CONSUMER.CREATE.INGEST.intake", "$JS.API.CONSUMER.INFO.INGEST.intake",
          "$JS.API.CONSUMER.MSG.NEXT.INGEST.intake", "$JS.ACK.INGEST.intake.>",
          "$JS.API.CONSUMER.CREATE.WORK.*.>", "$JS.API.CONSUMER.INFO.WORK.*"],

@@ -21,8 +21,11 @@ from headway_ops.verify import Ask, CannotLook, Report, verify
 from headway_ops.verify.database import Database
 from headway_ops.verify.objects import Objects
 from support import servers
+from support.engines import running_engine
 from support.finished import Finished, finish_all
 from support.live import live_config
+from support.place import guarded_place
+from support.scripted_agent import finish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -331,6 +334,23 @@ async def test_only_what_was_asked_for_is_looked_at(stand: Stand) -> None:
 async def test_without_postgres_nothing_is_known(stand: Stand) -> None:
     with pytest.raises(CannotLook, match="nowhere"):
         await verify(stand.ask(stand.server.dsn("nowhere")))
+
+
+async def test_the_engines_user_may_read_all_that_is_looked_at(database: str) -> None:
+    async with (
+        guarded_place() as place,
+        running_engine(place.config(database)),
+        place.caller("ann") as ann,
+        place.caller("app") as app,
+        place.agent("a1") as agent,
+    ):
+        await ann.deploy()
+        agent.script = finish()
+        await agent.start()
+        await app.end((await app.enqueue()).run)
+        report = await verify(Ask(place.config(database), blobs=False, second_look=0.05))
+    assert report.ok, report.explain()
+    assert [report.lines[name].skipped for name in ("I18", "I19", "I20")] == ["", "", ""]
 
 
 def test_the_command_says_it_by_its_exit_code(

@@ -7,6 +7,7 @@ the disk at that moment and nothing that was still in memory. Mount it and start
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import shutil
@@ -77,6 +78,32 @@ def require_loop_devices() -> None:
         if "powercut" in os.environ.get("HEADWAY_REQUIRE", "").split(","):
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@contextmanager
+def small_disk(mib: int) -> Generator[Path]:
+    """A file system that is soon full (tmpfs); skips the test where nothing can be mounted."""
+    require_loop_devices()
+    place = Path(tempfile.mkdtemp(prefix="hwd"))
+    try:
+        _run("mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", str(place))
+        try:
+            place.chmod(0o755)
+            yield place
+        finally:
+            _run("umount", "-l", str(place))
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def fill(place: Path) -> Path:
+    """A file that takes all the room there is; remove it to make room."""
+    file = place / "full"
+    with file.open("wb") as f, contextlib.suppress(OSError):
+        while True:
+            f.write(b"x" * 65536)
+            f.flush()
+    return file
 
 
 class Disk:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headway import Retry, task
 
@@ -83,6 +83,6 @@ def f_fills() -> list[int]:
     return [written, code, errno.ENOSPC]
 
 
-def all_tasks() -> list[Task[..., object]]:
+def all_tasks() -> list[Task[..., Any]]:
     """What a test deploys."""
     return [f_deaf, f_daemon, f_bomb, f_fills]

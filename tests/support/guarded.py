@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from headway import nkeys
 from headway.config import Settings, from_environment
-from headway_ops.access import conf, write
+from headway_ops.access import write
 from headway_ops.local.ports import free_port
 from headway_ops.local.process import Process, find_binary
 from support.wait import until
@@ -95,8 +95,11 @@ async def guarded(folder: Path, wanted: write.Wanted | None = None) -> AsyncGene
     asked = replace(
         asked,
         self_signed=True,
-        server=conf.Server(
-            listen=f"127.0.0.1:{port}", store_dir=str(folder / "js"), max_store="10GB"
+        server=replace(
+            asked.server,
+            listen=f"127.0.0.1:{port}",
+            store_dir=str(folder / "js"),
+            max_store="10GB",
         ),
     )
     made = Guarded(

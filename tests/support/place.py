@@ -11,7 +11,7 @@ from headway.bus import Connection, jsapi
 from headway.config import Settings
 from headway_engine import streams
 from headway_engine.config import load_config
-from headway_ops.access import write
+from headway_ops.access import conf, write
 from support.engines import Caller
 from support.guarded import Guarded, guarded
 from support.rawnats import raw
@@ -86,7 +86,7 @@ class Place:
 
 
 @asynccontextmanager
-async def guarded_place() -> AsyncGenerator[Place]:
+async def guarded_place(http: str = "") -> AsyncGenerator[Place]:
     """Two namespaces with agents, programs and operators; a viewer in the first."""
     with open_folder("place") as folder:
         wanted = write.Wanted(
@@ -96,6 +96,7 @@ async def guarded_place() -> AsyncGenerator[Place]:
             clients=("default/app", "other/shop"),
             viewers=("default/web",),
             operators=("default/ann", "other/bea"),
+            server=conf.Server(http=http),
         )
         async with guarded(folder, wanted) as server:
             made = Place(server, Connection(""))

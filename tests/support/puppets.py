@@ -95,7 +95,8 @@ class Puppet:
     async def answer(self, frame: Any) -> Ack:
         """Send a request and wait for its answer."""
         self.send(frame)
-        return await until(lambda: self.acks.get(frame.seq), 20, what=f"answer of {frame}")
+        await until(lambda: frame.seq in self.acks, 20, what=f"answer of {frame}")
+        return self.acks[frame.seq]
 
     def stop(self, code: int) -> None:
         """Its process is gone."""

@@ -114,15 +114,18 @@ class Raw:
             answers.append(not new)
         return answers
 
-    async def request(self, subject: str, body: bytes, inbox: str) -> bytes:
+    async def request(
+        self, subject: str, body: bytes, inbox: str, headers: Mapping[str, str] | None = None
+    ) -> bytes:
         """Ask and wait for one answer on an inbox that is ours."""
         sid = self.listen(inbox)
-        self.send(subject, body, reply=inbox)
-        while True:
-            await self.sync()
-            for one in self.heard:
-                if one.sid == sid:
-                    return one.data
+        self.send(subject, body, inbox, headers)
+        async with asyncio.timeout(10):
+            while True:
+                await self.sync()
+                for one in self.heard:
+                    if one.sid == sid:
+                        return one.data
 
     async def until_closed(self) -> None:
         """Raises ConnectionError once the server has cut it; TimeoutError if it does not."""

@@ -33,7 +33,9 @@ from headway.ids import new_run_id
 from headway.wire import decode
 from headway.wire.commands import Deployment, EnqueueItem, TaskSpec
 from headway.wire.events import RUN_EVENTS
+from headway_engine import config as settings_of
 from headway_ops.local.process import Process
+from headway_ops.verify import Ask, verify
 from support.servers import create_database, running_nats, running_postgres
 from support.wait import until
 
@@ -116,6 +118,8 @@ class Site:
         self.folder, self.nats, self.postgres, self.dsn = folder, nats, postgres, dsn
         self.ledger = folder / "ledger"
         self.roles: list[Role] = []
+        self.agent: dict[str, Any] = {}
+        """More settings of the agents that start from now on."""
         self.client: Client
         self.acknowledged: set[str] = set()
         """Runs whose enqueue returned."""
@@ -150,7 +154,7 @@ class Site:
             "engine": {"lease": LEASE, "beat_every": LEASE / 4, "id": name},
             "agent": {
                 "name": name, "state_dir": str(folder / "s"), "runtime": "process",
-                "rpc_timeout": 1.0, "drain_timeout": 0.5, "kill_after": 0.5,
+                "rpc_timeout": 1.0, "drain_timeout": 0.5, "kill_after": 0.5, **self.agent,
             },
         }  # fmt: skip
         return "".join(
@@ -269,7 +273,7 @@ class Site:
         killed_inside_once: bool = False,
         within: float = ENDS_WITHIN,
     ) -> None:
-        """All acknowledged runs have succeeded, once, with all events in both places.
+        """All acknowledged runs have succeeded, once, with all events; the checker finds nothing.
 
         `within`: seconds in which they have to end.
         `stream`: RUNS must have them too. `killed_inside_once`: runs whose effect may or may not
@@ -315,6 +319,11 @@ class Site:
         assert set(numbers) == set(runs)
         if stream:
             await until(lambda: self._told(numbers), 20, what="events in RUNS", every=0.2)
+        config = settings_of.Config(
+            settings_of.NatsConfig(self.nats.url), settings_of.PostgresConfig(self.dsn)
+        )
+        report = await verify(Ask(config, nats=stream, second_look=0.2, patience=5.0))
+        assert report.ok, report.explain()
 
     async def _told(self, numbers: dict[str, int]) -> bool:
         told: dict[str, set[int]] = {}

@@ -14,7 +14,7 @@ from headway.states import LIVE, MOVES, OPEN, TERMINAL, RunState, may_move
 from headway.wire import ErrorInfo
 from headway_engine import attempt_rules, lifecycle
 from headway_engine import happenings as h
-from headway_engine.lifecycle import create, decide
+from headway_engine.lifecycle import START_DEADLINE, create, decide
 from headway_engine.store.records import OnceMark, Run, Transition
 from support.factories import EPOCH, a_run
 
@@ -169,6 +169,8 @@ def test_the_tasks_own_word_goes_before_the_policy() -> None:
     run = run_in(S.RUNNING)
     assert moved(decide(run, failed(retry=False), EPOCH)).state is S.FAILED
     assert moved(decide(run, failed(retry_in=7.0), EPOCH)).due_at == later(7)
+    assert decide(run, failed(retry_in=7.0), EPOCH).events[-1].data["asked"] is True
+    assert "asked" not in decide(run, failed(), EPOCH).events[-1].data
     assert moved(decide(run, failed(retry_at=later(99)), EPOCH)).due_at == later(99)
     assert moved(decide(run, failed(retry_at=later(-99)), EPOCH)).due_at == EPOCH
 
@@ -183,6 +185,8 @@ def test_losses_use_no_retry_and_count_since_the_last_new_checkpoint() -> None:
     assert moved(decide(new, h.Lost(new.epoch, "gone"), EPOCH)).lost == 1
     end = moved(decide(run, h.Lost(run.epoch, "gone"), EPOCH))
     assert (end.state, end.reason) == (S.REVIEW, "lost")
+    said = [decide(run, h.Lost(run.epoch, "gone", dead=d), EPOCH).events for d in (True, False)]
+    assert [e[0].data.get("confirmed_dead") for e in said] == [True, None]
 
 
 def test_three_starts_in_a_row_on_two_agents_that_never_began_are_poison() -> None:
@@ -191,6 +195,19 @@ def test_three_starts_in_a_row_on_two_agents_that_never_began_are_poison() -> No
         run = msgspec.structs.replace(run, state=S.STARTING, agent=agent)
         run = moved(decide(run, h.GivenBack(run.epoch, "no", "run"), EPOCH))
     assert (run.state, run.reason) == (S.FAILED, "poison")
+
+
+def test_an_attempt_that_went_missing_before_it_began_is_no_poison_while_its_agent_lives() -> None:
+    run = a_run()
+    for agent in ("a1", "a2", "a3", "a1", "a2"):
+        claimed = moved(decide(run, h.Claim(agent, 1, agent, "v1"), EPOCH))
+        # An answer that was lost on the way to its agent, say: the agent's own beat tells it.
+        run = moved(decide(claimed, h.Lost(claimed.epoch, "the agent does not hold it"), EPOCH))
+        assert (run.state, run.unstarted, run.unconfirmed) == (S.QUEUED, 0, ())
+    claimed = moved(decide(run, h.Claim("a3", 1, "n", "v1"), EPOCH))
+    late = EPOCH + START_DEADLINE
+    run = moved(decide(claimed, h.Overdue(), late))
+    assert (run.state, run.reason) == (S.REVIEW, "lost")
 
 
 def test_one_agent_alone_is_no_proof_of_poison() -> None:
@@ -286,6 +303,11 @@ def test_the_end_of_an_attempt_whose_session_is_over_is_its_loss() -> None:
     assert (moved(t).state, moved(t).unconfirmed) == (S.QUEUED, ())
 
 
+def test_one_confirmed_death_says_nothing_of_the_others() -> None:
+    run = run_in(S.REVIEW, reason="once", marks=(MARK,), unconfirmed=(1, 2), epoch=4)
+    assert moved(decide(run, h.Stopped(1, "stale"), EPOCH)).unconfirmed == (2,)
+
+
 def test_resume_asks_for_a_decision_on_each_open_mark_and_no_other() -> None:
     run = run_in(S.REVIEW, reason="once", marks=(MARK,))
     assert "mail" in decide(run, h.Resume("user:me"), EPOCH).message
@@ -365,4 +387,5 @@ def test_the_backstop_waits_for_the_agents_own_timer() -> None:
     assert decide(run, h.Overdue(), later(at - 0.1)).outcome == "already"
     t = decide(run, h.Overdue(), later(at))
     assert (moved(t).state, moved(t).epoch) == (S.TIMED_OUT, 2)
+    assert moved(t).unconfirmed == (1,), "nobody saw it end"
     assert t.stop is not None

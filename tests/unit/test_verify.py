@@ -169,6 +169,13 @@ def test_a_decision_waits_for_the_end_of_older_attempts(override: bool, exited: 
     assert places(judged(story.history())) == expected
 
 
+def test_the_last_of_too_many_losses_must_be_seen_too() -> None:
+    story = Story().claimed().started().once("started").note("lost").note("review", "REVIEW")
+    story.epoch += 1
+    story.note("resolved", key="pay", decision="rerun")
+    assert places(judged(story.history())) == [("I9b", 7)]
+
+
 def test_a_key_has_one_run_in_its_window() -> None:
     h = ran().history(key="k")
     h.holder = Holder(OTHER, at(-5), at(100))

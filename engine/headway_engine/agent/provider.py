@@ -78,8 +78,11 @@ class Provider:
 
 
 def from_toml(text: str) -> dict[str, str]:
-    """Names and values of a TOML provider file."""
-    data = tomllib.loads(text)
+    """Names and values of a TOML provider file; raises ValueError if it is none."""
+    try:
+        data = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("not TOML that can be read: nested too deep") from None
     flat: dict[str, str] = {}
     for name, value in data.items():
         if isinstance(value, dict):

@@ -326,6 +326,7 @@ class Agent:
                 draining=bool(self.draining),
                 at=datetime.now(UTC),
                 counters={
+                    "tasks": len(asyncio.all_tasks()),
                     "ended": self.attempts.finished,
                     "stale": self.attempts.stopping.stale,
                     "frozen": self.attempts.stopping.freezes,

@@ -268,8 +268,12 @@ class Store(Protocol):
         """
         ...
 
-    async def tick(self, lease: float = 15.0) -> None:
-        """This engine serves beats and the store commits: the clock of B1, once a second."""
+    async def tick(self, lease: float = 15.0, elapsed: float | None = None) -> None:
+        """This engine serves beats and the store commits: the clock of B1, once a second.
+
+        `elapsed`: seconds since this engine's last tick, by a clock that nobody sets. If the
+        store's clock has jumped ahead of that, open attempts get the jump on top of their time.
+        """
         ...
 
     # --- timers

@@ -13,6 +13,19 @@ if TYPE_CHECKING:
 GAP = 3.0
 """Seconds without a tick that start the clock of leases anew; engines tick once a second."""
 SHORTEST_GAP = 1.5
+JUMP = 30.0
+"""Seconds that the store's clock may be ahead of an engine's before it counts as a jump."""
+
+
+def longest(lease: float) -> float:
+    """Seconds that a lease can have left; one with more was given before the clock went back."""
+    return 4 * lease + 60.0
+
+
+def jumped(passed: float, elapsed: float | None) -> float:
+    """By how much the store's clock (`passed`) went ahead of an engine's (`elapsed`); 0 = not."""
+    ahead = 0.0 if elapsed is None else passed - elapsed
+    return ahead if ahead > JUMP else 0.0
 
 
 class Held(NamedTuple):

@@ -71,6 +71,8 @@ def engine_work() -> Rights:
             f"$O.{subjects.BLOBS_BUCKET}.>",
             *(f"$JS.API.STREAM.{verb}.{s}" for s in STREAMS for verb in _STREAM_VERBS),
             *(f"$JS.API.DIRECT.GET.{s}" for s in (subjects.LOGS, blobs)),
+            # For `headway verify`, which asks as an engine.
+            *(f"$JS.API.DIRECT.GET.{s}" for s in (subjects.RUNS, subjects.WORK)),
             f"$JS.API.STREAM.PURGE.{blobs}",
             f"$JS.API.CONSUMER.CREATE.{intake}",
             f"$JS.API.CONSUMER.INFO.{intake}",

@@ -161,7 +161,7 @@ def _password(account: Account, one: Principal) -> str:
     return f"user: {one.name}, password: ${variable}"
 
 
-def run(wanted: Wanted) -> None:
+def run(wanted: Wanted, *, as_json: bool) -> None:
     """Write and say what to do next."""
     try:
         import cryptography  # noqa: F401  # pyright: ignore[reportUnusedImport] looked for
@@ -169,9 +169,16 @@ def run(wanted: Wanted) -> None:
         raise Fail("keys need the package cryptography", "pip install 'headway[auth]'",
                    Exit.USAGE) from None  # fmt: skip
     done = write(wanted)
-    say.line(str(done.conf))
-    for name, path in done.environments.items():
-        say.tell(f"{name}: {path}")
+    if as_json:
+        say.data({
+            "conf": str(done.conf),
+            "environments": {name: str(path) for name, path in done.environments.items()},
+            "unused": [str(path) for path in done.unused],
+        })  # fmt: skip
+    else:
+        say.line(str(done.conf))
+        for name, path in done.environments.items():
+            say.tell(f"{name}: {path}")
     for path in done.unused:
         say.tell(f"{path} opens nothing any more: no such user was named this time")
     tls = wanted.self_signed or wanted.server.tls[0]

@@ -180,7 +180,9 @@ class _Chaos:
         hits = Counter(
             f"{h.kind} {'killed' if h.how == 'kill' else 'frozen'}" for h in self._killer.hits
         )
-        report = await verify(Check(self._victims.dsn, self._victims.ns, since=begun, settled=True))
+        report = await verify(
+            Check(self._victims.config, ns=self._victims.ns, since=begun, settled=True)
+        )
         return Outcome(
             self._seed, dict(hits), len(self._told), dict(Counter(status.values())),
             sorted(r for r, s in status.items() if s in ("unknown", "rejected")),

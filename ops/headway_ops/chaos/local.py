@@ -11,12 +11,12 @@ import contextlib
 import fcntl
 import os
 import signal
-import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headway.discovery import client_file
+from headway_engine.config import load_config
 from headway_ops.bench.procs import all_times
 from headway_ops.chaos.runners import container_runners, process_runners, start_ticks
 from headway_ops.say import Exit, Fail
@@ -34,15 +34,15 @@ class LocalVictims:
     def __init__(self, folder: Path, up: int) -> None:
         """`folder`: its state directory; `up`: its process."""
         self.folder, self.up = folder, up
-        content = _settings(folder)
-        agent: dict[str, Any] = content.get("agent", {})
-        self.dsn = str(content.get("postgres", {}).get("dsn", ""))
-        """Of its Postgres; it holds a password."""
-        self.ns = str(agent.get("ns", "default"))
-        self.lease = float(content.get("engine", {}).get("lease", 15.0))
-        self._docker = agent.get("runtime") == "docker"
-        self._agent_folder = Path(str(agent.get("state_dir", "")))
-        self._owner = f"{agent.get('ns', 'default')}.{agent.get('name', '')}"
+        # Not the variables of this shell: they may mean another stack.
+        self.config = load_config(folder / SERVER_FILE, {})
+        agent = self.config.agent
+        if agent is None:
+            raise Fail(f"{folder / SERVER_FILE} has no agent", "start `headway up` again")
+        self.ns = agent.ns
+        self.lease = self.config.engine.lease
+        self._docker = agent.runtime == "docker"
+        self._agent_folder, self._owner = Path(agent.state_dir), agent.owner
         self._runners: dict[str, int] = {}
 
     @property
@@ -134,10 +134,3 @@ def _command(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
     except OSError:
         return []
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads((folder / SERVER_FILE).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-        raise Fail(f"{folder / SERVER_FILE}: {e}", "start `headway up` again") from None

@@ -42,18 +42,22 @@ def start_ticks(pid: int) -> int:
     return 0 if fields[0] in "ZX" else int(fields[19])
 
 
-def container_runners(owner: str) -> list[Runner]:
-    """Live containers of an agent; asks the local Docker engine, blocking. Raises Fail without."""
+def container_runners(owner: str, *, ended: bool = False) -> list[Runner]:
+    """Containers of an agent that live (with `ended` all: pid 0 = it has ended).
+
+    Asks the local Docker engine, blocking; raises Fail without one.
+    """
     from headway_ops.deploying import docker_client
 
     api, found = docker_client(), list[Runner]()
     try:
-        for row in api.containers(filters={"label": f"{OWNER_LABEL}={owner}"}):
+        for row in api.containers(all=ended, filters={"label": f"{OWNER_LABEL}={owner}"}):
             try:
                 state: dict[str, Any] = api.inspect_container(row["Id"])
             except Exception:  # removed meanwhile
                 continue
-            if pid := int(state["State"]["Pid"]):
+            pid = int(state["State"]["Pid"])
+            if pid or ended:
                 found.append(Runner(str(row["Id"])[:12], pid))
     finally:
         api.close()

@@ -41,5 +41,6 @@ def table() -> dict[str, Callable[..., None]]:
         "settings": care.settings,
         "chaos": care.chaos,
         "nats config": nats.config,
+        "restored": care.restored,
         "bench": bench.bench,
     }

@@ -1,4 +1,4 @@
-"""doctor, verify, settings, chaos: what is wrong, what is stored, what happens when things die."""
+"""doctor, verify, settings, restored, chaos: what is wrong, stored, set, broken on purpose."""
 
 from __future__ import annotations
 
@@ -57,6 +57,13 @@ def verify(
     )  # fmt: skip
 
 
+def restored(as_json: JsonFlag = False) -> None:
+    """Say that Postgres was set back to an older copy by hand."""
+    from headway_ops import restored as floor
+
+    floor.run(as_json=as_json)
+
+
 def settings(as_json: JsonFlag = False) -> None:
     """Print every setting of engine and agent, as a sample TOML file."""
     from headway_ops import sample
@@ -85,10 +92,11 @@ def chaos(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Kill parts of this folder's `headway up` while tasks run, then look.
+    """Kill parts of the stack here while its tasks run, then look.
 
-    SIGKILL and SIGSTOP at random; `headway up` starts again what dies. Exit 1 if a run that was
-    acknowledged is lost, or has not ended a minute after the last fault. Not for other stacks.
+    SIGKILL and SIGSTOP at random in the `headway up` of this folder, which starts again what dies;
+    then `headway verify`. Exit 1 if an acknowledged run is lost or has not ended a minute after the
+    last fault, or if a promise is broken. Other stacks are refused.
     """
     from headway_ops.chaos import command
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from headway_ops.commands.options import JsonFlag
+
 _PEOPLE = "[NS/]NAME; may be repeated."
 Names = list[str] | None
 
@@ -61,6 +63,7 @@ def config(
         bool,
         typer.Option("--passwords", help="Users with passwords from $HW_NAME, in place of keys."),
     ] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Write a nats-server configuration: who may do what, with keys, accounts and TLS.
 
@@ -95,5 +98,6 @@ def config(
                 server_name, listen, http, store_dir, max_store, tenant_store=tenant_store,
                 tls=(tls_cert, tls_key, tls_ca), verify=tls_verify,
             ),
-        )
+        ),
+        as_json=as_json,
     )  # fmt: skip

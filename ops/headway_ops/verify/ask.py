@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headway.ids import encode
+from headway_engine.config import Config, PostgresConfig
 from headway_ops.verify import standing
 from headway_ops.verify.database import LAST
 
@@ -14,25 +15,14 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from headway_engine.config import Config
-
-SECOND_LOOK = 2.0
-
 
 @dataclass(slots=True)
 class Ask:
-    """What to look at."""
+    """What to look at: `Ask(config)` with the engines' settings, `Ask(dsn)` for Postgres alone."""
 
-    config: Config
-    """Where Postgres, NATS and the blobs are: what the engines are started with."""
-    nats: bool = True
-    """Read RUNS, WORK and LOGS."""
-    blobs: bool = True
-    """Read what lies in blobs."""
-    containers: bool = False
-    """Ask this host's Docker."""
-    logs: bool = True
-    """Read LOGS: it is the largest stream."""
+    source: Config | str
+    """Where Postgres, NATS and the blobs are: what the engines are started with. A DSN: Postgres
+    alone, whatever `nats` and `blobs` say."""
     ns: str = ""
     """This namespace alone; empty = all."""
     run: str = ""
@@ -45,12 +35,30 @@ class Ask:
     """Written by `headway.journal`."""
     ledgers: Sequence[Path] = ()
     """Written by the outside world; see `effects`."""
+    nats: bool = True
+    """Read RUNS, WORK and LOGS."""
+    blobs: bool = True
+    """Read what lies in blobs."""
+    logs: bool = True
+    """Read LOGS: it is the largest stream."""
+    containers: bool = False
+    """Ask this host's Docker."""
     grace: float = standing.GRACE
     """Seconds that a timer, a rescuer or a sweeper may be late."""
-    second_look: float = SECOND_LOOK
+    second_look: float = 2.0
     """Seconds until what seems to stand still is looked at once more."""
     patience: float = 15.0
     """Seconds for which it is looked at again and again before it counts; not with `settled`."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.source, str):
+            self.nats = self.blobs = False
+
+    @property
+    def config(self) -> Config:
+        """The engines' settings."""
+        source = self.source
+        return Config(postgres=PostgresConfig(source)) if isinstance(source, str) else source
 
     def bounds(self) -> tuple[str, str]:
         """Ids above the first, up to the second."""

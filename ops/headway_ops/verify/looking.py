@@ -249,14 +249,26 @@ class _Looking:
     # --- what others should have been told
 
     async def _outbox(self) -> None:
-        async with self.db.snapshot() as conn:
-            rows = await conn.fetch(sql.OUTBOX, OUTBOX_AGE)
         self.report.count("I18")
-        for row in rows:
+        if self.ask.nats and self.nc is None:
+            return  # while NATS is away they wait, and that is said already
+        rows = await self._untold()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.ask.patience
+        while rows and loop.time() < until:
+            # NATS may just be back: sweepers need a few seconds.
+            await asyncio.sleep(self.ask.second_look)
+            again = await self._untold()
+            rows = {place: row for place, row in again.items() if place in rows}
+        for row in rows.values():
             self.report.add(
                 Violation("I18", row["run"], f"not told to RUNS since {row['age']:.0f} s; engine"
                           f" {row['engine']} wrote it", row["n"])
             )  # fmt: skip
+
+    async def _untold(self) -> dict[tuple[str, int], asyncpg.Record]:
+        rows = await self.db.conn.fetch(sql.OUTBOX, OUTBOX_AGE)
+        return {(row["run"], row["n"]): row for row in rows}
 
     async def _limits(self) -> None:
         """Queues that have a limit, since it was set."""

@@ -90,7 +90,7 @@ def _decisions(h: History, report: Report) -> Iterator[Violation]:
     """Attempts that were lost unseen must be seen to end before a mark is decided (F26)."""
     unseen: set[int] = set()
     for e in h.events:
-        if e.kind == "lost" and e.source == "RUNNING" and not e.data.get("confirmed_dead"):
+        if e.kind == "lost" and e.source != "STARTING" and not e.data.get("confirmed_dead"):
             unseen.add(e.epoch)
         elif e.kind == "exited":
             unseen.discard(e.epoch)

@@ -24,7 +24,7 @@ from headway.errors import (
 )
 from headway.failures import error_info
 from headway.wire import DURATION_LIMIT, RESULT_LIMIT, ErrorInfo
-from headway.wire.frames import Fail, Finish
+from headway.wire.frames import Cause, Fail, Finish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,7 +158,7 @@ class Attempt:
 
     def _fail(
         self,
-        cause: str,
+        cause: Cause,
         error: BaseException,
         *,
         retry: bool = False,

@@ -128,7 +128,8 @@ class Runner:
                 importlib.import_module(module)
         except BaseException as e:  # SystemExit at import is the user's mistake too
             info = error_info(e)
-            os.write(self.watch.stderr, info.traceback.encode())
+            if self.calls.conn is None:  # nobody hears it; else the agent redacts what it tells
+                os.write(self.watch.stderr, info.traceback.encode())
             self.calls.send(LoadFailed(error=info))
             return False
         finally:

@@ -12,7 +12,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from headway.wire import DEFAULT_QUEUE, DURATION_LIMIT, NOTHING, BlobRef, ErrorInfo, decoder
+from headway.wire import (
+    DEFAULT_QUEUE,
+    DURATION_LIMIT,
+    NOTHING,
+    BlobRef,
+    ErrorInfo,
+    Instant,
+    decoder,
+)
 from headway.wire.events import Event
 
 Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")]
@@ -127,8 +135,8 @@ class RunsQuery(Struct, forbid_unknown_fields=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     """All of these."""
     ids: tuple[str, ...] = ()
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Instant | None = None
+    until: Instant | None = None
     text: str = ""
     """In id, task, tag or error."""
     after: str = ""
@@ -143,7 +151,7 @@ class RunRow(Struct, omit_defaults=True):
     task: str
     status: str
     queue: str
-    created_at: datetime
+    created_at: Instant
     version: str = ""
     epoch: int = 0
     n: int = 0
@@ -155,9 +163,9 @@ class RunRow(Struct, omit_defaults=True):
     agent: str = ""
     priority: int = 0
     tags: tuple[str, ...] = ()
-    due_at: datetime | None = None
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
+    due_at: Instant | None = None
+    started_at: Instant | None = None
+    ended_at: Instant | None = None
     reason: str = ""
     error: ErrorInfo | None = None
     parent: str = ""
@@ -170,7 +178,7 @@ class RunsPage(Struct, omit_defaults=True):
     """The answer of `runs`."""
 
     runs: list[RunRow]
-    as_of: datetime
+    as_of: Instant
     more: bool = False
     counts: dict[str, int] = {}
     """Live runs by status, in the namespace."""
@@ -224,7 +232,7 @@ class CheckpointRow(Struct, omit_defaults=True):
     number: int
     name: str
     size: int
-    at: datetime
+    at: Instant
     epoch: int
     sha256: str = ""
 
@@ -237,7 +245,7 @@ class MarkRow(Struct, omit_defaults=True):
     fn: str
     status: str
     epoch: int
-    at: datetime
+    at: Instant
     token: str = ""
     size: int = 0
 
@@ -346,7 +354,7 @@ class QueueRow(Struct, omit_defaults=True):
     retrying: int = 0
     delayed: int = 0
     agents: int = 0
-    oldest_at: datetime | None = None
+    oldest_at: Instant | None = None
 
 
 class AgentRow(Struct, omit_defaults=True):
@@ -356,7 +364,7 @@ class AgentRow(Struct, omit_defaults=True):
     host: str
     alive: bool
     session: int
-    lease_until: datetime
+    lease_until: Instant
     runtime: str = ""
     queues: tuple[str, ...] = ()
     slots: int = 0
@@ -368,7 +376,7 @@ class AgentRow(Struct, omit_defaults=True):
     """`drain`: it takes nothing new, what runs goes on; `now`: what runs is given back."""
     drain_by: str = ""
     """Who said so last, also of its end."""
-    drain_at: datetime | None = None
+    drain_at: Instant | None = None
 
 
 class TaskSpec(Struct, frozen=True, omit_defaults=True):
@@ -428,7 +436,7 @@ class DeploymentRow(Struct, omit_defaults=True):
     image: str
     image_tag: str
     tasks: tuple[str, ...]
-    created_at: datetime
+    created_at: Instant
     current: bool = False
     live_runs: int = 0
     dev: bool = False
@@ -495,7 +503,7 @@ class Info(Struct, omit_defaults=True):
     """`postgres`, `edge`."""
     store_ok: bool
     durability: str
-    now: datetime
+    now: Instant
     schema: int = 0
     detail: dict[str, Any] = {}
     roles: tuple[str, ...] = ()

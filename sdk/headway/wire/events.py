@@ -6,13 +6,12 @@ drop doubles by (run, n). `kind` is an open word: observers show kinds they do n
 
 from __future__ import annotations
 
-from datetime import datetime
 from itertools import groupby
 from typing import Any
 
 from msgspec import Struct
 
-from headway.wire import decoder
+from headway.wire import Instant, decoder
 
 KINDS = {
     "queued": "enqueued, or back in its queue (data.why)",
@@ -51,7 +50,7 @@ class Event(Struct, omit_defaults=True):
     """One event. `source`/`target` are states, set when the run moved."""
 
     n: int
-    at: datetime
+    at: Instant
     kind: str
     epoch: int = 0
     source: str = ""
@@ -100,7 +99,7 @@ class LogChunk(Struct, omit_defaults=True):
 
     first: int
     lines: list[str]
-    at: datetime
+    at: Instant
     stream: str = "out"
     """`out` (stdout), `err`, `log` (the logging module) or `process` (not attributable)."""
     dropped: int = 0
@@ -108,7 +107,7 @@ class LogChunk(Struct, omit_defaults=True):
 
 
 class AgentBeat(Struct, omit_defaults=True):
-    """`hw.hb.agent.<id>`, once a second, for the eyes."""
+    """`hw.hb.agent.<ns>.<agent>`, once a second, for the eyes."""
 
     agent: str
     ns: str
@@ -121,9 +120,9 @@ class AgentBeat(Struct, omit_defaults=True):
     shared_slots: int = 0
     degraded: str = ""
     draining: bool = False
-    at: datetime | None = None
+    at: Instant | None = None
     counters: dict[str, float] = {}
-    """What it refused and saw again, since its start; they only grow."""
+    """What it refused and saw again since its start; `tasks`: asyncio tasks now."""
 
 
 class EngineBeat(Struct, omit_defaults=True):
@@ -134,7 +133,7 @@ class EngineBeat(Struct, omit_defaults=True):
     store: str
     store_ok: bool
     durability: str
-    at: datetime
+    at: Instant
     counters: dict[str, float] = {}
     roles: tuple[str, ...] = ()
     """Which of its services it runs; empty = all."""

@@ -11,12 +11,11 @@ Order: hello → env → (import user modules) → ready → run → started →
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct
 
-from headway.wire import BLOB_PART, DURATION_LIMIT, KEY_LIMIT, NOTHING, ErrorInfo, decoder
+from headway.wire import BLOB_PART, DURATION_LIMIT, KEY_LIMIT, NOTHING, ErrorInfo, Instant, decoder
 from headway.wire.rpc import MarkRecord
 
 # What a runner may say is bounded where it is decoded: its sender may be anybody's code.
@@ -24,6 +23,8 @@ Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Big = Annotated[int, Meta(ge=0, le=2**53)]
 Key = Annotated[str, Meta(max_length=KEY_LIMIT, pattern=r"\A[^\x00]*\Z")]
 Word = Annotated[str, Meta(max_length=64, pattern=r"\A[^\x00]*\Z")]
+MarkKind = Literal["step", "once", "sleep", "wait", "call"]
+MarkStatus = Literal["started", "done", "failed", "interrupted", "error", "open"]
 Duration = Annotated[float, Meta(ge=0, le=DURATION_LIMIT)]
 
 # --- from the runner
@@ -90,9 +91,9 @@ class Mark(Struct, tag="mark", forbid_unknown_fields=True, omit_defaults=True):
     slot: Count
     seq: Big
     key: Key
-    kind: Literal["step", "once", "sleep", "wait", "call"]
+    kind: MarkKind
     fn: Key
-    status: Literal["started", "done", "failed", "interrupted", "error", "open"]
+    status: MarkStatus
     token: Key = ""
     value: Raw = NOTHING
     blob: Big = 0
@@ -167,7 +168,7 @@ class Fail(Struct, tag="fail", forbid_unknown_fields=True, omit_defaults=True):
     error: ErrorInfo
     retry: bool = True
     retry_in: Duration | None = None
-    retry_at: datetime | None = None
+    retry_at: Instant | None = None
     key: Key = ""
     token: Key = ""
     waits: bool = False
@@ -248,7 +249,7 @@ class Run(Struct, tag="run", omit_defaults=True):
     root: str = ""
     parent: str = ""
     timeout: float = 3600.0
-    deadline_at: datetime | None = None
+    deadline_at: Instant | None = None
     grace: float = 10.0
     suspend_after: float = 60.0
     trace: str = ""

@@ -6,12 +6,11 @@ repeat: claims by their nonce, saves by (run, epoch, number), reports by (run, e
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 from msgspec import Raw, Struct
 
-from headway.wire import NOTHING, BlobRef, ErrorInfo, decoder
+from headway.wire import NOTHING, BlobRef, ErrorInfo, Instant, decoder
 from headway.wire.commands import Ended, TaskSpec
 
 # --- register / beat
@@ -105,7 +104,7 @@ class MarkRecord(Struct, omit_defaults=True):
     value: Raw = NOTHING
     ref: BlobRef | None = None
     error: ErrorInfo | None = None
-    due_at: datetime | None = None
+    due_at: Instant | None = None
     resolved: str = ""
     """An operator's or check's decision on an ambiguous once: `done` or `rerun`."""
 
@@ -134,7 +133,7 @@ class Assignment(Struct, omit_defaults=True):
     """More marks than fit: page with `load`."""
     root: str = ""
     parent: str = ""
-    deadline_at: datetime | None = None
+    deadline_at: Instant | None = None
     timeout: float = 3600.0
     trace: str = ""
     max_attempts: int = 3
@@ -300,7 +299,7 @@ class AttemptFailed(Struct, tag="failed", omit_defaults=True):
     error: ErrorInfo
     exit_code: int | None = None
     retry_in: float | None = None
-    retry_at: datetime | None = None
+    retry_at: Instant | None = None
     retry: bool = True
     """False: the task's own verdict is not to retry (stop_on, not in retry_on, StopRun)."""
     key: str = ""

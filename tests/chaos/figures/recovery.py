@@ -44,7 +44,7 @@ async def _running(**options: Any) -> AsyncGenerator[tuple[Stack, EffectServer, 
             try:
                 await stack.start()
                 await stack.deploy(file)
-                async with await stack.client() as client:
+                async with await stack.client(timeout=30.0) as client:
                     yield stack, effects, client
             finally:
                 await stack.stop()
@@ -64,7 +64,7 @@ async def task_killed(kills: int, say: Say) -> list[float]:
     took: list[float] = []
     async with _running(engines=1, agents=1, lease=15.0, slots=AT_ONCE) as (_, effects, client):
         while len(took) < kills:
-            items = _items("beats", min(AT_ONCE, kills - len(took)), beats=4, pace=0.05)
+            items = _items("beats", min(AT_ONCE, kills - len(took)), beats=600, pace=0.1)
             handles = await client.submit(items)
             for item in items:
                 await until(lambda run=item.run: _saved(effects, run), 30, what="two checkpoints")
@@ -72,8 +72,10 @@ async def task_killed(kills: int, say: Say) -> list[float]:
             for item in items:
                 os.kill(int(_begins(effects, item.run)[0].data["pid"]), signal.SIGKILL)
                 killed[item.run] = time.time()
-            await asyncio.gather(*(h.result() for h in handles))
-            took += [_begins(effects, run)[-1].at - at for run, at in killed.items()]
+            for run, at in killed.items():
+                await until(lambda run=run: len(_begins(effects, run)) > 1, 30, what="it goes on")
+                took.append(_begins(effects, run)[1].at - at)
+            await asyncio.gather(*(h.cancel() for h in handles))
             if len(took) % 20 < AT_ONCE:
                 say(f"{len(took)} of {kills}")
     return took
@@ -137,7 +139,7 @@ async def due_while_dead(count: int, say: Say) -> Back:
         stack.heal()
         await until(lambda: stack.parts["engine-1"].running, 5)
         back = time.time()
-        await client.info()
+        await until(lambda: stack.is_up(client), 60, what="the engine answers")
         ready = time.time()
         begun = dict(
             zip([h.id for h in handles], await asyncio.gather(*(h.result() for h in handles)),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import importlib
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +33,7 @@ SLOW = 5
 def child(name: str, minutes: float, corpus: Path, out: Path) -> None:
     """One target, until its time is over; what it finds is in `out` at once."""
     sys.path[:0] = [str(HERE.parents[2])]
-    import atheris  # pyright: ignore[reportMissingImports]  # of the dependency group `fuzz`
-
-    fuzzer: Any = atheris
+    fuzzer: Any = importlib.import_module("atheris")  # of the dependency group `fuzz`
     with fuzzer.instrument_imports(include=["headway", "headway_engine", "headway_ops"]):
         from chaos.fuzz.targets import BY_NAME
     target = BY_NAME[name]
@@ -108,12 +108,12 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.json"):
         old.unlink()
-    names = asked.only or list(BY_NAME)
+    names: list[str] = asked.only or list(BY_NAME)
     print(f"{len(names)} targets, {asked.minutes:g} min each, corpus in {folder}")
     print(f"{'target':<28} {'executions':>12} {'undeclared':>10} {'corpus':>7}", flush=True)
     bad = 0
     with ThreadPoolExecutor(asked.jobs) as pool:
-        for row in pool.map(lambda n: one_of(n, asked.minutes, folder), names):
+        for row in pool.map(one_of, names, repeat(asked.minutes), repeat(folder)):
             found = row["found"]
             count = f"{row['executions']:>12,} {len(found):>10} {row['corpus']:>7}"
             print(f"{row['name']:<28} {count}", flush=True)

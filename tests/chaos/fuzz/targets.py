@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType  # noqa: TC003 - beside the others
 from typing import Any
 
 import msgspec
@@ -81,25 +82,25 @@ class Tree(Struct):
     by: dict[str, float] = {}
 
 
-def _decoders() -> list[Target]:
-    found: list[Target] = []
-    for module in (commands, events, frames, rpc, verbs):
-        short = module.__name__.rpartition(".")[2]
-        seeds = tuple(
-            b
-            for n in ("commands", "events", "frames", "rpc")
-            for b in golden(n).values()
-            if n == short or module is verbs
-        )
-        for name, dec in vars(module).items():
-            if isinstance(dec, msgspec.json.Decoder) and name.strip("_").isupper():
+def decoders(module: ModuleType) -> dict[str, Any]:
+    """The decoders of a module, by name."""
+    found: dict[str, Any] = {n.strip("_"): getattr(module, n) for n in dir(module)}
+    return {n: d for n, d in found.items() if isinstance(d, msgspec.json.Decoder) and n.isupper()}
 
-                def run(data: bytes, dec: Any = dec) -> object:
-                    return decode(dec, data)
 
-                fits = tuple(s for s in seeds if _fits(dec, s)) or seeds[:3]
-                found.append(Target(f"{short}.{name.strip('_')}", run, (Malformed,), fits))
-    return found
+def _plain(module: ModuleType) -> Target:
+    """All decoders of a module at once: each gets the same body."""
+    short = module.__name__.rpartition(".")[2]
+    them = decoders(module)
+    bodies = [b for n in ("commands", "events", "frames", "rpc") for b in golden(n).values()]
+
+    def run(data: bytes) -> None:
+        for dec in them.values():
+            with suppress(Malformed):
+                decode(dec, data)
+
+    seeds = tuple(b for b in bodies if any(_fits(d, b) for d in them.values()))
+    return Target(f"decoders.{short}", run, (), seeds)
 
 
 def _fits(dec: Any, body: bytes) -> bool:
@@ -334,7 +335,7 @@ def journal_file(data: bytes) -> None:
 def names(data: bytes) -> None:
     """Text that shall become part of a subject."""
     given = data.decode("utf-8", "surrogatepass")
-    for build in (
+    builders: list[Callable[[str], str]] = [
         subjects.ingest,
         lambda t: subjects.work(t, "q"),
         lambda t: subjects.run_event("n", t),
@@ -343,7 +344,8 @@ def names(data: bytes) -> None:
         lambda t: subjects.reply(t, "x"),
         lambda t: subjects.work_consumer("n", t),
         lambda t: subjects.inbox_prefix("client", t),
-    ):
+    ]
+    for build in builders:
         with suppress(BadName):
             made = build(given)
             assert not any(c in made for c in " *>\r\n\t\0")
@@ -385,7 +387,7 @@ def _framed(bodies: tuple[bytes, ...]) -> tuple[bytes, ...]:
 
 
 TARGETS: list[Target] = [
-    *_decoders(),
+    *map(_plain, (commands, events, frames, rpc, verbs)),
     Target("frames.stream", stream, (FrameError, Malformed), _framed(_frames())),
     Target("frames.from_runner", from_runner, (Malformed,), _frames()),
     Target("enqueue.intake", intake, (Malformed,), (golden("commands")["EnqueueBatch"],)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import pytest
@@ -50,6 +50,13 @@ def mutated(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
     return body
 
 
+def keys_of(node: Any) -> list[Any]:
+    """Where the values of an object or array are; none of anything else."""
+    if isinstance(node, dict):
+        return sorted(cast("dict[str, Any]", node))
+    return list(range(len(cast("list[Any]", node)))) if isinstance(node, list) else []
+
+
 @st.composite
 def replaced(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
     """A good body with another value somewhere: right in form, wrong in kind."""
@@ -58,12 +65,10 @@ def replaced(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
         value: Any = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return body
-    node = value
-    while isinstance(node, dict | list) and node:
-        key: Any = draw(
-            st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node)))
-        )
-        if draw(st.booleans()) or not isinstance(node[key], dict | list):
+    node: Any = value
+    while keys := keys_of(node):
+        key = draw(st.sampled_from(keys))
+        if draw(st.booleans()) or not keys_of(node[key]):
             node[key] = draw(JSON)
             break
         node = node[key]

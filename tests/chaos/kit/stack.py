@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import time
@@ -80,7 +81,7 @@ class Stack:
         self._watchers: list[asyncio.Task[None]] = []
         self._image: Any = None
         self._runners: dict[str, int] = {}
-        self._killing = asyncio.Lock()
+        self._mark = secrets.token_hex(3)
 
     # --- start and stop
 
@@ -126,7 +127,7 @@ class Stack:
             sections["engine"] = {"lease": self.lease, "beat_every": round(self.lease / 3.5, 2)}
         else:
             sections["agent"] = {
-                "name": name,
+                "name": self._agent_id(name),
                 "state_dir": str(self.agent_folder(name)),
                 "slots": self._slots,
                 "shared_slots": self._shared_slots,
@@ -141,6 +142,10 @@ class Stack:
             lines.append(f"[{section}]")
             lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
         (self.folder / f"{name}.toml").write_text("\n".join(lines) + "\n")
+
+    def _agent_id(self, name: str) -> str:
+        """Its name in NATS and Docker: another stack on this machine must have others."""
+        return f"{name}-{self._mark}"
 
     def agent_folder(self, name: str) -> Path:
         """Its journal, sockets and runners' records; a short path."""
@@ -196,10 +201,10 @@ class Stack:
         """The task processes, or containers, of all agents."""
         return [r for agent in self.agents for r in self.runners_of(agent)]
 
-    def runners_of(self, agent: str) -> list[Runner]:
-        """Those of one agent."""
+    def runners_of(self, agent: str, *, ended: bool = False) -> list[Runner]:
+        """Those of one agent; with `ended` also containers that were not removed."""
         if self.runtime == "docker":
-            return container_runners(f"{NS}.{agent}")
+            return container_runners(f"{NS}.{self._agent_id(agent)}", ended=ended)
         return process_runners(self.agent_folder(agent))
 
     def heal(self) -> None:

@@ -47,6 +47,8 @@ class Agent:
         self.out: list[tuple[str, h.Happening]] = []
         """Reports of its own that nobody answered yet."""
         self.asking: Asking | None = None
+        self.dying: list[Container] = []
+        """Killed as stale, and not dead yet."""
         self.beaten: datetime = world.clock.now()
         """When the store last heard its beat."""
         self.draining = False
@@ -64,10 +66,19 @@ class Agent:
             self.held.remove(c)
 
     def killed(self, c: Container, why: str) -> None:
-        """It is dead now; that is told until it is heard."""
-        c.alive = False
+        """It is dead now, or a stubborn one some time later; that is told until it is heard."""
         self.drop(c)
+        if why == "stale" and c.alive and "stubborn" in self.w.faults:
+            self.dying.append(c)
+            return
+        c.alive = False
         self.out.append((c.run, h.Stopped(c.epoch, why)))
+
+    def bury(self) -> None:
+        """The oldest of those that were killed is dead at last."""
+        c = self.dying.pop(0)
+        c.alive = False
+        self.out.append((c.run, h.Stopped(c.epoch, "stale")))
 
     def saw_end(self, c: Container, random: float) -> None:
         """A container of its own died."""
@@ -88,6 +99,8 @@ class Agent:
         if not self.speaks:
             return
         rng = self.w.rng
+        if self.dying and rng.random() < 0.15:
+            self.bury()
         if self.fresh:
             self.register()
         elif self.out and rng.random() < 0.7:
@@ -215,11 +228,12 @@ class Agent:
     def crash(self, *, host: bool) -> None:
         """Its process dies; `host`: its containers too, and nobody sees it."""
         self.up = False
-        for c in self.held:
+        for c in (*self.held, *self.dying):
             if host:
                 c.alive = False
             else:
                 self.w.orphans.append(c)
+        self.dying = []
         self.held, self.out, self.asking, self.fresh = [], [], None, True
         self.w.say("agent crashed", self.name, "with its host" if host else "")
 

@@ -104,7 +104,7 @@ class Container:
             return
         self.call = None
         if outcome == "stale_epoch":
-            self.alive = False
+            self.alive = False  # it ends itself
             self.agent.killed(self, "stale")
         elif isinstance(call, SaveCheckpoint):
             self.ck, self.pc = call.number, self.pc + 1

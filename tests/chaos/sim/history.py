@@ -6,7 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from chaos.sim.oracle import Broken
-from chaos.sim.plan import HEARD, LEASE, draw
+from chaos.sim.plan import HEARD, LEASE, SHORT_OUTAGE, draw
 from chaos.sim.rules import ENDS
 from chaos.sim.world import World
 
@@ -72,6 +72,8 @@ class History:
             "broken": self.no_container_starts,
             "doom": self.containers_are_killed,
             "alone": world.arrive,
+            "stubborn": self.a_timeout_is_missed,
+            "zombie": self.an_agent_goes_inside_once,
             "resolve": self.a_decision_is_rushed,
         }
 
@@ -83,8 +85,8 @@ class History:
         usual = ("engine",) * 7 + ("agent",) * 7 + ("container",) * 8
         usual += ("time",) * 2 + ("wire",) * 2 + ("caller",) * 2 + ("operator",)
         names = usual + tuple("engine fault" if f == "engine" else f for f in w.faults)
-        if "alone" in w.faults:
-            w.agents[1].up, w.broken = False, True
+        w.broken = w.faults == ("broken",) or "alone" in w.faults
+        w.agents[1].up = "alone" not in w.faults
         w.doomed = "doom" in w.faults
         for name in ("caller", "engine", "engine", "agent", "agent", "agent"):
             self.actions[name]()
@@ -142,6 +144,8 @@ class History:
         for agent in w.agents:
             if agent.fresh:
                 agent.register()
+            while agent.dying:
+                agent.bury()
             while agent.out:
                 agent.tell()
             while agent.asking is not None:
@@ -246,6 +250,40 @@ class History:
             if agent.away:
                 w.pass_time(w.rng.choice((0.4, 3.6, 7.2, 7.2)))
 
+    def an_agent_goes_inside_once(self) -> None:
+        """Its container is in a once block; another attempt finds that, and a person is asked."""
+        w = self.w
+        c = next((c for c in reversed(w.containers) if c.alive and c.agent.speaks), None)
+        if c is None:
+            return
+        for _ in range(8):
+            if c.entered is None:
+                c.act()
+        if c.entered is None or not c.alive:
+            return
+        c.agent.away = True
+        w.say("away inside once", c)
+        w.pass_time(7.2)
+        other = next(a for a in w.agents if a is not c.agent)
+        for engine in w.engines:
+            engine.act(0)
+        for _ in range(4):
+            other.act()
+        for found in list(other.held):
+            for _ in range(8):
+                found.act()
+        w.people.decide()
+        c.agent.away = w.rng.random() < 0.5
+
+    def a_timeout_is_missed(self) -> None:
+        """An agent's own timer fails: the engine ends the attempt by the clock."""
+        w = self.w
+        if any(c.alive and c.entered for c in w.containers):
+            w.clock.advance(95.0)
+            for engine in w.engines:
+                if engine.up and not w.down:
+                    engine.overdue()
+
     def an_agent_crashes(self) -> None:
         """Its process dies, or comes back."""
         w = self.w
@@ -286,8 +324,9 @@ class History:
         w.say("the store is", "away" if w.down else "back")
         if w.down:
             w.oracle.reached["store down"] += 1
+            w.down_at = w.clock.now()
             w.clock.advance(w.rng.choice((0.5, 5.0, 20.0)))
-        else:
+        elif (w.clock.now() - w.down_at).total_seconds() > SHORT_OUTAGE:
             w.up_since = w.clock.now()
 
     def the_store_fails_over(self) -> None:

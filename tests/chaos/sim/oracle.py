@@ -51,7 +51,7 @@ class Track:
         """The highest epoch ever seen."""
         self.fenced = -1
         """Attempts up to this epoch were taken away: nothing of theirs may count."""
-        self.cancelled = False
+        self.cancelled = self.started = False
         self.due: datetime | None = None
         self.shas: dict[int, str] = {}
         self.marks: dict[str, tuple[str, str, int, bytes]] = {}
@@ -158,6 +158,10 @@ class Oracle:
             self._resolved(run_id, t, e)
         elif kind == "resumed":
             t.lost = 0
+        elif kind == "started":
+            t.started = True
+        elif kind == "expired":
+            self.need(not t.started, "5 what has started never expires", e)
         elif kind == "exited":
             self.need(not self.w.maybe_alive(run_id, e.epoch), "I9b confirmed dead, but alive", e)
             self.reached["older attempt confirmed dead"] += 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from chaos.sim.plan import CAUSES, LOST, POLICIES, PROGRAMS, SECOND, SPECS, UNHEARD
+from chaos.sim.rules import ENDS
 from headway.states import RunState
 from headway.wire.commands import QueueAsk
 from headway_engine import happenings as h
@@ -115,7 +116,11 @@ class People:
             return
         run = f"R{w.rng.randrange(w.plan.runs) + 1}"
         if run in w.tables.runs:
+            before = w.before(run)[1]
             w.move(engine, run, h.Cancel("user:me", "enough"))
+            after = w.before(run)[1]
+            final = after in ("CANCELLING", "CANCELLED") or before in ENDS
+            w.oracle.need(final, "P7 a cancel was acknowledged and is not final", before, after)
         elif (NS, run) not in w.tables.aliases:
             w.go(engine.store.early_cancel(NS, run, "user:me", "enough"))
             self.early[run] = True

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 LEASE = 3.0
 """Seconds; short, so that time passes in few steps."""
 BEAT = 1.2
+SHORT_OUTAGE = 1.5
+"""Seconds that an agent's lease must bear; after a longer outage it gets a whole lease."""
 
 HEARD, UNHEARD, LOST, LATE, TWICE = range(5)
 """What becomes of a request: answered · done, the answer lost · lost · delivered later · twice."""
@@ -93,6 +95,9 @@ SECOND = tuple(_deployment(spec, "v2") for spec in SPECS)
 FAULTS = (
     ("death", "death", "away"),
     ("away", "away", "away", "resolve", "resolve"),
+    ("zombie", "away", "resolve"),
+    ("stubborn", "resolve", "resolve", "away"),
+    ("stubborn", "zombie", "resolve", "failover"),
     ("crash", "death", "cancel"),
     ("store", "away"),
     ("engine", "work"),
@@ -113,12 +118,12 @@ def draw(rng: Random) -> Plan:
     """The plan of a seed."""
     which = rng.randrange(len(SPECS))
     faults = rng.choice(FAULTS)
-    two = rng.random() < 0.3
     deep = "doom" in faults or "alone" in faults
+    two = not deep and rng.random() < 0.3
     return Plan(
         2 if two else 1,
         rng.randrange(60, 90) if deep else rng.randrange(12, 40),
-        rng.choice(FATES),
+        FATES[0] if deep else rng.choice(FATES),
         faults,
         SPECS[which],
         DEPLOYMENTS[which],

@@ -75,7 +75,7 @@ class World:
         self.faults, self.fates = plan.faults, plan.fates
         self.down = self.broken = self.doomed = False
         """The store is away; no container starts; containers that start are killed soon."""
-        self.up_since = self.clock.now()
+        self.up_since = self.down_at = self.clock.now()
         self.spare: tuple[Any, Any] | None = None
         """A copy of the store that lags behind."""
         self.failed_over = False
@@ -191,6 +191,10 @@ class World:
                 left = self.clock.now() - agent.beaten
                 self.oracle.need(
                     left.total_seconds() < LEASE, "B2 claimed without a lease", agent.name, left
+                )
+                now = self.tables.agents[NS, agent.name].state
+                self.oracle.need(
+                    now.alive and now.session == session, "B2 claimed by an ended session", session
                 )
                 engine.post(given.run.id, given.events)
             self.oracle.claimed(given, before, again=not given.events)

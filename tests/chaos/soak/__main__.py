@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from chaos.kit.effects import EffectServer
-from chaos.kit.stack import Stack, lay_tasks
+from chaos.kit.stack import NS, Stack, lay_tasks
 from chaos.soak.slope import slope
 from chaos.storm.load import Load
 from headway import subjects
@@ -74,7 +74,7 @@ class Samples:
             await heard(msg, ROLES[1], AGENT_BEAT)
 
         await client.connection.subscribe(subjects.beat_engine(), cb=engine)
-        await client.connection.subscribe(subjects.beat_agent(), cb=agent)
+        await client.connection.subscribe(subjects.beat_agent(NS), cb=agent)
 
     async def run(self) -> None:
         """Sample."""

@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("--every", type=seconds, default=0.0, help="seconds between two faults")
     parser.add_argument("--engines", type=int, default=2)
     parser.add_argument("--kill", default=",".join(KINDS), help="of " + ",".join(KINDS))
-    parser.add_argument("--keep", action="store_true", help="keep the folder, and say where it is")
+    parser.add_argument("--keep", action="store_true", help="keep logs, ledger and journal")
     given = parser.parse_args()
     kinds = tuple(given.kill.split(","))
     if wrong := set(kinds) - set(KINDS):
@@ -57,7 +57,8 @@ def main() -> int:
             import tempfile
 
             kept = tempfile.mkdtemp(prefix="hw-storm-kept-")
-            shutil.copytree(folder, kept, dirs_exist_ok=True, ignore_dangling_symlinks=True)
+            for path in [*folder.glob("*.jsonl"), *folder.glob("*.log")]:
+                shutil.copy(path, kept)
             say(f"kept in {kept}")
     return 0 if verdict.ok else 1
 

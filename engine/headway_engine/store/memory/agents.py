@@ -9,7 +9,7 @@ import msgspec
 
 from headway.states import RunState
 from headway_engine.happenings import Happening, Lost
-from headway_engine.store.agreement import GAP, Held, compare, gap_of
+from headway_engine.store.agreement import GAP, Held, compare, gap_of, jumped, longest
 from headway_engine.store.memory.queues import Queues
 from headway_engine.store.memory.tables import Agent
 from headway_engine.store.records import AgentState, Outcome, Renewed
@@ -104,7 +104,8 @@ class Agents(Queues):
         whole = live is not None and (now - live[0]).total_seconds() >= lease
         if whole and live is not None and (now - live[1]).total_seconds() < max(GAP, lease):
             for agent in agents:
-                if agent.state.alive and agent.state.lease_until <= now:
+                left = (agent.state.lease_until - now).total_seconds()
+                if agent.state.alive and not 0 < left <= longest(lease):
                     agent.state.alive = False
                     agent.state.session += 1
                     agent.missing, agent.gone = set(), set()
@@ -123,13 +124,20 @@ class Agents(Queues):
             agent.gone = set()
         return [o for o in await self.commit(moves) if o.outcome == "ok"]
 
-    async def tick(self, lease: float = 15.0) -> None:
+    async def tick(self, lease: float = 15.0, elapsed: float | None = None) -> None:
         """The clock of leases runs."""
         self._check()
         now = self._now()
         since, last = self.tables.liveness or (now, now)
-        if (now - last).total_seconds() > gap_of(lease):
+        passed = (now - last).total_seconds()
+        if abs(passed) > gap_of(lease):
             since = now
+        if jump := timedelta(seconds=jumped(passed, elapsed)):
+            for row in self.tables.runs.values():
+                if row.is_open:
+                    run = row.run
+                    run.claimed_at = run.claimed_at and run.claimed_at + jump
+                    run.attempt_at = run.attempt_at and run.attempt_at + jump
         self.tables.liveness = (since, now)
 
     async def agents(self, ns: str = "") -> list[AgentState]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from headway.states import OPEN, TERMINAL, RunState
 from headway_engine.lifecycle import START_DEADLINE, TIMEOUT_SLACK
+from headway_engine.store.agreement import JUMP
 from headway_engine.store.memory.intake import Intake
 from headway_engine.store.memory.tables import Queue, Row
 from headway_engine.store.records import Dispatch, Purge, QueueState
@@ -172,6 +173,9 @@ class Queues(Intake):
             return True
         if run.state in (S.QUEUED, S.DELAYED):
             return run.started_at is None and run.ttl_at is not None and run.ttl_at <= now
+        seen = self.tables.liveness
+        if seen is not None and (now - seen[1]).total_seconds() >= JUMP:
+            return False  # see `tick`: it may be the clock that was set
         if run.state is S.STARTING:
             return run.claimed_at is not None and run.claimed_at + START_DEADLINE <= now
         if run.state is S.RUNNING and run.attempt_at is not None:

@@ -59,6 +59,7 @@ async def check(conn: Any, mark: Mark) -> tuple[Floor, Mark]:
         why = ""
         async with conn.transaction():
             await conn.execute(_SQL["lock"])
+            await conn.execute(_SQL["patient"])
             known = await conn.fetchrow(_SQL["known"])
             if known is None:
                 await conn.execute(_SQL["first"], row["sys"], row["timeline"])
@@ -89,6 +90,7 @@ async def raise_floor(conn: Any) -> Floor:
     """The operator's command, for what cannot be seen from here."""
     async with conn.transaction():
         await conn.execute(_SQL["lock"])
+        await conn.execute(_SQL["patient"])
         await conn.execute(_SQL["raise_epochs"], STEP)
         known = await conn.fetchrow(_SQL["raised"], STEP)
     return _floor(known["floor"], known["changed_at"])

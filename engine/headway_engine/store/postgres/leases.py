@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from headway import faults
 from headway.states import RunState
 from headway_engine.happenings import Lost
-from headway_engine.store.agreement import GAP, Held, compare, gap_of
+from headway_engine.store.agreement import GAP, JUMP, Held, compare, gap_of, longest
 from headway_engine.store.postgres import statements
 from headway_engine.store.postgres.commit import Commits
 from headway_engine.store.records import AgentState, Outcome, Renewed
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from headway_engine.store.postgres.db import Connection
 
 _SQL = statements.load("agents")
+log = logging.getLogger("headway.engine")
 
 
 class Leases(Commits):
@@ -86,7 +88,7 @@ class Leases(Commits):
 
     async def expire(self, lease: float) -> list[Outcome]:
         """End leases that are over; then, in new statements, lose the runs of ended sessions."""
-        await self.db.fetch(_SQL["expire"], lease, max(GAP, lease))
+        await self.db.fetch(_SQL["expire"], lease, max(GAP, lease), longest(lease))
         orphans = await self.db.fetch(_SQL["orphans"])
         if not orphans:
             return []
@@ -102,10 +104,12 @@ class Leases(Commits):
             await self.db.fetch(_SQL["settled"], gone)
         return [o for o in outcomes if o.outcome == "ok"]
 
-    async def tick(self, lease: float = 15.0) -> None:
+    async def tick(self, lease: float = 15.0, elapsed: float | None = None) -> None:
         """The clock of leases runs; spent outbox rows of an idle engine go as well."""
-        (row,) = await self.db.fetch(_SQL["tick"], gap_of(lease))
+        (row,) = await self.db.fetch(_SQL["tick"], gap_of(lease), elapsed, JUMP)
         self.db.flushed(row["flushed"])
+        if row["ahead"] is not None:
+            log.warning("the store's clock jumped: ahead_s=%.0f", row["ahead"])
         if spent := self.outbox.take():
             try:
                 await self.db.fetch(_SQL["forget_outbox"], spent)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from headway.ids import encode
 from headway_engine.lifecycle import START_DEADLINE, TIMEOUT_SLACK
+from headway_engine.store.agreement import JUMP
 from headway_engine.store.postgres import rows, statements
 from headway_engine.store.postgres.base import Part
 from headway_engine.store.records import Purge
@@ -36,7 +37,11 @@ class Timers(Part):
     async def overdue(self, limit: int) -> list[str]:
         """Runs for `Overdue`: TTL, deadline, start deadline, timeout backstop."""
         found = await self.db.fetch(
-            _SQL["overdue"], limit, START_DEADLINE.total_seconds(), TIMEOUT_SLACK.total_seconds()
+            _SQL["overdue"],
+            limit,
+            START_DEADLINE.total_seconds(),
+            TIMEOUT_SLACK.total_seconds(),
+            JUMP,
         )
         return [row[0] for row in found][:limit]
 

@@ -42,10 +42,25 @@ UPDATE agents SET missing = $4::text[],
 
 -- name: tick
 -- The clock of leases: it starts anew when no engine ticked for $1 seconds (an outage of the store, of
--- NATS, or of all engines; a restart of Postgres is one too).
+-- NATS, or of all engines; a restart of Postgres is one too), or when the store's clock went back. A
+-- jump ahead of $2, what went by on the engine's own clock, by more than $3 seconds is not time that
+-- attempts have used.
+WITH v AS MATERIALIZED (
+       SELECT hw_now() - last AS passed FROM liveness WHERE id = 1 FOR NO KEY UPDATE),
+     j AS MATERIALIZED (
+       SELECT passed - $2::float8 * interval '1 second' AS ahead FROM v
+        WHERE passed - $2::float8 * interval '1 second' > $3 * interval '1 second'),
+     l AS MATERIALIZED (
+       SELECT id FROM runs WHERE state IN ('STARTING', 'RUNNING') AND EXISTS (SELECT FROM j)
+        ORDER BY id FOR NO KEY UPDATE),
+     s AS (
+       UPDATE runs r SET claimed_at = r.claimed_at + j.ahead, attempt_at = r.attempt_at + j.ahead
+         FROM l, j WHERE r.id = l.id)
 UPDATE liveness SET last = hw_now(),
-       since = CASE WHEN hw_now() - last > $1 * interval '1 second' THEN hw_now() ELSE since END
- WHERE id = 1 RETURNING (pg_current_wal_flush_lsn() - '0/0')::bigint AS flushed;
+       since = CASE WHEN abs(extract(epoch FROM v.passed)) > $1 THEN hw_now() ELSE since END
+  FROM v WHERE id = 1
+RETURNING (pg_current_wal_flush_lsn() - '0/0')::bigint AS flushed,
+          (SELECT extract(epoch FROM j.ahead)::float8 FROM j) AS ahead;
 
 -- name: forget_outbox
 -- Spent rows of an engine that is idle.
@@ -53,10 +68,12 @@ DELETE FROM outbox WHERE id = ANY($1::bigint[]);
 
 -- name: expire
 -- Ends leases that are over. Claims hold a key-share lock on the agent's row: FOR UPDATE waits for them
--- and looks at the deadline again. Nothing ends before the clock of leases has run for one lease.
+-- and looks at the deadline again. Nothing ends before the clock of leases has run for one lease. More
+-- than $3 seconds are left of no lease but one that was given before the clock went back.
 WITH l AS MATERIALIZED (
        SELECT a.ns, a.id FROM agents a
-        WHERE a.live AND a.lease_until <= hw_now()
+        WHERE a.live AND (a.lease_until <= hw_now()
+                          OR a.lease_until > hw_now() + $3 * interval '1 second')
           AND EXISTS (SELECT FROM liveness v WHERE v.id = 1
                          AND hw_now() - v.since >= $1 * interval '1 second'
                          AND hw_now() - v.last < $2 * interval '1 second')

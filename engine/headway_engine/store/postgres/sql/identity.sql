@@ -22,6 +22,10 @@ SELECT system_id, timeline, floor, changed_at FROM meta WHERE id = 1;
 -- One engine raises the floor, the others wait and then see that it is done.
 SELECT pg_advisory_xact_lock(4822001);
 
+-- name: patient
+-- Raising the epochs of a million live runs takes longer than any other statement may.
+SET LOCAL statement_timeout = 0;
+
 -- name: first
 INSERT INTO meta (id, system_id, timeline, changed_at) VALUES (1, $1, $2, hw_now());
 

@@ -19,6 +19,8 @@ SELECT (SELECT min(due_at) FROM runs
   ORDER BY least(ttl_at, deadline_at) LIMIT $1)
 UNION
 (SELECT id FROM runs WHERE state IN ('STARTING', 'RUNNING', 'CANCELLING')
+    -- Time that no engine has seen pass is looked at first (`tick`): it may be the clock that was set.
+    AND EXISTS (SELECT FROM liveness v WHERE v.id = 1 AND hw_now() - v.last < $4 * interval '1 second')
     AND (state = 'STARTING' AND claimed_at <= hw_now() - $2 * interval '1 second'
          OR state = 'RUNNING'
             AND attempt_at <= hw_now() - (timeout_s + $3) * interval '1 second')
