@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[["Asker", bytes], Awaitable[Any]]
 
+log = logging.getLogger("headway.engine")
 
 ANSWER_LIMIT = 1000 * 1024
 """Bytes of an answer; the server's limit is 1 MB a message."""

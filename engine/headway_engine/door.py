@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from headway import subjects
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     Quick = Callable[["Asked"], None]
     Slow = Callable[["Asked"], Awaitable[None]]
 
+log = logging.getLogger("headway.engine")
 
 BAD_BODY = (HeadwayError, ArithmeticError, LookupError, TypeError, ValueError)
 """What a body may make a handler raise, at worst."""
