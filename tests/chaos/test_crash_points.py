@@ -2,7 +2,7 @@
 
 Points are named places in the code (`headway.faults`). The points of a role are visited one after
 the other under one load: the process dies at the first, comes back armed for the second, and so on;
-in the normal run the most telling ones, `nightly` all, each alone too; some of them hang or fail.
+in the normal run the most telling ones, `nightly` all, each alone too, and some hang or fail.
 """
 
 from __future__ import annotations
