@@ -226,6 +226,12 @@ def test_an_ambiguous_mark_waits_until_older_attempts_are_confirmed_dead() -> No
     assert forced.events[0].data["override"] is True
 
 
+def test_a_lost_attempt_counts_as_alive_unless_its_end_was_seen() -> None:
+    for dead, unconfirmed in ((False, (1,)), (True, ())):
+        t = decide(run_in(S.RUNNING), h.Lost(1, "gone", dead=dead), EPOCH)
+        assert moved(t).unconfirmed == unconfirmed
+
+
 def test_one_confirmed_death_says_nothing_of_the_others() -> None:
     run = run_in(S.REVIEW, reason="once", marks=(MARK,), unconfirmed=(1, 2), epoch=4)
     assert moved(decide(run, h.Stopped(1, "stale"), EPOCH)).unconfirmed == (2,)
