@@ -37,6 +37,7 @@ QUICK = (
     "tests/chaos/test_sim.py::test_histories_keep_the_promises_and_reach_every_rare_path",
     "tests/unit/test_lifecycle.py",
     "tests/contract/test_store_saves.py",
+    "tests/contract/test_store_claims.py",
     "tests/unit/test_lifecycle_histories.py",
 )
 MEMORY = ["-k", "not postgres and not batches"]

@@ -303,6 +303,12 @@ def test_the_end_of_an_attempt_whose_session_is_over_is_its_loss() -> None:
     assert (moved(t).state, moved(t).unconfirmed) == (S.QUEUED, ())
 
 
+def test_a_lost_attempt_counts_as_alive_unless_its_end_was_seen() -> None:
+    for dead, unconfirmed in ((False, (1,)), (True, ())):
+        t = decide(run_in(S.RUNNING), h.Lost(1, "gone", dead=dead), EPOCH)
+        assert moved(t).unconfirmed == unconfirmed
+
+
 def test_one_confirmed_death_says_nothing_of_the_others() -> None:
     run = run_in(S.REVIEW, reason="once", marks=(MARK,), unconfirmed=(1, 2), epoch=4)
     assert moved(decide(run, h.Stopped(1, "stale"), EPOCH)).unconfirmed == (2,)

@@ -53,6 +53,9 @@ class Agent:
         """When the store last heard its beat."""
         self.draining = False
 
+    def __repr__(self) -> str:
+        return self.name
+
     @property
     def speaks(self) -> bool:
         """It can be heard."""

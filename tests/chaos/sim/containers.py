@@ -89,7 +89,7 @@ class Container:
         """By way of the agent, with the fate of the day."""
         fate = self.w.fate()
         if fate == LOST:
-            self.w.say("lost on its way", self, call)
+            self.w.say("lost on its way", self, type(call).__name__)
             return
         if fate in (LATE, TWICE):
             self.w.wire.append((self, call))

@@ -276,7 +276,7 @@ class World:
 
     def pass_time(self, seconds: float) -> None:
         """Time goes on: engines tick, agents that are well beat, then leases end."""
-        rest = min(seconds, 3 * BEAT)
+        rest = min(seconds, 4 * BEAT)  # one whole lease after the first tick
         self.clock.advance(seconds - rest)
         engine = self.engine()
         while rest > 0:
