@@ -229,8 +229,9 @@ async def test_rows_25_to_29_long_faults_of_all_kinds_between_all_parts_and_nats
                     await site.saved(works, await _next(site, works))
             await resets(of_engine, of_agent, seconds=30)
             await site.saved(works, await _next(site, works))
-            of_engine.delay = of_agent.delay = 0.3
-            await site.saved(works, await _next(site, works) + 10)
+            # Added to each piece in its turn: under load that is a slow link as well.
+            of_engine.delay = of_agent.delay = 0.05
+            await site.saved(works, await _next(site, works) + 5)
             of_engine.heal()
             of_agent.heal()
         await site.verify(killed_inside_once=True)
