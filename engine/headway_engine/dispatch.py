@@ -20,6 +20,7 @@ from headway.wire import encode
 from headway.wire.rpc import Work
 from headway_engine.service import STORE_PAUSE, Service, Ticker
 from headway_engine.store import StoreDown
+from headway_engine.store.records import LAST_SEQ
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -40,7 +41,7 @@ SWEEP_EVERY = 30.0
 PAUSE = 0.2
 SEND_TRIES = 3
 """Of a batch, with a repair of WORK between; then it is left to the sweep."""
-AFTER_LOSS = 5
+AFTER_LOSS = 8
 """Looks of the sweep, a second apart, after a loss: of WORK, the store, an engine; and at start."""
 SETTLED = 3.0
 """Seconds in which a batch is certainly written and noted, then; once too often does no harm."""
@@ -380,12 +381,16 @@ class WorkSweep(Ticker):
         self._work_created, self._places = work_created, places
 
     def after_loss(self) -> None:
-        """The store is back, or an engine is gone: what either did unheard was never published."""
+        """The store or NATS is back, or an engine is gone: what they were told may be nowhere."""
         self._closer = AFTER_LOSS
         self.wake()
 
     async def once(self) -> float | None:
-        """Ask each consumer for its ack floor, then the store what lies below it unclaimed."""
+        """Ask each consumer for its ack floor, then the store what lies below it unclaimed.
+
+        WORK acknowledges before it writes: a killed server comes back without its last messages,
+        so what lies above the stream's end is published again as well.
+        """
         with contextlib.suppress(HeadwayError):
             await self._look()
         acked: dict[Place, int] = {}
@@ -397,7 +402,10 @@ class WorkSweep(Ticker):
                 continue
             acked[ns, queue] = int(info["ack_floor"]["stream_seq"])
         older_than = SETTLED if self._closer else SWEEP_EVERY
-        gone = await self._store.undispatched(acked, self._work_created(), older_than)
+        written = await self._end_of_work()
+        gone = await self._store.undispatched(acked, self._work_created(), older_than, written)
+        if self._closer:
+            await self._sweep_out(acked)
         if gone:
             log.info("dispatches published again: batches=%d", len(gone))
             self._dispatcher.again(gone)
@@ -406,3 +414,22 @@ class WorkSweep(Ticker):
         self._seen = self._work_created()
         self._closer = max(0, self._closer - 1)
         return TICK if self._closer else None
+
+    async def _end_of_work(self) -> int:
+        """The last sequence of WORK, as it is now."""
+        try:
+            info = await jsapi(self._nc, f"STREAM.INFO.{subjects.WORK}")
+        except (JetStreamRefused, NotReachable):
+            return LAST_SEQ
+        return int(info["state"]["last_seq"])
+
+    async def _sweep_out(self, acked: dict[Place, int]) -> None:
+        """Take out what nobody will ever deliver.
+
+        A consumer may remember acks of sequences that the stream forgot and gave out again. Such
+        messages lie below its ack floor for ever; their runs were found there and published anew.
+        """
+        for place, floor in acked.items():
+            below = {"filter": subjects.work(*place), "seq": floor + 1}
+            with contextlib.suppress(HeadwayError):
+                await jsapi(self._nc, f"STREAM.PURGE.{subjects.WORK}", below)

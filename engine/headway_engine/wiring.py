@@ -231,6 +231,7 @@ def wire(p: Parts) -> list[Service]:
         broker.look,
     )
     broker.renewed = sweep.wake
+    work.when_back(sweep.after_loss)
     p.health.on_back = sweep.after_loss
     watch = Watch(
         broker,

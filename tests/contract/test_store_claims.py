@@ -271,6 +271,11 @@ async def test_a_dispatch_is_published_again_only_when_it_is_gone(kit: Kit) -> N
     assert {run for run, _ in redo.runs} == {r.id for r in runs}
     assert await kit.store.undispatched({queue: 10}, "stream-1") == []
     await kit.store.dispatched([(redo.id, 20)], "stream-1")
+    # The stream ends before it: the server forgot it.
+    await kit.advance(31)
+    assert await kit.store.undispatched({queue: 10}, "stream-1", written=20) == []
+    (redo,) = await kit.store.undispatched({queue: 10}, "stream-1", written=19)
+    await kit.store.dispatched([(redo.id, 20)], "stream-1")
     # In a stream that is no more: at once.
     assert len(await kit.store.undispatched({queue: 10}, "stream-2")) == 1
 

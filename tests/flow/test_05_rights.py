@@ -57,7 +57,7 @@ EXPECTED: dict[str, tuple[list[str], list[str]]] = {
     "engine": (
         ["hw.run.>", "hw.work.>", "hw.ctl.>", "hw.hb.>", "hw.wake", "$O.headway-blobs.>",
          *(f"$JS.API.STREAM.{verb}.{s}" for s in STREAMS for verb in ("INFO", "CREATE", "UPDATE")),
-         "$JS.API.STREAM.PURGE.OBJ_headway-blobs",
+         "$JS.API.STREAM.PURGE.OBJ_headway-blobs", "$JS.API.STREAM.PURGE.WORK",
          "$JS.API.DIRECT.GET.LOGS", "$JS.API.DIRECT.GET.OBJ_headway-blobs",
          "$JS.API.DIRECT.GET.RUNS", "$JS.API.DIRECT.GET.WORK",
          "$JS.API.CONSUMER.CREATE.INGEST.intake", "$JS.API.CONSUMER.INFO.INGEST.intake",

@@ -33,6 +33,7 @@ from headway.wire.commands import (
     TaskSpec,
 )
 from headway_engine.store.records import (
+    LAST_SEQ,
     AgentState,
     Claimed,
     Dispatch,
@@ -163,10 +164,12 @@ class Store(Protocol):
         acked: dict[tuple[str, str], int],
         stream_created: str,
         older_than: float = 30.0,
+        written: int = LAST_SEQ,
     ) -> list[Dispatch]:
         """Dispatches whose messages are gone, or that were never published: publish them again.
 
-        `acked`: per (ns, queue) the consumer's ack floor in WORK (stream sequence). Older than so
+        `acked`: per (ns, queue) the consumer's ack floor in WORK (stream sequence). `written`: the
+        last sequence of WORK: a killed server has forgotten what has a higher one. Older than so
         many seconds only, unless they are in another stream than `stream_created`. Batches with no
         run left to claim are forgotten.
         """

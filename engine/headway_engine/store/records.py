@@ -14,6 +14,9 @@ from headway.wire.commands import TaskSpec
 from headway.wire.events import Event
 from headway.wire.rpc import MarkRecord, VersionInfo
 
+LAST_SEQ = 2**62
+"""Above every sequence of a stream."""
+
 
 class OnceMark(Struct, frozen=True):
     """A once mark that is neither done nor resolved: it keeps a run from succeeding."""

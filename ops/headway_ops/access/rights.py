@@ -74,6 +74,7 @@ def engine_work() -> Rights:
             # For `headway verify`, which asks as an engine.
             *(f"$JS.API.DIRECT.GET.{s}" for s in (subjects.RUNS, subjects.WORK)),
             f"$JS.API.STREAM.PURGE.{blobs}",
+            f"$JS.API.STREAM.PURGE.{subjects.WORK}",
             f"$JS.API.CONSUMER.CREATE.{intake}",
             f"$JS.API.CONSUMER.INFO.{intake}",
             f"$JS.API.CONSUMER.MSG.NEXT.{intake}",

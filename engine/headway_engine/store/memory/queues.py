@@ -11,7 +11,7 @@ from headway_engine.lifecycle import START_DEADLINE, TIMEOUT_SLACK
 from headway_engine.store.agreement import JUMP
 from headway_engine.store.memory.intake import Intake
 from headway_engine.store.memory.tables import Queue, Row
-from headway_engine.store.records import Dispatch, Purge, QueueState
+from headway_engine.store.records import LAST_SEQ, Dispatch, Purge, QueueState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,6 +120,7 @@ class Queues(Intake):
         acked: dict[tuple[str, str], int],
         stream_created: str,
         older_than: float = 30.0,
+        written: int = LAST_SEQ,
     ) -> list[Dispatch]:
         """Batches to publish again."""
         self._check()
@@ -142,6 +143,7 @@ class Queues(Intake):
             if (
                 batch.last_seq is None
                 or elsewhere
+                or batch.last_seq > written
                 or (floor is not None and batch.last_seq <= floor)
             ):
                 batch.last_seq, batch.at = None, self._now()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from headway_engine.store.postgres import statements
 from headway_engine.store.postgres.base import Part
-from headway_engine.store.records import Dispatch, QueueState
+from headway_engine.store.records import LAST_SEQ, Dispatch, QueueState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +61,7 @@ class Dispatches(Part):
         acked: dict[tuple[str, str], int],
         stream_created: str,
         older_than: float = 30.0,
+        written: int = LAST_SEQ,
     ) -> list[Dispatch]:
         """Batches to publish again; spent ones are forgotten."""
         found = await self.db.fetch(
@@ -70,6 +71,7 @@ class Dispatches(Part):
             list(acked.values()),
             stream_created,
             older_than,
+            written,
         )
         batches: dict[int, Dispatch] = {}
         spent: list[int] = []

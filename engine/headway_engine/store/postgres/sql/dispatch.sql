@@ -83,8 +83,8 @@ UPDATE dispatches d SET last_seq = x.seq, stream_created = $3, at = hw_now()
   FROM unnest($1::bigint[], $2::bigint[]) AS x (id, seq) WHERE d.id = x.id;
 
 -- name: undispatched
--- Batches older than $5 seconds: never published, or WORK's consumer is past them; and at once those in a
--- stream that is no more. With those of their runs that nobody has claimed.
+-- Batches older than $5 seconds: never published, or WORK's consumer is past them, or WORK ends before
+-- them (at $6); and at once those in a stream that is no more. With those of their runs that nobody has claimed.
 SELECT d.id, d.ns, d.queue, w.run, w.shared
   FROM dispatches d
   LEFT JOIN unnest($1::text[], $2::text[], $3::bigint[]) AS a (ns, queue, seq)
@@ -94,7 +94,7 @@ SELECT d.id, d.ns, d.queue, w.run, w.shared
         WHERE r.id = ANY(d.runs)
           AND CASE r.state WHEN 'QUEUED' THEN r.dispatch = d.id END) w ON true
  WHERE d.at < hw_now() - $5::float8 * interval '1 second'
-       AND (d.last_seq IS NULL OR d.last_seq <= a.seq OR w.run IS NULL)
+       AND (d.last_seq IS NULL OR d.last_seq <= a.seq OR d.last_seq > $6 OR w.run IS NULL)
     OR d.last_seq IS NOT NULL AND d.stream_created <> $4
  ORDER BY d.id, w.run LIMIT 5000;
 
