@@ -17,11 +17,12 @@ from headway import subjects
 from headway.wire import encode
 from headway.wire.commands import TaskSpec
 from support.engines import calling, config_for, running_engine
+from support.stacks import agent_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.engines import Caller
+    from headway.bus import Connection
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -90,21 +91,21 @@ def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
     return [replaced(first, path[1:], by), *rest]
 
 
-async def asked(caller: Caller, subject: str, body: bytes) -> bytes:
+async def asked(nc: Connection, subject: str, body: bytes) -> bytes:
     """The answer; the body is in the error when there is none."""
     try:
-        return (await caller.nc.request(subject, body, timeout=8)).data
+        return (await nc.request(subject, body, timeout=8)).data
     except NoAnswer:
         raise AssertionError(f"no answer on {subject} to {body[:300]!r}") from None
 
 
-async def all_answered(caller: Caller, wanted: list[tuple[str, bytes]]) -> int:
+async def all_answered(nc: Connection, wanted: list[tuple[str, bytes]]) -> int:
     """Ask for all of it, some at once."""
     gate = asyncio.Semaphore(32)
 
     async def one(subject: str, body: bytes) -> None:
         async with gate:
-            answer = await asked(caller, subject, body)
+            answer = await asked(nc, subject, body)
             assert answer.startswith(b"{"), (subject, body[:300], answer[:300])
 
     await asyncio.gather(*(one(s, b) for s, b in wanted))
@@ -114,22 +115,26 @@ async def all_answered(caller: Caller, wanted: list[tuple[str, bytes]]) -> int:
 async def test_each_request_is_answered_whatever_is_in_it(nats: str, database: str) -> None:
     made = config_for(nats, database, api_workers=4)
     known = golden("commands") | golden("rpc")
-    async with running_engine(made) as engine, calling(nats) as caller:
+    async with (
+        running_engine(made) as engine,
+        calling(nats) as caller,
+        agent_on(nats, "mallory") as agent,
+    ):
         await caller.deploy(TaskSpec("noop"))
         first = await caller.enqueue("noop")
         shapes = golden("commands") | {"StateAsk": {"run": RUN, "number": 1}}
         api = [
-            (subjects.api("default", "mallory", verb), body)
+            (subjects.api("default", "tester", verb), body)
             for verb, struct in API.items()
             for body in bodies(shapes[struct])
         ]
-        assert await all_answered(caller, api) > 1000
+        assert await all_answered(caller.nc, api) > 1000
         rpc = [
             (subjects.rpc("default", "mallory", verb), body)
             for verb, struct in RPC.items()
             for body in bodies(replaced(known[struct], ("agent",), "mallory"))
         ]
-        assert await all_answered(caller, rpc) > 1000
+        assert await all_answered(agent.nc, rpc) > 1000
         # Nothing of it has ended the engine or touched anybody's run.
         assert (await caller.api("run", {"run": first.run}))["row"]["run"] == first.run
         assert (await caller.enqueue("noop")).outcome == "recorded"

@@ -154,6 +154,7 @@ async def test_a_forged_reply_writes_nowhere(place: Place, database: str) -> Non
         await agent.register()
         run = (await ann.enqueue()).run  # it lies in WORK: what a pull would bring
         await until(lambda: lies(place, 1), what="the run is in WORK")
+        await until(lambda: told(place, 1), what="its first event is in RUNS")
         for victim, aims in (
             (hers, ("_INBOX.client.ann.known", "hw.reply.ann.known")),
             (another, ("_INBOX.agent.default.a2.known", "hw.reply.agent.default.a2.*")),
@@ -206,6 +207,10 @@ async def test_a_forged_reply_writes_nowhere(place: Place, database: str) -> Non
 
 async def lies(place: Place, count: int) -> bool:
     return (await place.state("WORK"))["messages"] == count
+
+
+async def told(place: Place, count: int) -> bool:
+    return (await place.last("RUNS"))["RUNS"] >= count
 
 
 async def test_acks_and_senders_cannot_be_forged(place: Place, database: str) -> None:

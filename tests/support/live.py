@@ -114,12 +114,13 @@ async def live(
                 "v1", specs, modules=("body_tasks",), source=str(folder / "src"), dev=True
             )
             await client.api("deploy", what, dict[str, Any])
-            nc = await bus.connect(settings_for(nats), kind="agent", ident=("default", "a1"))
             usual: dict[str, Any] = {
                 "name": "a1", "runtime": "process", "warm": WarmConfig(low=0, high=0),
                 "drain_timeout": 0.2, "kill_after": 0.5,
             }  # fmt: skip
             config = AgentConfig(state_dir=str(folder / "s"), **usual | (agent or {}))
+            ident = ("default", config.name)
+            nc = await bus.connect(settings_for(nats), kind="agent", ident=ident)
             made_agent = Agent(
                 config,
                 NatsLink(nc, "default", config.name),
