@@ -1,7 +1,7 @@
 """Keeps WORK shallow: gives due runs to WORK as live agents have slots free, and no more.
 
 The backlog with its priority lives in the store; WORK holds what can start now. A dispatch that was
-chosen but never published, or whose messages are gone, is found again by the sweep; a doubled
+chosen but never published, or whose messages are gone, is found again by `worksweep`; a doubled
 message is harmless, the claim decides (DECISIONS D1, D2).
 """
 
@@ -13,14 +13,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from headway import faults, subjects
-from headway.bus import JetStreamRefused, jsapi, publish_batch_acked
+from headway.bus import JetStreamRefused, publish_batch_acked
 from headway.errors import HeadwayError, NotReachable
 from headway.states import OPEN, RunState
 from headway.wire import encode
 from headway.wire.rpc import Work
-from headway_engine.service import STORE_PAUSE, Service, Ticker
+from headway_engine.service import STORE_PAUSE, Service
 from headway_engine.store import StoreDown
-from headway_engine.store.records import LAST_SEQ
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -36,15 +35,9 @@ log = logging.getLogger("headway.engine")
 
 TICK = 1.0
 """Seconds between looks at all queues: what no wake told is found then."""
-SWEEP_EVERY = 30.0
-"""Seconds between searches for dispatches whose messages are gone."""
 PAUSE = 0.2
 SEND_TRIES = 3
 """Of a batch, with a repair of WORK between; then it is left to the sweep."""
-AFTER_LOSS = 8
-"""Looks of the sweep, a second apart, after a loss: of WORK, the store, an engine; and at start."""
-SETTLED = 3.0
-"""Seconds in which a batch is certainly written and noted, then; once too often does no harm."""
 NOTE_EVERY = 2.0
 """Seconds in which written batches are gathered for the store: only the sweep asks, after 30 s."""
 _TAKEN, _FREE, _LEFT = "taken ", "free ", "left "
@@ -356,80 +349,3 @@ def taken_hints(runs: list[str]) -> Iterator[str]:
     """These runs are no longer on their way to an agent."""
     for i in range(0, len(runs), 1000):
         yield _TAKEN + " ".join(runs[i : i + 1000])
-
-
-class WorkSweep(Ticker):
-    """Finds dispatches whose messages are gone from WORK, or were never written."""
-
-    name = "work-sweep"
-
-    def __init__(
-        self,
-        nc: NatsClient,
-        dispatcher: Dispatcher,
-        store: Store,
-        work_created: Callable[[], str],
-        places: Callable[[], Iterable[Place]],
-        look: Callable[[], Awaitable[None]],
-    ) -> None:
-        """`look`: see whether WORK was made anew (by another engine, by hand)."""
-        super().__init__(SWEEP_EVERY)
-        self._look = look
-        # An engine that died left what it had given and not published: often this is its successor.
-        self._seen, self._closer = "", AFTER_LOSS
-        self._nc, self._dispatcher, self._store = nc, dispatcher, store
-        self._work_created, self._places = work_created, places
-
-    def after_loss(self) -> None:
-        """The store or NATS is back, or an engine is gone: what they were told may be nowhere."""
-        self._closer = AFTER_LOSS
-        self.wake()
-
-    async def once(self) -> float | None:
-        """Ask each consumer for its ack floor, then the store what lies below it unclaimed.
-
-        WORK acknowledges before it writes: a killed server comes back without its last messages,
-        so what lies above the stream's end is published again as well.
-        """
-        with contextlib.suppress(HeadwayError):
-            await self._look()
-        acked: dict[Place, int] = {}
-        for ns, queue in list(self._places()):
-            durable = subjects.work_consumer(ns, queue)
-            try:
-                info = await jsapi(self._nc, f"CONSUMER.INFO.{subjects.WORK}.{durable}")
-            except (JetStreamRefused, NotReachable):
-                continue
-            acked[ns, queue] = int(info["ack_floor"]["stream_seq"])
-        older_than = SETTLED if self._closer else SWEEP_EVERY
-        written = await self._end_of_work()
-        gone = await self._store.undispatched(acked, self._work_created(), older_than, written)
-        if self._closer:
-            await self._sweep_out(acked)
-        if gone:
-            log.info("dispatches published again: batches=%d", len(gone))
-            self._dispatcher.again(gone)
-        if self._seen not in ("", self._work_created()):
-            self._closer = AFTER_LOSS
-        self._seen = self._work_created()
-        self._closer = max(0, self._closer - 1)
-        return TICK if self._closer else None
-
-    async def _end_of_work(self) -> int:
-        """The last sequence of WORK, as it is now."""
-        try:
-            info = await jsapi(self._nc, f"STREAM.INFO.{subjects.WORK}")
-        except (JetStreamRefused, NotReachable):
-            return LAST_SEQ
-        return int(info["state"]["last_seq"])
-
-    async def _sweep_out(self, acked: dict[Place, int]) -> None:
-        """Take out what nobody will ever deliver.
-
-        A consumer may remember acks of sequences that the stream forgot and gave out again. Such
-        messages lie below its ack floor for ever; their runs were found there and published anew.
-        """
-        for place, floor in acked.items():
-            below = {"filter": subjects.work(*place), "seq": floor + 1}
-            with contextlib.suppress(HeadwayError):
-                await jsapi(self._nc, f"STREAM.PURGE.{subjects.WORK}", below)

@@ -20,7 +20,7 @@ from headway_engine.commits import Commits
 from headway_engine.control import Control
 from headway_engine.counters import Counters
 from headway_engine.credits import Credits
-from headway_engine.dispatch import Dispatcher, WorkSweep
+from headway_engine.dispatch import Dispatcher
 from headway_engine.door import Door
 from headway_engine.elsewhere import Elsewhere
 from headway_engine.intake import Intake
@@ -38,6 +38,7 @@ from headway_engine.store import StoreDown
 from headway_engine.timers import DueTimer, OverdueTimer
 from headway_engine.verbs import Verbs
 from headway_engine.watch import Watch
+from headway_engine.worksweep import WorkSweep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
