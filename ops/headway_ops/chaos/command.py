@@ -7,6 +7,7 @@ to an end, and does `headway verify` find all promises kept?
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import sys
 from collections import Counter
@@ -34,9 +35,12 @@ if TYPE_CHECKING:
     from headway_ops.chaos.local import LocalVictims
 
 CALM = 60.0
+"""Seconds after the last fault, or the last event of any run, in which something has to happen."""
+PATIENCE = 15 * CALM
 """Seconds after the last fault in which everything has to end."""
 ASK_EVERY = 1.0
 CHUNK = 1000
+LOOKED_AT = 200
 _ENDED = frozenset(s.status for s in TERMINAL)
 
 
@@ -215,18 +219,32 @@ class _Chaos:
             return
 
     async def _settled(self) -> dict[str, str]:
-        """Where each acknowledged run is, when all have ended or the time is over."""
+        """Where each acknowledged run is, when all have ended or nothing moves any more.
+
+        A backlog that is being worked off is no fault, however long it is.
+        """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + CALM
+        moved = begun = loop.time()
         status = dict.fromkeys(self._told, "?")
+        seen: set[tuple[str, int]] = set()
         while True:
             left = sorted(r for r, s in status.items() if s not in _ENDED)
             for at in range(0, len(left), CHUNK):
                 await self._look(left[at : at + CHUNK], status)
-            left = [r for r, s in status.items() if s not in _ENDED and s != "review"]
-            if not left or loop.time() > deadline:
+            left = sorted(r for r, s in status.items() if s not in _ENDED and s != "review")
+            if (now := loop.time()) > min(moved + CALM, begun + PATIENCE) or not left:
                 return status
+            # The oldest: what waits behind them stands still for a good reason.
+            if (at := await self._at(left[:LOOKED_AT])) != seen:
+                moved, seen = now, at
             await asyncio.sleep(ASK_EVERY)
+
+    async def _at(self, runs: list[str]) -> set[tuple[str, int]]:
+        """How far these have come: run and number of its last event; none if nobody answers."""
+        with contextlib.suppress(NotReachable, Refused):
+            page = await self._client.runs(RunsQuery(ids=tuple(runs), n=LOOKED_AT))
+            return {(row.run, row.n) for row in page.runs}
+        return set()
 
     async def _look(self, runs: list[str], status: dict[str, str]) -> None:
         try:
@@ -248,7 +266,7 @@ def _tell(o: Outcome) -> None:
     for run in o.missing:
         say.line(f"LOST     {run}: it was acknowledged")
     for run in o.open:
-        say.line(f"STUCK    {run}: headway why {run}")
+        say.line(f"STUCK    {run}: headway show {run}")
     for line in o.broken:
         say.line(f"BROKEN   {line}")
     say.line(f"chaos    {'ok' if o.ok else 'FAILED'} (--seed {o.seed})")
