@@ -95,8 +95,8 @@ def chaos(
     """Kill parts of the stack here while its tasks run, then look.
 
     SIGKILL and SIGSTOP at random in the `headway up` of this folder, which starts again what dies;
-    then `headway verify`. Exit 1 if an acknowledged run is lost or does not move for a minute after the
-    last fault, or if a promise is broken. Other stacks are refused.
+    then `headway verify`. Exit 1 if an acknowledged run is lost, if after the last fault nothing
+    moves for a minute, or if a promise is broken. Other stacks are refused.
     """
     from headway_ops.chaos import command
 
