@@ -63,6 +63,12 @@ class Load:
         """By run: kind and plan, of all that were answered."""
         self.wrong: list[str] = []
         """What callers were told and should not have been."""
+        self.poison: list[str] = []
+        """Runs that failed since three agents in a row were lost with them before they began.
+
+        So says the rule (DECISIONS B4), and a storm that kills agents all the time meets it now and
+        then by chance.
+        """
         self.unanswered: set[str] = set()
         self.said = Counter[str]()
         self.healed_at = float("inf")
@@ -190,7 +196,9 @@ class Load:
         try:
             value = await handle.result()
         except RunFailed as e:
-            if e.status != "cancelled" or kind != "cancel":
+            if e.error_type == "Poison":
+                self.poison.append(f"run {handle.id} ({kind}): {e.error_message}")
+            elif e.status != "cancelled" or kind != "cancel":
                 self.wrong.append(f"run {handle.id} ({kind}) ended {e.status}: {e}")
         else:
             if (why := self._misfit(mine, value)) != "":
