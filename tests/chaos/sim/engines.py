@@ -137,9 +137,17 @@ class Engine:
                 self.w.oracle.reached["outbox replay"] += (run, event.n) not in self.w.published
                 self.w.published.add((run, event.n))
             self.w.go(self.store.published([(run, e.n) for e in events]))
-        floor = {(NS, "default"): self.w.ack_floor()}
-        for dispatch in self.w.go(self.store.undispatched(floor, self.w.stream, 5.0)):
-            self.w.oracle.reached["dispatch replay"] += 1
+        w, floor = self.w, {(NS, "default"): self.w.acked}
+        behind = {
+            number
+            for number, batch in w.tables.batches.items()
+            if batch.stream_created == w.stream and (batch.last_seq or 0) > w.sent
+        }
+        gone = w.go(self.store.undispatched(floor, w.stream, 5.0, w.sent))
+        w.sweep_out()
+        for dispatch in gone:
+            w.oracle.reached["dispatch replay"] += 1
+            w.oracle.reached["work behind the end of WORK"] += dispatch.id in behind
             self.publish(dispatch, fails=False)
 
     def post(self, run: str, events: list[Event]) -> None:

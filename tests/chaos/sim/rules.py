@@ -64,6 +64,8 @@ SEEN = (
     "store down",
     "failover lost commits",
     "WORK lost",
+    "work behind the end of WORK",
+    "work below the floor",
     "INGEST lost its tail",
     "engine crashed between commit and answer",
     "engine crashed between dispatch and publish",

@@ -65,7 +65,9 @@ class World:
         self.ingest: list[Message] = []
         self.work: list[Work] = []
         self.sent = 0
-        """Sequence of the last message of WORK."""
+        """Last sequence of WORK; a server that loses its tail gives sequences out again."""
+        self.acked = 0
+        """The consumer's floor: it stays when the stream loses its tail."""
         self.stream = "s1"
         """When WORK was created: another one after a wipe."""
         self.published: set[tuple[str, int]] = set()
@@ -246,10 +248,24 @@ class World:
         if work in self.work:
             self.work.remove(work)
             self.oracle.reached["late ack"] += work.until <= self.clock.now() or work.deliveries > 1
+            left = (w.seq for w in self.work if w.seq > self.acked)
+            self.acked = max(self.acked, min(left, default=self.sent + 1) - 1)
 
-    def ack_floor(self) -> int:
-        """Everything up to here was acknowledged."""
-        return min((w.seq for w in self.work), default=self.sent + 1) - 1
+    def lose_work(self) -> None:
+        """A server dies: the tail that was not synced is gone, or all of it with the stream."""
+        self.oracle.reached["WORK lost"] += bool(self.work)
+        if self.rng.random() < 0.5:
+            self.sent = max(0, self.sent - self.rng.randrange(1, 3))
+            self.work = [w for w in self.work if w.seq <= self.sent]
+        else:
+            self.work, self.sent, self.acked = [], 0, 0
+            self.stream += "+"
+        self.say("WORK is lost", self.stream, self.sent)
+
+    def sweep_out(self) -> None:
+        """Take out of WORK what its consumer is past: nobody will ever deliver that."""
+        self.oracle.reached["work below the floor"] += any(w.seq <= self.acked for w in self.work)
+        self.work = [w for w in self.work if w.seq > self.acked]
 
     def arrive(self) -> None:
         """Something late comes off the wire, in any order, maybe not for the last time."""
