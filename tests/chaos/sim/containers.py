@@ -44,6 +44,8 @@ class Container:
         self.run, self.epoch, self.failures = run.id, run.epoch, run.failures
         self.ck = given.checkpoint
         self.marks = {m.key: m for m in given.marks}
+        self.unconfirmed = bool(run.unconfirmed)
+        """What the agent told it: an older attempt may be alive."""
         self.program, self.fails, self.cause = world.tasks[run.id]
         self.policy = world.policies
         self.pc = 0
@@ -206,6 +208,12 @@ class Container:
                 if policy == "raise":
                     error = ErrorInfo("OnceAmbiguous", key)
                     return h.Failed(self.epoch, "ambiguous", error, key=key, token=self.token(key))
+                if self.unconfirmed:
+                    error = ErrorInfo("OnceAmbiguous", key)
+                    return h.Failed(
+                        self.epoch, "ambiguous", error, key=key, token=self.token(key), waits=True
+                    )
+                self.w.oracle.decides(self, key)
                 if policy == "skip" or (policy == "check" and (self.run, key) in self.w.ledger):
                     return self._mark("once", key, "done")
         return self._mark("once", key, "started")

@@ -154,10 +154,14 @@ class Oracle:
             self.reached["REVIEW"] += 1
             self.reached["lost too often"] += e.data["reason"] == "lost"
             self.reached["version missing"] += e.data["reason"] == "version"
+            self.reached["policy waited for a death"] += e.data["reason"] == "unconfirmed"
         elif kind == "resolved":
             self._resolved(run_id, t, e)
         elif kind == "resumed":
-            t.lost = 0
+            # By itself (after the last death) it counts on; a person's word starts anew.
+            alone = e.actor == "engine"
+            t.lost = t.lost if alone else 0
+            self.reached["went on after the deaths"] += alone
         elif kind == "started":
             t.started = True
         elif kind == "expired":
@@ -319,6 +323,15 @@ class Oracle:
             return
         self.need(not block.acked, "I9 an effect after its acknowledged done mark", c, key)
         self.need(block.effects <= 1 + block.reruns, "I9 twice, and nobody said so", c, key)
+
+    def decides(self, c: Container, key: str) -> None:
+        """A block's own policy decides what came of an interrupted attempt."""
+        t = self.tracks.get(c.run)
+        if t is None or t.excused:
+            return
+        inside = [o for o in self.w.containers if o.alive and o.run == c.run and o.inside(key)]
+        self.need(not inside, "I9b a policy decided while somebody may be inside", c, *inside)
+        self.reached["once decided by its policy"] += 1
 
     def done_heard(self, run: str, key: str) -> None:
         """An attempt heard that its done mark is stored."""
