@@ -105,7 +105,11 @@ class Container:
         if call is not self.call or not self.alive:
             return
         self.call = None
-        if outcome == "stale_epoch":
+        if outcome.startswith("gap"):
+            # The store was set back: it has not all of the checkpoints that this attempt saved.
+            self.ck = int(outcome.removeprefix("gap "))
+            self.w.oracle.reached["checkpoints set back"] += 1
+        elif outcome == "stale_epoch":
             self.alive = False  # it ends itself
             self.agent.killed(self, "stale")
         elif isinstance(call, SaveCheckpoint):

@@ -66,6 +66,8 @@ SEEN = (
     "cancel before the record",
     "store down",
     "failover lost commits",
+    "an attempt outlived a failover",
+    "checkpoints set back",
     "WORK lost",
     "work behind the end of WORK",
     "work below the floor",
