@@ -188,13 +188,13 @@ PURE: tuple[Mutation, ...] = (
     _one(
         "decisions while an older attempt may be alive",
         CYCLE,
-        "if chosen and run.unconfirmed and not h.override:",
+        "if waits and run.unconfirmed and not h.override:",
         "if False:",
     ),
     _one(
         "a lost attempt counts as confirmed dead",
         RULES,
-        """    if not h.dead:
+        """    if not dead:
         r.unconfirmed""",
         """    if False:
         r.unconfirmed""",
@@ -208,8 +208,40 @@ PURE: tuple[Mutation, ...] = (
     _one(
         "one confirmed death confirms all",
         RULES,
-        "tuple(e for e in run.unconfirmed if e != h.epoch)",
+        "tuple(e for e in run.unconfirmed if e != epoch)",
         "()",
+    ),
+    _one(
+        "a policy decides while an older attempt may be alive",
+        ONCE,
+        "if ctx.unconfirmed and (check",
+        "if False and (check",
+    ),
+    _one(
+        "a policy that waits for a death is tried again at once",
+        RULES,
+        """    if m.run.unconfirmed:
+        why = "an older""",
+        """    if False:
+        why = "an older""",
+    ),
+    _one(
+        "the first of several deaths ends the wait for them",
+        RULES,
+        "run.reason == UNCONFIRMED and not m.run.unconfirmed:",
+        "run.reason == UNCONFIRMED:",
+    ),
+    _one(
+        "a wait for a death never ends by itself",
+        RULES,
+        "if run.state is S.REVIEW and run.reason == UNCONFIRMED and",
+        "if False and",
+    ),
+    _one(
+        "what never began is waited for",
+        RULES,
+        "dead = h.dead or not begun",
+        "dead = h.dead",
     ),
     _one(
         "resume without a decision on each open mark",
@@ -299,8 +331,8 @@ PURE: tuple[Mutation, ...] = (
     _one(
         "a loss uses a retry",
         RULES,
-        "r.lost_ck, r.resumed = run.ck, True",
-        "r.lost_ck, r.resumed, r.failures = run.ck, True, run.failures + 1",
+        "    r.lost_ck, r.resumed = run.ck, begun",
+        "    r.failures += 1\n    r.lost_ck, r.resumed = run.ck, begun",
     ),
     _one("losses are not counted", RULES, "if r.lost > MAX_LOST:", "if False:"),
     _one("the poison counter is off", RULES, "r.unstarted += 1", "r.unstarted += 0"),
@@ -349,6 +381,12 @@ PURE: tuple[Mutation, ...] = (
         "headway_engine.store.memory.queues",
         "or (floor is not None and batch.last_seq <= floor)",
         "or (floor is not None and batch.last_seq < 0)",
+    ),
+    _one(
+        "work behind the end of the stream is not published again",
+        "headway_engine.store.memory.queues",
+        "or batch.last_seq > written",
+        "or batch.last_seq < 0",
     ),
 )
 """They run in each normal run, in this process's children."""
@@ -461,15 +499,29 @@ IN_STORE: tuple[Mutation, ...] = (
         "a failover leaves the epochs",
         FAULTS,
         "identity",
-        "SET epoch = r.epoch + $1,",
-        "SET epoch = r.epoch + 0 * $1,",
+        "THEN r.epoch ELSE r.epoch + $1 END",
+        "THEN r.epoch ELSE r.epoch + 0 * $1 END",
     ),
     _sql(
-        "a failover confirms the death of attempts",
+        "a failover leaves open attempts no floor",
         FAULTS,
         "identity",
-        "THEN r.unconfirmed || r.epoch ELSE",
-        "THEN r.unconfirmed ELSE",
+        "greatest(r.epoch, r.floor) + $1",
+        "greatest(r.epoch, r.floor) + 0 * $1",
+    ),
+    _sql(
+        "a failover fences the attempts that go on",
+        FAULTS,
+        "identity",
+        "CASE WHEN l.open THEN r.epoch ELSE r.epoch + $1 END",
+        "r.epoch + $1",
+    ),
+    _sql(
+        "work behind the end of the stream is not published again",
+        CLAIMING,
+        "dispatch",
+        "d.last_seq <= a.seq OR d.last_seq > $6 OR",
+        "d.last_seq <= a.seq OR d.last_seq > greatest($6, d.last_seq) OR",
     ),
     _sql(
         "a duplicate key takes the key over",

@@ -208,6 +208,7 @@ def test_an_attempt_that_went_missing_before_it_began_is_no_poison_while_its_age
     late = EPOCH + START_DEADLINE
     run = moved(decide(claimed, h.Overdue(), late))
     assert (run.state, run.reason) == (S.REVIEW, "lost")
+    assert run.unconfirmed == (), "nobody saw it end, but it has entered no once block either"
 
 
 def test_one_agent_alone_is_no_proof_of_poison() -> None:

@@ -178,7 +178,7 @@ class Agent:
             return
         now = self.w.clock.now()
         for work in self.w.work:
-            if work.until <= now:
+            if work.until <= now and work.seq > self.w.acked:
                 self.w.oracle.reached["redelivery"] += work.deliveries > 0
                 work.deliveries += 1
                 work.until = now + timedelta(seconds=2.0)

@@ -44,6 +44,8 @@ class Container:
         self.run, self.epoch, self.failures = run.id, run.epoch, run.failures
         self.ck = given.checkpoint
         self.marks = {m.key: m for m in given.marks}
+        self.unconfirmed = bool(run.unconfirmed)
+        """What the agent told it: an older attempt may be alive."""
         self.program, self.fails, self.cause = world.tasks[run.id]
         self.policy = world.policies
         self.pc = 0
@@ -103,7 +105,11 @@ class Container:
         if call is not self.call or not self.alive:
             return
         self.call = None
-        if outcome == "stale_epoch":
+        if outcome.startswith("gap"):
+            # The store was set back: it has not all of the checkpoints that this attempt saved.
+            self.ck = int(outcome.removeprefix("gap "))
+            self.w.oracle.reached["checkpoints set back"] += 1
+        elif outcome == "stale_epoch":
             self.alive = False  # it ends itself
             self.agent.killed(self, "stale")
         elif isinstance(call, SaveCheckpoint):
@@ -206,6 +212,12 @@ class Container:
                 if policy == "raise":
                     error = ErrorInfo("OnceAmbiguous", key)
                     return h.Failed(self.epoch, "ambiguous", error, key=key, token=self.token(key))
+                if self.unconfirmed:
+                    error = ErrorInfo("OnceAmbiguous", key)
+                    return h.Failed(
+                        self.epoch, "ambiguous", error, key=key, token=self.token(key), waits=True
+                    )
+                self.w.oracle.decides(self, key)
                 if policy == "skip" or (policy == "check" and (self.run, key) in self.w.ledger):
                     return self._mark("once", key, "done")
         return self._mark("once", key, "started")

@@ -5,16 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chaos.sim.plan import LEASE
+from chaos.sim.rules import LIVE_ATTEMPT
 from headway_engine import happenings as h
 from headway_engine.store.memory import MemoryStore
 
 if TYPE_CHECKING:
     from chaos.sim.world import World
     from headway.wire.events import Event
-    from headway_engine.store.records import Dispatch
+    from headway_engine.store.memory.tables import Row
+    from headway_engine.store.records import Dispatch, Transition
 
 NS = "default"
 DUE, OVERDUE = h.Due(), h.Overdue()
+
+
+class Store(MemoryStore):
+    """The reference store, with the floors that Postgres keeps after a failover."""
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(name, world.clock, world.tables)
+        self.floors = world.floors
+
+    def _carry_out(self, row: Row, t: Transition) -> None:
+        super()._carry_out(row, t)
+        if row.run.state not in LIVE_ATTEMPT:
+            row.run.epoch = max(row.run.epoch, self.floors.pop(row.run.id, 0))
 
 
 class Engine:
@@ -22,7 +37,7 @@ class Engine:
 
     def __init__(self, world: World, name: str) -> None:
         self.w, self.name = world, name
-        self.store = MemoryStore(name, world.clock, world.tables)
+        self.store = Store(world, name)
         self.up, self.lives = True, 0
         self.due: list[str] = []
         """What it read as due, and has not committed yet."""
@@ -35,7 +50,7 @@ class Engine:
         self.up = False
         self.due, self.late, self.posts = [], [], []
         self.lives += 1
-        self.store = MemoryStore(f"{self.name}.{self.lives}", self.w.clock, self.w.tables)
+        self.store = Store(self.w, f"{self.name}.{self.lives}")
 
     def act(self, which: int) -> None:
         """One look of one of its services, mostly of one that has something to do."""
@@ -137,9 +152,17 @@ class Engine:
                 self.w.oracle.reached["outbox replay"] += (run, event.n) not in self.w.published
                 self.w.published.add((run, event.n))
             self.w.go(self.store.published([(run, e.n) for e in events]))
-        floor = {(NS, "default"): self.w.ack_floor()}
-        for dispatch in self.w.go(self.store.undispatched(floor, self.w.stream, 5.0)):
-            self.w.oracle.reached["dispatch replay"] += 1
+        w, floor = self.w, {(NS, "default"): self.w.acked}
+        behind = {
+            number
+            for number, batch in w.tables.batches.items()
+            if batch.stream_created == w.stream and (batch.last_seq or 0) > w.sent
+        }
+        gone = w.go(self.store.undispatched(floor, w.stream, 5.0, w.sent))
+        w.sweep_out()
+        for dispatch in gone:
+            w.oracle.reached["dispatch replay"] += 1
+            w.oracle.reached["work behind the end of WORK"] += dispatch.id in behind
             self.publish(dispatch, fails=False)
 
     def post(self, run: str, events: list[Event]) -> None:

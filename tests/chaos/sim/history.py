@@ -67,7 +67,7 @@ class History:
             "store": self.the_store_goes,
             "failover": self.the_store_fails_over,
             "engine fault": self.an_engine_crashes,
-            "work": self.work_is_lost,
+            "work": world.lose_work,
             "ingest": self.ingest_loses_its_tail,
             "broken": self.no_container_starts,
             "doom": self.containers_are_killed,
@@ -346,18 +346,6 @@ class History:
             w.say("engine crashed", engine.name)
         else:
             engine.up = True
-
-    def work_is_lost(self) -> None:
-        """The tail that was not synced, or all of it with the stream."""
-        w = self.w
-        w.oracle.reached["WORK lost"] += bool(w.work)
-        if w.rng.random() < 0.5:
-            del w.work[-1:]
-        else:
-            w.work.clear()
-            w.sent = 0
-            w.stream += "+"
-        w.say("WORK is lost")
 
     def ingest_loses_its_tail(self) -> None:
         """Accepted, not recorded, not synced: only a server that is lazy about it does that."""

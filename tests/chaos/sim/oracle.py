@@ -48,7 +48,9 @@ class Track:
         self.n = self.ck = self.failures = self.lost = 0
         self.state = ""
         self.top = epoch
-        """The highest epoch ever seen."""
+        """The highest epoch ever seen in what is stored."""
+        self.given = -1
+        """The highest that ever was given to an attempt, also by commits that are lost."""
         self.fenced = -1
         """Attempts up to this epoch were taken away: nothing of theirs may count."""
         self.cancelled = self.started = False
@@ -123,8 +125,9 @@ class Oracle:
             self.need(t.due is not None and t.due <= now, "P6 early", t.due, now)
         if kind == "starting":
             self.need(not t.cancelled, "I14 a claim after a cancel", e)
-            self.need(e.epoch > t.top, "I5 a claim without a new epoch", e.epoch, t.top)
-            t.top = e.epoch
+            top = max(t.top, t.given)
+            self.need(e.epoch > top, "I5 a claim without a new epoch", e.epoch, top)
+            t.top = t.given = e.epoch
         elif kind == "checkpoint":
             self.need(e.data["number"] == t.ck + 1, "I7 checkpoints out of order", e.data, t.ck)
             t.ck, t.lost = t.ck + 1, 0
@@ -154,10 +157,14 @@ class Oracle:
             self.reached["REVIEW"] += 1
             self.reached["lost too often"] += e.data["reason"] == "lost"
             self.reached["version missing"] += e.data["reason"] == "version"
+            self.reached["policy waited for a death"] += e.data["reason"] == "unconfirmed"
         elif kind == "resolved":
             self._resolved(run_id, t, e)
         elif kind == "resumed":
-            t.lost = 0
+            # By itself (after the last death) it counts on; a person's word starts anew.
+            alone = e.actor == "engine"
+            t.lost = t.lost if alone else 0
+            self.reached["went on after the deaths"] += alone
         elif kind == "started":
             t.started = True
         elif kind == "expired":
@@ -220,6 +227,9 @@ class Oracle:
         elif done.outcome == "stale_epoch":
             self.need(not mine or state == "CANCELLING", "P2 the current attempt refused", save)
             self.reached["stale epoch refused"] += 1
+        elif done.outcome == "gap":
+            lost = t is not None and t.excused
+            self.need(mine and lost, "I7 a checkpoint was refused that follows the last one", save)
         elif done.outcome == "cancelling":
             self.need(state == "CANCELLING" and starts, "P7 refused without a cancel", save)
         else:
@@ -320,6 +330,15 @@ class Oracle:
         self.need(not block.acked, "I9 an effect after its acknowledged done mark", c, key)
         self.need(block.effects <= 1 + block.reruns, "I9 twice, and nobody said so", c, key)
 
+    def decides(self, c: Container, key: str) -> None:
+        """A block's own policy decides what came of an interrupted attempt."""
+        t = self.tracks.get(c.run)
+        if t is None or t.excused:
+            return
+        inside = [o for o in self.w.containers if o.alive and o.run == c.run and o.inside(key)]
+        self.need(not inside, "I9b a policy decided while somebody may be inside", c, *inside)
+        self.reached["once decided by its policy"] += 1
+
     def done_heard(self, run: str, key: str) -> None:
         """An attempt heard that its done mark is stored."""
         t = self.tracks.get(run)
@@ -337,12 +356,13 @@ class Oracle:
         return tracks, dict(self.keys)
 
     def back(self, copied: tuple[dict[str, Track], dict[str, Any]]) -> None:
-        """Commits since the copy are lost; epochs stay above all that was ever given out."""
+        """Commits since the copy are lost; new epochs stay above all that was ever given out."""
         tracks, self.keys = copied
         for run, t in tracks.items():
             now = self.tracks[run]
-            t.top = t.fenced = now.top if t.state not in ENDS else t.top
-            t.fenced = t.fenced if t.state not in ENDS else -1
+            t.given = max(t.given, now.given)
+            if t.state not in ENDS | LIVE_ATTEMPT:
+                t.top = t.fenced = max(now.top, now.given)
             t.excused = True
             t.once = now.once
         self.tracks = tracks

@@ -1,9 +1,9 @@
 """The world of one seed: the clock, the bus, the store and its failures.
 
 The store is the real reference store; what is faked is that it can be away, and come back without
-its last commits (the epochs of live runs are then raised, as the Postgres store does it). The bus
-is lists: INGEST and WORK with redelivery, and a wire on which requests are late, doubled and out of
-order.
+its last commits (live runs then get a higher epoch, at once or as soon as their attempt is over, as
+the Postgres store does it). The bus is lists: INGEST and WORK with redelivery, and a wire on which
+requests are late, doubled and out of order.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ class World:
         self.rng, self.plan, self.trace = rng, plan, trace
         self.clock = ManualClock()
         self.tables = Tables()
+        self.floors: dict[str, int] = {}
+        """Run -> its next epoch is higher than this; a failover gives one to each open attempt."""
         self.oracle = Oracle(self)
         self.engines = (Engine(self, "e1"), Engine(self, "e2"))
         self.agents = (Agent(self, "a1"), Agent(self, "a2"))
@@ -65,7 +67,9 @@ class World:
         self.ingest: list[Message] = []
         self.work: list[Work] = []
         self.sent = 0
-        """Sequence of the last message of WORK."""
+        """Last sequence of WORK; a server that loses its tail gives sequences out again."""
+        self.acked = 0
+        """The consumer's floor: it stays when the stream loses its tail."""
         self.stream = "s1"
         """When WORK was created: another one after a wipe."""
         self.published: set[tuple[str, int]] = set()
@@ -76,7 +80,7 @@ class World:
         self.down = self.broken = self.doomed = False
         """The store is away; no container starts; containers that start are killed soon."""
         self.up_since = self.down_at = self.clock.now()
-        self.spare: tuple[Any, Any] | None = None
+        self.spare: tuple[Any, dict[str, int], Any] | None = None
         """A copy of the store that lags behind."""
         self.failed_over = False
         self.ledger: dict[tuple[str, str], bool] = {}
@@ -146,7 +150,7 @@ class World:
         self.oracle.saved(call, before, done)
         engine.post(c.run, done.events)
         self.oracle.look()
-        return done.outcome
+        return f"gap {done.n}" if done.outcome == "gap" else done.outcome
 
     def report(self, run: str, what: h.Happening) -> str:
         """A report reaches an engine."""
@@ -246,10 +250,24 @@ class World:
         if work in self.work:
             self.work.remove(work)
             self.oracle.reached["late ack"] += work.until <= self.clock.now() or work.deliveries > 1
+            left = (w.seq for w in self.work if w.seq > self.acked)
+            self.acked = max(self.acked, min(left, default=self.sent + 1) - 1)
 
-    def ack_floor(self) -> int:
-        """Everything up to here was acknowledged."""
-        return min((w.seq for w in self.work), default=self.sent + 1) - 1
+    def lose_work(self) -> None:
+        """A server dies: the tail that was not synced is gone, or all of it with the stream."""
+        self.oracle.reached["WORK lost"] += bool(self.work)
+        if self.rng.random() < 0.5:
+            self.sent = max(0, self.sent - self.rng.randrange(1, 3))
+            self.work = [w for w in self.work if w.seq <= self.sent]
+        else:
+            self.work, self.sent, self.acked = [], 0, 0
+            self.stream += "+"
+        self.say("WORK is lost", self.stream, self.sent)
+
+    def sweep_out(self) -> None:
+        """Take out of WORK what its consumer is past: nobody will ever deliver that."""
+        self.oracle.reached["work below the floor"] += any(w.seq <= self.acked for w in self.work)
+        self.work = [w for w in self.work if w.seq > self.acked]
 
     def arrive(self) -> None:
         """Something late comes off the wire, in any order, maybe not for the last time."""
@@ -320,13 +338,13 @@ class World:
             versions=dict(t.versions),
             current=dict(t.current),
         )
-        self.spare = tables, self.oracle.copy()
+        self.spare = tables, dict(self.floors), self.oracle.copy()
 
     def fail_over(self) -> None:
-        """The standby takes over: commits since its copy are lost, epochs are raised."""
+        """The standby takes over: commits since its copy are lost, no epoch is given out twice."""
         if self.spare is None:
             return
-        tables, judged = self.spare
+        tables, floors, judged = self.spare
         self.spare = None
         lost = sum(t.n for t in self.oracle.tracks.values())
         for name in tables.__struct_fields__:
@@ -336,12 +354,15 @@ class World:
         self.oracle.reached["failover lost commits"] += lost > 0
         self.failed_over = True
         self.floor += STEP
-        for row in self.tables.runs.values():
+        self.floors.clear()
+        self.floors.update(floors)
+        for run_id, row in self.tables.runs.items():
             run = row.run
-            if run.ended_at is None:
+            if run.state in LIVE_ATTEMPT:  # given out before the copy, to nobody else: it goes on
+                self.floors[run_id] = max(run.epoch, self.floors.get(run_id, 0)) + STEP
+                self.oracle.reached["an attempt outlived a failover"] += 1
+            elif run.ended_at is None:
                 row.run = raised = copy(run)
-                if run.state in LIVE_ATTEMPT:
-                    raised.unconfirmed = (*run.unconfirmed, run.epoch)
                 raised.epoch += STEP
         for engine in self.engines:
             engine.posts = []
