@@ -58,9 +58,9 @@ async def _pages(client: Client, query: RunsQuery, limit: int) -> tuple[list[Run
         query.n = min(limit - len(rows), PAGE)
         page = await client.api("runs", query, RunsPage)
         rows += page.runs
-        if not page.more or not page.runs or len(rows) >= limit:
+        if not page.next or len(rows) >= limit:
             return rows, page
-        query.after = rows[-1].run
+        query.after = page.next
 
 
 def statuses(words: tuple[str, ...]) -> tuple[str, ...]:
