@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -191,3 +192,10 @@ def test_every_field_is_documented_and_its_example_is_read() -> None:
 def test_positions_do_not_make_trees_different() -> None:
     assert Term("", (Pattern(("a",)),), column=1) == Term("", (Pattern(("a",)),), column=9)
     assert [t.column for t in parse("a  b:".replace("b:", "task:b")).terms] == [1, 4]
+
+
+def test_the_manual_has_the_table_of_fields() -> None:
+    manual = (Path(__file__).parents[2] / "ops" / "README.md").read_text("utf-8")
+    assert f"reference()` -->\n{reference()}\n<!-- /fields -->" in manual, (
+        "write the output of headway.query.fields.reference() into ops/README.md"
+    )
