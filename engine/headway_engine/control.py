@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Raw
 
 from headway import subjects
-from headway.errors import HeadwayError
+from headway.errors import BadQuery, HeadwayError
 from headway.wire import Malformed, encode
 from headway.wire.commands import ApiAnswer, ApiError
 from headway_engine.blobs import BlobsDown, NoBlob
@@ -117,8 +117,8 @@ class Control(Service):
         except asyncio.QueueFull:
             self._refuse(reply, "unavailable", "too many requests wait: ask again in a moment")
 
-    def _refuse(self, reply: str, code: str, message: str) -> None:
-        self._post.put(reply, encode(ApiAnswer(error=ApiError(code, message[:2000]))))
+    def _refuse(self, reply: str, code: str, message: str, column: int = 0) -> None:
+        self._post.put(reply, encode(ApiAnswer(error=ApiError(code, message[:2000], column))))
 
     def _count(self, verb: str, since: int, error: str = "") -> None:
         if (numbers := self._discovery.numbers.get(verb)) is not None:
@@ -156,7 +156,7 @@ class Control(Service):
         except HeadwayError as e:
             code = _code_of(e)
             message = f"the store does not answer: {e}" if isinstance(e, StoreDown) else str(e)
-            self._refuse(reply, code, message)
+            self._refuse(reply, code, message, e.column if isinstance(e, BadQuery) else 0)
             self._count(verb, since, f"{code}: {message}")
         except (ArithmeticError, LookupError, TypeError, ValueError) as e:
             # What one asker sent must not end the api for all.

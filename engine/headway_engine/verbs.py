@@ -162,7 +162,7 @@ class Verbs:
             size += 600 + sum(map(len, row.tags)) * 4
             size += len(error.message) * 4 + len(error.traceback) * 4 if error else 0
             if size > PAGE_BYTES and i:
-                page.runs, page.more = page.runs[:i], True
+                page.runs, page.more, page.next = page.runs[:i], True, page.runs[i - 1].run
                 break
         return page
 

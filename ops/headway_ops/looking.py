@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
 
 from rich.text import Text
 
 from headway.config import from_environment
 from headway.follow import stored_events
-from headway.retry import seconds
-from headway.states import RunState
 from headway.wire.commands import AgentRow, QueueRow, RunDetail, RunRow, RunsPage, RunsQuery
 from headway_ops import link, render, say, story
-from headway_ops.say import Exit, Fail
+from headway_ops.querying import total_of
 
 if TYPE_CHECKING:
     from headway.client import Client
@@ -22,67 +20,47 @@ PAGE = 200
 
 
 def list_runs(
-    status: tuple[str, ...],
-    task: str,
-    queue: str,
-    tags: tuple[str, ...],
-    since: str,
-    text: str,
-    limit: int,
-    *,
-    as_json: bool,
+    query: str, limit: int, sort: Literal["newest", "oldest"], *, ids: bool, as_json: bool
 ) -> None:
-    """Print at most `limit` runs, newest first."""
-    query = RunsQuery(
-        status=statuses(status), task=task, queue=queue, tags=tags, text=text,
-        since=moment(since, datetime.now(UTC)) if since else None, n=min(limit, PAGE),
-    )  # fmt: skip
-    rows, page = link.with_client(lambda client: _pages(client, query, limit))
-    if as_json:
+    """Print at most `limit` runs that the query means."""
+    data = ids or as_json
+    ask = RunsQuery(query=query, n=min(limit, PAGE), sort=sort, total=not data)
+    rows, page, total = link.with_client(lambda client: _pages(client, ask, limit))
+    if ids:
+        for row in rows:
+            say.line(row.run)
+    elif as_json:
         say.rows(rows)
+    elif rows:
+        say.show(render.runs_table(rows, page.as_of))
+    if page.more and len(rows) >= limit:
+        of = f"{len(rows)} of {total}; " if total else ""
+        say.tell(f"{of}there are more: --limit {limit * 4}")
+    if data:
         return
     if not rows:
-        say.tell(f"no such runs at {link.asked(from_environment())}")
+        at = link.asked(from_environment())
+        say.tell(f"no such runs at {at}" + (f": {query}" if query else ""))
         return
-    say.show(render.runs_table(rows, page.as_of))
-    if page.more:
-        say.tell(f"there are more: --limit {limit * 4}")
     counts = render.counts_line(page.counts)
     if counts:
         say.show(Text(), counts)
 
 
-async def _pages(client: Client, query: RunsQuery, limit: int) -> tuple[list[RunRow], RunsPage]:
+async def _pages(
+    client: Client, query: RunsQuery, limit: int
+) -> tuple[list[RunRow], RunsPage, str]:
+    """Rows, the last page, and how many there are in all, in words."""
     rows: list[RunRow] = []
+    total = ""
     while True:
         query.n = min(limit - len(rows), PAGE)
         page = await client.api("runs", query, RunsPage)
         rows += page.runs
-        if not page.more or not page.runs or len(rows) >= limit:
-            return rows, page
-        query.after = rows[-1].run
-
-
-def statuses(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Checked status filters; commas may join them. Fail names what is possible."""
-    known = {s.status for s in RunState} | {"live", "ended"}
-    asked = tuple(w.lower() for word in words for w in word.split(",") if w)
-    for word in asked:
-        if word not in known:
-            raise Fail(f"no status {word!r}", "one of " + ", ".join(sorted(known)), Exit.USAGE)
-    return asked
-
-
-def moment(text: str, now: datetime) -> datetime:
-    """`2h` ago, or an RFC 3339 time; without a zone it is local."""
-    if text[:4].isdigit() and "-" in text:
-        try:
-            return datetime.fromisoformat(text).astimezone()
-        except ValueError:
-            raise Fail(
-                f"{text!r} is no time", 'write "2h" or 2026-01-31T12:00', Exit.USAGE
-            ) from None
-    return now - timedelta(seconds=seconds(text, "since"))
+        total = total or total_of(page)
+        if not page.next or len(rows) >= limit:
+            return rows, page, total
+        query.after, query.total = page.next, False
 
 
 def show_run(run: str, *, whole: bool, as_json: bool) -> None:

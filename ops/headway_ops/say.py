@@ -43,7 +43,7 @@ EXIT_HELP = (
 _CHANGED = {"conflict", "stale", "stale_epoch", "already", "too_late", "key_conflict"}
 _USAGE = {
     "ambiguous",
-    "bad_name", "bad_policy", "bad_request", "bad_task", "bad_payload", "too_large",
+    "bad_name", "bad_policy", "bad_query", "bad_request", "bad_task", "bad_payload", "too_large",
     "not_encodable", "bad_config",
 }  # fmt: skip
 _NO_LINK = {"not_reachable", "unavailable", "store_down", "busy"}
@@ -97,6 +97,7 @@ def _hints() -> dict[str, str]:
         "not_found": "headway ls",
         "no_agent": "headway agents",
         "ambiguous": "more letters of the id",
+        "bad_query": "the language of queries: ops/README.md",
         "bad_payload": "KEY=VALUE for each parameter; a text that looks like a number is"
         " KEY='\"3\"' (`headway check FILE --json` shows what the task takes)",
         "too_large": "put it where the task can read it, and pass its address",

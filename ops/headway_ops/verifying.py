@@ -16,7 +16,7 @@ from headway.ids import is_run_id
 from headway.safe import safe_line
 from headway_engine.config import Config, load_config
 from headway_ops import say
-from headway_ops.looking import moment
+from headway_ops.querying import moment
 from headway_ops.say import Exit, Fail
 from headway_ops.settings import SERVER_FILE, postgres_dsn
 from headway_ops.verify import INVARIANTS, Ask, CannotLook, verify

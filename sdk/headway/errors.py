@@ -202,6 +202,21 @@ class Refused(HeadwayError):
         super().__init__(message)
 
 
+class BadQuery(HeadwayError):
+    """The query cannot be read; the message says where, and what was expected."""
+
+    code = "bad_query"
+
+    def __init__(self, column: int, what: str, expected: str, suggestion: str = "") -> None:
+        """`column`: of the flaw, from 1. `suggestion`: what was probably meant."""
+        self.column, self.what = column, what
+        self.expected, self.suggestion = expected, suggestion
+        super().__init__(
+            f"column {column}: {what}; expected {expected}"
+            + (f"; did you mean {suggestion}?" if suggestion else "")
+        )
+
+
 class KeyConflict(Refused):
     """This idempotency key belongs to a run with another payload."""
 

@@ -378,7 +378,10 @@ class Store(Protocol):
         ...
 
     async def runs(self, ns: str, query: RunsQuery) -> RunsPage:
-        """A page of the list, newest first."""
+        """A page of the list, in the order of ids; raises BadQuery.
+
+        Its work is bounded: a page may be short, or empty, and still say where it goes on.
+        """
         ...
 
     async def marks(self, ns: str, run: str) -> list[MarkRow]:

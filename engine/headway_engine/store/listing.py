@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headway.states import LIVE, TERMINAL, RunState
+from headway.states import RunState
 from headway.wire.commands import AgentRow
 
 if TYPE_CHECKING:
@@ -13,27 +13,12 @@ if TYPE_CHECKING:
     from headway_engine.store.records import AgentState
 
 S = RunState
-_COUNTED = frozenset({S.STARTING, S.RUNNING, S.CANCELLING, S.WAITING, S.SUCCEEDED})
+COUNTED = frozenset({S.STARTING, S.RUNNING, S.CANCELLING, S.WAITING, S.SUCCEEDED})
 
 
 def attempt_of(state: RunState, failures: int) -> int:
     """Attempts that used a retry, the current (or last, successful) one included."""
-    return failures + (state in _COUNTED)
-
-
-def states_of(status: tuple[str, ...]) -> list[str] | None:
-    """States for the words of a query; `live` and `ended` are sets of them."""
-    if not status:
-        return None
-    wanted: set[str] = set()
-    for word in status:
-        if word == "live":
-            wanted |= {s.value for s in LIVE}
-        elif word == "ended":
-            wanted |= {s.value for s in TERMINAL}
-        else:
-            wanted |= {s.value for s in RunState if s.status == word}
-    return sorted(wanted)
+    return failures + (state in COUNTED)
 
 
 def agent_rows(agents: Iterable[AgentState], images: Mapping[str, str]) -> list[AgentRow]:

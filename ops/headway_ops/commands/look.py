@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from headway_ops.commands.options import JsonFlag, RunArgument
 
 
+def _begun(incomplete: str) -> list[str]:
+    """How a word of a query may go on."""
+    from headway.query import completions
+
+    return completions(incomplete)
+
+
 def ls(
+    query: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[QUERY]",
+            help="What runs: 'status:failed task:research-* since:2h !tag:canary'.",
+            autocompletion=_begun,
+        ),
+    ] = None,
     status: Annotated[
         list[str] | None,
-        typer.Option("--status", "-s", help="running, failed, live, ended ...; may be repeated."),
+        typer.Option("--status", "-s", help="Short for status:running; may be repeated."),
     ] = None,
-    task: Annotated[str, typer.Option("--task", "-t", help="Task id, * as a glob.")] = "",
-    queue: Annotated[str, typer.Option("--queue", "-q", help="Queue.")] = "",
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="With all of these tags.")] = None,
+    task: Annotated[str, typer.Option("--task", "-t", help="Short for task:NAME.")] = "",
+    queue: Annotated[str, typer.Option("--queue", "-q", help="Short for queue:NAME.")] = "",
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", help="Short for tag:TAG; all of them.")
+    ] = None,
     since: Annotated[
-        str, typer.Option("--since", help='Not older: "2h", or an RFC 3339 time.')
+        str, typer.Option("--since", help="Short for since:2h; or a time, local without a zone.")
     ] = "",
-    text: Annotated[str, typer.Option("--text", help="In id, task, tag or error.")] = "",
+    text: Annotated[str, typer.Option("--text", help="Short for a bare word.")] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 50,
+    sort: Annotated[
+        Literal["newest", "oldest"], typer.Option("--sort", help="Which come first.")
+    ] = "newest",
+    ids: Annotated[bool, typer.Option("--ids", help="Print ids alone, one a line.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """List runs, newest first."""
-    from headway_ops import looking
+    """List the runs that a query means, newest first."""
+    from headway_ops import looking, querying
 
-    looking.list_runs(
-        tuple(status or ()), task, queue, tuple(tag or ()), since, text, limit, as_json=as_json
-    )
+    asked = querying.canonical(query or (), status or (), task, queue, tag or (), since, text)
+    looking.list_runs(asked, limit, sort, ids=ids, as_json=as_json)
 
 
 def show(

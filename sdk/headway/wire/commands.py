@@ -113,8 +113,10 @@ class ApiError(Struct, omit_defaults=True):
     """Any api answer may be this instead: `{"error": {...}}`."""
 
     code: str
-    """bad_request, not_found, refused, conflict, stale, unavailable, not_served ..."""
+    """bad_request, bad_query, not_found, refused, conflict, stale, unavailable, not_served ..."""
     message: str
+    column: int = 0
+    """With `bad_query`: where in the text, from 1."""
 
 
 class ApiAnswer(Struct, omit_defaults=True):
@@ -140,8 +142,13 @@ class RunsQuery(Struct, forbid_unknown_fields=True, omit_defaults=True):
     text: str = ""
     """In id, task, tag or error."""
     after: str = ""
-    """Keyset paging: the last id of the page before."""
+    """Keyset paging: `next` of the page before."""
     n: Annotated[int, Meta(ge=1, le=1000)] = 200
+    query: str = ""
+    """In the query language (`headway.query`); the filters above must hold as well."""
+    sort: Literal["newest", "oldest"] = "newest"
+    total: bool = False
+    """Say how many runs match."""
 
 
 class RunRow(Struct, omit_defaults=True):
@@ -182,6 +189,13 @@ class RunsPage(Struct, omit_defaults=True):
     more: bool = False
     counts: dict[str, int] = {}
     """Live runs by status, in the namespace."""
+    next: str = ""
+    """With `more`: `after` of the next page. A page may have few rows, or none, and still be
+    followed by others: one request looks at so many runs only."""
+    total: int | None = None
+    """How many match, if that was asked for."""
+    estimated: bool = False
+    """`total` is what the database expects: too many to count."""
 
 
 class RunAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Raw
 
+from headway.query.asked import query_of
+from headway.query.evaluate import matches
 from headway.states import RunState
 from headway.wire import DEFAULT_QUEUE, NOTHING, BlobRef
 from headway.wire.commands import (
@@ -24,7 +25,7 @@ from headway.wire.commands import (
     RunsQuery,
     TaskSpec,
 )
-from headway_engine.store.listing import agent_rows, attempt_of, states_of
+from headway_engine.store.listing import agent_rows, attempt_of
 from headway_engine.store.memory.agents import Agents
 from headway_engine.store.memory.tables import Checkpoint, Queue, Row
 from headway_engine.store.replay import replayed
@@ -194,17 +195,31 @@ class Lists(Agents):
         )
 
     async def runs(self, ns: str, query: RunsQuery) -> RunsPage:
-        """A page, newest first."""
+        """A page, by id; raises BadQuery."""
         self._check()
-        states = states_of(query.status)
-        mine = [r for _, r in sorted(self.tables.runs.items(), reverse=True) if r.run.ns == ns]
-        found = [r for r in mine if _matches(r, query, states)]
+        now = self._now()
+        asked = query_of(query)
+        oldest = query.sort == "oldest"
+        mine = [r for _, r in sorted(self.tables.runs.items()) if r.run.ns == ns]
+        listed = [self._run_row(r) for r in (mine if oldest else reversed(mine))]
+        found = [r for r in listed if matches(asked, r, now)]
+        rest = [
+            r
+            for r in found
+            if not query.after or (r.run > query.after if oldest else r.run < query.after)
+        ]
         counts: dict[str, int] = {}
         for row in mine:
             if row.run.ended_at is None:
                 counts[row.run.state.status] = counts.get(row.run.state.status, 0) + 1
+        more = len(rest) > query.n
         return RunsPage(
-            [self._run_row(r) for r in found[: query.n]], self._now(), len(found) > query.n, counts
+            rest[: query.n],
+            now,
+            more,
+            counts,
+            rest[query.n - 1].run if more else "",
+            len(found) if query.total else None,
         )
 
     async def replay(self, ns: str, ask: ReplayAsk, actor: str) -> NewRun | str:
@@ -285,25 +300,3 @@ class Lists(Agents):
 
 def _checkpoint(c: Checkpoint) -> CheckpointRow:
     return CheckpointRow(c.number, c.name, c.size, c.at, c.epoch, c.sha256)
-
-
-def _matches(row: Row, query: RunsQuery, states: list[str] | None) -> bool:
-    run = row.run
-    error = (
-        ""
-        if row.end is None or row.end.error is None
-        else (f"{row.end.error.type} {row.end.error.message}")
-    )
-    text = query.text.lower()
-    words = (run.id, run.task, run.reason, " ".join(row.tags), error)
-    return (
-        (states is None or run.state.value in states)
-        and (not query.task or fnmatchcase(run.task, query.task))
-        and (not query.queue or run.queue == query.queue)
-        and set(query.tags) <= set(row.tags)
-        and (not query.ids or run.id in query.ids)
-        and (query.since is None or run.created_at >= query.since)
-        and (query.until is None or run.created_at < query.until)
-        and (not text or any(text in word.lower() for word in words))
-        and (not query.after or run.id < query.after)
-    )

@@ -44,6 +44,8 @@ LIST_SETTINGS = {
     "idle_in_transaction_session_timeout": "5s",
     "jit": "off",
     "timezone": "UTC",
+    # Of a list of states or a time the values decide which index is the right one.
+    "plan_cache_mode": "force_custom_plan",
 }
 SETTINGS = LIST_SETTINGS | {
     # A statement on the path of runs looks up rows by index, whatever the statistics of the moment

@@ -14,14 +14,13 @@ from headway.wire.commands import (
     QueueRow,
     ReplayAsk,
     RunDetail,
-    RunRow,
-    RunsPage,
     RunsQuery,
 )
-from headway_engine.store.listing import agent_rows, attempt_of, states_of
+from headway_engine.store.listing import agent_rows
 from headway_engine.store.postgres import rows, statements
 from headway_engine.store.postgres.base import Part
 from headway_engine.store.postgres.leases import Leases
+from headway_engine.store.postgres.pages import Pages
 from headway_engine.store.replay import replayed
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 _SQL = statements.load("lists")
 
 
-class Lists(Leases, Part):
+class Lists(Pages, Leases, Part):
     """See the port."""
 
     async def get(self, ns: str, run: str) -> Run | None:
@@ -93,61 +92,6 @@ class Lists(Leases, Part):
             await self.marks(ns, run),
         )
 
-    async def runs(self, ns: str, query: RunsQuery) -> RunsPage:
-        """A page of the list, newest first."""
-        found = await self.db.read(
-            _SQL["rows"],
-            ns,
-            states_of(query.status),
-            like(query.task, whole=True) if query.task else None,
-            query.queue or None,
-            list(query.tags) or None,
-            list(query.ids) or None,
-            query.since,
-            query.until,
-            like(query.text) if query.text else None,
-            query.after or None,
-            query.n + 1,
-        )
-        counts = await self.db.read(_SQL["counts"], ns)
-        page: list[RunRow] = []
-        for row in found[: query.n]:
-            state = rows.STATES[row["state"]]
-            known = await self.specs.get(ns, row["task"], row["version"])
-            page.append(
-                RunRow(
-                    row["id"],
-                    row["task"],
-                    state.status,
-                    row["queue"],
-                    row["created_at"],
-                    row["version"],
-                    row["epoch"],
-                    row["n"],
-                    attempt_of(state, row["failures"]),
-                    0 if known is None else known.policy.max_attempts,
-                    row["ck"],
-                    row["ck_name"] or "",
-                    row["agent"],
-                    row["priority"],
-                    tuple(row["tags"]),
-                    row["due_at"],
-                    row["started_at"],
-                    row["ended_at"],
-                    row["reason"],
-                    rows.error_of(row["error"]),
-                    row["parent"],
-                    row["origin"],
-                    row["key"],
-                )
-            )
-        return RunsPage(
-            page,
-            await self.now(),
-            len(found) > query.n,
-            {rows.STATES[row["state"]].status: row["n"] for row in counts},
-        )
-
     async def replay(self, ns: str, ask: ReplayAsk, actor: str) -> NewRun | str:
         """What a replay would enqueue, or why not."""
         run = await self.get(ns, ask.run)
@@ -201,9 +145,3 @@ class Lists(Leases, Part):
         """Agents, for the api, with the versions whose image they have."""
         images = {r["image"]: r["version"] for r in await self.db.read(_SQL["images"], ns)}
         return agent_rows(await self.agents(ns), images)
-
-
-def like(text: str, *, whole: bool = False) -> str:
-    """A LIKE pattern: `*` stands for anything; a search (not `whole`) matches inside."""
-    safe = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
-    return safe if whole else f"%{safe}%"

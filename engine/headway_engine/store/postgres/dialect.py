@@ -1,0 +1,73 @@
+"""How Postgres writes the conditions of a query (`store/filtering.py`)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from headway.states import OPEN, RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_TYPES: dict[type, str] = {str: "text", list: "text[]", int: "bigint", datetime: "timestamptz"}
+
+
+_ERROR = "CASE WHEN s.error IS NOT NULL THEN hw_error_text(s.error) END"
+_COLUMNS = {
+    "task": "r.task", "queue": "r.queue", "reason": "r.reason", "agent": "r.agent",
+    "image": "r.version", "key": "r.key", "id": "r.id", "parent": "r.parent",
+    "origin": "r.origin", "ckpt": "coalesce(c.name, '')", "error": _ERROR,
+}  # fmt: skip
+_LISTED = frozenset(RunState) - OPEN - {RunState.QUEUED, RunState.SUCCEEDED}
+"""States of the index runs_listed."""
+_QUEUED = (
+    "r.state = 'QUEUED' AND r.dispatch IS NULL AND r.limit_key = ''",
+    "r.state = 'QUEUED' AND r.dispatch IS NULL AND r.limit_key <> ''",
+    "r.state = 'QUEUED' AND r.dispatch IS NOT NULL",
+)
+
+
+class Postgres:
+    """See Dialect."""
+
+    def column(self, field: str) -> str:
+        """Of `runs`, but for two."""
+        return _COLUMNS[field]
+
+    def searched(self) -> Sequence[str]:
+        """Id, task, reason and error."""
+        return ("r.id", "r.task", "r.reason", _ERROR)
+
+    def parameter(self, number: int, value: Any) -> str:
+        """With its type: Postgres need not guess it."""
+        return f"${number}::{_TYPES[type(value)]}"
+
+    def states(self, states: Sequence[str], put: Callable[[Any], str]) -> str:
+        """An alternative for each partial index that has some of the states.
+
+        SUCCEEDED has none: of such runs there are always some at hand.
+        """
+        if RunState.SUCCEEDED in states:
+            return f"r.state = ANY({put(list(states))})"
+        groups = [[s for s in states if s in part] for part in (_LISTED, OPEN)]
+        found = [f"r.state = ANY({put(group)})" for group in groups if group]
+        if RunState.QUEUED in states:
+            found += _QUEUED
+        return " OR ".join(found) or "false"
+
+    def among(self, column: str, values: str) -> str:
+        """An array."""
+        return f"{column} = ANY({values})"
+
+    def tagged(self, condition: str) -> str:
+        """A row for each tag."""
+        return f"EXISTS (SELECT FROM unnest(r.tags) AS t(tag) WHERE {condition})"
+
+    def lower(self, text: str) -> str:
+        """The collation C knows no letters but those of ASCII."""
+        return f'lower({text} COLLATE "C")'
+
+    def span_ms(self, now: str) -> str:
+        """EXTRACT gives an exact numeric."""
+        return f"floor(extract(epoch FROM coalesce(r.ended_at, {now}) - r.started_at) * 1000)"

@@ -1,0 +1,165 @@
+"""The same query means the same runs in memory and in SQL; pages join without hole or double."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headway.ids import encode
+from headway.query import BadQuery, parse, write
+from headway.query.evaluate import matches
+from headway.states import TERMINAL, RunState
+from headway.wire import ErrorInfo
+from headway.wire import encode as json
+from headway.wire.commands import RunsQuery
+from headway_engine.store.postgres import pages
+from support.factories import EPOCH, NS, an_enqueue
+from support.queries import WORDS, queries
+
+if TYPE_CHECKING:
+    from headway.query import Query
+    from headway.wire.commands import RunRow
+    from support.stores import Kit, PostgresKit
+
+COUNT = 150
+_STARTED = frozenset(RunState) - {RunState.DELAYED, RunState.QUEUED, RunState.EXPIRED}
+
+
+async def some_rows(dsn: str) -> list[str]:
+    """Random runs of all states, made of few words; their ids."""
+    rand = random.Random(5)
+    conn: Any = await asyncpg.connect(dsn)
+    ids: list[str] = []
+    word = lambda: rand.choice(("", *WORDS))  # noqa: E731  # short among many
+    for i in range(COUNT):
+        state = rand.choice(list(RunState))
+        at = EPOCH - timedelta(seconds=rand.randrange(7200), microseconds=rand.randrange(10**6))
+        run = encode(int(at.timestamp() * 1000), i * 7 + (rand.getrandbits(40) << 40))
+        started = at + timedelta(milliseconds=rand.randrange(5000)) if state in _STARTED else None
+        took = timedelta(microseconds=rand.choice((0, 1000, 999_999, 60_000_000)))
+        ended = (started or at) + took if state in TERMINAL else None
+        await conn.execute(
+            "INSERT INTO runs (id, ns, task, queue, state, created_at, started_at, ended_at, n,"
+            " failures, ck, priority, version, agent, reason, tags, parent, origin, key, limit_key,"
+            " dispatch) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $13, $14,"
+            " $15, $16, $17, $18, $19, $20)",
+            run, NS if i % 10 else "other", word(), word(), state.value, at, started, ended,
+            rand.randrange(4), i % 2, rand.randrange(-3, 12), word(), word(), word(),
+            [w for w in WORDS if rand.random() < 0.15], rand.choice(["", *ids[:5]]),
+            rand.choice(["", *ids[:5]]), word(), word(),
+            rand.choice([None, 1]) if state is RunState.QUEUED else None,
+        )  # fmt: skip
+        await conn.execute(
+            "INSERT INTO checkpoints (at, size, epoch, run_epoch, number, run, name, sha256, state)"
+            " VALUES ($1, 1, 1, 1, 1, $2, $3, '', '')", at, run, word(),
+        )  # fmt: skip
+        text = f'{word()}\x00 \\u0000 \\\x00\n"{word()}"\u2028'
+        error = ErrorInfo(word(), text, "nobody asks for tracebacks") if i % 3 else None
+        await conn.execute(
+            "INSERT INTO results (run, body, error) VALUES ($1, '', $2)",
+            run, None if error is None else json(error),
+        )  # fmt: skip
+        ids.append(run)
+    await conn.close()
+    return ids
+
+
+async def everything(kit: Kit, query: RunsQuery) -> list[RunRow]:
+    """All pages of a query."""
+    found: list[RunRow] = []
+    while True:
+        page = await kit.store.runs(NS, query)
+        found += page.runs
+        assert len(page.runs) <= query.n
+        if not page.more:
+            assert page.next == ""
+            return found
+        assert page.next
+        query.after = page.next
+
+
+async def test_memory_and_sql_answer_every_query_alike(
+    postgres_kit: PostgresKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await some_rows(postgres_kit.dsn)
+    rows = await everything(postgres_kit, RunsQuery(n=1000))
+    assert len(rows) == COUNT - COUNT // 10
+    now, loop = postgres_kit.now(), asyncio.get_running_loop()
+    some = st.sampled_from(ids).flatmap(lambda i: st.integers(1, 26).map(lambda n: i[:n]))
+
+    async def compare(query: Query, n: int, scan: int, *, oldest: bool) -> None:
+        monkeypatch.setattr(pages, "SCAN", scan)
+        asked = RunsQuery(
+            query=write(query), n=n, total=True, sort="oldest" if oldest else "newest"
+        )
+        expected = [r.run for r in rows if matches(query, r, now)]
+        first = await postgres_kit.store.runs(NS, asked)
+        assert first.total is not None
+        assert first.estimated or first.total == len(expected)
+        found = [r.run for r in await everything(postgres_kit, asked)]
+        assert found == (expected[::-1] if oldest else expected)
+
+    @settings(
+        max_examples=100, deadline=None, database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )  # fmt: skip
+    @given(queries(some), st.sampled_from([7, 1000]), st.sampled_from([20, 5000]), st.booleans())
+    def every(query: Query, n: int, scan: int, oldest: bool) -> None:
+        work = compare(query, n, scan, oldest=oldest)
+        asyncio.run_coroutine_threadsafe(work, loop).result()
+
+    await asyncio.to_thread(every)
+
+
+async def test_a_query_is_asked_on_every_store(kit: Kit) -> None:
+    runs = [an_enqueue(tags=(f"n={i}", "even" if i % 2 == 0 else "odd")) for i in range(6)]
+    await kit.enqueued(*runs)
+    newest = sorted((r.run.id for r in runs), reverse=True)
+
+    async def asked(text: str, **more: Any) -> list[str]:
+        return [r.run for r in await everything(kit, RunsQuery(query=text, n=2, **more))]
+
+    assert await asked("") == newest
+    assert await asked("", sort="oldest") == newest[::-1]
+    assert len(await asked("status:queued !tag:odd since:1h")) == 3
+    assert await asked("until:1h") == []
+    page = await kit.store.runs(NS, RunsQuery(query="tag:odd", n=1, total=True))
+    assert (page.total, page.estimated, page.more) == (3, False, True)
+    with pytest.raises(BadQuery, match="column 3"):
+        await kit.store.runs(NS, RunsQuery(query="a nope:1"))
+
+
+async def test_many_runs_are_estimated_not_counted(
+    postgres_kit: PostgresKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await some_rows(postgres_kit.dsn)
+    await postgres_kit.execute("ANALYZE")
+    monkeypatch.setattr(pages, "SCAN", 50)
+    page = await postgres_kit.store.runs(NS, RunsQuery(n=1, total=True))
+    assert page.estimated
+    assert page.total is not None
+    assert 100 <= page.total <= 200
+    page = await postgres_kit.store.runs(NS, RunsQuery(n=1, total=True, query="attempts:>=2"))
+    assert page.estimated
+    assert page.total is not None
+    assert 10 <= page.total < 130
+
+
+@pytest.mark.parametrize(
+    "text", ["", "status:!", "x" * 5000, "status:live " * 64, "a," * 255 + "a"]
+)
+async def test_large_queries_are_answered_or_refused(kit: Kit, text: str) -> None:
+    try:
+        parse(text)
+    except BadQuery:
+        with pytest.raises(BadQuery):
+            await kit.store.runs(NS, RunsQuery(query=text))
+    else:
+        assert (await kit.store.runs(NS, RunsQuery(query=text))).runs == []
