@@ -20,6 +20,7 @@ from msgspec import Meta, Struct, field
 
 from headway.errors import HeadwayError
 from headway_engine.agent.config import AgentConfig
+from headway_engine.metrics.endpoint import parse_listen
 from headway_engine.roles import ALL, check_roles
 
 if TYPE_CHECKING:
@@ -123,10 +124,15 @@ class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
     right, or said."""
     drain: Seconds = 10.0
     """Seconds that requests in flight get to end when the engine is stopped."""
+    metrics_listen: str = ""
+    """HOST:PORT, or PORT on loopback, where Prometheus scrapes `/metrics`; empty = nowhere. It asks
+    for no password: keep it inside your network."""
 
     def __post_init__(self) -> None:
         """Checks between fields, and of names."""
         check_roles(self.roles)
+        if self.metrics_listen:
+            parse_listen(self.metrics_listen)
         if self.beat_every * 3 > self.lease:
             raise ValueError(
                 f"beat_every: expected at most a third of the lease ({self.lease / 3:g}),"

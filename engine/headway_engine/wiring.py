@@ -25,6 +25,8 @@ from headway_engine.door import Door
 from headway_engine.elsewhere import Elsewhere
 from headway_engine.intake import Intake
 from headway_engine.logbook import Logbook
+from headway_engine.metrics.endpoint import Endpoint
+from headway_engine.metrics.families import Family, engine_families
 from headway_engine.orphans import Orphans
 from headway_engine.post import Post
 from headway_engine.presence import Beat, Hints, QueueTick
@@ -252,6 +254,24 @@ def wire(p: Parts) -> list[Service]:
     rescuer = Rescuer(store, c.lease, lambda: reached(work, answers), tell, counts)
     pruner = Pruner(store, blobs, c.prune_every)
     beat = Beat(p.id, post_work, lambda: p.beat(counters()))
+
+    def families() -> list[Family]:
+        return engine_families(
+            {
+                "engine": p.id,
+                "version": __version__,
+                "store": p.store_facts.kind,
+                "roles": ",".join(c.roles),
+            },
+            counters(),
+            {"save": saves.timing, "commit": commits.timing, "intake": recorder.timing},
+            ready=p.started.is_set(),
+            store_up=p.health.ready(),
+            ends=counts.kinds,
+            queues=ticks.states.values(),
+        )
+
+    metrics = [("", Endpoint(c.metrics_listen, families))] if c.metrics_listen else []
     # Stopped in reverse: first the doors, then what commits, last what tells of it.
     services: list[tuple[str, Service]] = [
         ("", post_work),
@@ -275,5 +295,6 @@ def wire(p: Parts) -> list[Service]:
         ("agents", door),
         ("api", control),
         ("", hints),
+        *metrics,
     ]
     return [service for need, service in services if not need or roles & set(need.split())]

@@ -57,6 +57,7 @@ from headway_engine.agent.saving import Saving
 from headway_engine.agent.starting import Starting
 from headway_engine.agent.stopping import Stopping
 from headway_engine.agent.verdict import Ended, Evidence, on_end, on_frame
+from headway_engine.metrics.timing import Timing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -112,6 +113,8 @@ class Attempts:
         self.saving, self.stopping = Saving(self), Stopping(self)
         self.starting, self.children = Starting(self), Children(self)
         self.handover = Handover(carrier, uplink, config.ns, clock)
+        self.starts, self.durations = Timing(), Timing()
+        """How long attempts took to start, and altogether."""
         self.finished = self.violations = 0
         """Attempts that ended here; runners that were cut off."""
 
@@ -362,6 +365,8 @@ class Attempts:
         else:
             return
         self.finished += 1
+        if attempt.dispatched_at:
+            self.durations.add(self.clock() - attempt.dispatched_at)
         self._release(attempt)
         self.outputs.end(attempt)
         self.children.forget(attempt)
