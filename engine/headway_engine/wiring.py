@@ -28,6 +28,7 @@ from headway_engine.logbook import Logbook
 from headway_engine.metrics.endpoint import Endpoint
 from headway_engine.metrics.families import Family, engine_families
 from headway_engine.orphans import Orphans
+from headway_engine.otlp import OtlpExport, make_exporter
 from headway_engine.post import Post
 from headway_engine.presence import Beat, Hints, QueueTick
 from headway_engine.pruner import Pruner
@@ -175,7 +176,8 @@ def wire(p: Parts) -> list[Service]:
         return p.health.down_reason if p.health.down() else ""
 
     verbs = Verbs(store, commits, dispatcher, ticks, relay, blobs, uploads, info)
-    table = verbs.table() | {"logs": Logbook(work).logs}
+    logbook = Logbook(work)
+    table = verbs.table() | {"logs": logbook.logs, "spans": logbook.spans}
     control = Control(
         answers,
         post_answers,
@@ -205,6 +207,8 @@ def wire(p: Parts) -> list[Service]:
     async def probe() -> None:
         p.clock.set(await store.now())
 
+    export = OtlpExport(work, c, make_exporter) if c.otlp_endpoint else None
+
     def counters() -> dict[str, float]:
         counts["told_again"] = relay.again
         return {
@@ -223,6 +227,8 @@ def wire(p: Parts) -> list[Service]:
             "tasks": len(asyncio.all_tasks()),
             "saves_waiting": saves.waiting,
             "commits_waiting": commits.waiting,
+            "spans_exported": export.exported if export else 0,
+            "spans_refused": export.failed if export else 0,
         }
 
     sweep = WorkSweep(
@@ -271,7 +277,11 @@ def wire(p: Parts) -> list[Service]:
             queues=ticks.states.values(),
         )
 
-    metrics = [("", Endpoint(c.metrics_listen, families))] if c.metrics_listen else []
+    extra: list[tuple[str, Service]] = []
+    if c.metrics_listen:
+        extra.append(("", Endpoint(c.metrics_listen, families)))
+    if export is not None:
+        extra.append(("", export))
     # Stopped in reverse: first the doors, then what commits, last what tells of it.
     services: list[tuple[str, Service]] = [
         ("", post_work),
@@ -295,6 +305,6 @@ def wire(p: Parts) -> list[Service]:
         ("agents", door),
         ("api", control),
         ("", hints),
-        *metrics,
+        *extra,
     ]
     return [service for need, service in services if not need or roles & set(need.split())]

@@ -327,6 +327,8 @@ class Agent:
             "redelivered": self.link.redelivered,
             "log_lines": self.attempts.outputs.lines,
             "log_lines_dropped": self.attempts.outputs.dropped,
+            "spans": self.attempts.spans.taken,
+            "spans_dropped": self.attempts.spans.dropped,
         }
 
     def _families(self) -> list[Family]:

@@ -39,6 +39,8 @@ ENGINE_COUNTERS = COUNTED | {
     "due": "runs made runnable again by a timer",
     "api": "requests of clients and consoles that were served",
     "strikes": "requests whose reply was no inbox of their sender",
+    "spans_exported": "spans that the collector took",
+    "spans_refused": "batches of spans that the collector did not take; they are tried again",
     "dropped": "messages that NATS could not be handed in time",
 }
 """What only grows in an engine, from its start on."""
@@ -61,6 +63,8 @@ AGENT_COUNTERS = {
     "redelivered": "messages of WORK that were delivered before",
     "log_lines": "lines of output taken from attempts",
     "log_lines_dropped": "lines of output dropped over the rate limit; they show as gaps",
+    "spans": "spans taken from attempts",
+    "spans_dropped": "spans dropped over the rate limit, or malformed; they show as gaps",
 }
 """What only grows in an agent, from its start on."""
 AGENT_TIMINGS = {
