@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from headway import faults
+from headway_engine.metrics.timing import Timing
 from headway_engine.service import STORE_PAUSE, Health, Service
 from headway_engine.store import StoreDown
 
@@ -63,6 +65,8 @@ class Grouping(Service, Generic[I, O]):
         self._waiting = 0
         self._busy: set[str] = set()
         self._event = asyncio.Event()
+        self.timing = Timing()
+        """Rounds of I/O that the store answered."""
 
     @property
     def waiting(self) -> int:
@@ -159,6 +163,7 @@ class Grouping(Service, Generic[I, O]):
 
     async def _commit(self, group: list[_Request[I, O]]) -> None:
         items = list(group[0].items) if len(group) == 1 else [i for r in group for i in r.items]
+        begun = time.perf_counter()
         try:
             outcomes = await self._act(items)
         except StoreDown as e:
@@ -173,6 +178,7 @@ class Grouping(Service, Generic[I, O]):
                 request.done(None)
             raise
         self._health.good()
+        self.timing.add(time.perf_counter() - begun)
         at = 0
         for request in group:
             end = at + len(request.items)

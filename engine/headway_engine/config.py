@@ -20,6 +20,8 @@ from msgspec import Meta, Struct, field
 
 from headway.errors import HeadwayError
 from headway_engine.agent.config import AgentConfig
+from headway_engine.metrics.endpoint import parse_listen
+from headway_engine.otlp import parse_headers
 from headway_engine.roles import ALL, check_roles
 
 if TYPE_CHECKING:
@@ -123,10 +125,25 @@ class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
     right, or said."""
     drain: Seconds = 10.0
     """Seconds that requests in flight get to end when the engine is stopped."""
+    metrics_listen: str = ""
+    """HOST:PORT, or PORT on loopback, where Prometheus scrapes `/metrics`; empty = nowhere. It asks
+    for no password: keep it inside your network."""
+    otlp_endpoint: str = ""
+    """URL of an OpenTelemetry collector (`http://host:4317`) that gets the spans of tasks; empty =
+    none. Each engine with it takes a share of them."""
+    otlp_protocol: Literal["grpc", "http"] = "grpc"
+    """`grpc` (port 4317 by custom) or `http` (4318; `/v1/traces` is added to the URL)."""
+    otlp_headers: str = ""
+    """`name=value,name=value` for the collector; best given as HEADWAY_ENGINE_OTLP_HEADERS."""
 
     def __post_init__(self) -> None:
         """Checks between fields, and of names."""
         check_roles(self.roles)
+        if self.metrics_listen:
+            parse_listen(self.metrics_listen)
+        parse_headers(self.otlp_headers)
+        if self.otlp_endpoint and not self.otlp_endpoint.startswith(("http://", "https://")):
+            raise ValueError(f"otlp_endpoint: expected http(s)://..., got {self.otlp_endpoint!r}")
         if self.beat_every * 3 > self.lease:
             raise ValueError(
                 f"beat_every: expected at most a third of the lease ({self.lease / 3:g}),"

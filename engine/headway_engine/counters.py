@@ -53,6 +53,8 @@ class Counters(dict[str, int]):
 
     def __init__(self) -> None:
         super().__init__(dict.fromkeys(COUNTED, 0))
+        self.kinds: dict[str, int] = {}
+        """Events of committed transitions, by kind."""
 
     def save(self, done: SaveDone) -> None:
         """A save that made no event."""
@@ -67,6 +69,7 @@ class Counters(dict[str, int]):
                     self[name] += 1
                 continue
             for event in outcome.events:
+                self.kinds[event.kind] = self.kinds.get(event.kind, 0) + 1
                 if event.kind == "lost":
                     self["lost"] += 1
                 elif event.kind == "review":

@@ -1,4 +1,4 @@
-"""The verb `logs`: a run's stored output, read from LOGS for those who may not read streams.
+"""The verbs `logs` and `spans`: what attempts said, read from LOGS and SPANS for those who may not.
 
 A direct get names its subject in the body, which permissions do not check: whoever may send one
 reads the output of every namespace. So clients ask here, where the namespace is the broker's word.
@@ -16,43 +16,62 @@ from headway.errors import NotReachable
 from headway.history import history
 from headway.ids import is_run_id
 from headway.wire import decode, decoder
-from headway.wire.commands import LogsAsk, LogsPage, StoredLog
+from headway.wire.commands import LogsAsk, LogsPage, SpansAsk, SpansPage, StoredLog, StoredSpans
 from headway_engine.control import ApiRefused, Asker
 
 if TYPE_CHECKING:
     from nats.aio.client import Client as NatsClient
 
 PAGE_BYTES = 400 * 1024
-"""About how many bytes of output a page holds; a chunk has at most some ten thousand."""
+"""About how many bytes a page holds; a chunk has at most some hundred thousand."""
 
-_ASK = decoder(LogsAsk)
+_LOGS, _SPANS = decoder(LogsAsk), decoder(SpansAsk)
 
 
 class Logbook:
-    """Reads LOGS on the engine's connection; needs no store."""
+    """Reads LOGS and SPANS on the engine's connection; needs no store."""
 
     def __init__(self, nc: NatsClient) -> None:
         self._nc = nc
 
     async def logs(self, asker: Asker, body: bytes) -> LogsPage:
-        """The chunks after a sequence, oldest first. Raises ApiRefused (`unavailable` too)."""
-        ask = decode(_ASK, body)
-        if not is_run_id(ask.run):
-            raise ApiRefused("bad_request", f"{ask.run[:80]!r} is no run id")
-        found, size = LogsPage([]), 0
+        """Log chunks after a sequence, oldest first. Raises ApiRefused (`unavailable` too)."""
+        ask = decode(_LOGS, body)
+        check_run(ask.run)
         subject = subjects.stored_logs(asker.ns, ask.run, ask.attempt or None)
-        read = history(
-            self._nc, subjects.LOGS, subject, ask.after + 1, batch=256, max_bytes=PAGE_BYTES
-        )
+        found, more = await self._page(subjects.LOGS, subject, ask.after, ask.n)
+        return LogsPage([StoredLog(*one) for one in found], more)
+
+    async def spans(self, asker: Asker, body: bytes) -> SpansPage:
+        """Chunks of spans after a sequence, oldest first; raises as `logs`."""
+        ask = decode(_SPANS, body)
+        check_run(ask.run)
+        subject = subjects.stored_spans(asker.ns, ask.run, ask.attempt or None)
+        found, more = await self._page(subjects.SPANS, subject, ask.after, ask.n)
+        return SpansPage([StoredSpans(*one) for one in found], more)
+
+    async def _page(
+        self, stream: str, subject: str, after: int, n: int
+    ) -> tuple[list[tuple[int, int, Raw]], bool]:
+        """(sequence, epoch, body) of at most `n` messages, and whether there are more."""
+        found: list[tuple[int, int, Raw]] = []
+        size = 0
+        read = history(self._nc, stream, subject, after + 1, batch=256, max_bytes=PAGE_BYTES)
         try:
             async with aclosing(read):
                 async for m in read:
                     size += len(m.data)
-                    if found.logs and (size > PAGE_BYTES or len(found.logs) >= ask.n):
-                        found.more = True
-                        break
-                    epoch = subjects.epoch_of_log(m.subject)
-                    found.logs.append(StoredLog(m.seq, epoch, Raw(m.data)))
+                    if found and (size > PAGE_BYTES or len(found) >= n):
+                        return found, True
+                    found.append((m.seq, subjects.epoch_of_log(m.subject), Raw(m.data)))
         except NotReachable as e:
-            raise ApiRefused("unavailable", f"the stream LOGS cannot be read now: {e}") from None
-        return found
+            raise ApiRefused(
+                "unavailable", f"the stream {stream} cannot be read now: {e}"
+            ) from None
+        return found, False
+
+
+def check_run(run: str) -> None:
+    """Raises ApiRefused unless it is a run's id."""
+    if not is_run_id(run):
+        raise ApiRefused("bad_request", f"{run[:80]!r} is no run id")

@@ -8,12 +8,14 @@ dispatcher, due times to the timer. Both may be repeated: the run's id says that
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 from headway.codec import payload_hash
 from headway.wire import DEFAULT_QUEUE, INLINE_LIMIT
 from headway_engine.blobs import NoBlob, store_blob
 from headway_engine.checks import Unfit, check_item, check_payload, needs_check, no_task
+from headway_engine.metrics.timing import Timing
 from headway_engine.names import unknown_queue
 from headway_engine.newruns import new_run
 
@@ -56,6 +58,8 @@ class Recorder:
         self._store, self._blobs = store, blobs
         self._dispatcher, self._relay, self._scheduled = dispatcher, relay, scheduled
         self._queues: set[tuple[str, str]] = set()
+        self.timing = Timing()
+        """Batches that the store recorded."""
 
     async def prepare(
         self,
@@ -129,8 +133,10 @@ class Recorder:
                 counts[new.run.queue] = (run, shared + 1) if new.run.shared else (run + 1, shared)
         reserved = self._dispatcher.reserve(ns, counts)
         done: Any = []
+        begun = time.perf_counter()
         try:
             outcomes, done = await self._store.enqueue(ns, fresh, reserved)
+            self.timing.add(time.perf_counter() - begun)
         finally:
             self._dispatcher.settle(ns, counts, reserved, done)
         for out in outcomes:

@@ -25,7 +25,10 @@ from headway_engine.door import Door
 from headway_engine.elsewhere import Elsewhere
 from headway_engine.intake import Intake
 from headway_engine.logbook import Logbook
+from headway_engine.metrics.endpoint import Endpoint
+from headway_engine.metrics.families import Family, engine_families
 from headway_engine.orphans import Orphans
+from headway_engine.otlp import OtlpExport, make_exporter
 from headway_engine.post import Post
 from headway_engine.presence import Beat, Hints, QueueTick
 from headway_engine.pruner import Pruner
@@ -173,7 +176,8 @@ def wire(p: Parts) -> list[Service]:
         return p.health.down_reason if p.health.down() else ""
 
     verbs = Verbs(store, commits, dispatcher, ticks, relay, blobs, uploads, info)
-    table = verbs.table() | {"logs": Logbook(work).logs}
+    logbook = Logbook(work)
+    table = verbs.table() | {"logs": logbook.logs, "spans": logbook.spans}
     control = Control(
         answers,
         post_answers,
@@ -203,6 +207,8 @@ def wire(p: Parts) -> list[Service]:
     async def probe() -> None:
         p.clock.set(await store.now())
 
+    export = OtlpExport(work, c, make_exporter) if c.otlp_endpoint else None
+
     def counters() -> dict[str, float]:
         counts["told_again"] = relay.again
         return {
@@ -221,6 +227,8 @@ def wire(p: Parts) -> list[Service]:
             "tasks": len(asyncio.all_tasks()),
             "saves_waiting": saves.waiting,
             "commits_waiting": commits.waiting,
+            "spans_exported": export.exported if export else 0,
+            "spans_refused": export.failed if export else 0,
         }
 
     sweep = WorkSweep(
@@ -252,6 +260,28 @@ def wire(p: Parts) -> list[Service]:
     rescuer = Rescuer(store, c.lease, lambda: reached(work, answers), tell, counts)
     pruner = Pruner(store, blobs, c.prune_every)
     beat = Beat(p.id, post_work, lambda: p.beat(counters()))
+
+    def families() -> list[Family]:
+        return engine_families(
+            {
+                "engine": p.id,
+                "version": __version__,
+                "store": p.store_facts.kind,
+                "roles": ",".join(c.roles),
+            },
+            counters(),
+            {"save": saves.timing, "commit": commits.timing, "intake": recorder.timing},
+            ready=p.started.is_set(),
+            store_up=p.health.ready(),
+            ends=counts.kinds,
+            queues=ticks.states.values(),
+        )
+
+    extra: list[tuple[str, Service]] = []
+    if c.metrics_listen:
+        extra.append(("", Endpoint(c.metrics_listen, families)))
+    if export is not None:
+        extra.append(("", export))
     # Stopped in reverse: first the doors, then what commits, last what tells of it.
     services: list[tuple[str, Service]] = [
         ("", post_work),
@@ -275,5 +305,6 @@ def wire(p: Parts) -> list[Service]:
         ("agents", door),
         ("api", control),
         ("", hints),
+        *extra,
     ]
     return [service for need, service in services if not need or roles & set(need.split())]

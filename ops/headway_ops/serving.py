@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import os
 import signal
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,14 +40,38 @@ class _Lines(logging.Formatter):
         return "\n".join(safe_line(line, 8000) for line in text.splitlines())
 
 
+class _Json(logging.Formatter):
+    """One JSON object a line: at (UTC), level, logger, message, and error with its traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": safe_line(record.getMessage(), 8000),
+        }
+        if record.exc_info:
+            # JSON escapes what a terminal must not see; the lines of a traceback stay lines.
+            said["error"] = self.formatException(record.exc_info)[:64_000]
+        return json.dumps(said)
+
+
 def logs() -> None:
-    """Logs go to stderr; HEADWAY_LOG_LEVEL is debug, info (the default), warning or error."""
+    """Logs go to stderr.
+
+    HEADWAY_LOG_LEVEL is debug, info (the default), warning or error; HEADWAY_LOG_FORMAT is text
+    (the default) or json.
+    """
     level = os.environ.get("HEADWAY_LOG_LEVEL", "info").upper()
     if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
         raise Fail(f"HEADWAY_LOG_LEVEL={level.lower()!r}", "debug, info, warning or error",
                    Exit.USAGE)  # fmt: skip
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    form = os.environ.get("HEADWAY_LOG_FORMAT", "text").lower()
+    if form not in {"text", "json"}:
+        raise Fail(f"HEADWAY_LOG_FORMAT={form!r}", "text or json", Exit.USAGE)
+    lines = _Lines("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(_Json() if form == "json" else lines)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # At debug it writes out signatures and signed URLs.
     if level == "DEBUG":

@@ -14,6 +14,7 @@ import msgspec
 from headway import codec, faults
 from headway.context import check_text, current
 from headway.errors import BadTask, NotEncodable, Refused, StateMismatch
+from headway.spans import span
 from headway.wire import CHECKPOINT_LIMIT
 from headway.wire.frames import Checkpoint
 
@@ -60,8 +61,9 @@ async def checkpoint(name: str, state: Any, *, keep: bool = False) -> None:
                 schema=schema,
                 keep=keep,
             )
-            if await _send(ctx, frame, body):
-                await _send(ctx, frame, body)
+            with span("checkpoint", name=name, size=len(body)):
+                if await _send(ctx, frame, body):
+                    await _send(ctx, frame, body)
     finally:
         ctx.leave()
 

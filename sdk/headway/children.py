@@ -26,6 +26,7 @@ from headway import codec
 from headway.context import current
 from headway.errors import HeadwayError, KeyMismatch, RunFailed
 from headway.ids import child_run_id
+from headway.spans import span
 from headway.states import RunState
 from headway.wire import NOTHING, encode
 from headway.wire.frames import Await, Enqueue
@@ -86,7 +87,8 @@ class ChildHandle(Generic[T]):
                 frame = Await(slot=ctx.slot, seq=ctx.calls.next_seq(), key=self._key)
                 # Not ctx.send: neither the next verb nor the attempt's end waits for a child.
                 end = self._end = ctx.calls.save(frame)
-            await asyncio.wait((end,), timeout=timeout)
+            with span("await child", child=self.id):
+                await asyncio.wait((end,), timeout=timeout)
             if not end.done():
                 raise TimeoutError(f"run {self.id} has not ended within {timeout:g} s")
             ack = ctx.word(end.result(), what)
@@ -147,8 +149,9 @@ async def _start(ctx: Context, item: EnqueueItem, key: str, result_type: Any) ->
             after=ctx.number,
         )
         # Also if it is recorded: a crash may have come between the record and the child.
-        sent = ctx.send(frame, bytes(item.payload))
-        ack = await ctx.wait(sent, f"enqueue of {item.task!r}")
+        with span(f"enqueue {item.task}", child=own):
+            sent = ctx.send(frame, bytes(item.payload))
+            ack = await ctx.wait(sent, f"enqueue of {item.task!r}")
     finally:
         ctx.leave()
     return ChildHandle(ctx, key, (own, ack.run or own), result_type)

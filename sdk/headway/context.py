@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from headway import journal
+from headway import journal, spans
 from headway.errors import (
     BadName,
     DuplicateKey,
@@ -31,6 +31,7 @@ from headway.wire import KEY_LIMIT, clean_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import TracebackType
 
     from headway.wire.frames import Ack, Await, Checkpoint, Enqueue, Fail, Finish, Mark, Wait
     from headway.wire.rpc import MarkRecord
@@ -58,6 +59,8 @@ class AttemptInfo(msgspec.Struct, frozen=True):
     root: str = ""
     parent: str = ""
     deadline_at: datetime | None = None
+    trace: str = ""
+    """W3C traceparent that came with the enqueue; empty = none did."""
 
 
 class Calls(Protocol):
@@ -290,16 +293,26 @@ def current(verb: str) -> Context:
 class Inside:
     """Marks code as the function of a step or once while the `with` block runs."""
 
-    __slots__ = ("_reset", "_value")
+    __slots__ = ("_reset", "_span", "_value")
 
     def __init__(self, what: str, token: str) -> None:
         self._value = (what, token)
 
     def __enter__(self) -> None:
+        self._span = None if spans.tracer is None else spans.span(self._value[0])
+        if self._span is not None:
+            self._span.__enter__()
         self._reset = _inside.set(self._value)
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
         _inside.reset(self._reset)
+        if self._span is not None:
+            self._span.__exit__(kind, error, where)
 
 
 def attempt() -> AttemptInfo:

@@ -71,3 +71,11 @@ def time_of(run_id: str) -> int:
     for c in run_id[:10]:
         value = value * 32 + _VALUES[c]
     return value
+
+
+def number_of(run_id: str) -> int:
+    """All 128 bits of an id."""
+    value = 0
+    for c in run_id:
+        value = value * 32 + _VALUES[c]
+    return value

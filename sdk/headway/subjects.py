@@ -102,14 +102,23 @@ def stored_logs(ns: str, run: str, epoch: int | None = None) -> str:
     return f"hw.log.{name(ns, 'namespace')}.{_run(run)}.{'*' if epoch is None else epoch}"
 
 
-def span(ns: str, run: str) -> str:
-    """OpenTelemetry spans of one run (stream SPANS)."""
-    return f"hw.span.{name(ns, 'namespace')}.{_run(run)}"
+def span(ns: str, run: str, epoch: int) -> str:
+    """OpenTelemetry spans of one attempt (stream SPANS)."""
+    return f"hw.span.{name(ns, 'namespace')}.{_run(run)}.{epoch}"
 
 
-def live_span(ns: str, run: str) -> str:
-    """Republished spans of one run."""
-    return f"hw.live.span.{name(ns, 'namespace')}.{_run(run)}"
+def live_span(ns: str, run: str, epoch: int | None = None) -> str:
+    """Republished spans of one run, of one attempt or of all."""
+    return f"hw.live.span.{name(ns, 'namespace')}.{_run(run)}.{'*' if epoch is None else epoch}"
+
+
+def stored_spans(ns: str, run: str, epoch: int | None = None) -> str:
+    """The filter for stored spans of one run, of one attempt or of all."""
+    return f"hw.span.{name(ns, 'namespace')}.{_run(run)}.{'*' if epoch is None else epoch}"
+
+
+OTLP_CONSUMER = "otlp"
+"""The durable consumer of SPANS for the export to a collector."""
 
 
 def rpc(ns: str, agent: str, verb: str, engine: str | None = None) -> str:
@@ -256,6 +265,6 @@ def run_of(subject: str) -> str:
 
 
 def epoch_of_log(subject: str) -> int:
-    """The epoch of a log subject, live or stored; 0, which none has, where that is no number."""
+    """The epoch of a log or span subject, live or stored; 0, which none has, if it is no number."""
     token = subject.rsplit(".", 1)[1]
     return int(token) if token.isascii() and token.isdigit() and len(token) < 10 else 0

@@ -26,6 +26,7 @@ from headway.errors import BadPolicy, BadTask, NotInRun
 from headway.ids import new_run_id
 from headway.payloads import Signature, import_name, place
 from headway.retry import Duration, Retry, seconds
+from headway.spans import traceparent
 from headway.wire import KEY_LIMIT, clean_text
 from headway.wire.commands import EnqueueItem, TaskSpec
 
@@ -168,6 +169,7 @@ class Bound(Generic[P, R]):
             task=self.task.id,
             payload=msgspec.Raw(self.task.signature.payload(args, kwargs)),
             schema=self.task.signature.schema_hash,
+            trace=traceparent(),
             **self._fields,
         )
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(120)
 
 RUN, HELD, AGENT = "RUN", "HELD", "AGENT"
 """Stand for the id of a run that has ended, of one that waits, and of the agent."""
-ELSEWHERE = {"up", "demo", "engine", "agent", "bench", "chaos"}
+ELSEWHERE = {"up", "demo", "engine", "agent", "bench", "chaos", "trace"}
 """Tested by themselves: they keep running, take minutes, or write files."""
 IMAGES = {"image build", "deploy"}
 CALLS: dict[str, list[str]] = {

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 R = "01JZ0000000000000000000000"
 READ = ["info", "runs", "run", "events", "checkpoints", "state", "why", "result", "queues",
-        "agents", "deployments", "tasks", "blob-get", "logs"]  # fmt: skip
+        "agents", "deployments", "tasks", "blob-get", "logs", "spans"]  # fmt: skip
 CLIENT = ["info", "run", "runs", "result", "cancel", "events", "logs", "tasks", "blob-get",
-          "blob-put", "blob-url", "blob-done"]  # fmt: skip
+          "spans", "blob-put", "blob-url", "blob-done"]  # fmt: skip
 WRITE = ["cancel", "resume", "replay", "queue-set", "agent-drain", "deploy", "blob-put", "blob-url",
          "blob-done"]  # fmt: skip
 RPC = ["register", "beat", "claim", "load", "save", "report", "enqueue", "ends", "child_get",
@@ -58,7 +58,10 @@ EXPECTED: dict[str, tuple[list[str], list[str]]] = {
         ["hw.run.>", "hw.work.>", "hw.ctl.>", "hw.hb.>", "hw.wake", "$O.headway-blobs.>",
          *(f"$JS.API.STREAM.{verb}.{s}" for s in STREAMS for verb in ("INFO", "CREATE", "UPDATE")),
          "$JS.API.STREAM.PURGE.OBJ_headway-blobs", "$JS.API.STREAM.PURGE.WORK",
-         "$JS.API.DIRECT.GET.LOGS", "$JS.API.DIRECT.GET.OBJ_headway-blobs",
+         "$JS.API.DIRECT.GET.LOGS", "$JS.API.DIRECT.GET.SPANS",
+         "$JS.API.DIRECT.GET.OBJ_headway-blobs",
+         "$JS.API.CONSUMER.CREATE.SPANS.otlp", "$JS.API.CONSUMER.INFO.SPANS.otlp",
+         "$JS.API.CONSUMER.MSG.NEXT.SPANS.otlp", "$JS.ACK.SPANS.otlp.>",
          "$JS.API.DIRECT.GET.RUNS", "$JS.API.DIRECT.GET.WORK",
          "$JS.API.CONSUMER.CREATE.INGEST.intake", "$JS.API.CONSUMER.INFO.INGEST.intake",
          "$JS.API.CONSUMER.MSG.NEXT.INGEST.intake", "$JS.ACK.INGEST.intake.>",
@@ -253,5 +256,5 @@ async def test_a_stranger_and_a_renewed_key_are_turned_away(server: Guarded) -> 
 def test_each_verb_of_the_engine_is_somebody_s() -> None:
     nothing: Any = None
     table = Verbs(*[nothing] * 8).table()
-    assert {*table, "logs"} == set(rights.OPERATOR_VERBS) == {*READ, *WRITE}
+    assert {*table, "logs", "spans"} == set(rights.OPERATOR_VERBS) == {*READ, *WRITE}
     assert set(rights.READ_VERBS) >= NO_STORE

@@ -31,7 +31,8 @@ CLIENT = set(
 
 
 def known_variables() -> set[str]:
-    return CLIENT | {setting.variable for setting in settings()} | {"HEADWAY_LOG_LEVEL"}
+    logs = {"HEADWAY_LOG_FORMAT", "HEADWAY_LOG_LEVEL"}
+    return CLIENT | {setting.variable for setting in settings()} | logs
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)

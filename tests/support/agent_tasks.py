@@ -142,3 +142,9 @@ async def looks() -> dict[str, object]:
         "stdin": sys.stdin.read(),
         "env": sorted(k for k in os.environ if k.startswith("HEADWAY_")),
     }
+
+
+@task
+async def chatty(lines: int) -> None:
+    for number in range(lines):
+        print(f"line {number}")

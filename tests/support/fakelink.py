@@ -14,7 +14,7 @@ from msgspec import Raw
 from headway import ids
 from headway.wire import BlobRef, decode, encode, rpc
 from headway.wire.commands import Ended, TaskSpec
-from headway.wire.events import LOG_CHUNK, LogChunk
+from headway.wire.events import LOG_CHUNK, SPAN_CHUNK, LogChunk, SpanChunk
 from headway_engine.agent.port import NoAnswer, WorkItem
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class FakeEngine:
         self.reports: list[Any] = []
         self.blobs: dict[str, bytes] = {}
         self.logs: list[tuple[str, int, LogChunk]] = []
+        self.spans: list[tuple[str, int, SpanChunk]] = []
         self.acked: list[str] = []
         self.naked: list[tuple[str, float]] = []
         self.working: list[str] = []
@@ -309,6 +310,10 @@ class FakeLink:
     async def publish_logs(self, chunks: Sequence[tuple[str, int, bytes]]) -> None:
         """See the port."""
         self.engine.logs += [(run, epoch, decode(LOG_CHUNK, body)) for run, epoch, body in chunks]
+
+    async def publish_spans(self, chunks: Sequence[tuple[str, int, bytes]]) -> None:
+        """See the port."""
+        self.engine.spans += [(run, epoch, decode(SPAN_CHUNK, body)) for run, epoch, body in chunks]
 
     async def publish_beat(self, body: bytes) -> None:
         """See the port."""

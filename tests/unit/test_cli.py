@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMMANDS = [
-    "up", "demo", "engine", "agent", "enqueue", "run", "ls", "show", "watch", "logs", "result",
-    "cancel", "resume", "replay", "queue", "agents", "check", "deploy", "image", "doctor", "bench",
+    "up", "demo", "engine", "agent", "enqueue", "run", "ls", "show", "watch", "logs", "trace",
+    "result", "cancel", "resume", "replay", "queue", "agents", "check", "deploy", "image", "doctor",
+    "bench",
 ]  # fmt: skip
 
 

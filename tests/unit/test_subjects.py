@@ -25,7 +25,7 @@ BUILDERS: list[Callable[[str], str]] = [
     lambda x: subjects.live_event(x, RUN),
     lambda x: subjects.log("ns", x, 1),
     lambda x: subjects.live_log("ns", x, 1),
-    lambda x: subjects.span("ns", x),
+    lambda x: subjects.span("ns", x, 1),
     lambda x: subjects.rpc("ns", x, "claim"),
     lambda x: subjects.rpc("ns", "a", x),
     lambda x: subjects.rpc("ns", "a", "claim", x),
@@ -79,8 +79,8 @@ def test_round_trips() -> None:
         subjects.live_event("ns", RUN),
         subjects.log("ns", RUN, 3),
         subjects.live_log("ns", RUN, 3),
-        subjects.span("ns", RUN),
-        subjects.live_span("ns", RUN),
+        subjects.span("ns", RUN, 3),
+        subjects.live_span("ns", RUN, 3),
     ):
         assert subjects.run_of(subject) == RUN
     assert subjects.epoch_of_log(subjects.log("ns", RUN, 3)) == 3

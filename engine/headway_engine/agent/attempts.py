@@ -35,6 +35,7 @@ from headway.wire.frames import (
     Part,
     Pong,
     RunStarted,
+    Spans,
     Wait,
 )
 from headway.wire.rpc import (
@@ -54,9 +55,11 @@ from headway_engine.agent.output import Outputs
 from headway_engine.agent.plans import NotAllowed, Plans
 from headway_engine.agent.redact import Redactor
 from headway_engine.agent.saving import Saving
+from headway_engine.agent.spans import SpanRelay
 from headway_engine.agent.starting import Starting
 from headway_engine.agent.stopping import Stopping
 from headway_engine.agent.verdict import Ended, Evidence, on_end, on_frame
+from headway_engine.metrics.timing import Timing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -109,9 +112,12 @@ class Attempts:
         )  # fmt: skip
         self._loop = asyncio.get_running_loop()
         self.outputs = Outputs(config, clock, self._publish)
+        self.spans = SpanRelay(config, clock, self._publish_spans, NO_SECRETS)
         self.saving, self.stopping = Saving(self), Stopping(self)
         self.starting, self.children = Starting(self), Children(self)
         self.handover = Handover(carrier, uplink, config.ns, clock)
+        self.starts, self.durations = Timing(), Timing()
+        """How long attempts took to start, and altogether."""
         self.finished = self.violations = 0
         """Attempts that ended here; runners that were cut off."""
 
@@ -202,6 +208,8 @@ class Attempts:
                 self.saving.save(worker, frame)
             elif kind is Log:
                 self.outputs.add(worker, frame)
+            elif kind is Spans:
+                self.spans.add(worker, frame)
             elif kind is Part:
                 try:
                     worker.bodies.add(frame)
@@ -362,6 +370,8 @@ class Attempts:
         else:
             return
         self.finished += 1
+        if attempt.dispatched_at:
+            self.durations.add(self.clock() - attempt.dispatched_at)
         self._release(attempt)
         self.outputs.end(attempt)
         self.children.forget(attempt)
@@ -440,6 +450,9 @@ class Attempts:
 
     def _publish(self, chunks: list[tuple[str, int, bytes]]) -> None:
         self.uplink.spawn(self.uplink.link.publish_logs(chunks))
+
+    def _publish_spans(self, chunks: list[tuple[str, int, bytes]]) -> None:
+        self.uplink.spawn(self.uplink.link.publish_spans(chunks))
 
     def conclude(self, attempt: Attempt, worker: Worker | None) -> None:
         """Without a deciding frame: the verdict from the evidence."""

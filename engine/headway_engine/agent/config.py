@@ -6,6 +6,8 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from headway_engine.metrics.endpoint import parse_listen
+
 
 class WarmConfig(Struct, frozen=True):
     """The warm pool: containers that wait for a run."""
@@ -89,6 +91,13 @@ class AgentConfig(Struct, frozen=True):
     """Bytes of output at once."""
     rpc_timeout: float = 5.0
     """Seconds until a request to an engine is asked again."""
+    metrics_listen: str = ""
+    """HOST:PORT, or PORT on loopback, where Prometheus scrapes `/metrics`; empty = nowhere."""
+
+    def __post_init__(self) -> None:
+        """Checks what a type cannot; raises ValueError."""
+        if self.metrics_listen:
+            parse_listen(self.metrics_listen)
 
     @property
     def owner(self) -> str:

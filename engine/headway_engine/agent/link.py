@@ -141,6 +141,10 @@ class NatsLink:
         """See the port."""
         await self._publish([(subjects.log(self._ns, run, epoch), b) for run, epoch, b in chunks])
 
+    async def publish_spans(self, chunks: Sequence[tuple[str, int, bytes]]) -> None:
+        """See the port."""
+        await self._publish([(subjects.span(self._ns, run, epoch), b) for run, epoch, b in chunks])
+
     async def publish_beat(self, body: bytes) -> None:
         """See the port."""
         await self._publish([(subjects.beat_agent(self._ns, self._agent), body)])

@@ -52,6 +52,8 @@ class LogStream:
         self._size = 0
         self._dropped = self._dropped_bytes = 0
         self._held = False
+        self.dropped = 0
+        """Lines that were dropped, ever: by the runner, or here."""
         self.last = 0
         """The number of the last line that the runner sent or dropped."""
 
@@ -70,11 +72,13 @@ class LogStream:
             self.flush(final=True)
         if frame.dropped:
             self._dropped += frame.dropped
+            self.dropped += frame.dropped
             self._dropped_bytes += frame.dropped_bytes
         size = sum(len(line) for line in frame.lines) + len(frame.lines)
         if not self._bucket.take(size, now):
             self.flush(final=True)
             self._dropped += len(frame.lines)
+            self.dropped += len(frame.lines)
             self._dropped_bytes += size
             # The gap came just before the line that may follow.
             self._first, self._stream = frame.first + len(frame.lines), stream

@@ -36,6 +36,8 @@ class Outputs:
         self._flush_logs: asyncio.TimerHandle | None = None
         self._no_secrets = Redactor(())
         self._loop = asyncio.get_running_loop()
+        self.lines = self.dropped = 0
+        """Lines of all attempts since the start: taken, and dropped."""
 
     def end(self, attempt: Attempt) -> None:
         """Its last lines go out now."""
@@ -59,7 +61,10 @@ class Outputs:
             stream = attempt.log = LogStream(
                 redactor, bucket, partial(self._chunk, attempt.run, attempt.epoch)
             )
+        self.lines += len(frame.lines)
+        before = stream.dropped
         stream.add(frame, now)
+        self.dropped += stream.dropped - before
         self._dirty[(attempt.run, attempt.epoch)] = stream
         self._schedule_logs()
 

@@ -92,6 +92,10 @@ class Link(Protocol):
         """(run, epoch, body) of log chunks; best effort, never raises for a link that is down."""
         ...
 
+    async def publish_spans(self, chunks: Sequence[tuple[str, int, bytes]]) -> None:
+        """(run, epoch, body) of chunks of spans; as `publish_logs`."""
+        ...
+
     async def publish_beat(self, body: bytes) -> None:
         """The beat for the eyes; best effort."""
         ...

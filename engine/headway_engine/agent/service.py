@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headway._version import __version__
 from headway.errors import HeadwayError
 from headway.wire import Malformed, decode, encode
 from headway.wire.events import AgentBeat
@@ -31,6 +32,8 @@ from headway_engine.agent.provider import Provider
 from headway_engine.agent.sockets import BadEndpoint
 from headway_engine.agent.uplink import Uplink
 from headway_engine.agent.ways import NoWay, open_endpoints
+from headway_engine.metrics.endpoint import Endpoint
+from headway_engine.metrics.families import Family, agent_families
 from headway_engine.runtime import RuntimeUnavailable
 
 if TYPE_CHECKING:
@@ -86,6 +89,8 @@ class Agent:
             Path(config.provider_file) if config.provider_file else None, config.env_prefix
         )
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.metrics: Endpoint | None = None
+        """Where Prometheus scrapes, if the settings say so."""
         self._failed_starts: set[str] = set()
         self._images: tuple[str, ...] = ()
         self._images_at = float("-inf")
@@ -133,6 +138,9 @@ class Agent:
         self._go(self._ticks())
         self._go(self._beats())
         self._go(self.attempts.children.run())
+        if self.config.metrics_listen:
+            self.metrics = Endpoint(self.config.metrics_listen, self._families)
+            self._go(self.metrics.run())
         await self.link.start(
             queues=self.config.queues,
             want=self.claims.want,
@@ -309,6 +317,34 @@ class Agent:
                     worker.name, SILENT_AFTER, runs[:200],
                 )  # fmt: skip
 
+    def _counters(self) -> dict[str, float]:
+        return {
+            "tasks": len(asyncio.all_tasks()),
+            "ended": self.attempts.finished,
+            "stale": self.attempts.stopping.stale,
+            "frozen": self.attempts.stopping.freezes,
+            "violations": self.attempts.violations,
+            "redelivered": self.link.redelivered,
+            "log_lines": self.attempts.outputs.lines,
+            "log_lines_dropped": self.attempts.outputs.dropped,
+            "spans": self.attempts.spans.taken,
+            "spans_dropped": self.attempts.spans.dropped,
+        }
+
+    def _families(self) -> list[Family]:
+        c = self.config
+        return agent_families(
+            {"agent": c.name, "ns": c.ns, "runtime": c.runtime, "version": __version__},
+            self._counters(),
+            {"start": self.attempts.starts, "attempt": self.attempts.durations},
+            slots=(c.slots, c.shared_slots),
+            free=self.claims.free(),
+            warm=self.pool.warm,
+            ready=self._open,
+            degraded=bool(self.degraded),
+            draining=bool(self.draining),
+        )
+
     async def _beats(self) -> None:
         """For the eyes; the lease has its own beat."""
         while True:
@@ -325,14 +361,7 @@ class Agent:
                 degraded=self.degraded,
                 draining=bool(self.draining),
                 at=datetime.now(UTC),
-                counters={
-                    "tasks": len(asyncio.all_tasks()),
-                    "ended": self.attempts.finished,
-                    "stale": self.attempts.stopping.stale,
-                    "frozen": self.attempts.stopping.freezes,
-                    "violations": self.attempts.violations,
-                    "redelivered": self.link.redelivered,
-                },
+                counters=self._counters(),
             )
             await self.link.publish_beat(encode(beat))
             await asyncio.sleep(1.0)

@@ -37,7 +37,9 @@ class Starting:
         if faults.armed:
             faults.here("agent.started.received")
         attempt.started = True
-        attempt.deadline = self._a.clock() + attempt.assignment.timeout
+        now = self._a.clock()
+        self._a.starts.add(now - attempt.dispatched_at)
+        attempt.deadline = now + attempt.assignment.timeout
         late = self._late[attempt.shared]
         if not late:
             delay = SHARED_DELAY if attempt.shared else OWN_DELAY

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 READ_VERBS = (
     "agents", "blob-get", "checkpoints", "deployments", "events", "info", "logs", "queues",
-    "result", "run", "runs", "state", "tasks", "why",
+    "result", "run", "runs", "spans", "state", "tasks", "why",
 )  # fmt: skip
 """What looks and changes nothing: for viewers."""
 CLIENT_VERBS = (
     "blob-done", "blob-get", "blob-put", "blob-url", "cancel", "events", "info", "logs", "result",
-    "run", "runs", "tasks",
+    "run", "runs", "spans", "tasks",
 )  # fmt: skip
 """What a program needs that enqueues runs and waits for them."""
 OPERATOR_VERBS = tuple(
@@ -60,6 +60,7 @@ class Rights(NamedTuple):
 def engine_work() -> Rights:
     """The engine's first connection: writes streams, pulls INGEST, steers agents."""
     intake = f"{subjects.INGEST}.{subjects.INTAKE_CONSUMER}"
+    otlp = f"{subjects.SPANS}.{subjects.OTLP_CONSUMER}"
     blobs = f"OBJ_{subjects.BLOBS_BUCKET}"
     return Rights(
         (
@@ -70,7 +71,7 @@ def engine_work() -> Rights:
             subjects.WAKE,
             f"$O.{subjects.BLOBS_BUCKET}.>",
             *(f"$JS.API.STREAM.{verb}.{s}" for s in STREAMS for verb in _STREAM_VERBS),
-            *(f"$JS.API.DIRECT.GET.{s}" for s in (subjects.LOGS, blobs)),
+            *(f"$JS.API.DIRECT.GET.{s}" for s in (subjects.LOGS, subjects.SPANS, blobs)),
             # For `headway verify`, which asks as an engine.
             *(f"$JS.API.DIRECT.GET.{s}" for s in (subjects.RUNS, subjects.WORK)),
             f"$JS.API.STREAM.PURGE.{blobs}",
@@ -79,6 +80,10 @@ def engine_work() -> Rights:
             f"$JS.API.CONSUMER.INFO.{intake}",
             f"$JS.API.CONSUMER.MSG.NEXT.{intake}",
             f"$JS.ACK.{intake}.>",
+            f"$JS.API.CONSUMER.CREATE.{otlp}",
+            f"$JS.API.CONSUMER.INFO.{otlp}",
+            f"$JS.API.CONSUMER.MSG.NEXT.{otlp}",
+            f"$JS.ACK.{otlp}.>",
             f"$JS.API.CONSUMER.CREATE.{subjects.WORK}.*.>",
             f"$JS.API.CONSUMER.INFO.{subjects.WORK}.*",
         ),

@@ -23,6 +23,7 @@ def table() -> dict[str, Callable[..., None]]:
         "show": look.show,
         "watch": follow.watch,
         "logs": follow.logs,
+        "trace": follow.trace,
         "result": follow.result,
         "cancel": steer.cancel,
         "resume": steer.resume,

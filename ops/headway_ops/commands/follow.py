@@ -35,6 +35,19 @@ def logs(
     following.logs(run, follow=follow, attempt=attempt, as_json=as_json)
 
 
+def trace(
+    run: RunArgument,
+    attempt: Annotated[
+        int, typer.Option("--attempt", min=0, help="Of this epoch alone; 0 = all.")
+    ] = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print a run's OpenTelemetry spans as a waterfall."""
+    from headway_ops import tracing
+
+    tracing.trace(run, attempt=attempt, as_json=as_json)
+
+
 def result(
     run: RunArgument,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Until the run has ended.")] = False,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from headway import codec
+from headway import codec, spans
 from headway.context import enter_context
 from headway.effects import in_thread
 from headway.errors import (
@@ -68,8 +68,17 @@ class Attempt:
         Never raises what user code raised. Whatever the function left running is cancelled and
         awaited (at most `grace` seconds), and every save has its answer, before this returns.
         """
+        enter_context(self.ctx)
+        if spans.tracer is None:
+            return await self._execute(payload)
+        with spans.tracer.attempt(self.ctx.info) as told:
+            ending = await self._execute(payload)
+            if ending is not None and isinstance(ending[0], Fail):
+                spans.tracer.failed(told, ending[0].error)
+            return ending
+
+    async def _execute(self, payload: bytes) -> Ending | None:
         ctx = self.ctx
-        enter_context(ctx)
         value: Any = None
         error: BaseException | None = None
         try:

@@ -16,7 +16,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from headway import faults, journal
+from headway import faults, journal, spans
 from headway.channel import parse_address
 from headway.context import AttemptInfo, Context, current_or_none
 from headway.failures import error_info
@@ -39,11 +39,13 @@ from headway.wire.frames import (
     Ready,
     Run,
     RunStarted,
+    Spans,
 )
 
 if TYPE_CHECKING:
     import ssl
 
+    from headway.wire.events import Span
     from headway.wire.rpc import MarkRecord
 
 EXIT_STOPPED = 143
@@ -75,6 +77,8 @@ class Runner:
         self.shared = False
         self.leaving = False
         self.output: Output | None = None
+        self.spans: Any = None
+        """The exporter of the task's OpenTelemetry spans, if it makes any."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self.calls = AgentCalls(
             address,
@@ -126,6 +130,7 @@ class Runner:
             journal.open_journal(os.environ.get(journal.VARIABLE, ""))
             for module in env.modules:
                 importlib.import_module(module)
+            self.spans = spans.install(self._spans, os.environ.get(spans.SWITCH, ""))
         except BaseException as e:  # SystemExit at import is the user's mistake too
             info = error_info(e)
             if self.calls.conn is None:  # nobody hears it; else the agent redacts what it tells
@@ -149,6 +154,13 @@ class Runner:
         if conn is None or conn.closed or conn.unsent > LOG_BACKLOG:
             return False
         conn.send_from_thread(frame)
+        return True
+
+    def _spans(self, slot: int, first: int, found: list[Span]) -> bool:
+        conn = self.calls.conn
+        if conn is None or conn.closed or conn.unsent > LOG_BACKLOG:
+            return False
+        conn.send(Spans(slot, first, found))
         return True
 
     # --- frames
@@ -228,6 +240,8 @@ class Runner:
                 code = EXIT_STALE
                 if self.shared:  # the process lives on: only this frame says that the task ended
                     ending = slot.attempt.stopped()
+        if self.spans is not None:
+            self.spans.end(run.slot)
         if self.output is not None:
             if self.shared:
                 self.output.end(run.slot)
@@ -296,6 +310,7 @@ def _context(slot: Slot, calls: AgentCalls) -> Context:
         root=run.root or run.run,
         parent=run.parent,
         deadline_at=run.deadline_at,
+        trace=run.trace,
     )
     return Context(
         info,

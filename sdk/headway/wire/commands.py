@@ -240,6 +240,35 @@ class LogsPage(Struct, omit_defaults=True):
     """Ask again after the last one's `seq`."""
 
 
+class SpansAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`spans`: a run's stored spans, oldest first."""
+
+    run: str
+    after: Annotated[int, Meta(ge=0)] = 0
+    """Chunks with a sequence above it."""
+    attempt: Annotated[int, Meta(ge=0)] = 0
+    """Of this attempt (its epoch) alone; 0 = of all."""
+    n: Annotated[int, Meta(ge=1, le=1000)] = 1000
+
+
+class StoredSpans(Struct):
+    """One stored chunk of spans."""
+
+    seq: int
+    """Its sequence in the stream, as `Nats-Sequence` of the live message."""
+    epoch: int
+    chunk: Raw
+    """An events.SpanChunk."""
+
+
+class SpansPage(Struct, omit_defaults=True):
+    """The answer of `spans`."""
+
+    spans: list[StoredSpans]
+    more: bool = False
+    """Ask again after the last one's `seq`."""
+
+
 class CheckpointRow(Struct, omit_defaults=True):
     """One checkpoint."""
 

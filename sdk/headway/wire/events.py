@@ -7,9 +7,9 @@ drop doubles by (run, n). `kind` is an open word: observers show kinds they do n
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from headway.wire import Instant, decoder
 
@@ -106,6 +106,67 @@ class LogChunk(Struct, omit_defaults=True):
     dropped_bytes: int = 0
 
 
+SPAN_NAME = 256
+"""Characters of a name: of a span, its library, an attribute."""
+SPAN_TEXT = 4096
+"""Characters of an attribute's value, and of a status message."""
+SPAN_ATTRIBUTES = 64
+SPAN_EVENTS = 16
+"""So many attributes, and events, a span has at most."""
+
+_SpanName = Annotated[str, Meta(max_length=SPAN_NAME)]
+_SpanText = Annotated[str, Meta(max_length=SPAN_TEXT)]
+_Nanos = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Hex = Annotated[str, Meta(max_length=32)]
+SpanValue = _SpanText | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float | bool
+SpanValues = Annotated[dict[_SpanName, SpanValue], Meta(max_length=SPAN_ATTRIBUTES)]
+
+
+class SpanEvent(Struct, omit_defaults=True):
+    """Something that happened at a moment of a span; `at` in ns since the Unix epoch."""
+
+    name: _SpanName
+    at: _Nanos
+    attributes: SpanValues = {}
+
+
+class Span(Struct, omit_defaults=True):
+    """A finished OpenTelemetry span; times in ns since the Unix epoch, on the task's clock."""
+
+    trace: _Hex
+    """32 hex digits."""
+    span: _Hex
+    """16 hex digits."""
+    name: _SpanName
+    start: _Nanos
+    end: _Nanos
+    parent: _Hex = ""
+    """Of the span around it; empty = it begins its trace."""
+    kind: _Hex = "internal"
+    """internal | server | client | producer | consumer."""
+    status: _Hex = "unset"
+    """unset | ok | error."""
+    message: _SpanText = ""
+    """With status `error`: what went wrong."""
+    attributes: SpanValues = {}
+    events: Annotated[list[SpanEvent], Meta(max_length=SPAN_EVENTS)] = []
+    scope: _SpanName = ""
+    """The instrumented library; `headway` for our own verbs."""
+
+
+class SpanChunk(Struct, omit_defaults=True):
+    """The body on `hw.span.<ns>.<run>.<epoch>`: finished spans of one attempt.
+
+    `first` is the number of the first one in this attempt, from 1; spans that were dropped take
+    numbers too, so a jump is a gap.
+    """
+
+    first: int
+    spans: list[Span]
+    at: Instant
+    task: str = ""
+
+
 class AgentBeat(Struct, omit_defaults=True):
     """`hw.hb.agent.<ns>.<agent>`, once a second, for the eyes."""
 
@@ -141,5 +202,6 @@ class EngineBeat(Struct, omit_defaults=True):
 
 RUN_EVENTS = decoder(RunEvents)
 LOG_CHUNK = decoder(LogChunk)
+SPAN_CHUNK = decoder(SpanChunk)
 AGENT_BEAT = decoder(AgentBeat)
 ENGINE_BEAT = decoder(EngineBeat)

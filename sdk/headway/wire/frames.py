@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Raw, Struct
 
 from headway.wire import BLOB_PART, DURATION_LIMIT, KEY_LIMIT, NOTHING, ErrorInfo, Instant, decoder
+from headway.wire.events import Span
 from headway.wire.rpc import MarkRecord
 
 # What a runner may say is bounded where it is decoded: its sender may be anybody's code.
@@ -186,6 +187,14 @@ class Log(Struct, tag="log", forbid_unknown_fields=True, omit_defaults=True):
     dropped_bytes: Big = 0
 
 
+class Spans(Struct, tag="spans", forbid_unknown_fields=True, omit_defaults=True):
+    """Finished spans. `first` numbers them per attempt, from 1; a jump is a gap."""
+
+    slot: Count
+    first: Annotated[int, Meta(ge=1, le=2**53)]
+    spans: Annotated[list[Span], Meta(max_length=128)]
+
+
 class Pong(Struct, tag="pong", forbid_unknown_fields=True, omit_defaults=True):
     """The answer to `ping`, from a thread beside user code. `lag_ms`: delay of the user's loop."""
 
@@ -206,6 +215,7 @@ FromRunner = (
     | Finish
     | Fail
     | Log
+    | Spans
     | Pong
 )
 

@@ -30,7 +30,7 @@ from headway.states import RunState
 from headway.tasks import memory_bytes
 from headway.wire import Malformed, commands, decode, events, flaw_of_body, frames, rpc
 from headway_engine import checks, flaws, lifecycle, verbs
-from headway_engine.agent import journal, plans, provider, redact
+from headway_engine.agent import journal, plans, provider, redact, spans
 from headway_engine.agent.bodies import Assembly, BadParts
 from headway_engine.agent.config import Caps
 from headway_engine.agent.logs import Bucket, LogStream
@@ -138,6 +138,11 @@ def taken(frame: Any) -> None:
         out.add(frame, 0.0)
         out.add(frame, 1.0)
         out.flush(final=True)
+    elif isinstance(frame, frames.Spans):
+        redactor = redact.Redactor(("the-secret",))
+        for span in frame.spans:
+            if spans.fits(span):
+                decode(events.SPAN_CHUNK, encode_chunk(spans.clean(span, redactor)))
     elif isinstance(frame, frames.Finish | frames.Fail | frames.Wait):
         for intent in ("", "timeout", "drain", "cancel", "stale"):
             report = on_frame(Evidence(RUN, 1, started=True, intent=intent), frame, None)
@@ -145,6 +150,11 @@ def taken(frame: Any) -> None:
                 reported(rpc.Reports("a1", 1, [report]))
     elif isinstance(frame, frames.Checkpoint):
         flaw_of_body(bytes(frame.state))
+
+
+def encode_chunk(span: events.Span) -> bytes:
+    """A chunk as the agent publishes it."""
+    return msgspec.json.encode(events.SpanChunk(1, [span], NOW))
 
 
 def from_runner(data: bytes) -> None:

@@ -1,0 +1,41 @@
+"""Tasks that make OpenTelemetry spans; run in a process of their own."""
+
+from __future__ import annotations
+
+from opentelemetry import trace
+
+from headway import checkpoint, once, step, task
+
+tracer = trace.get_tracer("a-library")
+
+
+@task
+async def traced(secret: str) -> str:
+    with tracer.start_as_current_span("outer") as span:
+        span.set_attribute("token", secret)
+        span.add_event("seen", {"what": secret})
+
+        def work() -> str:
+            with tracer.start_as_current_span("GET /x", kind=trace.SpanKind.CLIENT):
+                return "done"
+
+        await step("fetch", work)
+        await once("send", work)
+    await checkpoint("one", {"n": 1})
+    return f"{trace.get_current_span().get_span_context().trace_id:032x}"
+
+
+@task(isolation="shared")
+async def floods(count: int) -> None:
+    for number in range(count):
+        with tracer.start_as_current_span(f"span {number}"):
+            pass
+
+
+@task
+async def breaks() -> None:
+    await step("bad", bad)
+
+
+async def bad() -> None:
+    raise ValueError("no good")
