@@ -23,6 +23,7 @@ from headway_engine.credits import Credits
 from headway_engine.dispatch import Dispatcher
 from headway_engine.door import Door
 from headway_engine.elsewhere import Elsewhere
+from headway_engine.forks import Forks
 from headway_engine.intake import Intake
 from headway_engine.logbook import Logbook
 from headway_engine.orphans import Orphans
@@ -172,7 +173,8 @@ def wire(p: Parts) -> list[Service]:
     def store_down() -> str:
         return p.health.down_reason if p.health.down() else ""
 
-    verbs = Verbs(store, commits, dispatcher, ticks, relay, blobs, uploads, info)
+    forks = Forks(store, blobs, dispatcher, relay)
+    verbs = Verbs(store, commits, dispatcher, ticks, relay, blobs, uploads, forks, info)
     table = verbs.table() | {"logs": Logbook(work).logs}
     control = Control(
         answers,

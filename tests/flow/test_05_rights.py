@@ -26,8 +26,8 @@ READ = ["info", "runs", "run", "events", "checkpoints", "state", "why", "result"
         "agents", "deployments", "tasks", "blob-get", "logs"]  # fmt: skip
 CLIENT = ["info", "run", "runs", "result", "cancel", "events", "logs", "tasks", "blob-get",
           "blob-put", "blob-url", "blob-done"]  # fmt: skip
-WRITE = ["cancel", "resume", "replay", "queue-set", "agent-drain", "deploy", "blob-put", "blob-url",
-         "blob-done"]  # fmt: skip
+WRITE = ["cancel", "resume", "replay", "fork", "queue-set", "agent-drain", "deploy", "blob-put",
+         "blob-url", "blob-done"]  # fmt: skip
 RPC = ["register", "beat", "claim", "load", "save", "report", "enqueue", "ends", "child_get",
        "blob_put", "blob_url", "blob_done", "blob_get"]  # fmt: skip
 STREAMS = ["INGEST", "WORK", "RUNS", "LOGS", "SPANS", "KV_headway-agents", "KV_headway-settings",
@@ -252,6 +252,6 @@ async def test_a_stranger_and_a_renewed_key_are_turned_away(server: Guarded) -> 
 
 def test_each_verb_of_the_engine_is_somebody_s() -> None:
     nothing: Any = None
-    table = Verbs(*[nothing] * 8).table()
+    table = Verbs(*[nothing] * 9).table()
     assert {*table, "logs"} == set(rights.OPERATOR_VERBS) == {*READ, *WRITE}
     assert set(rights.READ_VERBS) >= NO_STORE

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 COMMANDS = [
     "up", "demo", "engine", "agent", "enqueue", "run", "ls", "show", "watch", "logs", "result",
-    "cancel", "resume", "replay", "queue", "agents", "check", "deploy", "image", "doctor", "bench",
+    "cancel", "resume", "fork", "replay", "queue", "agents", "check", "deploy", "image", "doctor",
+    "bench",
 ]  # fmt: skip
 
 

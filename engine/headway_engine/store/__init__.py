@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from headway.wire.events import Event
     from headway.wire.rpc import Beat, MarkRecord, Register, Save
     from headway_engine.happenings import Told
+    from headway_engine.store.forking import ForkSource
 
 __all__ = ["BlobPart", "BlobRef", "ClaimAnswer", "Store", "StoreDown", "StoreFacts"]
 
@@ -387,6 +388,10 @@ class Store(Protocol):
 
     async def replay(self, ns: str, ask: ReplayAsk, actor: str) -> NewRun | str:
         """What a replay would enqueue, or why not."""
+        ...
+
+    async def fork_source(self, ns: str, run: str) -> ForkSource | None:
+        """All that a fork reads of the run; the copy itself is part of `enqueue`."""
         ...
 
     async def named_queues(self, ns: str) -> frozenset[str]:

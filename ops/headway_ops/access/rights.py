@@ -24,7 +24,18 @@ CLIENT_VERBS = (
 )  # fmt: skip
 """What a program needs that enqueues runs and waits for them."""
 OPERATOR_VERBS = tuple(
-    sorted({*READ_VERBS, *CLIENT_VERBS, "agent-drain", "deploy", "queue-set", "replay", "resume"})
+    sorted(
+        {
+            *READ_VERBS,
+            *CLIENT_VERBS,
+            "agent-drain",
+            "deploy",
+            "fork",
+            "queue-set",
+            "replay",
+            "resume",
+        }
+    )
 )
 """All of them."""
 
