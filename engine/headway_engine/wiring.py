@@ -25,6 +25,7 @@ from headway_engine.door import Door
 from headway_engine.elsewhere import Elsewhere
 from headway_engine.forks import Forks
 from headway_engine.intake import Intake
+from headway_engine.jobs import Jobs, JobVerbs
 from headway_engine.logbook import Logbook
 from headway_engine.orphans import Orphans
 from headway_engine.post import Post
@@ -175,7 +176,8 @@ def wire(p: Parts) -> list[Service]:
 
     forks = Forks(store, blobs, dispatcher, relay)
     verbs = Verbs(store, commits, dispatcher, ticks, relay, blobs, uploads, forks, info)
-    table = verbs.table() | {"logs": Logbook(work).logs}
+    jobs = Jobs(store, forks, post_work, c.lease)
+    table = verbs.table() | JobVerbs(store, blobs, jobs).table() | {"logs": Logbook(work).logs}
     control = Control(
         answers,
         post_answers,
@@ -266,6 +268,7 @@ def wire(p: Parts) -> list[Service]:
         ("dispatch api", ticks),
         ("timers", due),
         ("timers", OverdueTimer(store, commits)),
+        ("timers", jobs),
         ("agents", rescuer),
         ("upkeep", Sweeper(relay, store, counters=counts)),
         ("dispatch", sweep),
