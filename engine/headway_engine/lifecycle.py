@@ -49,10 +49,18 @@ TIMEOUT_SLACK = timedelta(seconds=30)
 """The engine's backstop waits this much longer than the agent's own timer and grace."""
 
 
-def create(run: Run, now: datetime, due_at: datetime | None) -> Transition:
-    """A new run: QUEUED, or DELAYED until `due_at`. `run.state` is ignored."""
+def create(
+    run: Run, now: datetime, due_at: datetime | None, forked: dict[str, Any] | None = None
+) -> Transition:
+    """A new run: QUEUED, or DELAYED until `due_at`. `run.state` is ignored.
+
+    `forked`: it is a fork, which is never delayed; what its first event says of that.
+    """
     new = msgspec.structs.replace(run, n=1)
-    if due_at is not None and due_at > now:
+    if forked is not None:
+        new.state, new.due_at = S.QUEUED, None
+        event = Event(1, now, "forked", target="QUEUED", data=forked)
+    elif due_at is not None and due_at > now:
         new.state, new.due_at = S.DELAYED, due_at
         event = Event(1, now, "delayed", target="DELAYED", data={"due_at": due_at})
     else:

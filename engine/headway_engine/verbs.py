@@ -35,6 +35,7 @@ from headway.wire.commands import (
     TaskSpec,
 )
 from headway.wire.events import gist
+from headway.wire.replays import ForkAsk, Forked, StateAnswer, StateAsk
 from headway_engine.control import ApiRefused, Asker
 from headway_engine.happenings import Cancel, Resume
 from headway_engine.names import unknown_queue
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from headway_engine.commits import Commits
     from headway_engine.control import Handler
     from headway_engine.dispatch import Dispatcher
+    from headway_engine.forks import Forks
     from headway_engine.presence import QueueTick
     from headway_engine.relay import Relay
     from headway_engine.store import Store
@@ -65,23 +67,8 @@ DETAIL_ROWS = 500
 _RUNS, _RUN = decoder(RunsQuery), decoder(RunAsk)
 _RESULTS, _CANCEL, _RESUME = decoder(ResultsAsk), decoder(CancelAsk), decoder(ResumeAsk)
 _REPLAY, _QUEUE, _DEPLOY = decoder(ReplayAsk), decoder(QueueAsk), decoder(Deployment)
-_DRAIN = decoder(DrainAsk)
+_DRAIN, _FORK = decoder(DrainAsk), decoder(ForkAsk)
 _BLOB_PUT, _BLOB_GET, _BLOB_URL = decoder(BlobPut), decoder(BlobGet), decoder(BlobUrl)
-
-
-class StateAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """`state`: the body of one checkpoint; 0 = the last."""
-
-    run: str
-    number: int = 0
-
-
-class StateAnswer(Struct, omit_defaults=True):
-    """A checkpoint with its state; a large one comes as a reference, to be read by `blob-get`."""
-
-    row: CheckpointRow
-    state: Raw = NOTHING
-    key: str = ""
 
 
 class Why(Struct):
@@ -115,11 +102,13 @@ class Verbs:
         relay: Relay,
         blobs: Blobs,
         uploads: Uploads,
+        forks: Forks,
         info: Callable[[], Awaitable[Info]],
     ) -> None:
         self._store, self._commits, self._dispatcher = store, commits, dispatcher
         self._ticks, self._relay = ticks, relay
         self._blobs, self._uploads, self._info = blobs, uploads, info
+        self._forks = forks
 
     def table(self) -> dict[str, Handler]:
         """Verb to handler."""
@@ -135,6 +124,7 @@ class Verbs:
             "cancel": self._cancel,
             "resume": self._resume,
             "replay": self._replay,
+            "fork": self._fork,
             "queues": self._queues,
             "queue-set": self._queue_set,
             "agents": self._agents,
@@ -317,6 +307,9 @@ class Verbs:
             raise ApiRefused(out.code or "refused", out.reason)
         status = out.record.state.status if out.record is not None else ""
         return Done(out.run, "ok" if out.outcome == "recorded" else "already", status)
+
+    async def _fork(self, asker: Asker, body: bytes) -> Forked:
+        return await self._forks.fork(asker.ns, decode(_FORK, body), asker.actor)
 
     async def _check_queue(self, asker: Asker, queue: str) -> None:
         known = await self._store.named_queues(asker.ns)

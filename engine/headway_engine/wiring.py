@@ -23,7 +23,9 @@ from headway_engine.credits import Credits
 from headway_engine.dispatch import Dispatcher
 from headway_engine.door import Door
 from headway_engine.elsewhere import Elsewhere
+from headway_engine.forks import Forks
 from headway_engine.intake import Intake
+from headway_engine.jobs import Jobs, JobVerbs
 from headway_engine.logbook import Logbook
 from headway_engine.metrics.endpoint import Endpoint
 from headway_engine.metrics.families import Family, engine_families
@@ -175,9 +177,12 @@ def wire(p: Parts) -> list[Service]:
     def store_down() -> str:
         return p.health.down_reason if p.health.down() else ""
 
-    verbs = Verbs(store, commits, dispatcher, ticks, relay, blobs, uploads, info)
+    forks = Forks(store, blobs, dispatcher, relay)
+    verbs = Verbs(store, commits, dispatcher, ticks, relay, blobs, uploads, forks, info)
+    jobs = Jobs(store, forks, post_work, c.lease)
     logbook = Logbook(work)
-    table = verbs.table() | {"logs": logbook.logs, "spans": logbook.spans}
+    table = verbs.table() | JobVerbs(store, blobs, jobs).table()
+    table |= {"logs": logbook.logs, "spans": logbook.spans}
     control = Control(
         answers,
         post_answers,
@@ -294,6 +299,7 @@ def wire(p: Parts) -> list[Service]:
         ("dispatch api", ticks),
         ("timers", due),
         ("timers", OverdueTimer(store, commits)),
+        ("timers", jobs),
         ("agents", rescuer),
         ("upkeep", Sweeper(relay, store, counters=counts)),
         ("dispatch", sweep),

@@ -85,6 +85,8 @@ def event_words(kind: str, data: dict[str, Any], epoch: int = 0) -> str:
     elif kind == "review":
         words = [f"{get('reason')} {get('key')}".strip(),
                  f"token {get('token')}" if get("token") else ""]  # fmt: skip
+    elif kind == "forked":
+        words = [f"of {get('origin')}", _resumed(data.get("checkpoint")), _edits(data)]
     elif kind == "resolved":
         words = [f"{get('key')} {get('decision')}".strip()]
     elif kind == "cancelled" and isinstance(data.get("confirmed_dead"), bool):
@@ -94,6 +96,20 @@ def event_words(kind: str, data: dict[str, Any], epoch: int = 0) -> str:
     else:
         words = [pairs(data)]
     return safe_line(", ".join(w for w in words if w), 300)
+
+
+def words_of(value: Any) -> list[str]:
+    """The texts of a list in an event."""
+    return [one_line(v) for v in value] if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType] data of an event is open
+
+
+def _edits(data: dict[str, Any]) -> str:
+    """What a fork changed: edited bodies, and effects that may happen again."""
+    told = [f"{word} edited" for word in words_of(data.get("edited"))]
+    gone = ", ".join(words_of(data.get("cleared")))
+    told += [f"may happen again: {one_line(gone, 100)}"] if gone else []
+    told += [f"by job {one_line(data['job'], 40)}"] if data.get("job") else []
+    return ", ".join(told)
 
 
 def _effect(data: dict[str, Any]) -> str:

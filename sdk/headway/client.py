@@ -45,6 +45,7 @@ from headway.wire import (
     decode,
     encode,
 )
+from headway.wire.replays import ForkAsk, Forked, StateAnswer, StateAsk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -196,18 +197,22 @@ class Client:
 
     async def _stow(self, item: commands.EnqueueItem) -> None:
         """Put a large payload into blobs; the item then carries the reference."""
-        body = bytes(item.payload)
+        item.payload_ref = await self.upload(item.run, bytes(item.payload), "the payload")
+        item.payload = NOTHING
+
+    async def upload(self, run: str, body: bytes, what: str = "the body") -> BlobRef:
+        """Put a large body into blobs, under this (new) run's id. Raises TooLarge, NotReachable."""
         if len(body) > PAYLOAD_LIMIT:
-            raise TooLarge("the payload", len(body), PAYLOAD_LIMIT)
+            raise TooLarge(what, len(body), PAYLOAD_LIMIT)
         digest = sha256(body).hexdigest()
-        if (ref := await self._put_directly(item.run, body, digest)) is not None:
-            item.payload_ref, item.payload = ref, NOTHING
-            return
+        if (ref := await self._put_directly(run, body, digest)) is not None:
+            return ref
         upload = secrets.token_hex(8)
-        count = -(-len(body) // BLOB_PART)
+        count = max(1, -(-len(body) // BLOB_PART))
+        answer = b"null"
         for index in range(count):
             part = commands.BlobPut(
-                run=item.run,
+                run=run,
                 upload=upload,
                 index=index,
                 last=index == count - 1,
@@ -215,9 +220,7 @@ class Client:
                 sha256=digest if index == count - 1 else "",
             )
             answer = await self.api("blob-put", part, Raw)
-            if part.last:
-                item.payload_ref = msgspec.json.decode(answer, type=BlobRef)
-                item.payload = NOTHING
+        return msgspec.json.decode(answer, type=BlobRef)
 
     async def _put_directly(self, run: str, body: bytes, digest: str) -> BlobRef | None:
         """Straight to S3 where that is offered and works; None = send parts."""
@@ -339,6 +342,18 @@ class Client:
         ask = commands.ReplayAsk(run, new_run, clear=clear, version=version, queue=queue)
         done = await self.api("replay", ask, commands.Done)
         return self.handle(done.run or new_run, result_type)
+
+    async def state(self, run: str, number: int = 0) -> tuple[commands.CheckpointRow, bytes]:
+        """A checkpoint (0 = the last) with its state as JSON. Raises NoSuchRun if there is none."""
+        answer = await self.api("state", StateAsk(run, number), StateAnswer)
+        row = answer.row
+        if not answer.key:
+            return row, bytes(answer.state)
+        return row, await self.fetch_blob(BlobRef(answer.key, row.size, row.sha256))
+
+    async def fork(self, ask: ForkAsk) -> Forked:
+        """A new run from a checkpoint of another, maybe with edits; asking twice makes one run."""
+        return await self.api("fork", ask, Forked)
 
     async def ask_results(self, runs: list[str]) -> commands.ResultsAnswer:
         """Which of these have ended? One request for up to a thousand."""

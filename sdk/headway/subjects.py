@@ -254,6 +254,12 @@ def beat_queue(ns: str, queue: str = "*") -> str:
     return f"hw.hb.queue.{name(ns, 'namespace')}.{token}"
 
 
+def beat_job(ns: str, job: str = "*") -> str:
+    """Numbers of replay jobs for the eyes (core NATS)."""
+    token = job if job == "*" else _token(job, "job")
+    return f"hw.hb.job.{name(ns, 'namespace')}.{token}"
+
+
 WAKE = "hw.wake"
 """Engines tell each other that a queue may have room (core NATS, a hint): body = `ns.queue`."""
 

@@ -30,6 +30,7 @@ CALLS: dict[str, list[str]] = {
     "result": [RUN],
     "resume": [HELD],
     "cancel": [HELD],
+    "fork": [RUN, "--from", "start"],
     "replay run": [RUN],
     "queue ls": [],
     "queue pause": ["slow"],

@@ -106,6 +106,29 @@ def test_a_cancelled_run_ends_and_a_replay_is_a_new_run(up: Up) -> None:
     assert json.loads(up.headway("result", new, "--wait").stdout) == "hello flo"
 
 
+def test_a_fork_goes_on_from_a_checkpoint_with_an_edited_state(up: Up) -> None:
+    run = up.headway("enqueue", "count", "to=3").stdout.strip()
+    assert json.loads(up.headway("result", run, "--wait").stdout) == [0, 3]
+    new = up.headway("fork", run, "--from", "#2", "--set", "payload.to=5")
+    assert "from checkpoint #2 n-2" in new.stderr
+    assert json.loads(up.headway("result", new.stdout.strip(), "--wait").stdout) == [2, 5]
+    editor = up.folder / "editor.sh"
+    editor.write_text('#!/bin/sh\nsed -i \'s/"n": 2/"n": 0/\' "$1"\n')
+    editor.chmod(0o755)
+    edit = ("fork", run, "--from", "name:n-2", "--edit")
+    new = up.headway(*edit, env={"EDITOR": str(editor)})
+    assert "n: 2 -> 0" in new.stderr, new.stderr
+    assert json.loads(up.headway("result", new.stdout.strip(), "--wait").stdout) == [0, 3]
+    assert "forked" in up.headway("watch", new.stdout.strip()).stdout
+    editor.write_text("#!/bin/sh\necho '[]' > \"$1\"\n")
+    new = up.headway(*edit, env={"EDITOR": str(editor)})
+    assert (new.returncode, new.stdout) == (2, "")
+    assert "an object became a list" in new.stderr
+    assert up.headway("fork", run, "--from", "#9").returncode == 4
+    assert up.headway("fork", run, "--from", "nine").returncode == 2
+    assert up.headway("verify").returncode == 0
+
+
 def test_doctor_finds_nothing_bad(up: Up) -> None:
     done = up.headway("doctor", "--json")
     findings = [json.loads(line) for line in done.stdout.splitlines()]

@@ -12,6 +12,7 @@ import pytest
 
 from headway.nkeys import Key
 from headway_engine.control import NO_STORE
+from headway_engine.jobs import JobVerbs
 from headway_engine.verbs import Verbs
 from headway_ops.access import rights, write
 from support.guarded import Guarded, guarded
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
 
 R = "01JZ0000000000000000000000"
 READ = ["info", "runs", "run", "events", "checkpoints", "state", "why", "result", "queues",
-        "agents", "deployments", "tasks", "blob-get", "logs", "spans"]  # fmt: skip
+        "agents", "deployments", "tasks", "blob-get", "logs", "spans", "job",
+        "jobs"]  # fmt: skip
 CLIENT = ["info", "run", "runs", "result", "cancel", "events", "logs", "tasks", "blob-get",
           "spans", "blob-put", "blob-url", "blob-done"]  # fmt: skip
-WRITE = ["cancel", "resume", "replay", "queue-set", "agent-drain", "deploy", "blob-put", "blob-url",
-         "blob-done"]  # fmt: skip
+WRITE = ["cancel", "resume", "replay", "fork", "queue-set", "agent-drain", "deploy", "blob-put",
+         "blob-url", "blob-done", "plan-start", "job-approve", "job-hold", "job-stop"]  # fmt: skip
 RPC = ["register", "beat", "claim", "load", "save", "report", "enqueue", "ends", "child_get",
        "blob_put", "blob_url", "blob_done", "blob_get"]  # fmt: skip
 STREAMS = ["INGEST", "WORK", "RUNS", "LOGS", "SPANS", "KV_headway-agents", "KV_headway-settings",
@@ -50,7 +52,8 @@ def _agent(ns: str, name: str, queue: str) -> tuple[list[str], list[str]]:
 
 
 def _eyes(ns: str) -> list[str]:
-    return [f"hw.live.*.{ns}.>", "hw.hb.engine.*", f"hw.hb.agent.{ns}.*", f"hw.hb.queue.{ns}.*"]
+    return [f"hw.live.*.{ns}.>", "hw.hb.engine.*", f"hw.hb.agent.{ns}.*", f"hw.hb.queue.{ns}.*",
+            f"hw.hb.job.{ns}.*"]  # fmt: skip
 
 
 EXPECTED: dict[str, tuple[list[str], list[str]]] = {
@@ -255,6 +258,6 @@ async def test_a_stranger_and_a_renewed_key_are_turned_away(server: Guarded) -> 
 
 def test_each_verb_of_the_engine_is_somebody_s() -> None:
     nothing: Any = None
-    table = Verbs(*[nothing] * 8).table()
+    table = Verbs(*[nothing] * 9).table() | JobVerbs(*[nothing] * 3).table()
     assert {*table, "logs", "spans"} == set(rights.OPERATOR_VERBS) == {*READ, *WRITE}
     assert set(rights.READ_VERBS) >= NO_STORE

@@ -66,11 +66,13 @@ class Up:
     facts: dict[str, Any]
     error: str = ""
 
-    def headway(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def headway(
+        self, *arguments: str, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """A command in the project's folder: it finds the stack by itself."""
         return subprocess.run(
             [sys.executable, "-m", "headway_ops", *arguments],
-            cwd=self.folder, env=clean_environment(), capture_output=True, text=True,
+            cwd=self.folder, env=clean_environment() | (env or {}), capture_output=True, text=True,
             timeout=60, check=False,
         )  # fmt: skip
 

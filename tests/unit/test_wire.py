@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway import wire
-from headway.wire import commands, events, frames, rpc
+from headway.wire import commands, events, frames, replays, rpc
 
 GOLDEN = Path(__file__).parent / "golden"
-MODULES = (commands, events, frames, rpc)
+MODULES = (commands, events, frames, replays, rpc)
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 RUN = "01JGQ0M4N5B6Q7R8S9T0V1W2X3"
 
@@ -121,7 +121,13 @@ def test_frames_from_a_runner_are_decoded_strictly() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [commands.EnqueueItem, commands.EnqueueBatch, commands.CancelAsk, commands.Deployment]
+    [
+        commands.EnqueueItem,
+        commands.EnqueueBatch,
+        commands.CancelAsk,
+        commands.Deployment,
+        replays.ForkAsk,
+    ]
     + [s for s in structs(frames) if s in typing.get_args(frames.FromRunner)],
 )
 def test_untrusted_doors_refuse_unknown_fields(kind: type[msgspec.Struct]) -> None:

@@ -52,8 +52,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from headway.wire.events import Event
+    from headway.wire.replays import JobItem, JobRow, Plan, PlanItem
     from headway.wire.rpc import Beat, MarkRecord, Register, Save
     from headway_engine.happenings import Told
+    from headway_engine.jobrules import JobFacts
+    from headway_engine.store.forking import ForkSource
 
 __all__ = ["BlobPart", "BlobRef", "ClaimAnswer", "Store", "StoreDown", "StoreFacts"]
 
@@ -390,6 +393,58 @@ class Store(Protocol):
 
     async def replay(self, ns: str, ask: ReplayAsk, actor: str) -> NewRun | str:
         """What a replay would enqueue, or why not."""
+        ...
+
+    async def fork_source(self, ns: str, run: str) -> ForkSource | None:
+        """All that a fork reads of the run; the copy itself is part of `enqueue`."""
+        ...
+
+    # --- replay jobs
+
+    async def job_put(self, ns: str, plan: Plan, sha256: str, actor: str) -> None:
+        """Record a job of this plan with the ids of its forks, unless there is one already."""
+        ...
+
+    async def jobs(self, ns: str, job: str = "") -> list[tuple[JobRow, Plan]]:
+        """Newest first, each with its plan (maybe without items); `job`: this one alone."""
+        ...
+
+    async def job_items(self, ns: str, job: str, after: int, n: int) -> list[JobItem]:
+        """Items in order, those with a number above `after`."""
+        ...
+
+    async def jobs_take(self, seconds: float) -> list[tuple[str, Plan, JobFacts]]:
+        """Live jobs that this engine holds, or takes since nobody does, for so many seconds.
+
+        (namespace, plan, facts); forks that ended are booked first.
+        """
+        ...
+
+    async def job_next(
+        self, ns: str, job: str, n: int, upto: int
+    ) -> list[tuple[int, str, PlanItem]]:
+        """(number, id of the fork, item) of the next `n` that wait, none above `upto`."""
+        ...
+
+    async def job_given(self, ns: str, job: str, number: int, reason: str = "") -> None:
+        """A waiting item was forked, or refused for a reason."""
+        ...
+
+    async def job_paced(self, ns: str, job: str, at: datetime) -> None:
+        """The pace is used up until then."""
+        ...
+
+    async def job_move(
+        self,
+        ns: str,
+        job: str,
+        seen: Sequence[str],
+        state: str,
+        reason: str = "",
+        *,
+        approve: bool = False,
+    ) -> bool:
+        """Change the job's state if it is in one of `seen`, and let go of it."""
         ...
 
     async def named_queues(self, ns: str) -> frozenset[str]:

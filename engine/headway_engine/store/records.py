@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import Raw, Struct
 
@@ -150,6 +150,31 @@ class Outcome(Struct):
     stop: Stop | None = None
 
 
+class Body(NamedTuple):
+    """An edited state or payload; `ref` if it lies in blobs, under the new run."""
+
+    body: bytes
+    ref: BlobRef | None
+    size: int
+    sha256: str
+
+
+class ForkPoint(Struct):
+    """What a store copies beside the run's row, in the same commit."""
+
+    source: str
+    number: int
+    """Checkpoints up to this one; 0 = none."""
+    marks: tuple[str, ...]
+    """Keys of the marks to copy."""
+    state: Body | None
+    """Instead of the state of checkpoint `number`."""
+    kept: tuple[str, ...]
+    cleared: tuple[str, ...]
+    data: dict[str, Any]
+    """Of the event `forked`."""
+
+
 class NewRun(Struct):
     """One enqueue, decoded and checked, on its way into the store."""
 
@@ -169,7 +194,14 @@ class NewRun(Struct):
     """Replay: copy the done once marks of this run (except `clear` globs)."""
     clear: tuple[str, ...] = ()
     blobs: tuple[str, ...] = ()
-    """Replay: keys of blobs of `copy_from`, copied under this run before it is enqueued."""
+    """Replay, fork: keys of the original's blobs, copied under this run before it is enqueued."""
+    fork: ForkPoint | None = None
+    """Fork: what is copied of which run, and how its first event tells of it."""
+
+    @property
+    def copies(self) -> bool:
+        """Something of another run is copied in the same commit."""
+        return bool(self.copy_from) or self.fork is not None
 
 
 class EnqueueOutcome(Struct):

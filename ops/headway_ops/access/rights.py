@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 READ_VERBS = (
-    "agents", "blob-get", "checkpoints", "deployments", "events", "info", "logs", "queues",
-    "result", "run", "runs", "spans", "state", "tasks", "why",
+    "agents", "blob-get", "checkpoints", "deployments", "events", "info", "job", "jobs", "logs",
+    "queues", "result", "run", "runs", "spans", "state", "tasks", "why",
 )  # fmt: skip
 """What looks and changes nothing: for viewers."""
 CLIENT_VERBS = (
@@ -23,9 +23,11 @@ CLIENT_VERBS = (
     "run", "runs", "spans", "tasks",
 )  # fmt: skip
 """What a program needs that enqueues runs and waits for them."""
-OPERATOR_VERBS = tuple(
-    sorted({*READ_VERBS, *CLIENT_VERBS, "agent-drain", "deploy", "queue-set", "replay", "resume"})
-)
+_STEER_VERBS = (
+    "agent-drain", "deploy", "fork", "job-approve", "job-hold", "job-stop", "plan-start",
+    "queue-set", "replay", "resume",
+)  # fmt: skip
+OPERATOR_VERBS = tuple(sorted({*READ_VERBS, *CLIENT_VERBS, *_STEER_VERBS}))
 """All of them."""
 
 AGENT_VERBS = (
@@ -177,4 +179,5 @@ def _seen(ns: str) -> tuple[str, ...]:
         subjects.beat_engine(),
         subjects.beat_agent(ns),
         subjects.beat_queue(ns),
+        subjects.beat_job(ns),
     )

@@ -27,6 +27,7 @@ def table() -> dict[str, Callable[..., None]]:
         "result": follow.result,
         "cancel": steer.cancel,
         "resume": steer.resume,
+        "fork": steer.fork,
         "replay run": steer.replay_run,
         "queue ls": steer.queue_ls,
         "queue pause": steer.queue_pause,

@@ -64,6 +64,41 @@ def replay_run(
     steering.replay(run, tuple(clear or ()), version, queue, as_json=as_json)
 
 
+def fork(
+    run: RunArgument,
+    start: Annotated[
+        str,
+        typer.Option("--from", help='last, start, "#7", "name:turn-*" or before-error.'),
+    ] = "last",
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="state.PATH=JSON or payload.PATH=JSON; null removes."),
+    ] = None,
+    edit: Annotated[bool, typer.Option("--edit", help="Edit the state in $EDITOR.")] = False,
+    edit_payload: Annotated[
+        bool, typer.Option("--edit-payload", help="Edit the payload in $EDITOR.")
+    ] = False,
+    clear: Annotated[
+        list[str] | None,
+        typer.Option("--clear", help="Glob of once keys that may happen again."),
+    ] = None,
+    version: Annotated[
+        str, typer.Option("--version", help='A version, or "original"; default the current.')
+    ] = "",
+    queue: Annotated[str, typer.Option("--queue", help="Instead of the run's queue.")] = "",
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="One more tag.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """A new run from a checkpoint of an old one, maybe edited."""
+    from headway_ops import forking
+
+    wish = forking.Wish(
+        start, tuple(setting or ()), edit, edit_payload, tuple(clear or ()), version, queue,
+        tuple(tag or ()),
+    )  # fmt: skip
+    forking.fork(run, wish, as_json=as_json)
+
+
 def queue_ls(as_json: JsonFlag = False) -> None:
     """List the queues."""
     from headway_ops import looking

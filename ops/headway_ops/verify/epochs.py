@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from headway_ops.verify.report import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from headway_ops.verify.facts import Event, History
     from headway_ops.verify.report import Report
@@ -99,10 +99,19 @@ def _others(h: History, claims: dict[int, int]) -> Iterator[Violation]:
                             f" {lowest}", e.n, e.epoch)  # fmt: skip
 
 
+def forked_from(events: Sequence[Event]) -> int:
+    """The checkpoint that a fork started from; 0 for other runs."""
+    first = events[0] if events else None
+    return (first.data.get("checkpoint") or 0) if first and first.kind == "forked" else 0
+
+
 def _checkpoints(h: History, meant: dict[int, int]) -> Iterator[Violation]:
     run = h.run.id
     events = {e.data.get("number"): e.n for e in h.events if e.kind == "checkpoint"}
+    base = forked_from(h.events)
     for c in h.checkpoints:
+        if c.number <= base and c.epoch == 0:
+            continue  # copied by the fork
         n = events.get(c.number, 0)
         what = f"checkpoint {c.number}"
         if c.epoch != c.run_epoch:
@@ -137,7 +146,7 @@ def _marks(h: History, meant: dict[int, int], claimed: set[int]) -> Iterator[Vio
 
 
 def _resumed(h: History, report: Report) -> Iterator[Violation]:
-    run, number = h.run.id, 0
+    run, number = h.run.id, forked_from(h.events)
     claim: Event | None = None
     for e in h.events:
         if e.kind == "checkpoint":

@@ -561,6 +561,8 @@ API_ANSWER = decoder(ApiAnswer)
 
 def schemas() -> dict[str, Any]:
     """JSON Schemas of what foreign clients may send and hear."""
+    from headway.wire.replays import ForkAsk
+
     types = [
         EnqueueBatch,
         EnqueueItem,
@@ -572,6 +574,7 @@ def schemas() -> dict[str, Any]:
         CancelAsk,
         ResumeAsk,
         ReplayAsk,
+        ForkAsk,
         QueueAsk,
         Deployment,
     ]

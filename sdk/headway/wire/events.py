@@ -15,6 +15,8 @@ from headway.wire import Instant, decoder
 
 KINDS = {
     "queued": "enqueued, or back in its queue (data.why)",
+    "forked": "made from a checkpoint of another run (data: origin, checkpoint, name, edited, kept,"
+    " cleared, by, job)",
     "delayed": "enqueued with a start time in the future (data.due_at)",
     "starting": "claimed by an agent: the epoch went up (data: agent, version, checkpoint)",
     "started": "user code runs (data: container, host, cold, pool_wait_ms, resumed_from)",

@@ -10,11 +10,12 @@ from datetime import datetime, timedelta
 
 from headway_engine.clock import Clock, SystemClock
 from headway_engine.store import StoreDown, StoreFacts
+from headway_engine.store.memory.jobs import Jobs
 from headway_engine.store.memory.lists import Lists
 from headway_engine.store.memory.tables import Tables
 
 
-class MemoryStore(Lists):
+class MemoryStore(Lists, Jobs):
     """See the port. `tables` may be shared by several stores: they are engines on one database."""
 
     def __init__(

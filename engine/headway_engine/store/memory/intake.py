@@ -9,13 +9,14 @@ import msgspec
 from msgspec import Raw
 
 from headway.states import OPEN, TERMINAL, RunState
-from headway.wire import NOTHING
+from headway.wire import NOTHING, BlobRef
 from headway.wire.commands import Ended, Recorded, ResultsAnswer
 from headway.wire.rpc import MarkRecord, Save, SaveCheckpoint
 from headway_engine import lifecycle
 from headway_engine.happenings import Cancel, Claim, Happening, VersionMissing
 from headway_engine.store import ClaimAnswer
 from headway_engine.store.claiming import lacks_image, page, refusal
+from headway_engine.store.forking import GONE
 from headway_engine.store.memory.saving import Saving
 from headway_engine.store.memory.tables import Batch, Key, Mark, Row
 from headway_engine.store.recording import Room, choose, duplicate, key_of, removed, seen
@@ -23,6 +24,7 @@ from headway_engine.store.records import (
     Claimed,
     Dispatch,
     EnqueueOutcome,
+    ForkPoint,
     NewRun,
     Outcome,
     Run,
@@ -33,6 +35,7 @@ from headway_engine.store.replay import moved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from headway.wire.events import Event
     from headway_engine.happenings import Told
@@ -49,7 +52,7 @@ class Intake(Saving):
     ) -> tuple[list[EnqueueOutcome], list[Dispatch]]:
         """Record new runs."""
         self._check()
-        plain = [new for new in batch if not new.run.key and not new.copy_from]
+        plain = [new for new in batch if not new.run.key and not new.copies]
         give = {new.run.id for new, yes in zip(plain, choose(plain, room), strict=True) if yes}
         open_queues = {queue for queue in room if self._is_open(ns, queue)}
         out: list[EnqueueOutcome] = []
@@ -90,6 +93,9 @@ class Intake(Saving):
             return seen(new, row.run.ns, row.hash, row.run.state in TERMINAL)
         if (ns, new.run.id) in tables.tombstones:
             return removed(new)
+        point = new.fork
+        if point is not None and self._gone(ns, point):
+            return EnqueueOutcome(new.run.id, "rejected", code="conflict", reason=GONE)
         if new.run.key:
             place = (ns, *key_of(new))
             held = tables.keys.get(place)
@@ -104,7 +110,7 @@ class Intake(Saving):
                 return outcome
             tables.keys[place] = Key(new.run.id, new.payload_hash, new.key_until or now)
         run = msgspec.structs.replace(new.run, root=new.run.root or new.run.id)
-        t = lifecycle.create(run, now, run.due_at)
+        t = lifecycle.create(run, now, run.due_at, None if point is None else point.data)
         assert t.run is not None
         row = Row(
             t.run,
@@ -121,17 +127,39 @@ class Intake(Saving):
             for key, mark in tables.runs[new.copy_from].marks.items():
                 kept = not any(fnmatchcase(key, glob) for glob in new.clear)
                 if mark.record.kind == "once" and mark.record.status == "done" and kept:
-                    record = msgspec.structs.replace(mark.record, epoch=0)
-                    if (ref := record.ref) is not None:
-                        place = moved(ref.key, new.copy_from, run.id)
-                        record.ref = msgspec.structs.replace(ref, key=place)
-                    row.marks[key] = Mark(record, mark.token, now, mark.size)
+                    row.marks[key] = copied_mark(mark, new.copy_from, run.id, now)
+        if point is not None:
+            self._copy(row, point)
         outcome = EnqueueOutcome(run.id, "recorded", record=row.run, events=list(t.events))
         if (cancel := tables.early.get((ns, run.id))) is not None:
             done = self._move(run.id, Cancel(*cancel))
             outcome.record, outcome.ended = done.run, True
             outcome.events += done.events
         return outcome
+
+    def _gone(self, ns: str, point: ForkPoint) -> bool:
+        row = self.tables.runs.get(point.source)
+        return (
+            row is None
+            or row.run.ns != ns
+            or (point.number > 0 and point.number not in row.checkpoints)
+        )
+
+    def _copy(self, row: Row, point: ForkPoint) -> None:
+        source, run = self.tables.runs[point.source], row.run
+        for key in point.marks:
+            if (mark := source.marks.get(key)) is not None:
+                copy = copied_mark(mark, point.source, run.id, self._now())
+                copy.after = min(mark.after, point.number)
+                row.marks[key] = copy
+        for number, ck in source.checkpoints.items():
+            if number > point.number:
+                continue
+            copy = msgspec.structs.replace(ck, epoch=0, ref=_moved(ck.ref, point.source, run.id))
+            if number == point.number and (edited := point.state) is not None:
+                copy.sha256, copy.size, copy.ref = edited.sha256, edited.size, edited.ref
+                copy.state = NOTHING if edited.ref is not None else Raw(edited.body)
+            row.checkpoints[number] = copy
 
     async def reject(self, ns: str, run: str, code: str, reason: str) -> None:
         """Keep the refusal."""
@@ -360,3 +388,14 @@ class Intake(Saving):
         if isinstance(save, SaveCheckpoint):
             return self._checkpoint(row, save, run.state in OPEN)
         return self._mark(row, save, run.state in OPEN)
+
+
+def copied_mark(mark: Mark, source: str, target: str, now: datetime) -> Mark:
+    """The mark as a copy holds it; its large value was copied under the new run."""
+    ref = _moved(mark.record.ref, source, target)
+    record = msgspec.structs.replace(mark.record, epoch=0, ref=ref)
+    return Mark(record, mark.token, now, mark.size)
+
+
+def _moved(ref: BlobRef | None, source: str, target: str) -> BlobRef | None:
+    return None if ref is None else msgspec.structs.replace(ref, key=moved(ref.key, source, target))

@@ -25,6 +25,7 @@ from headway.wire.commands import (
     RunsQuery,
     TaskSpec,
 )
+from headway_engine.store.forking import ForkSource
 from headway_engine.store.listing import agent_rows, attempt_of
 from headway_engine.store.memory.agents import Agents
 from headway_engine.store.memory.tables import Checkpoint, Queue, Row
@@ -240,6 +241,28 @@ class Lists(Agents):
                 m.record.ref
                 for m in row.marks.values()
                 if m.record.kind == "once" and m.record.status == "done" and m.record.ref
+            ],
+        )
+
+    async def fork_source(self, ns: str, run: str) -> ForkSource | None:
+        """All that a fork reads."""
+        row = self._row(ns, run)
+        if row is None:
+            return None
+        kept = [c for _, c in sorted(row.checkpoints.items())]
+        return ForkSource(
+            msgspec.structs.replace(self._load(row)),
+            row.payload,
+            row.payload_ref,
+            row.hash,
+            row.schema,
+            row.tags,
+            [_checkpoint(c) for c in kept],
+            {c.number: c.ref for c in kept if c.ref is not None},
+            [
+                (key, m.record.kind, m.after, m.record.ref)
+                for key, m in sorted(row.marks.items())
+                if m.record.status == "done"
             ],
         )
 

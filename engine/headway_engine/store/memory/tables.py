@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw, Struct, field
 
@@ -182,6 +182,8 @@ class Tables(Struct):
     outbox: list[Posted] = field(default_factory=lambda: list[Posted]())
     liveness: tuple[datetime, datetime] | None = None
     next_dispatch: int = 1
+    jobs: dict[tuple[str, str], Any] = field(default_factory=lambda: dict[tuple[str, str], Any]())
+    """Replay jobs, of `jobs.Job`."""
 
 
 class Base:

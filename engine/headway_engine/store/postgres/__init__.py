@@ -23,6 +23,7 @@ from headway_engine.store.postgres.claims import Claims
 from headway_engine.store.postgres.db import Db
 from headway_engine.store.postgres.dispatching import Dispatches
 from headway_engine.store.postgres.enqueue import Enqueues
+from headway_engine.store.postgres.jobs import Jobs
 from headway_engine.store.postgres.lists import Lists
 from headway_engine.store.postgres.migrate import migrate
 from headway_engine.store.postgres.recent import Recent
@@ -34,7 +35,7 @@ from headway_engine.store.postgres.timers import Timers
 _SQL = statements.load("lists")
 
 
-class PostgresStore(Enqueues, Dispatches, Claims, Saves, Lists, Timers, Registry):
+class PostgresStore(Enqueues, Dispatches, Claims, Saves, Lists, Timers, Registry, Jobs):
     """The truth about runs, in Postgres. See the port for what each method guarantees."""
 
     def __init__(

@@ -18,11 +18,12 @@ from headway.wire import NOTHING, encode
 from headway.wire.commands import Ended, Recorded, ResultsAnswer
 from headway_engine import lifecycle
 from headway_engine.happenings import Cancel
+from headway_engine.store.forking import GONE
 from headway_engine.store.postgres import commit, rows, statements
 from headway_engine.store.postgres.base import Part
 from headway_engine.store.postgres.db import bisect
 from headway_engine.store.recording import Room, choose, duplicate, key_of, removed, repeat, seen
-from headway_engine.store.records import Dispatch, EnqueueOutcome, NewRun, Run
+from headway_engine.store.records import Dispatch, EnqueueOutcome, ForkPoint, NewRun, Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +54,7 @@ class Enqueues(Part):
                 repeats.append((i, new))
                 continue
             firsts[new.run.id] = (i, new)
-            (special if new.run.key or new.copy_from else plain).append((i, new))
+            (special if new.run.key or new.copies else plain).append((i, new))
         given: list[Dispatch] = []
         if plain:
 
@@ -153,6 +154,14 @@ class Enqueues(Part):
                 elif new.run.id in gone:
                     done[new.run.id] = removed(new)
             fresh = [new for new in items if new.run.id not in done]
+            for new in fresh:
+                if (point := new.fork) is not None:
+                    source = await conn.fetch(_SQL["hold_source"], ns, point.source, point.number)
+                    if not source:
+                        done[new.run.id] = EnqueueOutcome(
+                            new.run.id, "rejected", code="conflict", reason=GONE
+                        )
+            fresh = [new for new in fresh if new.run.id not in done]
             fresh = await self._keys(conn, ns, fresh, now, done)
             found: list[Any] = []
             if fresh:
@@ -171,6 +180,8 @@ class Enqueues(Part):
                     continue
                 if new.copy_from:
                     await self._copy(conn, new)
+                if new.fork is not None:
+                    await self._fork(conn, new.run.id, new.fork)
                 done[new.run.id] = outcome = self._recorded(new, now, now)
                 if (cancel := cancels.get(new.run.id)) is not None:
                     happening = Cancel(cancel["actor"], cancel["reason"])
@@ -247,6 +258,27 @@ class Enqueues(Part):
         if keep:
             await conn.execute(_SQL["copy_marks"], new.copy_from, new.run.id, keep)
 
+    async def _fork(self, conn: Connection, run: str, point: ForkPoint) -> None:
+        # The insert has written the commonest first event; nobody sees it before this commit.
+        await conn.execute(_SQL["fork_event"], run, encode(point.data))
+        if point.marks:
+            await conn.execute(
+                _SQL["fork_marks"], point.source, run, list(point.marks), point.number
+            )
+        if point.number:
+            state = point.state
+            await conn.execute(
+                _SQL["fork_checkpoints"],
+                point.source,
+                run,
+                point.number,
+                state is not None,
+                "" if state is None else state.sha256,
+                0 if state is None else state.size,
+                None if state is None else rows.pack(state.ref),
+                b"" if state is None or state.ref is not None else state.body,
+            )
+
     def _values(self, new: NewRun) -> tuple[Any, ...]:
         """What `one` takes: the row of `_columns` of a run that is not delayed."""
         run = new.run
@@ -307,7 +339,8 @@ class Enqueues(Part):
         run = new.run
         if not run.root or self._epoch(run):
             run = msgspec.structs.replace(run, root=run.root or run.id, epoch=self._epoch(run))
-        t = lifecycle.create(run, now or at, run.due_at if now is not None else None)
+        forked = None if new.fork is None else new.fork.data
+        t = lifecycle.create(run, now or at, run.due_at if now is not None else None, forked)
         for event in t.events:
             event.at = at
         return EnqueueOutcome(run.id, "recorded", record=t.run, events=t.events)

@@ -16,6 +16,7 @@ from headway.wire.commands import (
     RunDetail,
     RunsQuery,
 )
+from headway_engine.store.forking import ForkSource
 from headway_engine.store.listing import agent_rows
 from headway_engine.store.postgres import rows, statements
 from headway_engine.store.postgres.base import Part
@@ -113,6 +114,26 @@ class Lists(Pages, Leases, Part):
                 for row in await self.db.fetch(_SQL["once_refs"], run.id)
                 if (ref := rows.ref_of(row["ref"])) is not None
             ],
+        )
+
+    async def fork_source(self, ns: str, run: str) -> ForkSource | None:
+        """All that a fork reads; what goes between the statements is seen at the commit."""
+        found = await self.db.fetch(_SQL["get"], ns, run)
+        if not found:
+            return None
+        bodies = (await self.db.fetch(_SQL["bodies"], run))[0]
+        kept = await self.db.fetch(_SQL["fork_checkpoints"], run)
+        marks = await self.db.fetch(_SQL["fork_marks"], run)
+        return ForkSource(
+            await self._with_policy(rows.run_of(found[0])),
+            bodies["payload"],
+            rows.ref_of(bodies["payload_ref"]),
+            bodies["hash"],
+            bodies["schema"],
+            tuple(found[0]["tags"]),
+            [CheckpointRow(*row[:6]) for row in kept],
+            {row["number"]: ref for row in kept if (ref := rows.ref_of(row["ref"])) is not None},
+            [(row["key"], row["kind"], row["after"], rows.ref_of(row["ref"])) for row in marks],
         )
 
     async def set_queue(self, ns: str, ask: QueueAsk, actor: str) -> QueueRow:

@@ -164,6 +164,43 @@ SELECT $2, key, kind, fn, status, token, 0, hw_now(), size, resolved,
   FROM marks WHERE run = $1 AND key = ANY($3::text[])
 ON CONFLICT (run, key) DO NOTHING;
 
+-- name: hold_source
+-- The run that is forked, held against its removal, if its checkpoint $3 is there (0 = none needed).
+SELECT FROM runs r
+ WHERE r.id = $2 AND r.ns = $1
+   AND ($3::int = 0 OR EXISTS (SELECT FROM checkpoints c WHERE c.run = $2 AND c.number = $3::int))
+   FOR KEY SHARE OF r;
+
+-- name: fork_event
+UPDATE events SET kind = 'forked', data = $2 WHERE run = $1 AND n = 1;
+
+-- name: fork_marks
+-- Done marks that a fork keeps; large values were copied under the new run.
+INSERT INTO marks (run, key, kind, fn, status, token, epoch, at, due_at, size, after, resolved, ref,
+                   error, value)
+SELECT $2, key, kind, fn, status, token, 0, hw_now(), due_at, size, least(after, $4::int), resolved,
+       convert_to(replace(convert_from(ref, 'UTF8'), '/' || $1 || '/', '/' || $2 || '/'), 'UTF8'),
+       error, value
+  FROM marks WHERE run = $1 AND key = ANY($3::text[])
+ON CONFLICT (run, key) DO NOTHING;
+
+-- name: fork_checkpoints
+-- Checkpoints up to $3, under epoch 0: no attempt of the new run wrote them. If $4, the state of the
+-- last one is an edited one.
+WITH c AS (
+       INSERT INTO checkpoints (run, number, at, epoch, run_epoch, keep, name, sha256, size, schema,
+                                ref, state)
+       SELECT $2, c.number, c.at, 0, 0, c.keep, c.name,
+              CASE WHEN x.edited THEN $5 ELSE c.sha256 END,
+              CASE WHEN x.edited THEN $6::bigint ELSE c.size END, c.schema,
+              CASE WHEN x.edited THEN $7::bytea
+                   ELSE convert_to(replace(convert_from(c.ref, 'UTF8'), '/' || $1 || '/',
+                                           '/' || $2 || '/'), 'UTF8') END,
+              CASE WHEN x.edited THEN $8::bytea ELSE c.state END
+         FROM checkpoints c, LATERAL (SELECT $4::bool AND c.number = $3::int AS edited) x
+        WHERE c.run = $1 AND c.number <= $3::int)
+UPDATE runs SET ck = $3::int WHERE id = $2;
+
 -- name: ends
 -- Ended runs with their results, the state of the others, aliases and refusals.
 SELECT x.id, r.state, r.ended_at IS NOT NULL AS ended, s.body, s.ref, s.error, o.winner, o.code,

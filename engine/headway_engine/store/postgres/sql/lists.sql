@@ -96,3 +96,11 @@ SELECT current_setting('server_version') AS version, current_setting('fsync') AS
 -- name: once_refs
 -- Large values of done once marks, which a replay takes along.
 SELECT ref FROM marks WHERE run = $1 AND kind = 'once' AND status = 'done' AND ref IS NOT NULL;
+
+-- name: fork_checkpoints
+-- What a fork may start from.
+SELECT number, name, size, at, epoch, sha256, ref FROM checkpoints WHERE run = $1 ORDER BY number;
+
+-- name: fork_marks
+-- What a fork may keep: done marks with the number of the checkpoint before them.
+SELECT key, kind, after, ref FROM marks WHERE run = $1 AND status = 'done' ORDER BY key;

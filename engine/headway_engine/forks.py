@@ -1,0 +1,207 @@
+"""Forks: a new run from a checkpoint of another, for the verb and for replay jobs.
+
+What it does may be repeated at any point: blobs are copied under keys that hold their hash, and the
+rows are written in one commit under an id that the caller made.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from headway.errors import Refused
+from headway.forks import apply, check_edit, check_start, choose, failures_of, no_checkpoint
+from headway.wire import (
+    CHECKPOINT_LIMIT,
+    INLINE_LIMIT,
+    PAYLOAD_LIMIT,
+    BlobRef,
+    clean_text,
+    flaw_of_body,
+)
+from headway.wire.replays import Forked
+from headway_engine.blobs import NoBlob, store_blob
+from headway_engine.checks import check_payload
+from headway_engine.names import unknown_queue
+from headway_engine.store.forking import forked
+from headway_engine.store.records import Body
+from headway_engine.store.replay import moved
+
+if TYPE_CHECKING:
+    from headway.wire.events import Event
+    from headway.wire.replays import BodyEdit, ForkAsk
+    from headway_engine.blobs import Blobs
+    from headway_engine.dispatch import Dispatcher
+    from headway_engine.relay import Relay
+    from headway_engine.store import Store
+    from headway_engine.store.forking import ForkSource
+
+EVENTS_PAGE = 2000
+
+
+class Forks:
+    """Makes forks."""
+
+    def __init__(self, store: Store, blobs: Blobs, dispatcher: Dispatcher, relay: Relay) -> None:
+        self._store, self._blobs = store, blobs
+        self._dispatcher, self._relay = dispatcher, relay
+
+    async def fork(self, ns: str, ask: ForkAsk, actor: str, job: str = "") -> Forked:
+        """Fork; asking again with the same new id answers `already`.
+
+        `job`: the replay job that asks. Raises Refused with what is wrong, StoreDown, BlobsDown.
+        """
+        check_ask(ask)
+        if (known := await self._known(ns, ask)) is not None:
+            return known
+        if ask.queue:
+            names = await self._store.named_queues(ns)
+            if ask.queue not in names:
+                raise Refused(unknown_queue(ask.queue, ns, names), "unknown_queue")
+        source = await self._store.fork_source(ns, ask.run)
+        if source is None:
+            raise Refused(f"no run {ask.run} in namespace {ns}", "not_found")
+        failures = failures_of(await self._events(ns, ask)) if ask.start == "before-error" else []
+        start = choose(ask.start, source.checkpoints, failures)
+        if start is None and ask.start != "start" and ask.missing == "error":
+            message = no_checkpoint(ask.start, ask.run, source.checkpoints)
+            raise Refused(message, "no_checkpoint")
+        if start is None and ask.state is not None:
+            raise Refused(
+                "state: a fork from the start has no state to edit; edit the payload, or choose"
+                " a checkpoint",
+                "bad_request",
+            )
+        state = None
+        if ask.state is not None and start is not None:
+            found = await self._store.state(ns, ask.run, start.number)
+            if found is None:
+                raise Refused(f"checkpoint {start.number} is gone", "conflict")
+            state = await self._edited(ns, ask, ask.state, found[1], found[2], "state")
+        payload = None
+        if ask.payload is not None:
+            payload = await self._edited(
+                ns, ask, ask.payload, source.payload, source.payload_ref, "payload"
+            )
+            await self._check_payload(ns, source, ask, payload)
+        new = forked(source, ask, await self._store.now(), start, state, payload, actor, job)
+        if isinstance(new, str):
+            raise Refused(new)
+        for key in new.blobs:
+            # Before the rows that name them; repeating it is safe.
+            try:
+                body = await self._blobs.get(key)
+            except NoBlob as e:
+                raise Refused(f"a body of run {ask.run} is gone: {e}", "conflict") from None
+            await self._blobs.put(moved(key, ask.run, ask.new_run), body)
+        outcomes, dispatches = await self._store.enqueue(ns, [new], {})
+        counts = {new.run.queue: (0, 1) if new.run.shared else (1, 0)}
+        self._dispatcher.settle(ns, counts, {}, dispatches)
+        out = outcomes[0]
+        if out.record is not None:
+            self._relay.events(ns, out.run, out.record.task, out.record.queue, out.events)
+        if out.outcome == "rejected":
+            raise Refused(out.reason, out.code or "refused")
+        if out.outcome != "recorded" and (known := await self._known(ns, ask)) is not None:
+            return known
+        status = out.record.state.status if out.record is not None else ""
+        point = new.fork
+        return Forked(
+            ask.new_run,
+            "ok",
+            status,
+            0 if start is None else start.number,
+            "" if start is None else start.name,
+            () if point is None else point.kept,
+            () if point is None else point.cleared,
+        )
+
+    async def _known(self, ns: str, ask: ForkAsk) -> Forked | None:
+        """The answer, if this new id is a run already; raises Refused if it is another's."""
+        run = await self._store.get(ns, ask.new_run)
+        if run is None:
+            return None
+        first = (await self._store.events(ns, ask.new_run, 0, 1))[:1]
+        if run.origin != ask.run or not first or first[0].kind != "forked":
+            raise Refused(f"run id {ask.new_run} belongs to another run", "conflict")
+        data = first[0].data
+        return Forked(
+            run.id,
+            "already",
+            run.state.status,
+            data.get("checkpoint", 0),
+            data.get("name", ""),
+            tuple(data.get("kept", ())),
+            tuple(data.get("cleared", ())),
+        )
+
+    async def _events(self, ns: str, ask: ForkAsk) -> list[Event]:
+        found: list[Event] = []
+        after = 0
+        while page := await self._store.events(ns, ask.run, after, EVENTS_PAGE):
+            found += [e for e in page if "error" in e.data]
+            after = page[-1].n
+        return found
+
+    async def _edited(
+        self,
+        ns: str,
+        ask: ForkAsk,
+        edit: BodyEdit,
+        inline: bytes,
+        ref: BlobRef | None,
+        what: str,
+    ) -> Body:
+        """The edited body, stored under the new run if it is large."""
+        limit = CHECKPOINT_LIMIT if what == "state" else PAYLOAD_LIMIT
+        given = edit.ref
+        try:
+            if given is not None:
+                if given.key != f"{ns}/{ask.new_run}/{given.sha256}":
+                    raise Refused(f"{what}: not a blob of the new run", "bad_request")
+                body = await self._blobs.get(given.key)
+                if len(body) != given.size or sha256(body).hexdigest() != given.sha256:
+                    raise Refused(f"{what}: the uploaded body differs from its hash", "bad_request")
+            else:
+                # What is replaced whole need not be read.
+                old = inline
+                if ref is not None and not bytes(edit.value):
+                    old = await self._blobs.get(ref.key)
+                body = apply(edit, old, what)
+        except NoBlob as e:
+            raise Refused(f"{what}: {e}", "bad_request") from None
+        if len(body) > limit:
+            raise Refused(f"{what}: {len(body):,} bytes, at most {limit:,}", "too_large")
+        if flaw := flaw_of_body(body):
+            raise Refused(f"{what}: {flaw}", "bad_request")
+        digest = sha256(body).hexdigest()
+        if len(body) <= INLINE_LIMIT:
+            return Body(body, None, len(body), digest)
+        return Body(body, await store_blob(self._blobs, ns, ask.new_run, body), len(body), digest)
+
+    async def _check_payload(
+        self, ns: str, source: ForkSource, ask: ForkAsk, payload: Body
+    ) -> None:
+        if payload.body.lstrip()[:1] != b"{":
+            raise Refused(
+                "payload: expected a JSON object of parameter name to value", "bad_payload"
+            )
+        version = source.run.version if ask.version == "original" else ask.version
+        found = await self._store.spec(ns, source.run.task, version)
+        if found is not None:
+            check_payload(payload.body, bytes(found[1].payload_schema))
+
+
+def check_ask(ask: ForkAsk) -> None:
+    """What can be seen without the store; raises Refused."""
+    check_start(ask.start)
+    for what, edit in (("state", ask.state), ("payload", ask.payload)):
+        if edit is not None:
+            check_edit(edit, what)
+    if ask.run == ask.new_run:
+        raise Refused("new_run: a new id, not the run's own", "bad_request")
+    for text in (ask.start, ask.version, *ask.clear, *ask.tags):
+        if not clean_text(text):
+            raise Refused("NUL and lone surrogates cannot be stored", "bad_request")
+    if any(not tag.strip() for tag in ask.tags):
+        raise Refused("tags: a tag is not blank", "bad_request")

@@ -1,0 +1,191 @@
+"""Replay jobs: plans carried out at their pace, by whichever engine holds the job.
+
+A job is held for one lease at a time; after a crash another engine takes it then. Items have their
+forks' ids before they are made, so what a dead engine had begun is found, not made twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from headway import faults, subjects
+from headway.errors import Refused
+from headway.replays.plans import name_of, read
+from headway.wire import PAYLOAD_LIMIT, decode, decoder, encode
+from headway.wire.replays import (
+    ForkAsk,
+    JobAsk,
+    JobDetail,
+    JobRow,
+    JobsPage,
+    PlanStart,
+)
+from headway_engine.blobs import NoBlob
+from headway_engine.control import ApiRefused, Asker
+from headway_engine.forks import check_ask
+from headway_engine.jobrules import LIVE, OPEN, decide, fork_id, job_id, paced
+from headway_engine.service import Ticker
+
+if TYPE_CHECKING:
+    from headway.wire.replays import Plan
+    from headway_engine.blobs import Blobs
+    from headway_engine.control import Handler
+    from headway_engine.forks import Forks
+    from headway_engine.jobrules import JobFacts
+    from headway_engine.post import Post
+    from headway_engine.store import Store
+
+log = logging.getLogger("headway.engine")
+
+PASS_EVERY = 0.25
+IDLE = 1.0
+"""Seconds between two looks while there is no job."""
+
+_START, _ASK = decoder(PlanStart), decoder(JobAsk)
+
+
+class Jobs(Ticker):
+    """Carries out the jobs that this engine holds."""
+
+    name = "jobs"
+
+    def __init__(self, store: Store, forks: Forks, post: Post, hold: float = 15.0) -> None:
+        """`hold`: seconds for which this engine holds a job without looking at it."""
+        super().__init__(IDLE)
+        self._hold = hold
+        self._store, self._forks, self._post = store, forks, post
+        self.started = 0
+
+    async def once(self) -> float | None:
+        """One look at each job."""
+        held = await self._store.jobs_take(self._hold)
+        for ns, plan, facts in held:
+            await self._step(ns, plan, facts)
+        return PASS_EVERY if held else None
+
+    async def _step(self, ns: str, plan: Plan, facts: JobFacts) -> None:
+        now, job = await self._store.now(), facts.row.job
+        decision = decide(facts, now)
+        if decision.state:
+            if await self._store.job_move(ns, job, LIVE, decision.state, decision.reason):
+                log.info("job %s: state=%s why=%s", job, decision.state, decision.reason or "-")
+        elif decision.start:
+            items = await self._store.job_next(ns, job, decision.start, decision.upto)
+            # Before they are made: a crash in between makes the job slower, never faster.
+            await self._store.job_paced(ns, job, paced(facts, len(items), now))
+            for number, fork, item in items:
+                start = f"#{item.checkpoint}" if item.checkpoint else "start"
+                ask = ForkAsk(
+                    item.run, fork, start, state=item.state, payload=item.payload,
+                    clear=plan.clear, version=plan.image, queue=plan.queue, tags=plan.tags,
+                )  # fmt: skip
+                await self._store.job_given(ns, job, number, await self._make(ns, ask, facts.row))
+                self.started += 1
+        await self._beat(ns, job)
+
+    async def _make(self, ns: str, ask: ForkAsk, row: JobRow) -> str:
+        """Fork; why not, if it is refused. StoreDown and BlobsDown end the pass: it is repeated."""
+        if faults.armed:
+            await faults.point("engine.jobs.forking")
+        try:
+            await self._forks.fork(ns, ask, row.actor, row.job)
+        except Refused as e:
+            return str(e)
+        if faults.armed:
+            await faults.point("engine.jobs.forked")
+        return ""
+
+    async def _beat(self, ns: str, job: str) -> None:
+        for row, _ in await self._store.jobs(ns, job):
+            self._post.put(subjects.beat_job(ns, job), encode(row))
+
+
+class JobVerbs:
+    """What is asked about jobs."""
+
+    def __init__(self, store: Store, blobs: Blobs, jobs: Jobs) -> None:
+        self._store, self._blobs, self._jobs = store, blobs, jobs
+
+    def table(self) -> dict[str, Handler]:
+        """Verb to handler."""
+        return {
+            "jobs": self._list,
+            "job": self._one,
+            "plan-start": self._start,
+            "job-approve": self._approve,
+            "job-hold": self._hold,
+            "job-stop": self._stop,
+        }
+
+    async def _list(self, asker: Asker, body: bytes) -> JobsPage:
+        return JobsPage([row for row, _ in await self._store.jobs(asker.ns)])
+
+    async def _one(self, asker: Asker, body: bytes) -> JobDetail:
+        ask = decode(_ASK, body)
+        row, plan = await self._known(asker, ask)
+        items = await self._store.job_items(asker.ns, ask.job, ask.after, ask.n) if ask.n else []
+        return JobDetail(row, items, plan.pace, plan.checks, plan.max_failed)
+
+    async def _known(self, asker: Asker, ask: JobAsk) -> tuple[JobRow, Plan]:
+        found = await self._store.jobs(asker.ns, ask.job)
+        if not found:
+            raise ApiRefused("not_found", f"no job {ask.job} in namespace {asker.ns}")
+        return found[0]
+
+    async def _start(self, asker: Asker, body: bytes) -> JobRow:
+        ask = decode(_START, body)
+        raw = await self._plan(asker, ask)
+        if name_of(raw) != ask.sha256:
+            raise ApiRefused("bad_request", "the plan differs from its sha256")
+        plan = read(raw)
+        now = await self._store.now()
+        for item in plan.items:
+            fork = fork_id(now, ask.sha256, item.run)
+            try:
+                check_ask(
+                    ForkAsk(
+                        item.run, fork, state=item.state, payload=item.payload, clear=plan.clear,
+                        version=plan.image, tags=plan.tags,
+                    )
+                )  # fmt: skip
+            except Refused as e:
+                raise ApiRefused(e.code, f"run {item.run}: {e}") from None
+            for edit in (item.state, item.payload):
+                if edit is not None and edit.ref is not None:
+                    raise ApiRefused("bad_request", f"run {item.run}: a plan holds its edits")
+        await self._store.job_put(asker.ns, plan, ask.sha256, asker.actor)
+        self._jobs.wake()
+        return (await self._known(asker, JobAsk(job_id(ask.sha256))))[0]
+
+    async def _plan(self, asker: Asker, ask: PlanStart) -> bytes:
+        ref = ask.ref
+        if ref is None:
+            return bytes(ask.plan)
+        if ref.key != f"{asker.ns}/{ask.run}/{ref.sha256}" or not 0 < ref.size <= PAYLOAD_LIMIT:
+            raise ApiRefused("bad_request", "ref: not a plan that was uploaded under this run id")
+        try:
+            return await self._blobs.get(ref.key)
+        except NoBlob as e:
+            raise ApiRefused("bad_request", f"ref: {e}") from None
+
+    async def _approve(self, asker: Asker, body: bytes) -> JobRow:
+        return await self._move(asker, body, "running", approve=True)
+
+    async def _hold(self, asker: Asker, body: bytes) -> JobRow:
+        return await self._move(asker, body, "held")
+
+    async def _stop(self, asker: Asker, body: bytes) -> JobRow:
+        return await self._move(asker, body, "stopped")
+
+    async def _move(
+        self, asker: Asker, body: bytes, state: str, *, approve: bool = False
+    ) -> JobRow:
+        ask = decode(_ASK, body)
+        reason = "" if approve else f"by {asker.actor}"
+        moved = await self._store.job_move(asker.ns, ask.job, OPEN, state, reason, approve=approve)
+        row, _ = await self._known(asker, ask)
+        if not moved and row.state != state:
+            raise ApiRefused("conflict", f"the job is {row.state}")
+        self._jobs.wake()
+        return row

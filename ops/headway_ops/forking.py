@@ -1,0 +1,228 @@
+"""`headway fork`: one run, from a checkpoint, with edits from --set or an editor."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from headway.forks import check_start, choose, edit_of, failures_of, merge, no_checkpoint
+from headway.ids import new_run_id
+from headway.safe import safe_text
+from headway.wire.commands import CheckpointRow, RunAsk
+from headway.wire.events import Event
+from headway.wire.replays import BodyEdit, ForkAsk
+from headway_ops import link, say
+from headway_ops.say import Exit, Fail
+
+if TYPE_CHECKING:
+    from headway.client import Client
+    from headway.wire.replays import Forked
+
+INLINE_EDIT = 512 * 1024
+"""A larger edit is uploaded before it is asked for."""
+
+
+class Wish(NamedTuple):
+    """What was asked for on the command line."""
+
+    start: str
+    settings: tuple[str, ...]
+    edit: bool
+    edit_payload: bool
+    clear: tuple[str, ...]
+    version: str
+    queue: str
+    tags: tuple[str, ...]
+
+
+def fork(run: str, wish: Wish, *, as_json: bool) -> None:
+    """Make the fork; its id goes to stdout, what changed to stderr."""
+    link.prefix_of(run)
+    check_start(wish.start)
+    patches = patches_of(wish.settings)
+
+    async def work(client: Client) -> Forked:
+        full, new = await link.run_id(client, run), new_run_id()
+        state = await _state_edit(client, full, wish, patches.get("state"))
+        payload = await _payload_edit(client, full, wish, patches.get("payload"))
+        ask = ForkAsk(
+            full,
+            new,
+            wish.start,
+            state=await _sent(client, new, state),
+            payload=await _sent(client, new, payload),
+            clear=wish.clear,
+            version=wish.version,
+            queue=wish.queue or None,
+            tags=wish.tags,
+        )
+        return await client.fork(ask)
+
+    done = link.with_client(work)
+    if as_json:
+        say.data(done)
+        return
+    where = f"checkpoint #{done.checkpoint} {done.name}" if done.checkpoint else "the start"
+    say.tell(f"from {where}; once marks kept: {', '.join(done.kept) or 'none'}")
+    if done.cleared:
+        say.tell(f"may happen again, under new tokens: {', '.join(done.cleared)}")
+    say.line(done.run)
+
+
+def patches_of(settings: tuple[str, ...]) -> dict[str, Any]:
+    """The merge patches for `state` and `payload`, from `state.model="haiku"` and the like."""
+    patches: dict[str, Any] = {}
+    for word in settings:
+        path, equals, text = word.partition("=")
+        names = path.split(".")
+        if not equals or names[0] not in ("state", "payload") or not all(names[1:] or [""]):
+            raise Fail(f"--set {word!r}", "write state.PATH=JSON or payload.PATH=JSON", Exit.USAGE)
+        try:
+            value = json.loads(text)
+        except ValueError:
+            raise Fail(
+                f"--set {word!r}: {text!r} is no JSON", f"a text is '{path}=\"{text}\"'", Exit.USAGE
+            ) from None
+        for name in reversed(names):
+            value = {name: value}
+        patches = merge_keeping_null(patches, value)
+    return patches
+
+
+def merge_keeping_null(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Two merge patches as one: the later one wins, removals stay."""
+    both = dict(one)
+    for key, value in other.items():
+        old = both.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = merge_keeping_null(old, value)  # pyright: ignore[reportUnknownArgumentType] JSON
+        both[key] = value
+    return both
+
+
+async def _state_edit(client: Client, run: str, wish: Wish, patch: Any) -> BodyEdit | None:
+    if not wish.edit:
+        return None if patch is None else BodyEdit(patch=Raw(msgspec.json.encode(patch)))
+    rows = await client.api("checkpoints", RunAsk(run), list[CheckpointRow])
+    failures = []
+    if wish.start == "before-error":
+        failures = failures_of(await client.api("events", RunAsk(run), list[Event]))
+    row = choose(wish.start, rows, failures)
+    if row is None:
+        if wish.start == "start":
+            raise Fail("--edit with --from start: there is no state", "--edit-payload", Exit.USAGE)
+        raise Fail(no_checkpoint(wish.start, run, rows), f"headway show {run}", Exit.REFUSED)
+    _, body = await client.state(run, row.number)
+    return _edited(body, patch, f"state of checkpoint #{row.number} {row.name}")
+
+
+async def _payload_edit(client: Client, run: str, wish: Wish, patch: Any) -> BodyEdit | None:
+    if not wish.edit_payload:
+        return None if patch is None else BodyEdit(patch=Raw(msgspec.json.encode(patch)))
+    detail = await client.run(run)
+    ref = detail.payload_ref
+    body = bytes(detail.payload) if ref is None else await client.fetch_blob(ref)
+    return _edited(body or b"{}", patch, "payload")
+
+
+def _edited(body: bytes, patch: Any, what: str) -> BodyEdit | None:
+    old = msgspec.json.decode(body)
+    new = in_editor(old if patch is None else merge(old, patch), what)
+    if (told := shape_change(old, new)) is not None:
+        raise Fail(f"{what}: {told}", "keep its shape; nothing was forked", Exit.USAGE)
+    changes = changed(old, new)
+    say.tell(f"{what}: {'; '.join(changes) if changes else 'not changed'}")
+    return edit_of(old, new)
+
+
+async def _sent(client: Client, new: str, edit: BodyEdit | None) -> BodyEdit | None:
+    """The edit, or a reference to it where it is too large for a message."""
+    if edit is None or len(bytes(edit.value)) <= INLINE_EDIT:
+        return edit
+    return BodyEdit(ref=await client.upload(new, bytes(edit.value), "the edited body"))
+
+
+def in_editor(value: Any, what: str) -> Any:
+    """The value as $VISUAL or $EDITOR leaves it; raises Fail if it ends badly or is no JSON."""
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    with tempfile.TemporaryDirectory(prefix="headway-") as folder:
+        file = Path(folder) / "edit.json"
+        # Nothing in it moves the cursor of an editor: what a terminal obeys is escaped.
+        file.write_text(safe_text(json.dumps(value, indent=2, ensure_ascii=True)) + "\n", "utf-8")
+        try:
+            code = subprocess.call([*shlex.split(editor), str(file)])
+        except OSError as e:
+            raise Fail(f"$EDITOR {editor!r}: {e}", "set EDITOR", Exit.USAGE) from None
+        if code:
+            raise Fail(f"{editor} ended with {code}: nothing was forked", "", Exit.REFUSED)
+        try:
+            return json.loads(file.read_text("utf-8"))
+        except ValueError as e:
+            raise Fail(f"{what}: {e}", "it must be JSON; nothing was forked", Exit.USAGE) from None
+
+
+def shape_change(old: Any, new: Any) -> str | None:
+    """Why the new value cannot be of the old one's type; None if it may.
+
+    What a state's type is, only the task knows: this catches what no type would allow, an object
+    that became a list, or a text where a number was.
+    """
+    if old is None or new is None:
+        return None
+    if kind_of(old) != kind_of(new):
+        return f"{kind_of(old)} became {kind_of(new)}"
+    if isinstance(old, dict):
+        for key in old:  # pyright: ignore[reportUnknownVariableType] JSON
+            if key in new and (told := shape_change(old[key], new[key])):
+                return f"{key}: {told}"
+    return None
+
+
+def kind_of(value: Any) -> str:
+    """The JSON type in words."""
+    match value:
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a text"
+        case list():
+            return "a list"
+        case None:
+            return "null"
+        case _:
+            return "an object"
+
+
+def changed(old: Any, new: Any, path: str = "") -> list[str]:
+    """What is different, one line per member: `model: "sonnet" -> "haiku"`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        told: list[str] = []
+        for key in dict.fromkeys([*old, *new]):  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] JSON
+            place = f"{path}.{key}" if path else str(key)  # pyright: ignore[reportUnknownArgumentType]
+            if key not in new:
+                told.append(f"{place} removed")
+            elif key not in old:
+                told.append(f"{place} added: {_short(new[key])}")
+            else:
+                told += changed(old[key], new[key], place)
+        return told
+    if kind_of(old) == kind_of(new) and old == new:
+        return []
+    if isinstance(old, list) and isinstance(new, list):
+        return [f"{path or 'list'}: {len(old)} to {len(new)} items"]  # pyright: ignore[reportUnknownArgumentType]
+    return [f"{path + ': ' if path else ''}{_short(old)} -> {_short(new)}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,1 @@
+"""Scripted replays: script to plan to job to report."""

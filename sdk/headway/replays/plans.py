@@ -1,0 +1,35 @@
+"""A plan's canonical bytes and its name: pure."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import msgspec
+
+from headway.wire import Malformed, decode, decoder
+from headway.wire.replays import Plan
+
+_PLAN = decoder(Plan)
+
+
+def canonical(plan: Plan) -> bytes:
+    """The plan as JSON with sorted keys and no spaces: equal plans give equal bytes."""
+    # Once through the decoder: a rate of 5 becomes 5.0, as whoever reads it has it.
+    return msgspec.json.encode(_PLAN.decode(msgspec.json.encode(plan)), order="sorted")
+
+
+def name_of(body: bytes) -> str:
+    """The name of the plan with these canonical bytes."""
+    return sha256(body).hexdigest()
+
+
+def read(body: bytes) -> Plan:
+    """The plan with these canonical bytes; raises Malformed with what is wrong."""
+    plan = decode(_PLAN, body)
+    if canonical(plan) != body:
+        raise Malformed("a plan is canonical JSON: sorted keys, no spaces, nothing that is default")
+    runs = [item.run for item in plan.items]
+    if len(set(runs)) != len(runs):
+        twice = next(run for run in runs if runs.count(run) > 1)
+        raise Malformed(f"run {twice} stands twice in the plan")
+    return plan

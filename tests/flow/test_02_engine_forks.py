@@ -1,0 +1,90 @@
+"""The verb `fork` on a real engine: large bodies, repeats, refusals, and what verify says of it."""
+
+from __future__ import annotations
+
+import secrets
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from msgspec import Raw
+
+from headway.ids import new_run_id
+from headway.wire import NOTHING, ErrorInfo, rpc
+from headway.wire.replays import BodyEdit, ForkAsk
+from headway_ops.verify import Ask, verify
+from support.stacks import assigned, stack
+
+if TYPE_CHECKING:
+    from support.engines import Caller
+    from support.scripted_agent import ScriptedAgent
+
+
+async def failed_run(caller: Caller, agent: ScriptedAgent, state: bytes) -> str:
+    """A run with that state at checkpoint 1, a done once mark, and an error."""
+    word = await caller.enqueue(payload=b'{"x":1}')
+    a = await assigned(agent, word.run)
+    ref, inline = None, Raw(state)
+    if len(state) > 131_072:
+        put = rpc.PutPart(word.run, a.epoch, "u", 0, True, state, sha256(state).hexdigest())
+        ref, inline = (await agent.ask("blob_put", put, rpc.PUT_ANSWER)).ref, NOTHING
+    digest = sha256(state).hexdigest()
+    saved = await agent.save(
+        rpc.SaveCheckpoint(word.run, a.epoch, 1, "one", digest, len(state), state=inline, ref=ref),
+        rpc.SaveMark(word.run, a.epoch, "mail", "once", "f", "done", "t-1", Raw(b"1"), after=1),
+    )
+    assert [o.outcome for o in saved] == ["ok", "ok"]
+    error = ErrorInfo("ValueError", "no")
+    await agent.report(rpc.AttemptFailed(word.run, a.epoch, "stop", error, retry=False))
+    assert (await caller.end(word.run)).status == "failed"
+    return word.run
+
+
+async def refused(caller: Caller, ask: ForkAsk) -> tuple[str, str]:
+    answer = await caller.api_raw("fork", ask)
+    assert answer.error is not None
+    return answer.error.code, answer.error.message
+
+
+async def test_a_large_state_is_edited_and_the_fork_is_one_run(nats: str, database: str) -> None:
+    async with stack(nats, database) as (_, caller, agent):
+        await agent.start()
+        text = secrets.token_hex(100_000).encode()
+        run = await failed_run(caller, agent, b'{"model":"sonnet","text":"' + text + b'"}')
+        ask = ForkAsk(run, new_run_id(), state=BodyEdit(patch=Raw(b'{"model":"haiku"}')))
+        told = await caller.api("fork", ask)
+        assert (told["outcome"], told["checkpoint"], told["kept"]) == ("ok", 1, ["mail"])
+        again = await caller.api("fork", ask)
+        assert (again["outcome"], again["checkpoint"], again["name"]) == ("already", 1, "one")
+        b = await assigned(agent, ask.new_run)
+        assert (b.checkpoint, [m.key for m in b.marks]) == (1, ["mail"])
+        assert b.state_ref is not None
+        assert b.state_ref.key.startswith(f"default/{ask.new_run}/")
+        part = rpc.GetPart(ask.new_run, b.epoch, b.state_ref.key)
+        got = await agent.ask("blob_get", part, rpc.GET_ANSWER)
+        assert got.data == b'{"model":"haiku","text":"' + text + b'"}'
+        await agent.report(rpc.Finished(ask.new_run, b.epoch, Raw(b"1"), size=1))
+        # The original's state is what it was.
+        first = await caller.api("state", {"run": run})
+        assert f"/{run}/" in first["key"]
+    report = await verify(Ask(database))
+    assert not report.violations, report.violations
+
+
+async def test_forks_are_refused_in_words(nats: str, database: str) -> None:
+    async with stack(nats, database) as (_, caller, agent):
+        await agent.start()
+        run = await failed_run(caller, agent, b'{"n":1}')
+        new = new_run_id()
+        code, said = await refused(caller, ForkAsk(run, new, "#7"))
+        assert (code, "#1 one" in said) == ("no_checkpoint", True)
+        assert "checkpoint" not in await caller.api("fork", ForkAsk(run, new, "#7", "start"))
+        for ask, why in (
+            (ForkAsk(run, new_run_id(), "first"), "bad_request"),
+            (ForkAsk(run, new_run_id(), state=BodyEdit()), "bad_request"),
+            (ForkAsk(run, new_run_id(), "start", state=BodyEdit(value=Raw(b"1"))), "bad_request"),
+            (ForkAsk(run, new_run_id(), payload=BodyEdit(value=Raw(b"[]"))), "bad_payload"),
+            (ForkAsk(run, new_run_id(), queue="nobody"), "unknown_queue"),
+            (ForkAsk(new_run_id(), new_run_id()), "not_found"),
+            (ForkAsk(new_run_id(), new), "conflict"),
+        ):
+            assert (await refused(caller, ask))[0] == why, ask

@@ -1,0 +1,185 @@
+"""Replay jobs on real engines: canary, stop, and engines that die in the middle of one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from msgspec import Raw
+
+from headway import faults, subjects
+from headway.ids import new_run_id
+from headway.replays.plans import canonical, name_of
+from headway.wire import ErrorInfo, rpc
+from headway.wire.commands import EnqueueItem
+from headway.wire.replays import BodyEdit, JobAsk, Pace, Plan, PlanItem, PlanStart
+from headway_engine.assembly import Engine
+from headway_ops.verify import Ask, verify
+from support.engines import Caller, calling, config_for, running_engine
+from support.stacks import agent_on, stack
+from support.wait import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.scripted_agent import ScriptedAgent
+
+
+def failing(*broken: str) -> Callable[[rpc.Assignment], list[rpc.Report]]:
+    """Originals fail; forks succeed unless they are of one of these."""
+
+    def script(a: rpc.Assignment) -> list[rpc.Report]:
+        if bytes(a.payload) == b'{"x":1}' or a.root in broken:
+            error = ErrorInfo("ValueError", "no")
+            return [rpc.AttemptFailed(a.run, a.epoch, "stop", error, retry=False)]
+        return [rpc.Finished(a.run, a.epoch, Raw(b"1"), size=1)]
+
+    return script
+
+
+async def failed_runs(caller: Caller, n: int) -> list[str]:
+    runs = [new_run_id() for _ in range(n)]
+    await caller.send(*(EnqueueItem(r, "noop", Raw(b'{"x":1}')) for r in runs))
+    for run in runs:
+        await caller.end(run)
+    return runs
+
+
+def fixed(runs: list[str], **pace: Any) -> Plan:
+    """Fork them all with a payload that works."""
+    items = tuple(PlanItem(r, payload=BodyEdit(patch=Raw(b'{"x":2}'))) for r in runs)
+    return Plan(items, "fix", pace=Pace(**({"rate": 100} | pace)))
+
+
+async def started(caller: Caller, plan: Plan) -> str:
+    body = canonical(plan)
+    ask = PlanStart(name_of(body), Raw(body))
+    row = await caller.api("plan-start", ask)
+    return row["job"]
+
+
+async def state(caller: Caller, job: str) -> str:
+    return (await caller.api("job", JobAsk(job, n=0)))["row"]["state"]
+
+
+async def reaches(
+    caller: Caller, job: str, *wanted: str, agent: ScriptedAgent | None = None
+) -> dict[str, Any]:
+    async def there() -> bool:
+        if agent is not None:  # its lease is short
+            await agent.beat()
+        return await state(caller, job) in wanted
+
+    await until(there, 20, what=f"job {wanted}", every=0.05)
+    return await caller.api("job", JobAsk(job))
+
+
+async def test_a_canary_waits_and_its_approval_starts_the_rest(nats: str, database: str) -> None:
+    async with stack(nats, database) as (_, caller, agent):
+        agent.script = failing()
+        await agent.start()
+        runs = await failed_runs(caller, 6)
+        beats: list[dict[str, Any]] = []
+
+        async def beat(msg: Any) -> None:
+            beats.append(msgspec.json.decode(msg.data))
+
+        await caller.nc.subscribe(subjects.beat_job("default"), cb=beat)
+        plan = fixed(runs, canary=2)
+        job = await started(caller, plan)
+        told = await reaches(caller, job, "canary")
+        assert [i["state"] for i in told["items"]] == ["ended", "ended", *["waiting"] * 4]
+        assert await started(caller, plan) == job  # sending it again starts nothing
+        await caller.api("job-approve", JobAsk(job))
+        told = await reaches(caller, job, "done")
+        assert (told["row"]["succeeded"], told["row"].get("failed", 0)) == (6, 0)
+        assert {b["job"] for b in beats} == {job}
+        assert beats[-1]["state"] == "done"
+        detail = await caller.api("run", {"run": told["items"][0]["fork"]})
+        assert detail["row"]["origin"] == runs[0]
+        assert detail["events"][0]["data"]["job"] == job
+        page = await caller.api("jobs")
+        assert [j["job"] for j in page["jobs"]] == [job]
+
+
+async def test_failures_in_a_row_stop_it_and_what_cannot_be_forked_counts(
+    nats: str, database: str
+) -> None:
+    async with stack(nats, database) as (_, caller, agent):
+        await agent.start()
+        agent.script = failing()
+        runs = await failed_runs(caller, 5)
+        agent.script = failing(*runs)
+        plan = fixed([new_run_id(), *runs], stop_after_failures=3, max_in_flight=1)
+        job = await started(caller, plan)
+        told = await reaches(caller, job, "stopped")
+        assert told["row"]["reason"] == "3 failures in a row"
+        assert "no run" in told["items"][0]["reason"]
+        assert told["items"][-1]["state"] == "waiting"
+        answer = await caller.api_raw("job-approve", JobAsk(job))
+        assert answer.error is not None
+        assert answer.error.code == "conflict"
+
+
+async def test_held_and_stopped_jobs_start_nothing(nats: str, database: str) -> None:
+    async with stack(nats, database) as (_, caller, agent):
+        agent.script = failing()
+        await agent.start()
+        runs = await failed_runs(caller, 3)
+        job = await started(caller, fixed(runs, rate=0.5))
+        row = await caller.api("job-hold", JobAsk(job))
+        assert (row["state"], row["reason"]) == ("held", "by user:tester")
+        row = await caller.api("job-stop", JobAsk(job))
+        assert row["state"] == "stopped"
+        row = await caller.api("job-stop", JobAsk(job))
+        assert row["waiting"] >= 2
+        bad = PlanStart("0" * 64, Raw(b"{}"))
+        answer = await caller.api_raw("plan-start", bad)
+        assert answer.error is not None
+        assert "sha256" in answer.error.message
+
+
+async def dies(nats: str, database: str, plan: Plan) -> str:
+    """An engine that is given the plan and ends by an armed fault; the job."""
+    engine = Engine(config_for(nats, database, lease=2.0, beat_every=0.6))
+    task = asyncio.create_task(engine.run())
+    async with calling(nats) as caller:
+        await asyncio.wait_for(engine.started.wait(), 20)
+        job = await started(caller, plan)
+    with contextlib.suppress(BaseExceptionGroup, faults.InjectedFault):
+        await asyncio.wait_for(task, 20)
+        pytest.fail("the fault was not reached")
+    return job
+
+
+@pytest.mark.parametrize("point", ["engine.jobs.forking=error@3", "engine.jobs.forked=error@3"])
+async def test_an_engine_that_dies_in_a_job_is_followed_by_another(
+    nats: str, database: str, point: str
+) -> None:
+    async with stack(nats, database, lease=2.0, beat_every=0.6) as (_, caller, agent):
+        agent.script = failing()
+        await agent.start()
+        runs = await failed_runs(caller, 6)
+    plan = fixed(runs)
+    async with agent_on(nats) as agent:
+        agent.script = failing()
+        faults.arm(point)
+        try:
+            job = await dies(nats, database, plan)
+        finally:
+            faults.arm("")
+        async with (
+            running_engine(config_for(nats, database, lease=2.0, beat_every=0.6)),
+            running_engine(config_for(nats, database, lease=2.0, beat_every=0.6)),
+            calling(nats) as caller,
+        ):
+            await agent.start()
+            told = await reaches(caller, job, "done", agent=agent)
+            assert told["row"]["succeeded"] == 6
+            page = await caller.api("runs", {"n": 100})
+            assert len(page["runs"]) == 12
+    report = await verify(Ask(database))
+    assert not report.violations, report.violations
