@@ -22,6 +22,7 @@ from rich.text import Text
 
 from headway.errors import HeadwayError
 from headway.ids import new_run_id
+from headway.looks import look
 from headway.safe import safe_line, safe_text
 from headway.wire.commands import EnqueueItem
 from headway_ops import render, say, story
@@ -235,10 +236,12 @@ class _Demo:
             ("delivered", f"{proof.delivered} x", proof.delivered == 1),
         ]  # fmt: skip
         for name, what, good in checks:
-            shape = render.look("succeeded" if good else "failed")
+            shape = look("succeeded" if good else "failed")
             glyph = shape.glyph if render.unicode_output() else shape.ascii
             say.show(
-                Text(f"{glyph} ", shape.style).append(f"{name} {safe_line(what, 200)}", "none")
+                Text(f"{glyph} ", render.style_of(shape)).append(
+                    f"{name} {safe_line(what, 200)}", "none"
+                )
             )
         self._step(f"{len(handles)} runs succeeded", timed=True)
         if not proof.holds:

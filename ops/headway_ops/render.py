@@ -8,50 +8,31 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
+from headway.looks import UNKNOWN, look
 from headway.safe import safe_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from headway.looks import Look
     from headway.wire.commands import AgentRow, QueueRow, RunRow
 
 
-class Look(NamedTuple):
-    """How a status shows: one cell, its ASCII stand-in, a word for columns, a rich style."""
-
-    glyph: str
-    ascii: str
-    word: str
-    style: str
+_STYLES = {
+    "muted": "dim", "info": "blue", "wait": "cyan", "warning": "yellow", "review": "bold yellow",
+    "good": "green", "bad": "bold red", "bad-soft": "red",
+}  # fmt: skip
 
 
-LOOKS: dict[str, Look] = {
-    "delayed": Look("◷", "@", "DELAY", "dim"),
-    "queued": Look("○", "o", "QUE", "dim"),
-    "starting": Look("◔", "(", "START", "blue"),
-    "running": Look("●", "*", "RUN", "blue"),
-    "waiting": Look("◌", "z", "WAIT", "cyan"),
-    "retrying": Look("↻", "r", "RETRY", "yellow"),
-    "review": Look("⚑", "?", "REVW", "bold yellow"),
-    "cancelling": Look("⊖", "-", "CNCLG", "dim"),
-    "succeeded": Look("✓", "+", "DONE", "green"),
-    "failed": Look("✗", "x", "FAIL", "bold red"),
-    "timed_out": Look("⧗", "t", "TIME", "red"),
-    "cancelled": Look("⊘", "c", "CANC", "dim"),
-    "expired": Look("∅", "e", "EXPIR", "dim"),
-}
-UNKNOWN = Look("·", ".", "?", "dim")
-
-
-def look(status: str) -> Look:
-    """The look of a status in either case; one that is not known keeps a neutral one."""
-    return LOOKS.get(status.lower(), UNKNOWN)
+def style_of(shape: Look) -> str:
+    """The rich style of a look's role."""
+    return _STYLES[shape.role]
 
 
 def unicode_output() -> bool:
@@ -64,7 +45,7 @@ def status_text(status: str, *, full: bool = False, glyphs: bool | None = None) 
     shape = look(status)
     with_glyph = unicode_output() if glyphs is None else glyphs
     word = safe_line(status.lower(), 20) if full or shape is UNKNOWN else shape.word
-    return Text(f"{shape.glyph if with_glyph else shape.ascii} {word}", style=shape.style)
+    return Text(f"{shape.glyph if with_glyph else shape.ascii} {word}", style=style_of(shape))
 
 
 def span(seconds: float) -> str:

@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.padding import Padding
 from rich.text import Text
 
+from headway.looks import look
 from headway.safe import safe_line, safe_text
 from headway.wire.events import gist
 from headway_ops.render import (
@@ -18,12 +19,12 @@ from headway_ops.render import (
     age,
     clock,
     cut,
-    look,
     one_line,
     pairs,
     size,
     span,
     status_text,
+    style_of,
     unicode_output,
 )
 
@@ -41,7 +42,7 @@ LINES = 50
 FACTS_WIDTH = 78
 """Cells of a line of facts in the header: 80 columns less the indent."""
 
-# glyph, ASCII stand-in, style; statuses have theirs in `render.LOOKS`.
+# glyph, ASCII stand-in, style; statuses have theirs in `headway.looks`.
 _MARKS = {
     "checkpoint": ("◆", "#", "magenta"),
     "step": ("▪", ":", ""),
@@ -177,7 +178,7 @@ def event_text(event: Event, since: datetime | None = None) -> Text:
     glyph, ascii_glyph, style = _MARKS.get(event.kind, ("", "", ""))
     if not glyph:
         shape = look(event.kind if event.kind in _STATUS_KINDS else "")
-        glyph, ascii_glyph, style = shape.glyph, shape.ascii, shape.style
+        glyph, ascii_glyph, style = shape.glyph, shape.ascii, style_of(shape)
     text.append(f"  {glyph if unicode_output() else ascii_glyph} ", style=style)
     words = event_words(event.kind, event.data, event.epoch)
     kind = safe_line(event.kind, 20)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
+from headway.looks import LOOKS, MARKS
 from headway.states import RunState
 from headway.wire import ErrorInfo
 from headway.wire.commands import AgentRow, CheckpointRow, MarkRow, QueueRow, RunDetail, RunRow
@@ -40,11 +41,13 @@ def a_row(**more: object) -> RunRow:
 
 def test_every_status_has_its_own_glyph_and_word_one_cell_wide() -> None:
     statuses = [s.status for s in RunState]
-    assert set(render.LOOKS) == set(statuses)
+    assert set(LOOKS) == set(statuses)
     for part in ("glyph", "ascii", "word"):
-        shown = [getattr(render.LOOKS[s], part) for s in statuses]
+        shown = [getattr(LOOKS[s], part) for s in statuses]
         assert len(set(shown)) == len(shown)
-    assert all(cell_len(k.glyph) == cell_len(k.ascii) == 1 for k in render.LOOKS.values())
+    assert all(cell_len(k.glyph) == cell_len(k.ascii) == 1 for k in LOOKS.values())
+    assert all(cell_len(sign) == 1 for pair in MARKS.values() for sign in pair)
+    assert all(pair[1].isascii() for pair in MARKS.values())
 
 
 def test_without_unicode_only_ascii_is_used() -> None:
