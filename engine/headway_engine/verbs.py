@@ -16,6 +16,8 @@ from headway.wire.commands import (
     BlobPart,
     BlobPut,
     BlobUrl,
+    BulkAsk,
+    BulkPage,
     CancelAsk,
     CheckpointRow,
     Deployment,
@@ -35,6 +37,7 @@ from headway.wire.commands import (
     TaskSpec,
 )
 from headway.wire.events import gist
+from headway_engine.bulk import bulk
 from headway_engine.control import ApiRefused, Asker
 from headway_engine.happenings import Cancel, Resume
 from headway_engine.names import unknown_queue
@@ -65,7 +68,7 @@ DETAIL_ROWS = 500
 _RUNS, _RUN = decoder(RunsQuery), decoder(RunAsk)
 _RESULTS, _CANCEL, _RESUME = decoder(ResultsAsk), decoder(CancelAsk), decoder(ResumeAsk)
 _REPLAY, _QUEUE, _DEPLOY = decoder(ReplayAsk), decoder(QueueAsk), decoder(Deployment)
-_DRAIN = decoder(DrainAsk)
+_BULK, _DRAIN = decoder(BulkAsk), decoder(DrainAsk)
 _BLOB_PUT, _BLOB_GET, _BLOB_URL = decoder(BlobPut), decoder(BlobGet), decoder(BlobUrl)
 
 
@@ -134,6 +137,7 @@ class Verbs:
             "result": self._result,
             "cancel": self._cancel,
             "resume": self._resume,
+            "bulk": self._bulk,
             "replay": self._replay,
             "queues": self._queues,
             "queue-set": self._queue_set,
@@ -296,6 +300,11 @@ class Verbs:
             ask.override,
         )
         return done_of(ask.run, await self._commits.move(ask.run, happening))
+
+    async def _bulk(self, asker: Asker, body: bytes) -> BulkPage:
+        ask = decode(_BULK, body)
+        _check_text(ask.reason, "reason")
+        return await bulk(self._store, self._commits, asker.ns, asker.actor, ask)
 
     async def _replay(self, asker: Asker, body: bytes) -> Done:
         ask = decode(_REPLAY, body)

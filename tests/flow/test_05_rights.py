@@ -26,8 +26,8 @@ READ = ["info", "runs", "run", "events", "checkpoints", "state", "why", "result"
         "agents", "deployments", "tasks", "blob-get", "logs"]  # fmt: skip
 CLIENT = ["info", "run", "runs", "result", "cancel", "events", "logs", "tasks", "blob-get",
           "blob-put", "blob-url", "blob-done"]  # fmt: skip
-WRITE = ["cancel", "resume", "replay", "queue-set", "agent-drain", "deploy", "blob-put", "blob-url",
-         "blob-done"]  # fmt: skip
+WRITE = ["cancel", "resume", "replay", "queue-set", "bulk", "agent-drain", "deploy", "blob-put",
+         "blob-url", "blob-done"]  # fmt: skip
 RPC = ["register", "beat", "claim", "load", "save", "report", "enqueue", "ends", "child_get",
        "blob_put", "blob_url", "blob_done", "blob_get"]  # fmt: skip
 STREAMS = ["INGEST", "WORK", "RUNS", "LOGS", "SPANS", "KV_headway-agents", "KV_headway-settings",

@@ -24,8 +24,19 @@ CLIENT_VERBS = (
 )  # fmt: skip
 """What a program needs that enqueues runs and waits for them."""
 OPERATOR_VERBS = tuple(
-    sorted({*READ_VERBS, *CLIENT_VERBS, "agent-drain", "deploy", "queue-set", "replay", "resume"})
-)
+    sorted(
+        {
+            *READ_VERBS,
+            *CLIENT_VERBS,
+            "agent-drain",
+            "bulk",
+            "deploy",
+            "queue-set",
+            "replay",
+            "resume",
+        }
+    )
+)  # fmt: skip
 """All of them."""
 
 AGENT_VERBS = (
