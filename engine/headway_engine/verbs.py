@@ -16,6 +16,8 @@ from headway.wire.commands import (
     BlobPart,
     BlobPut,
     BlobUrl,
+    BulkAsk,
+    BulkPage,
     CancelAsk,
     CheckpointRow,
     Deployment,
@@ -36,6 +38,7 @@ from headway.wire.commands import (
 )
 from headway.wire.events import gist
 from headway.wire.replays import ForkAsk, Forked, StateAnswer, StateAsk
+from headway_engine.bulk import bulk
 from headway_engine.control import ApiRefused, Asker
 from headway_engine.happenings import Cancel, Resume
 from headway_engine.names import unknown_queue
@@ -67,7 +70,7 @@ DETAIL_ROWS = 500
 _RUNS, _RUN = decoder(RunsQuery), decoder(RunAsk)
 _RESULTS, _CANCEL, _RESUME = decoder(ResultsAsk), decoder(CancelAsk), decoder(ResumeAsk)
 _REPLAY, _QUEUE, _DEPLOY = decoder(ReplayAsk), decoder(QueueAsk), decoder(Deployment)
-_DRAIN, _FORK = decoder(DrainAsk), decoder(ForkAsk)
+_BULK, _DRAIN, _FORK = decoder(BulkAsk), decoder(DrainAsk), decoder(ForkAsk)
 _BLOB_PUT, _BLOB_GET, _BLOB_URL = decoder(BlobPut), decoder(BlobGet), decoder(BlobUrl)
 
 
@@ -123,6 +126,7 @@ class Verbs:
             "result": self._result,
             "cancel": self._cancel,
             "resume": self._resume,
+            "bulk": self._bulk,
             "replay": self._replay,
             "fork": self._fork,
             "queues": self._queues,
@@ -286,6 +290,11 @@ class Verbs:
             ask.override,
         )
         return done_of(ask.run, await self._commits.move(ask.run, happening))
+
+    async def _bulk(self, asker: Asker, body: bytes) -> BulkPage:
+        ask = decode(_BULK, body)
+        _check_text(ask.reason, "reason")
+        return await bulk(self._store, self._commits, asker.ns, asker.actor, ask)
 
     async def _replay(self, asker: Asker, body: bytes) -> Done:
         ask = decode(_REPLAY, body)

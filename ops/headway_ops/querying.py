@@ -78,8 +78,8 @@ def moment(text: str, now: datetime) -> datetime:
 
 
 def total_of(page: RunsPage) -> str:
-    """`142`, `about 1.2M`; empty if the engine does not say."""
-    if page.total is None:
+    """`142`, `about 1.2M`; empty if the engine does not say, or has seen none in its sample."""
+    if page.total is None or (page.estimated and not page.total):
         return ""
     return f"about {rounded(page.total)}" if page.estimated else f"{page.total:,}"
 

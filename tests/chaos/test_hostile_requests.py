@@ -43,7 +43,7 @@ API = {
     "state": "StateAsk", "why": "RunAsk", "result": "ResultsAsk", "cancel": "CancelAsk",
     "resume": "ResumeAsk", "replay": "ReplayAsk", "queue-set": "QueueAsk", "deploy": "Deployment",
     "agent-drain": "DrainAsk", "blob-put": "BlobPut", "blob-url": "BlobUrl", "blob-done": "BlobUrl",
-    "blob-get": "BlobGet",
+    "blob-get": "BlobGet", "bulk": "BulkAsk",
 }  # fmt: skip
 RPC = {
     "register": "Register", "beat": "Beat", "claim": "Claim", "load": "Load", "save": "Saves",

@@ -107,7 +107,7 @@ async def test_memory_and_sql_answer_every_query_alike(
         assert found == (expected[::-1] if oldest else expected)
 
     @settings(
-        max_examples=100, deadline=None, database=None,
+        max_examples=50, deadline=None, database=None,
         suppress_health_check=[HealthCheck.too_slow],
     )  # fmt: skip
     @given(queries(some), st.sampled_from([7, 1000]), st.sampled_from([20, 5000]), st.booleans())

@@ -28,7 +28,8 @@ READ = ["info", "runs", "run", "events", "checkpoints", "state", "why", "result"
         "jobs"]  # fmt: skip
 CLIENT = ["info", "run", "runs", "result", "cancel", "events", "logs", "tasks", "blob-get",
           "spans", "blob-put", "blob-url", "blob-done"]  # fmt: skip
-WRITE = ["cancel", "resume", "replay", "fork", "queue-set", "agent-drain", "deploy", "blob-put",
+WRITE = ["cancel", "resume", "replay", "fork", "queue-set", "bulk", "agent-drain", "deploy",
+         "blob-put",
          "blob-url", "blob-done", "plan-start", "job-approve", "job-hold", "job-stop"]  # fmt: skip
 RPC = ["register", "beat", "claim", "load", "save", "report", "enqueue", "ends", "child_get",
        "blob_put", "blob_url", "blob_done", "blob_get"]  # fmt: skip

@@ -51,7 +51,7 @@ def test_a_place_far_in_a_long_query_is_shown() -> None:
 
 @pytest.mark.parametrize(
     ("total", "estimated", "shown"),
-    [(None, False, ""), (1204, False, "1,204"), (1_204_331, True, "about 1.2M"),
+    [(None, False, ""), (0, True, ""), (1204, False, "1,204"), (1_204_331, True, "about 1.2M"),
      (45_600, True, "about 46k"), (999, True, "about 999")],
 )  # fmt: skip
 def test_how_many_there_are(total: int | None, estimated: bool, shown: str) -> None:

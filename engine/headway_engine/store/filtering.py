@@ -78,9 +78,15 @@ class Where(NamedTuple):
     """How many of them a statement without `rest` takes."""
 
 
-def where(query: Query, now: datetime, dialect: Dialect, args: Sequence[Any]) -> Where:
-    """The conditions; `args` are the parameters that the statement has already."""
-    writer = _Writer(dialect, now, list(args))
+def where(
+    query: Query, now: datetime, dialect: Dialect, args: Sequence[Any], *, bounds: bool = True
+) -> Where:
+    """The conditions; `args` are the parameters that the statement has already.
+
+    `bounds`: with conditions that change no answer and help a scan; an estimate would count them
+    twice.
+    """
+    writer = _Writer(dialect, now, list(args), bounds=bounds)
     scan = [writer.term(t) for t in query.terms if t.field in SCANNED]
     scanned = len(writer.args)
     rest = [writer.term(t) for t in query.terms if t.field not in SCANNED]
@@ -95,8 +101,8 @@ def like(pattern: Pattern) -> str:
 
 
 class _Writer:
-    def __init__(self, dialect: Dialect, now: datetime, args: list[Any]) -> None:
-        self._dialect, self._now, self.args = dialect, now, args
+    def __init__(self, dialect: Dialect, now: datetime, args: list[Any], *, bounds: bool) -> None:
+        self._dialect, self._now, self.args, self._bounds = dialect, now, args, bounds
 
     def _put(self, value: Any) -> str:
         self.args.append(value)
@@ -144,7 +150,7 @@ class _Writer:
 
     def _until(self, at: datetime) -> str:
         """With a bound for the id, so that a scan begins there; children's ids are older yet."""
-        if at.year < FIRST_YEAR:
+        if not self._bounds or at.year < FIRST_YEAR:
             return f"r.created_at < {self._put(at)}"
         made = int(at.timestamp() * 1000) + AHEAD_MS
         before, bound = self._put(at), self._put(encode(made, 0))

@@ -24,7 +24,7 @@ CLIENT_VERBS = (
 )  # fmt: skip
 """What a program needs that enqueues runs and waits for them."""
 _STEER_VERBS = (
-    "agent-drain", "deploy", "fork", "job-approve", "job-hold", "job-stop", "plan-start",
+    "agent-drain", "bulk", "deploy", "fork", "job-approve", "job-hold", "job-stop", "plan-start",
     "queue-set", "replay", "resume",
 )  # fmt: skip
 OPERATOR_VERBS = tuple(sorted({*READ_VERBS, *CLIENT_VERBS, *_STEER_VERBS}))

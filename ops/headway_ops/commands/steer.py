@@ -8,22 +8,55 @@ import typer
 
 from headway_ops.commands.options import JsonFlag, QueueArgument, RunArgument
 
+OneRun = Annotated[
+    str, typer.Argument(metavar="[RUN]", help="Run id, or a prefix that is its own.")
+]
+Query = Annotated[
+    str, typer.Option("--query", help="Instead of RUN: all runs that it means, by the engine.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="With --query: only count.")]
+Yes = Annotated[bool, typer.Option("--yes", help="With --query: do not ask.")]
+Expect = Annotated[
+    int | None,
+    typer.Option("--expect", min=0, help="With --query: only if so many runs match."),
+]
 Create = Annotated[bool, typer.Option("--create", help="Although nobody knows this queue yet.")]
 
 
 def cancel(
-    run: RunArgument,
+    run: OneRun = "",
     reason: Annotated[str, typer.Option("--reason", help="For the audit trail.")] = "",
+    query: Query = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    expect: Expect = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Cancel a run: final once acknowledged, running code is stopped."""
+    """Cancel a run, or all that a query means: final once acknowledged, running code is stopped."""
     from headway_ops import steering
 
-    steering.cancel(run, reason, as_json=as_json)
+    if _by_query(run, query, dry_run=dry_run, yes=yes, expect=expect):
+        from headway_ops import bulk, querying
+
+        consent = bulk.Consent(yes, expect, dry_run)
+        bulk.bulk("cancel", querying.canonical([query]), consent, reason, as_json=as_json)
+    else:
+        steering.cancel(run, reason, as_json=as_json)
+
+
+def _by_query(run: str, query: str, *, dry_run: bool, yes: bool, expect: int | None) -> bool:
+    """True if a query says which runs; raises Fail unless exactly one of the two does."""
+    from headway_ops.say import Exit, Fail
+
+    if bool(run) == bool(query.strip()):
+        raise Fail("which runs?", "give one RUN, or --query '...'", Exit.USAGE)
+    if run and (dry_run or yes or expect is not None):
+        raise Fail("--dry-run, --yes and --expect go with --query", "leave them out", Exit.USAGE)
+    return not run
 
 
 def resume(
-    run: RunArgument,
+    run: OneRun = "",
     once: Annotated[
         list[str] | None,
         typer.Option(
@@ -38,12 +71,25 @@ def resume(
         bool,
         typer.Option("--override", help="Although an older attempt is not confirmed dead."),
     ] = False,
+    query: Query = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    expect: Expect = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Same run, next attempt, now: skips backoff, or decides a review."""
+    """Next attempt now, of a run or of all that a query means: skips backoff, decides a review."""
     from headway_ops import steering
+    from headway_ops.say import Exit, Fail
 
-    steering.resume(run, once or [], value or [], override=override, as_json=as_json)
+    if not _by_query(run, query, dry_run=dry_run, yes=yes, expect=expect):
+        steering.resume(run, once or [], value or [], override=override, as_json=as_json)
+        return
+    if once or value or override:
+        raise Fail("decisions are made run by run", "leave --query out", Exit.USAGE)
+    from headway_ops import bulk, querying
+
+    consent = bulk.Consent(yes, expect, dry_run)
+    bulk.bulk("resume", querying.canonical([query]), consent, as_json=as_json)
 
 
 def replay_run(

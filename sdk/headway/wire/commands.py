@@ -347,6 +347,38 @@ class ResumeAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Decide although an older attempt is not confirmed dead; it is recorded."""
 
 
+class BulkAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`bulk`: cancel or resume the runs that a query means, oldest first, a page at a time.
+
+    The first request has no `as_of`; those after it repeat the one of its answer, so that relative
+    times stand still and nothing that was made since is touched, and go on after `next`.
+    """
+
+    verb: Literal["cancel", "resume"]
+    query: str
+    dry_run: bool = False
+    """Count only."""
+    as_of: Instant | None = None
+    after: Annotated[str, Meta(max_length=26)] = ""
+    reason: Text = ""
+
+
+class BulkPage(Struct, omit_defaults=True):
+    """The answer of `bulk`: what became of one page of runs."""
+
+    as_of: Instant
+    matched: int = 0
+    done: int = 0
+    already: int = 0
+    """Somebody was first, or a request is repeated."""
+    refused: dict[str, str] = {}
+    """Run to reason."""
+    runs: list[str] = []
+    """Those that matched."""
+    next: str = ""
+    """Empty = that was the last page."""
+
+
 class ReplayAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`replay`: a new run, same payload, from the start; done once marks and tokens are kept."""
 
@@ -573,6 +605,7 @@ def schemas() -> dict[str, Any]:
         ResultsAsk,
         CancelAsk,
         ResumeAsk,
+        BulkAsk,
         ReplayAsk,
         ForkAsk,
         QueueAsk,
