@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from headway.wire import CHECKPOINT_LIMIT, DURATION_LIMIT, KEY_LIMIT, clean_text
-from headway.wire.rpc import AttemptFailed, Finished, SaveCheckpoint, Suspend
+from headway.wire.rpc import AttemptFailed, Finished, SaveCheckpoint, SaveUsage, Suspend
 
 if TYPE_CHECKING:
     from headway.wire import BlobRef
-    from headway.wire.rpc import Report, Save, SaveMark
+    from headway.wire.rpc import AnySave, Report, SaveMark
 
 KINDS = frozenset({"step", "once", "sleep", "wait", "call"})
 """Marks that an attempt writes by itself; the mark of a child is the engine's own."""
@@ -21,10 +21,15 @@ STATUSES = frozenset({"started", "done", "failed", "interrupted", "error", "open
 YEARS = range(1970, 5000)
 """Of a time that a task chose: some are added to, and columns end somewhere."""
 _COUNT = 2**31
+_EPOCHS = 2**53
 
 
-def of_save(save: Save, ns: str) -> str:
+def of_save(save: AnySave, ns: str) -> str:
     """Why this save can never be stored; empty if it can."""
+    if isinstance(save, SaveUsage):
+        if not 0 < save.epoch < _EPOCHS:
+            return "epoch out of range"
+        return _bad_text(*(u.model for u in save.used))
     if _foreign(save.ref, ns, save.run):
         return "ref: not a blob of this run"
     if isinstance(save, SaveCheckpoint):

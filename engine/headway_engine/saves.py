@@ -20,13 +20,14 @@ from headway.wire.rpc import (
     REPORTS,
     SAVES,
     URL_ASK,
+    AnySave,
     GetAnswer,
     PutAnswer,
     Reported,
     ReportOutcome,
-    Save,
     Saved,
     SaveOutcome,
+    SaveUsage,
     UrlAnswer,
 )
 from headway_engine import flaws
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 BUSY = 0.2
 """Seconds after which an agent asks again; it adds jitter."""
 
-Owned = tuple[str, Save]
+Owned = tuple[str, AnySave]
 """A save with the namespace of the agent that sent it."""
 
 _SAVED_BUSY = encode(Saved(busy=BUSY))
@@ -83,7 +84,7 @@ class SaveLanes(Grouping["Owned", "SaveDone"]):
             for (_, save), d in zip(saves, done, strict=True):
                 if d.events:
                     relay.events(d.ns, save.run, d.task, "", d.events)
-                else:
+                elif not isinstance(save, SaveUsage):
                     counted.save(d)
             return done
 
@@ -140,7 +141,7 @@ class Attempts:
         elif not self._saves.submit([(asked.ns, s) for s in saves], done):
             asked.send(_SAVED_BUSY)
 
-    def _save_some(self, asked: Asked, saves: list[Save], bad: list[str]) -> None:
+    def _save_some(self, asked: Asked, saves: list[AnySave], bad: list[str]) -> None:
         """Poison is answered alone (DECISIONS A2); the rest is saved."""
         good = [s for s, flaw in zip(saves, bad, strict=True) if not flaw]
         self.rejected += len(saves) - len(good)

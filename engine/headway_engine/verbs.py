@@ -31,10 +31,13 @@ from headway.wire.commands import (
     ResumeAsk,
     RunAsk,
     RunDetail,
+    RunRow,
     RunsPage,
     RunsQuery,
     SignedPut,
     TaskSpec,
+    UsageAsk,
+    UsageRow,
 )
 from headway.wire.events import gist
 from headway.wire.replays import ForkAsk, Forked, StateAnswer, StateAsk
@@ -90,7 +93,7 @@ class TaskRow(Struct, omit_defaults=True):
     spec: TaskSpec
 
 
-_STATE = decoder(StateAsk)
+_STATE, _USAGE = decoder(StateAsk), decoder(UsageAsk)
 
 
 class Verbs:
@@ -123,6 +126,7 @@ class Verbs:
             "checkpoints": self._checkpoints,
             "state": self._state,
             "why": self._why,
+            "usage": self._usage,
             "result": self._result,
             "cancel": self._cancel,
             "resume": self._resume,
@@ -149,6 +153,7 @@ class Verbs:
 
     async def _runs(self, asker: Asker, body: bytes) -> RunsPage:
         page = await self._store.runs(asker.ns, decode(_RUNS, body))
+        await self._spent(asker, page.runs)
         # Rows are small, but errors and tags may be long: a page always fits a message.
         size = 0
         for i, row in enumerate(page.runs):
@@ -159,6 +164,18 @@ class Verbs:
                 page.runs, page.more, page.next = page.runs[:i], True, page.runs[i - 1].run
                 break
         return page
+
+    async def _spent(self, asker: Asker, rows: list[RunRow]) -> None:
+        """Write into the rows what their runs have used."""
+        if not rows:
+            return
+        spent = await self._store.spent(asker.ns, [row.run for row in rows])
+        for row in rows:
+            if (used := spent.get(row.run)) is not None:
+                row.tokens_in, row.tokens_out, row.cost_usd = used
+
+    async def _usage(self, asker: Asker, body: bytes) -> list[UsageRow]:
+        return await self._store.usage(asker.ns, decode(_USAGE, body or b"{}"))
 
     async def _one(self, asker: Asker, ask: RunAsk) -> str:
         """The run's id, from the id or a prefix that only one run has."""
@@ -185,6 +202,7 @@ class Verbs:
         detail = await self._store.detail(asker.ns, run)
         if detail is None:
             raise ApiRefused("not_found", f"no run {run} in namespace {asker.ns}")
+        await self._spent(asker, [detail.row])
         detail.events = gist(detail.events, DETAIL_ROWS)
         detail.checkpoints = detail.checkpoints[-DETAIL_ROWS:]
         detail.marks = detail.marks[-DETAIL_ROWS:]

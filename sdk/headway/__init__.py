@@ -42,6 +42,7 @@ from headway.errors import (
     TooLarge,
 )
 from headway.retry import Retry
+from headway.spending import usage
 from headway.states import RunState
 from headway.tasks import Task, task
 from headway.waits import sleep
@@ -93,6 +94,7 @@ __all__ = [
     "step",
     "task",
     "token",
+    "usage",
 ]
 
 

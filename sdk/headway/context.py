@@ -33,7 +33,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-    from headway.wire.frames import Ack, Await, Checkpoint, Enqueue, Fail, Finish, Mark, Wait
+    from headway.spending import Spending
+    from headway.wire.frames import (
+        Ack,
+        Await,
+        Checkpoint,
+        Enqueue,
+        Fail,
+        Finish,
+        Mark,
+        Usage,
+        Wait,
+    )
     from headway.wire.rpc import MarkRecord
 
 TOKEN_NAMESPACE = uuid.UUID("6ba0d2a4-6a53-5b0e-9c1f-5f6c8d1b7e21")
@@ -71,7 +82,9 @@ class Calls(Protocol):
         ...
 
     def save(
-        self, frame: Checkpoint | Mark | Wait | Enqueue | Await | Finish | Fail, body: bytes = b""
+        self,
+        frame: Checkpoint | Mark | Wait | Enqueue | Await | Usage | Finish | Fail,
+        body: bytes = b"",
     ) -> asyncio.Future[Ack]:
         """Send what must be durable; the future ends with the store's word and never fails.
 
@@ -149,6 +162,8 @@ class Context:
         """Why a `cancel` frame came; empty = none did."""
         self.told = False
         """A plain `def` task was told once, by CancelledError from a verb; its cleanup may save."""
+        self.spending: Spending | None = None
+        """What it has used of language models; None = nothing was told."""
         self.tasks: set[asyncio.Task[Any]] = set()
         """What user code started beside itself and is not done."""
 
@@ -226,6 +241,8 @@ class Context:
         self, frame: Checkpoint | Mark | Wait | Enqueue, body: bytes = b""
     ) -> asyncio.Future[Ack]:
         """Send and go on; `flush` waits for it before the attempt's end."""
+        if self.spending is not None and self.spending.new:
+            self.tell_usage()
         future = self.calls.save(frame, body)
         if journal.armed:
             future.add_done_callback(
@@ -234,6 +251,17 @@ class Context:
         self.unacked.add(future)
         future.add_done_callback(self.unacked.discard)
         return future
+
+    def tell_usage(self) -> None:
+        """Send what was used so far, if there is something new."""
+        if self.spending is None or not self.spending.new:
+            return
+        from headway.wire.frames import Usage
+
+        frame = Usage(self.slot, self.calls.next_seq(), self.spending.told())
+        future = self.calls.save(frame)
+        self.unacked.add(future)
+        future.add_done_callback(self.unacked.discard)
 
     async def wait(self, future: asyncio.Future[Ack], what: str) -> Ack:
         """Wait for the store's word on a request; raises unless it is ok."""

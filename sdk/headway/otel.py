@@ -29,6 +29,7 @@ from opentelemetry.trace import (
 from headway._version import __version__
 from headway.context import current_or_none
 from headway.ids import number_of
+from headway.spending import clean_model, spending_of
 from headway.wire import encode
 from headway.wire.events import (
     SPAN_ATTRIBUTES,
@@ -42,7 +43,7 @@ from headway.wire.events import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
-    from headway.context import AttemptInfo
+    from headway.context import AttemptInfo, Context
     from headway.wire import ErrorInfo
     from headway.wire.events import SpanValue
 
@@ -63,8 +64,8 @@ class Exporter(SpanProcessor):
         """Hooks itself into the task's tracer provider, or sets one if there is none."""
         self._send, self._loop = send, asyncio.get_running_loop()
         self._lock = threading.Lock()
-        self._slots: dict[int, int] = {}
-        """Span id to the slot of its attempt, while it is open."""
+        self._attempts: dict[int, Context] = {}
+        """Span id to the attempt that it belongs to, while it is open."""
         self._waiting: dict[int, list[tuple[int, Span]]] = {}
         self._numbers: dict[int, int] = {}
         """Per slot: spans that ended so far, dropped ones included."""
@@ -82,17 +83,19 @@ class Exporter(SpanProcessor):
     def on_start(self, span: Any, parent_context: otel_context.Context | None = None) -> None:
         """Remember whose it is: it may end in another context."""
         ctx = current_or_none()
-        if ctx is not None and len(self._slots) < 20_000:
-            self._slots[span.get_span_context().span_id] = ctx.slot
+        if ctx is not None and len(self._attempts) < 20_000:
+            self._attempts[span.get_span_context().span_id] = ctx
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take it, or drop it."""
         c = span.get_span_context()
         if c is None:
             return
-        slot = self._slots.pop(c.span_id, 0)
-        if not slot:
+        ctx = self._attempts.pop(c.span_id, None)
+        if ctx is None:
             return  # of no attempt: an import, a thread of the process's own
+        spend(ctx, span.attributes or {})
+        slot = ctx.slot
         with self._lock:
             number = self._numbers[slot] = self._numbers.get(slot, 0) + 1
             now = time.monotonic()
@@ -162,6 +165,16 @@ class Verbs:
         named = {f"headway.{k}": v for k, v in attributes.items()}
         with self._tracer.start_as_current_span(name, attributes=named) as span:
             yield span
+
+
+def spend(ctx: Context, attributes: Mapping[str, Any]) -> None:
+    """Count what an instrumented client of a language model says of its use."""
+    tokens = [attributes.get(f"gen_ai.usage.{way}_tokens") for way in ("input", "output")]
+    good = [n if isinstance(n, int) and 0 <= n < 2**53 else 0 for n in tokens]
+    if not any(good):
+        return
+    model = attributes.get("gen_ai.response.model") or attributes.get("gen_ai.request.model") or ""
+    spending_of(ctx).add(clean_model(str(model)), good[0], good[1], 0.0, seen=True)
 
 
 def parent_of(info: AttemptInfo) -> SpanContext:

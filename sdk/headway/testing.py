@@ -27,7 +27,7 @@ from headway.runner.attempt import Attempt
 from headway.tasks import registry
 from headway.wire import ErrorInfo, decode, encode
 from headway.wire.commands import ITEM
-from headway.wire.frames import Ack, Await, Checkpoint, Enqueue, Fail, Finish, Mark, Wait
+from headway.wire.frames import Ack, Await, Checkpoint, Enqueue, Fail, Finish, Mark, Usage, Wait
 from headway.wire.rpc import MarkRecord
 
 if TYPE_CHECKING:
@@ -86,7 +86,9 @@ class MemoryCalls:
         return self._seq
 
     def save(
-        self, frame: Checkpoint | Mark | Wait | Enqueue | Await | Finish | Fail, body: bytes = b""
+        self,
+        frame: Checkpoint | Mark | Wait | Enqueue | Await | Usage | Finish | Fail,
+        body: bytes = b"",
     ) -> asyncio.Future[Ack]:
         """Record it; the answer comes in the next tick of the loop, as from a store.
 

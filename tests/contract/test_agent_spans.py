@@ -110,3 +110,12 @@ async def test_a_task_without_opentelemetry_says_nothing(rig: Rig) -> None:
     run = rig.engine.add("steps", {})
     await until(lambda: first(rig.engine.of(run, rpc.Finished)))
     assert rig.engine.spans == []
+
+
+async def test_what_an_instrumented_client_uses_is_recorded_with_the_next_save(rig: Rig) -> None:
+    await rig.agent()
+    run = rig.engine.add("asks", {})
+    await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    saves = [s for s in rig.engine.saves if s.run == run]
+    assert [type(s) for s in saves] == [rpc.SaveUsage, rpc.SaveCheckpoint]
+    assert saves[0].used == [rpc.ModelUsage("m", 40, 2)]

@@ -27,6 +27,7 @@ from headway import (
     sync,
     task,
     token,
+    usage,
 )
 from headway.children import start_children
 
@@ -341,6 +342,22 @@ async def b_prints_shared(count: int) -> int:
     for i in range(count):
         print("line", i)
     return count
+
+
+@task(retry=Retry(max_attempts=2, min_delay=0.05, max_delay=0.05, jitter=0.0))
+async def b_spends() -> int:
+    """Spends in a recorded step, and in each attempt."""
+
+    def ask() -> str:
+        usage(tokens_in=100, tokens_out=10, cost_usd=0.5, model="large")
+        return "reply"
+
+    await step("ask", ask)
+    usage(tokens_in=1, cost_usd=0.25, model="small")
+    await checkpoint("asked", Held())
+    if attempt().attempt == 1:
+        raise ValueError("once more")
+    return attempt().attempt
 
 
 def all_tasks() -> list[Any]:

@@ -39,3 +39,13 @@ async def breaks() -> None:
 
 async def bad() -> None:
     raise ValueError("no good")
+
+
+@task
+async def asks() -> None:
+    """An instrumented client of a language model."""
+    with tracer.start_as_current_span("chat m") as span:
+        span.set_attribute("gen_ai.request.model", "m")
+        span.set_attribute("gen_ai.usage.input_tokens", 40)
+        span.set_attribute("gen_ai.usage.output_tokens", 2)
+    await checkpoint("one", {})

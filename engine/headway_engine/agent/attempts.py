@@ -36,6 +36,7 @@ from headway.wire.frames import (
     Pong,
     RunStarted,
     Spans,
+    Usage,
     Wait,
 )
 from headway.wire.rpc import (
@@ -210,6 +211,8 @@ class Attempts:
                 self.outputs.add(worker, frame)
             elif kind is Spans:
                 self.spans.add(worker, frame)
+            elif kind is Usage:
+                self.saving.used(worker, frame)
             elif kind is Part:
                 try:
                     worker.bodies.add(frame)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from headway import faults
 from headway.wire import CHECKPOINT_LIMIT, STEP_LIMIT, BlobRef, encode
-from headway.wire.frames import Ack, Checkpoint, Mark
-from headway.wire.rpc import SaveCheckpoint, SaveMark, SaveOutcome
+from headway.wire.frames import Ack, Checkpoint, Mark, Usage
+from headway.wire.rpc import SaveCheckpoint, SaveMark, SaveOutcome, SaveUsage
 from headway_engine.agent.bodies import BadParts, BlobRefused
 
 if TYPE_CHECKING:
@@ -62,6 +62,21 @@ class Saving:
             )  # fmt: skip
             size = len(bytes(frame.value)) + 1000 + (0 if error is None else len(encode(error)))
         self.in_turn(attempt, partial(self._a.uplink.save, attempt.engine, save, size, done))
+
+    def used(self, worker: Worker, frame: Usage) -> None:
+        """What an attempt has used, unless it came before. Asks for no turn: it moves nothing."""
+        attempt = self._a.attempt_of(worker, frame.slot, frame.seq)
+        if attempt is None or worker.seen(frame.seq):
+            return
+        save = SaveUsage(attempt.run, attempt.epoch, frame.used)
+
+        def done(outcome: SaveOutcome) -> None:
+            if outcome.outcome != "ok":
+                log.warning("%s: its usage was not recorded: %s", attempt.run, outcome.message)
+            # Whatever the store says of it: the attempt goes on.
+            worker.answer(Ack(attempt.slot, frame.seq))
+
+        self._a.uplink.save(attempt.engine, save, 200 * len(frame.used), done)
 
     def in_turn(self, attempt: Attempt, send: Callable[[], None]) -> None:
         """Now, or when `started` is committed."""

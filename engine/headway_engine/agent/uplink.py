@@ -20,6 +20,7 @@ from headway.wire.rpc import (
     ENQUEUED,
     REPORTED,
     SAVED,
+    AnySave,
     Child,
     ChildOutcome,
     Children,
@@ -27,7 +28,6 @@ from headway.wire.rpc import (
     ReportOutcome,
     Reports,
     RpcError,
-    Save,
     SaveOutcome,
     Saves,
 )
@@ -128,7 +128,9 @@ class Uplink:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def save(self, engine: str, save: Save, size: int, done: Callable[[SaveOutcome], None]) -> None:
+    def save(
+        self, engine: str, save: AnySave, size: int, done: Callable[[SaveOutcome], None]
+    ) -> None:
         """Queue a save; `done` is called once with the engine's word, or never (session over)."""
         self._lane("save", engine).put(_Item(save, size + 300, done))
 

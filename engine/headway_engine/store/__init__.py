@@ -31,6 +31,8 @@ from headway.wire.commands import (
     RunsPage,
     RunsQuery,
     TaskSpec,
+    UsageAsk,
+    UsageRow,
 )
 from headway_engine.store.records import (
     LAST_SEQ,
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
 
     from headway.wire.events import Event
     from headway.wire.replays import JobItem, JobRow, Plan, PlanItem
-    from headway.wire.rpc import Beat, MarkRecord, Register, Save
+    from headway.wire.rpc import AnySave, Beat, MarkRecord, Register
     from headway_engine.happenings import Told
     from headway_engine.jobrules import JobFacts
     from headway_engine.store.forking import ForkSource
@@ -203,7 +205,7 @@ class Store(Protocol):
 
     # --- inside an attempt
 
-    async def save(self, saves: Sequence[Save], ns: Sequence[str] = ()) -> list[SaveDone]:
+    async def save(self, saves: Sequence[AnySave], ns: Sequence[str] = ()) -> list[SaveDone]:
         """Checkpoints and marks, one conditional statement per kind and batch (DECISIONS A1).
 
         `ns`: per save the namespace that its sender speaks for (empty: the caller vouches for all);
@@ -211,7 +213,18 @@ class Store(Protocol):
 
         Outcomes: ok (also for a repeat), stale_epoch, conflict (same number or key, other
         content), gap, cancelling (a started mark while CANCELLING), rejected.
+
+        What an attempt has used is recorded beside them, whatever became of it since: the greatest
+        total per attempt and model counts.
         """
+        ...
+
+    async def spent(self, ns: str, runs: Sequence[str]) -> dict[str, tuple[int, int, float]]:
+        """Of these runs, those that used something: (tokens in, tokens out, US dollars)."""
+        ...
+
+    async def usage(self, ns: str, ask: UsageAsk) -> list[UsageRow]:
+        """Sums of what runs have used, over a window."""
         ...
 
     async def commit(self, moves: Sequence[Told]) -> list[Outcome]:

@@ -100,6 +100,7 @@ class Attempt:
             self._runs_user_code = None
         if ctx.tasks:
             await self._end_leftovers()
+        ctx.tell_usage()
         if ctx.unacked:
             await ctx.flush()
         return self._ending(value, error)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from headway.wire.frames import Fail, Wait
+    from headway.wire.frames import Fail, Usage, Wait
 
 FIRST_DELAY, LAST_DELAY = 0.02, 1.0
 SETTLED = 1.0
@@ -178,7 +178,9 @@ class AgentCalls:
         return self._seq
 
     def save(
-        self, frame: Checkpoint | Mark | Wait | Enqueue | Await | Finish | Fail, body: bytes = b""
+        self,
+        frame: Checkpoint | Mark | Wait | Enqueue | Await | Usage | Finish | Fail,
+        body: bytes = b"",
     ) -> asyncio.Future[Ack]:
         """See `headway.context.Calls`. `body` becomes the frame's state, value, payload ..."""
         future: asyncio.Future[Ack] = self._loop.create_future()

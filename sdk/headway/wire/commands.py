@@ -179,6 +179,10 @@ class RunRow(Struct, omit_defaults=True):
     origin: str = ""
     """The run that this one replays or forks."""
     key: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_usd: float = 0.0
+    """Used by all its attempts together, as they told it."""
 
 
 class RunsPage(Struct, omit_defaults=True):
@@ -267,6 +271,32 @@ class SpansPage(Struct, omit_defaults=True):
     spans: list[StoredSpans]
     more: bool = False
     """Ask again after the last one's `seq`."""
+
+
+class UsageAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`usage`: what runs have used of language models, summed."""
+
+    by: Literal["task", "model", "run", "day"] = "task"
+    """`day`: of UTC, by when an attempt told it last."""
+    task: Text = ""
+    """Of this task alone."""
+    model: Text = ""
+    """Of this model alone."""
+    since: Instant | None = None
+    until: Instant | None = None
+    n: Annotated[int, Meta(ge=1, le=1000)] = 200
+
+
+class UsageRow(Struct, omit_defaults=True):
+    """One row of the answer of `usage`, the dearest first."""
+
+    key: str
+    """The task, the model, the run's id, or the day (`2026-01-31`)."""
+    runs: int = 0
+    attempts: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_usd: float = 0.0
 
 
 class CheckpointRow(Struct, omit_defaults=True):

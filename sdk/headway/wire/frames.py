@@ -17,7 +17,7 @@ from msgspec import Meta, Raw, Struct
 
 from headway.wire import BLOB_PART, DURATION_LIMIT, KEY_LIMIT, NOTHING, ErrorInfo, Instant, decoder
 from headway.wire.events import Span
-from headway.wire.rpc import MarkRecord
+from headway.wire.rpc import MODELS, MarkRecord, ModelUsage
 
 # What a runner may say is bounded where it is decoded: its sender may be anybody's code.
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -195,6 +195,14 @@ class Spans(Struct, tag="spans", forbid_unknown_fields=True, omit_defaults=True)
     spans: Annotated[list[Span], Meta(max_length=128)]
 
 
+class Usage(Struct, tag="usage", forbid_unknown_fields=True, omit_defaults=True):
+    """What the attempt has used so far, by model."""
+
+    slot: Count
+    seq: Big
+    used: Annotated[list[ModelUsage], Meta(max_length=MODELS)]
+
+
 class Pong(Struct, tag="pong", forbid_unknown_fields=True, omit_defaults=True):
     """The answer to `ping`, from a thread beside user code. `lag_ms`: delay of the user's loop."""
 
@@ -216,6 +224,7 @@ FromRunner = (
     | Fail
     | Log
     | Spans
+    | Usage
     | Pong
 )
 

@@ -6,9 +6,9 @@ repeat: claims by their nonce, saves by (run, epoch, number), reports by (run, e
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from headway.wire import NOTHING, BlobRef, ErrorInfo, Instant, decoder
 from headway.wire.commands import Ended, TaskSpec
@@ -226,7 +226,29 @@ class SaveMark(Struct, tag="mark", omit_defaults=True):
     """The checkpoint number at the time: a fork from n copies marks with after < n... """
 
 
+MODEL_LIMIT, MODELS = 128, 32
+"""Characters of a model's name; models that one attempt tells of."""
+
+
+class ModelUsage(Struct, omit_defaults=True):
+    """What an attempt has used of one model so far: totals, which only grow."""
+
+    model: Annotated[str, Meta(max_length=MODEL_LIMIT, pattern=r"\A[^\x00]*\Z")] = ""
+    tokens_in: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    tokens_out: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    cost_usd: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+
+
+class SaveUsage(Struct, tag="usage", omit_defaults=True):
+    """What an attempt has used. Repeats and older totals change nothing; never refused as stale."""
+
+    run: str
+    epoch: int
+    used: Annotated[list[ModelUsage], Meta(max_length=MODELS)]
+
+
 Save = SaveCheckpoint | SaveMark
+AnySave = Save | SaveUsage
 
 
 class Saves(Struct, omit_defaults=True):
@@ -234,7 +256,7 @@ class Saves(Struct, omit_defaults=True):
 
     agent: str
     session: int
-    saves: list[Save]
+    saves: list[AnySave]
 
 
 class SaveOutcome(Struct, omit_defaults=True):

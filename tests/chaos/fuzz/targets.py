@@ -196,7 +196,8 @@ def schema(data: bytes) -> None:
 def saved(data: bytes) -> None:
     """Saves of an agent, up to the statement."""
     saves = decode(rpc.SAVES, data).saves
-    good = [s for s in saves if not flaws.of_save(s, "default")]
+    fit = [s for s in saves if not flaws.of_save(s, "default")]
+    good = [s for s in fit if not isinstance(s, rpc.SaveUsage)]
     saving.by_namespace(good, ["default"] * len(good))
     for checkpoints, marks in saving.split(good):
         for _, c in checkpoints:

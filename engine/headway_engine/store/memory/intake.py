@@ -11,7 +11,7 @@ from msgspec import Raw
 from headway.states import OPEN, TERMINAL, RunState
 from headway.wire import NOTHING, BlobRef
 from headway.wire.commands import Ended, Recorded, ResultsAnswer
-from headway.wire.rpc import MarkRecord, Save, SaveCheckpoint
+from headway.wire.rpc import AnySave, MarkRecord, Save, SaveCheckpoint, SaveUsage
 from headway_engine import lifecycle
 from headway_engine.happenings import Cancel, Claim, Happening, VersionMissing
 from headway_engine.store import ClaimAnswer
@@ -362,11 +362,14 @@ class Intake(Saving):
             return [], False
         return page([m.record for key, m in sorted(row.marks.items()) if key > after])
 
-    async def save(self, saves: Sequence[Save], ns: Sequence[str] = ()) -> list[SaveDone]:
+    async def save(self, saves: Sequence[AnySave], ns: Sequence[str] = ()) -> list[SaveDone]:
         """Checkpoints and marks."""
         self._check()
         who = ns or [""] * len(saves)
-        out = [self._save(save, owner) for save, owner in zip(saves, who, strict=True)]
+        out = [
+            self._used(owner, save) if isinstance(save, SaveUsage) else self._save(save, owner)
+            for save, owner in zip(saves, who, strict=True)
+        ]
         self._post(
             {(save.run, e.n) for save, done in zip(saves, out, strict=True) for e in done.events}
         )

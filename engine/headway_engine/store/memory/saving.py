@@ -10,12 +10,13 @@ import msgspec
 from headway.states import RunState
 from headway.wire.events import Event
 from headway.wire.rpc import MarkRecord, SaveCheckpoint, SaveMark
-from headway_engine.store.memory.tables import Base, Checkpoint, Mark, Row
+from headway_engine.store.memory.tables import Checkpoint, Mark, Row
+from headway_engine.store.memory.usage import Usage
 from headway_engine.store.records import SaveDone
 from headway_engine.store.saving import checkpoint_data, look, mark_data, mark_event, may_write
 
 
-class Saving(Base):
+class Saving(Usage):
     """Helpers of Intake."""
 
     def _checkpoint(self, row: Row, save: SaveCheckpoint, is_open: bool) -> SaveDone:

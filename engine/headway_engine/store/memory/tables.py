@@ -143,10 +143,25 @@ class Purging(Struct):
     taken: datetime | None = None
 
 
+class Used(Struct):
+    """What an attempt has used of one model."""
+
+    ns: str
+    task: str
+    at: datetime
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_usd: float = 0.0
+
+
 class Tables(Struct):
     """All rows. Several engines may share them."""
 
     runs: dict[str, Row] = field(default_factory=lambda: dict[str, Row]())
+    usage: dict[tuple[str, int, str], Used] = field(
+        default_factory=lambda: dict[tuple[str, int, str], Used]()
+    )
+    """By run, epoch and model."""
     keys: dict[tuple[str, str, str, str], Key] = field(
         default_factory=lambda: dict[tuple[str, str, str, str], Key]()
     )

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from headway.states import OPEN, RunState
 from headway.wire import encode
 from headway.wire.events import Event
-from headway.wire.rpc import Save, SaveCheckpoint, SaveMark
+from headway.wire.rpc import AnySave, Save, SaveCheckpoint, SaveMark, SaveUsage
 from headway_engine.store.postgres import rows, statements
 from headway_engine.store.postgres.base import Part
 from headway_engine.store.postgres.db import Poison, bisect
+from headway_engine.store.postgres.usage import Usage
 from headway_engine.store.records import SaveDone
 from headway_engine.store.saving import (
     by_namespace,
@@ -36,15 +37,26 @@ PRUNE_EVERY = 16
 """Old checkpoints go when a run's number is a multiple of this."""
 
 
-class Saves(Part):
+class Saves(Usage, Part):
     """See the port."""
 
-    async def save(self, saves: Sequence[Save], ns: Sequence[str] = ()) -> list[SaveDone]:
-        """Checkpoints and marks; outcomes in order."""
+    async def save(self, saves: Sequence[AnySave], ns: Sequence[str] = ()) -> list[SaveDone]:
+        """Checkpoints, marks and usage; outcomes in order."""
+        kept = [s for s in saves if not isinstance(s, SaveUsage)]
+        if len(kept) == len(saves):
+            return await self._save(kept, ns)
+        who = ns or [""] * len(saves)
+        pairs = list(zip(who, saves, strict=True))
+        owners = [n for n, s in pairs if not isinstance(s, SaveUsage)]
+        used = iter(await self._used([(n, s) for n, s in pairs if isinstance(s, SaveUsage)]))
+        done = iter(await self._save(kept, owners) if kept else ())
+        return [next(used if isinstance(s, SaveUsage) else done) for s in saves]
+
+    async def _save(self, saves: Sequence[Save], ns: Sequence[str] = ()) -> list[SaveDone]:
         if (parts := by_namespace(saves, ns)) is not None:
             apart: dict[int, SaveDone] = {}
             for places in parts:
-                answers = await self.save([saves[i] for i in places], [ns[i] for i in places])
+                answers = await self._save([saves[i] for i in places], [ns[i] for i in places])
                 apart.update(zip(places, answers, strict=True))
             return [apart[i] for i in range(len(saves))]
         who = ns or [""] * len(saves)
