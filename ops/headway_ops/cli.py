@@ -87,7 +87,7 @@ def build() -> typer.Typer:
 
 
 _GROUPS = {
-    "replay": "New runs from old ones, from the start.",
+    "replay": "Runs again: one, or many by a script.",
     "queue": "Queues: what waits, limits, pause and resume.",
     "image": "Task images.",
     "nats": "The broker's users: keys, rights, accounts, TLS.",

@@ -155,7 +155,13 @@ async def dies(nats: str, database: str, plan: Plan) -> str:
     return job
 
 
-@pytest.mark.parametrize("point", ["engine.jobs.forking=error@3", "engine.jobs.forked=error@3"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        "engine.jobs.forked=error@3",
+        pytest.param("engine.jobs.forking=error@3", marks=pytest.mark.nightly),
+    ],
+)
 async def test_an_engine_that_dies_in_a_job_is_followed_by_another(
     nats: str, database: str, point: str
 ) -> None:

@@ -19,6 +19,10 @@ RUN, HELD, AGENT = "RUN", "HELD", "AGENT"
 """Stand for the id of a run that has ended, of one that waits, and of the agent."""
 ELSEWHERE = {"up", "demo", "engine", "agent", "bench", "chaos", "trace"}
 """Tested by themselves: they keep running, take minutes, or write files."""
+ELSEWHERE |= {
+    f"replay {verb}"
+    for verb in ("plan", "explain", "status", "approve", "hold", "stop", "report", "compare")
+}  # they need a script, or its job
 IMAGES = {"image build", "deploy"}
 CALLS: dict[str, list[str]] = {
     "enqueue": ["greet", "name=al"],
@@ -32,6 +36,7 @@ CALLS: dict[str, list[str]] = {
     "cancel": [HELD],
     "fork": [RUN, "--from", "start"],
     "replay run": [RUN],
+    "replay ls": [],
     "queue ls": [],
     "queue pause": ["slow"],
     "queue resume": ["slow"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headway_ops.commands import bench, build, care, follow, give, look, nats, serve, steer
+from headway_ops.commands import bench, build, care, follow, give, look, nats, replays, serve, steer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,16 @@ def table() -> dict[str, Callable[..., None]]:
         "cancel": steer.cancel,
         "resume": steer.resume,
         "fork": steer.fork,
-        "replay run": steer.replay_run,
+        "replay run": replays.run,
+        "replay plan": replays.plan,
+        "replay explain": replays.explain,
+        "replay ls": replays.ls,
+        "replay status": replays.status,
+        "replay approve": replays.approve,
+        "replay hold": replays.hold,
+        "replay stop": replays.stop,
+        "replay report": replays.report,
+        "replay compare": replays.compare,
         "queue ls": steer.queue_ls,
         "queue pause": steer.queue_pause,
         "queue resume": steer.queue_resume,

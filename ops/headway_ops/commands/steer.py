@@ -92,24 +92,6 @@ def resume(
     bulk.bulk("resume", querying.canonical([query]), consent, as_json=as_json)
 
 
-def replay_run(
-    run: RunArgument,
-    clear: Annotated[
-        list[str] | None,
-        typer.Option("--clear", help="Glob of once keys that may happen again."),
-    ] = None,
-    version: Annotated[
-        str, typer.Option("--version", help='A version, or "original"; default the current.')
-    ] = "",
-    queue: Annotated[str, typer.Option("--queue", help="Instead of the run's queue.")] = "",
-    as_json: JsonFlag = False,
-) -> None:
-    """A new run from an old one: same payload, from the start; done once marks are kept."""
-    from headway_ops import steering
-
-    steering.replay(run, tuple(clear or ()), version, queue, as_json=as_json)
-
-
 def fork(
     run: RunArgument,
     start: Annotated[

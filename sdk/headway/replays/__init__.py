@@ -1,1 +1,43 @@
-"""Scripted replays: script to plan to job to report."""
+"""Scripted replays: script to plan to job to report.
+
+A script (TOML, or Python with plain functions) says which runs to fork, how and how fast. The plan
+made of it is pure data whose sha256 is its name; the engine carries it out as a job.
+"""
+
+from __future__ import annotations
+
+from headway.replays.judging import JobReport, Judged, report
+from headway.replays.planning import Planned, TooMany, make_plan
+from headway.replays.query import BadQuery
+from headway.replays.runs import RunView
+from headway.replays.script import (
+    BadScript,
+    Loaded,
+    Pace,
+    Replay,
+    Script,
+    Select,
+    drop_run,
+    load,
+    parse,
+)
+
+__all__ = [
+    "BadQuery",
+    "BadScript",
+    "JobReport",
+    "Judged",
+    "Loaded",
+    "Pace",
+    "Planned",
+    "Replay",
+    "RunView",
+    "Script",
+    "Select",
+    "TooMany",
+    "drop_run",
+    "load",
+    "make_plan",
+    "parse",
+    "report",
+]

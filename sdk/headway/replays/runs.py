@@ -1,0 +1,43 @@
+"""A run as scripts and checks see it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from headway.wire.commands import RunDetail
+
+
+class RunView(Struct):
+    """What `edit`, `select`, `check` and expectations may ask of a run."""
+
+    id: str
+    task: str
+    status: str
+    queue: str
+    version: str
+    tags: tuple[str, ...]
+    checkpoints: int
+    attempts: int
+    error_class: str
+    error: str
+    duration: float | None
+    """Seconds from its first start to its end."""
+    cost_usd: float | None
+    """None: nothing was recorded."""
+
+
+def view(detail: RunDetail) -> RunView:
+    """The run's facts."""
+    row = detail.row
+    took = (
+        (row.ended_at - row.started_at).total_seconds() if row.ended_at and row.started_at else None
+    )
+    cost: Any = getattr(row, "cost_usd", None)
+    return RunView(
+        row.run, row.task, row.status, row.queue, row.version, row.tags, row.checkpoint,
+        row.attempt, "" if row.error is None else row.error.type,
+        "" if row.error is None else row.error.message, took, cost,
+    )  # fmt: skip
