@@ -32,6 +32,8 @@ from headway.wire.commands import (
     RunsPage,
     RunsQuery,
     SignedPut,
+    StateAnswer,
+    StateAsk,
     TaskSpec,
 )
 from headway.wire.events import gist
@@ -67,21 +69,6 @@ _RESULTS, _CANCEL, _RESUME = decoder(ResultsAsk), decoder(CancelAsk), decoder(Re
 _REPLAY, _QUEUE, _DEPLOY = decoder(ReplayAsk), decoder(QueueAsk), decoder(Deployment)
 _DRAIN = decoder(DrainAsk)
 _BLOB_PUT, _BLOB_GET, _BLOB_URL = decoder(BlobPut), decoder(BlobGet), decoder(BlobUrl)
-
-
-class StateAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """`state`: the body of one checkpoint; 0 = the last."""
-
-    run: str
-    number: int = 0
-
-
-class StateAnswer(Struct, omit_defaults=True):
-    """A checkpoint with its state; a large one comes as a reference, to be read by `blob-get`."""
-
-    row: CheckpointRow
-    state: Raw = NOTHING
-    key: str = ""
 
 
 class Why(Struct):
