@@ -53,7 +53,7 @@ def picture_of(app: App[Any], to: Path) -> None:
     for y, strip in enumerate(strips_of(app)):
         x = 0
         for segment in strip:
-            if segment.control:
+            if segment.control or not segment.text:
                 continue
             style = segment.style
             ink, paper = _rgb(style, "color", (216, 222, 233)), _rgb(style, "bgcolor", (17, 22, 29))
@@ -62,6 +62,8 @@ def picture_of(app: App[Any], to: Path) -> None:
             if style is not None and style.dim:
                 ink = tuple((2 * i + p) // 3 for i, p in zip(ink, paper, strict=True))
             left, cells = x * wide, cell_len(segment.text)
+            if not cells:
+                continue
             draw.rectangle((left, y * high, (x + cells) * wide - 1, (y + 1) * high - 1), paper)
             font = fonts[bool(style and style.bold), bool(style and style.italic)]
             for char in segment.text:

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.reactive import var
 from textual.widgets import Input
@@ -26,7 +27,7 @@ from headway_tui.themes import ROLES, Palette, roles_of, theme
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from textual import events
+    from textual.events import Event
     from textual.screen import Screen
 
     from headway.config import Settings
@@ -143,26 +144,32 @@ class HeadwayApp(App[None]):
         pane = getattr(self.screen.focused, "place", "")
         return tuple(p for p in (pane, self.pane_screen.place, "app") if p)
 
-    async def on_key(self, event: events.Key) -> None:
-        """Every key that no input field took."""
-        if not isinstance(self.screen, Pane) or isinstance(self.screen.focused, Input):
+    async def on_event(self, event: Event) -> None:
+        """Keys are taken here, not where they would bubble to.
+
+        Otherwise what is typed at once after `/` goes where the focus was when it was typed.
+        """
+        if isinstance(event, events.Key) and self._take(event):
             return
+        await super().on_event(event)
+
+    def _take(self, event: events.Key) -> bool:
+        """Carry out a key; False if it is none of ours: a sheet, an input field, an unknown key."""
+        if not isinstance(self.screen, Pane) or isinstance(self.screen.focused, Input):
+            return False
         if event.key == "escape" and self._chord:
             self._drop()
-        else:
-            found = self.keymap.press(self._chord, _name(event), self.places())
-            if found.then:
-                self._chord, self.pending = tuple(found.chord.split(" ")), found
-                self.pane_screen.paint_keys()
-            else:
-                known = found.action is not None or bool(self._chord)
-                self._drop()
-                if not known:
-                    return
-                if found.action is not None:
-                    self.do(found.action)
-        event.stop()
-        event.prevent_default()
+            return True
+        found = self.keymap.press(self._chord, _name(event), self.places())
+        if found.then:
+            self._chord, self.pending = tuple(found.chord.split(" ")), found
+            self.pane_screen.paint_keys()
+            return True
+        known = found.action is not None or bool(self._chord)
+        self._drop()
+        if found.action is not None:
+            self.do(found.action)
+        return known
 
     def _drop(self) -> None:
         if self._chord:

@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import random
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from headway import subjects
@@ -31,6 +32,7 @@ T = TypeVar("T")
 SILENT_AFTER = 3.0
 """Seconds without a beat of any engine after which that is said."""
 AGENT_GONE = 15.0
+CONNECT_WITHIN = 1.5
 PING_EVERY = 2.0
 _FIRST_PAUSE, _LAST_PAUSE = 0.25, 2.0
 
@@ -60,10 +62,14 @@ class Link:
     async def run(self) -> None:
         """Connect, again and again until it stands; then watch. Ends by cancellation."""
         module = await asyncio.to_thread(importlib.import_module, "headway.client")
+        # A connection that does not stand by then is said to be missing, and tried again.
+        quick = replace(
+            self.settings, connect_timeout=min(CONNECT_WITHIN, self.settings.connect_timeout)
+        )
         pause = _FIRST_PAUSE
         while True:
             try:
-                client: Client = await module.Client.open(self.settings)
+                client: Client = await module.Client.open(quick)
                 break
             except HeadwayError as e:
                 self.trouble, self.tries = str(e), self.tries + 1

@@ -129,12 +129,12 @@ class Pane(Screen[None]):
         self._before = self.focused
         self.toast.display, self.command.display = False, True
         self.command.value = ""
-        self.command.focus()
+        self.set_focus(self.command)
 
     def _close_command(self) -> None:
         self.toast.display, self.command.display = True, False
         if self._before is not None:
-            self._before.focus()
+            self.set_focus(self._before)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter in the command line."""

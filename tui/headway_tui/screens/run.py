@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from headway.wire.events import Event, LogChunk
     from headway_tui.widgets.lines import Lines
 
+ID_LENGTH = 26
 STATE_LIMIT = 1024 * 1024
 """Bytes of a state that are fetched to be shown; of a larger one only its size is told."""
 
@@ -100,7 +101,7 @@ class RunScreen(Pane):
 
     async def _follow(self) -> None:
         assert self.feed is not None
-        if len(self.run_id) < 26:
+        if len(self.run_id) < ID_LENGTH:
             link = self.console_app.link
             while not link.connected:
                 link.changed.clear()
@@ -324,7 +325,9 @@ class RunScreen(Pane):
     def chosen_runs(self) -> list[tuple[str, str]]:
         """This run."""
         row = self.detail.row if self.detail else None
-        return [(row.run, f"{row.task}  {row.status}")] if row else []
+        if row is None:  # its row is on its way, its id is known
+            return [(self.run_id, "")] if len(self.run_id) == ID_LENGTH else []
+        return [(row.run, f"{row.task}  {row.status}")]
 
     def command_line(self) -> str:
         """The run, from a shell."""
@@ -358,7 +361,7 @@ class RunScreen(Pane):
         pane = panes[(at + step) % len(panes)]
         for box in (self.timeline_box, self.lower, self.logs_box, self.state_box):
             box.display = True  # what is not shown takes no focus
-        pane.focus()
+        self.set_focus(pane)
         self._lower = pane if pane is not self.waterfall else self._lower
         self.call_after_refresh(self._arrange)
 
@@ -371,13 +374,13 @@ class RunScreen(Pane):
         """Search in the output."""
         self.search.display = True
         self.search.value = self.logs.wanted
-        self.search.focus()
+        self.set_focus(self.search)
 
     def key_escape(self) -> None:
         """Leave the search, or the command line."""
         if self.search.has_focus:
             self.search.display = False
-            self.logs.focus()
+            self.set_focus(self.logs)
         super().key_escape()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -387,7 +390,7 @@ class RunScreen(Pane):
             return
         event.stop()
         self.search.display = False
-        self.logs.focus()
+        self.set_focus(self.logs)
         try:
             if not self.logs.search(event.value):
                 self.say(f"no line of {self.logs.store.end - self.logs.store.base:,} has"

@@ -106,7 +106,7 @@ class RunsScreen(Pane):
 
     def on_mount(self) -> None:
         """Focus the list; the feed waits for the link."""
-        self.table.focus()
+        self.set_focus(self.table)
         app = self.console_app
         self.feed = RunsFeed(app.link, self.view, self.table.touch)
         self.table.on_top = self._take_in
@@ -350,11 +350,11 @@ class RunsScreen(Pane):
         """Type a filter."""
         self.line.display, self.filter.display = False, True
         self.filter.value = self.filter_text
-        self.filter.focus()
+        self.set_focus(self.filter)
 
     def _close_filter(self) -> None:
         self.line.display, self.filter.display = True, False
-        self.table.focus()
+        self.set_focus(self.table)
 
     def key_escape(self) -> None:
         """Leave the filter as it was, or the command line."""
