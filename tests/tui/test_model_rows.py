@@ -91,6 +91,7 @@ def test_a_missing_event_is_a_gap_until_the_run_was_asked_for_again() -> None:
 
 def test_new_runs_are_counted_and_move_no_row() -> None:
     view = RunsView()
+    view.asking()
     view.snapshot([row_after(run_id(1), 3)])
     view.hear(RunEvents(run_id(2), "default", "t", story()[:1]))
     assert (view.order, list(view.new)) == ([run_id(1)], [run_id(2)])

@@ -51,8 +51,7 @@ CRASHED: tuple[tuple[float, str, dict[str, Any]], ...] = (
 def test_a_timeline_tells_attempts_with_what_happened_in_them() -> None:
     timeline = told(*CRASHED)
     assert labels(timeline) == [
-        "in the queue", "attempt 1", "  ◆1 one", "  ask", "backoff", "in the queue", "attempt 2",
-        "  ◈ once mail",
+        "in the queue", "attempt 1", "  ◆1 one", "  ask", "backoff", "attempt 2", "  ◈ once mail",
     ]  # fmt: skip
     first = timeline.nodes[1]
     assert (first.bad, first.note) == (True, "✗ RateLimit")
@@ -60,7 +59,7 @@ def test_a_timeline_tells_attempts_with_what_happened_in_them() -> None:
     assert step.end is not None
     assert (step.end - step.start).total_seconds() == 1.5
     assert "  ask" not in labels(timeline, {"a1"})
-    assert [s.depth for s in flat(timeline.nodes)] == [0] * 8
+    assert [s.depth for s in flat(timeline.nodes)] == [0] * 7
 
 
 @given(st.permutations(range(len(CRASHED))))

@@ -1,6 +1,7 @@
-"""The terminal app's package. It holds no code yet: the app is to come with a later release.
+"""The operator's console: what happens, live, over NATS alone.
 
-What it will show can be had today from `headway watch`, `headway show` and `headway ls`.
+link (one connection) → feeds (snapshots and events) → model (pure) → widgets, painted by one clock.
+`actions` is the table from which keys, `:` names, palette, help and footer come.
 """
 
 from __future__ import annotations

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headway_ops.commands import bench, build, care, follow, give, look, nats, replays, serve, steer
+from headway_ops.commands import (
+    bench,
+    build,
+    care,
+    console,
+    follow,
+    give,
+    look,
+    nats,
+    replays,
+    serve,
+    steer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +33,7 @@ def table() -> dict[str, Callable[..., None]]:
         "run": give.run,
         "ls": look.ls,
         "show": look.show,
+        "tui": console.tui,
         "watch": follow.watch,
         "logs": follow.logs,
         "trace": follow.trace,

@@ -85,24 +85,29 @@ class RunsView:
         self.events = 0
         self.changed = True
         self._early: dict[str, dict[int, Event]] = {}
-        self._asking = True
+        self._asking = 0
 
     def asking(self) -> None:
-        """A snapshot is being asked for: from now on everything heard is kept for it."""
-        self._asking = True
+        """Rows are being asked for: from now on everything heard is kept for the answer."""
+        self._asking += 1
+
+    def unanswered(self) -> None:
+        """The answer will not come."""
+        self._asking = max(0, self._asking - 1)
 
     def snapshot(self, rows: Iterable[RunRow], *, more: bool = False) -> None:
         """The engine's page: in place of the list, or `more` = after it."""
         if not more:
             self.order, self.rows, self.place = [], {}, {}
             self.new.clear()
-        self._asking = False
+        self._asking = max(0, self._asking - 1)
         for row in rows:
             if row.run not in self.rows:
                 self.place[row.run] = len(self.order)
                 self.order.append(row.run)
             self._put(row)
-        self._early = {run: e for run, e in self._early.items() if run in self.rows}
+        if not self._asking:
+            self._early = {run: e for run, e in self._early.items() if run in self.rows}
         for run in list(self.new):
             if run in self.rows:
                 del self.new[run]

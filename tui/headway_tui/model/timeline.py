@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from headway_tui.model.texts import safe, size, span
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 FOLD_ATTEMPTS = 3
 """More attempts than this between the first and the last are one row, until it is opened."""
+QUIET_QUEUE = 0.5
+"""Seconds: a shorter stay in the queue is no row."""
 ENDS = frozenset({"succeeded", "failed", "timed_out", "cancelled", "expired"})
 _LEAVES = ENDS | {"retrying", "lost", "waiting", "review", "given_back", "cancelling"}
 _BAD = frozenset({"failed", "timed_out", "retrying", "lost"})
@@ -138,7 +140,13 @@ def build(events: Sequence[Event]) -> list[Node]:
             nodes.append(between)
         else:
             where.append(_note(e))
-    return _grouped(nodes)
+    return _grouped([n for n in nodes if not _blink(n)])
+
+
+def _blink(node: Node) -> bool:
+    """True for a stay in the queue that tells nothing."""
+    stay = node.kind == "queued" and node.end is not None
+    return stay and (node.end or node.start) - node.start < timedelta(seconds=QUIET_QUEUE)
 
 
 def _attempt_label(number: int, epoch: int) -> str:
@@ -178,6 +186,8 @@ def _once(e: Event, where: list[Node], known: dict[str, Node], attempt: Node | N
 def _between(e: Event) -> Node | None:
     if e.kind == "retrying":
         return Node(f"b{e.n}", "backoff", "backoff", e.at, None)
+    if e.kind in {"lost", "given_back"}:
+        return Node(f"q{e.n}", "queued", "in the queue", e.at, None)
     if e.kind == "waiting":
         return Node(f"w{e.n}", "wait", f"waits: {safe(e.data.get('key') or '', 100)}", e.at, None)
     if e.kind == "review":
@@ -194,9 +204,10 @@ def _note(e: Event) -> Node:
 def _outcome(e: Event) -> str:
     """An attempt's end in a few words."""
     error: Any = e.data.get("error")
-    kind: Any = error.get("type", "") if isinstance(error, dict) else error or ""  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType] data of an event is open
+    kind = str(cast("dict[str, Any]", error).get("type", "") if isinstance(error, dict) else error)
+    kind = "" if error is None else kind
     if e.kind in {"failed", "retrying"}:
-        return f"✗ {safe(kind or e.data.get('cause') or 'failed', 60)}"
+        return f"✗ {safe(kind or str(e.data.get('cause') or 'failed'), 60)}"
     if e.kind == "lost" or (e.kind == "queued" and e.data.get("why")):
         return f"✗ {safe(e.data.get('why') or 'lost', 60)}"
     return {"succeeded": "✓", "timed_out": "✗ timeout", "cancelled": "cancelled",

@@ -1,0 +1,31 @@
+"""tui: the console."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def tui(
+    run: Annotated[
+        str, typer.Argument(metavar="[RUN]", help="Open this run: its id, or a prefix of it.")
+    ] = "",
+    text: Annotated[
+        str, typer.Option("--filter", "-f", help='Begin with this list: "status:failed since:2h".')
+    ] = "",
+    ascii_only: Annotated[
+        bool,
+        typer.Option("--ascii", help="ASCII signs; so also without UTF-8 in LANG."),
+    ] = False,
+    readonly: Annotated[
+        bool, typer.Option("--readonly", help="Look only: nothing is changed.")
+    ] = False,
+    theme: Annotated[
+        str, typer.Option("--theme", help="headway-dark, -light, -cb (colour-blind), -mono ...")
+    ] = "headway-dark",
+) -> None:
+    """The console: runs, timelines, logs and states, live. ? there explains the keys."""
+    from headway_ops import console
+
+    console.open_console(run, text, theme, ascii_only=ascii_only, readonly=readonly)

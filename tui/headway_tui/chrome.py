@@ -1,0 +1,191 @@
+"""What every screen has: header or band on top, keys and command line at the bottom."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, cast
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.strip import Strip
+from textual.widget import Widget
+
+from headway.looks import MARKS
+from headway_tui.actions import footer, shown_keys
+from headway_tui.link import SILENT_AFTER
+from headway_tui.model.texts import fit, plural, safe, span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headway_tui.app import HeadwayApp
+    from headway_tui.link import Link
+
+
+def band_of(link: Link, *, first: bool) -> tuple[str, str]:
+    """The worst trouble: (`alarm` or `band` or nothing, what is said). `first`: never linked."""
+    for_ = span(time.monotonic() - link.since)
+    if not link.connected:
+        if first:
+            why = safe(link.trouble, 300)
+            return ("alarm", f"NO NATS LINK   try {link.tries}   {why}") if link.tries else ("", "")
+        at = datetime.now().astimezone()
+        return (
+            "alarm",
+            f"NATS LINK LOST ({for_})   trying again   ctrl+r now   what is shown may be old,"
+            f" writes are refused   {at:%H:%M:%S}",
+        )
+    silent = link.silent()
+    if silent > SILENT_AFTER:
+        alive, known = link.agents_now()
+        return (
+            "alarm",
+            f"ENGINE SILENT {span(silent)}   no heartbeat from any engine   agents {alive}/{known}"
+            " alive   runs continue until their next checkpoint",
+        )
+    if link.store_ok() is False:
+        return (
+            "alarm",
+            "POSTGRES DOWN   running tasks hold at their next save   new runs wait in NATS",
+        )
+    if link.trouble:
+        return "band", safe(link.trouble, 300)
+    return "", ""
+
+
+class Bar(Widget):
+    """One line of pieces; a kind of it says which."""
+
+    DEFAULT_CSS = "Bar { height: 1; background: $background; }"
+
+    @property
+    def console_app(self) -> HeadwayApp:
+        """The app."""
+        return cast("HeadwayApp", self.app)  # pyright: ignore[reportUnknownMemberType] Textual leaves it open
+
+    def text(self, text: str, role: str = "text") -> Segment:
+        """A piece in a role's colour."""
+        return Segment(text, self.console_app.palette[role])
+
+    def sign(self, name: str) -> str:
+        """A sign."""
+        return MARKS[name][self.console_app.ascii_only]
+
+    def pieces(self, width: int) -> list[Segment]:
+        """The line."""
+        raise TypeError("a kind of Bar says what is on it")
+
+    def render_line(self, y: int) -> Strip:
+        """The line, cut to the width."""
+        width = self.size.width
+        strip = Strip(self.pieces(width)).adjust_cell_length(width)
+        return strip.apply_style(self.rich_style)
+
+
+class Header(Bar):
+    """Context, NATS, store, agents; the place at the right. In trouble: the band."""
+
+    def __init__(self, where: Callable[[], str], lag: Callable[[], int]) -> None:
+        super().__init__()
+        self._where, self._lag = where, lag
+
+    def pieces(self, width: int) -> list[Segment]:
+        """One line of facts."""
+        app = self.console_app
+        link = app.link
+        kind, words = band_of(link, first=link.lives == 0)
+        if kind:
+            style = app.palette.alarm if kind == "alarm" else app.palette.band
+            return [Segment(fit(f" ! {words}", width, self.sign("cut")), style)]
+        wide = width >= 100
+        left = [Segment(" headway ", app.palette.key),
+                self.text(f" {safe(app.settings.namespace, 24)} ")]  # fmt: skip
+        if link.connected:
+            rtt = f" live {link.rtt * 1000:.1f}ms" if wide else ""
+            left += [self.text(f"  NATS {self.sign('live')}{rtt} ", "good")]
+        else:
+            left += [self.text(f"  NATS {self.sign('away')} connecting ", "muted")]
+        store = link.store_ok()
+        if store is None:
+            left += [self.text(f"  PG {self.sign('away')} ? ", "muted")]
+        else:
+            left += [self.text(f"  PG {self.sign('live')}{' ok' if wide else ''} ", "good")]
+        alive, known = link.agents_now()
+        left += [self.text(f"  agents {alive}/{known} ", "text" if alive else "warning")]
+        if wide:
+            left += [
+                self.text(f"  lag {self._lag()} ", "text" if self._lag() < 1000 else "warning")
+            ]
+        if app.readonly:
+            left += [self.text("  read-only ", "warning")]
+        have = sum(cell_len(s.text) for s in left)
+        right = self._where()
+        if have + cell_len(right) + 1 <= width:
+            left += [
+                self.text(" " * (width - have - cell_len(right) - 1)),
+                self.text(right, "muted"),
+            ]
+        return left
+
+
+class Keys(Bar):
+    """The keys that matter where the focus is."""
+
+    def pieces(self, width: int) -> list[Segment]:
+        """Keys and titles, as many as fit."""
+        app = self.console_app
+        pending = app.pending
+        out: list[Segment] = [self.text(" ")]
+        items = (
+            [(f"{pending.chord} {keys}", a.title) for keys, a in pending.then]
+            if pending is not None
+            else [(shown_keys(a).split(" ")[0], a.title) for a in footer(app.places())
+                  if not (a.writes and app.readonly)]
+        )  # fmt: skip
+        room = width - 1
+        for keys, title in items:
+            words = title if not app.ascii_only else title.replace("…", "...")
+            room -= len(keys) + cell_len(words) + 3
+            if room < 0:
+                break
+            out += [Segment(keys, app.palette.key), self.text(f" {words}  ", "muted")]
+        return out
+
+
+class Note(Bar):
+    """A line of the screen's own."""
+
+    def __init__(
+        self, what: Callable[[int], list[tuple[str, str]]], *, id: str | None = None
+    ) -> None:
+        super().__init__(id=id)
+        self._what = what
+
+    def pieces(self, width: int) -> list[Segment]:
+        """What the screen says."""
+        return [self.text(text, role) for text, role in self._what(width)]
+
+
+class Toast(Bar):
+    """The last line: what just happened, for some seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said, self._role, self._until = "", "muted", 0.0
+
+    def say(self, text: str, role: str = "muted", seconds: float = 6.0) -> None:
+        """Say it."""
+        self._said, self._role = text, role
+        self._until = time.monotonic() + seconds
+        self.refresh()
+
+    def pieces(self, width: int) -> list[Segment]:
+        """The words, while they are fresh."""
+        said = self._said if time.monotonic() < self._until else ""
+        return [self.text(fit(f" {said}", width, self.sign("cut")), self._role)]
+
+
+def runs_words(count: int, *, more: bool) -> str:
+    """`200+ runs`, `12 runs`."""
+    return f"{count:,}+ runs" if more else plural(count, "run")

@@ -1,0 +1,3 @@
+"""The screens, one file each."""
+
+from __future__ import annotations

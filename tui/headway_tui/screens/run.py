@@ -1,0 +1,454 @@
+"""One run: its timeline, its output live, its saved states."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Input
+
+from headway.errors import HeadwayError
+from headway.looks import look
+from headway.wire import BlobRef, commands
+from headway_tui.chrome import Note
+from headway_tui.feeds import RunFeed
+from headway_tui.model.states import counted, read
+from headway_tui.model.texts import plural, safe, span
+from headway_tui.model.timeline import Timeline
+from headway_tui.screens.base import Pane
+from headway_tui.widgets.log_tail import LogTail
+from headway_tui.widgets.state_pane import StatePane
+from headway_tui.widgets.waterfall import Waterfall
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from textual.widget import Widget
+
+    from headway.wire.events import Event, LogChunk
+    from headway_tui.widgets.lines import Lines
+
+ID_LENGTH = 26
+STATE_LIMIT = 1024 * 1024
+"""Bytes of a state that are fetched to be shown; of a larger one only its size is told."""
+
+
+class RunScreen(Pane):
+    """Timeline above, output and state below; one of the two below on small terminals."""
+
+    CSS = """
+    RunScreen #facts { height: 1; }
+    RunScreen #timeline-box { height: 45%; }
+    RunScreen #lower { height: 1fr; }
+    RunScreen #logs-box { width: 5fr; }
+    RunScreen #state-box { width: 4fr; }
+    RunScreen #error-box { height: 3; border: round $error; }
+    RunScreen #axis { height: 1; }
+    """
+    place = "run"
+
+    def __init__(self, run: str) -> None:
+        super().__init__()
+        self.run_id = run
+        self.now = lambda: datetime.now(UTC)
+        self.detail: commands.RunDetail | None = None
+        self.timeline = Timeline()
+        self.waterfall = Waterfall(self.timeline, lambda: self.now(), id="timeline")
+        self.logs = LogTail(id="logs")
+        self.state = StatePane(id="state")
+        self.facts = Note(self._facts, id="facts")
+        self.axis = Note(lambda _: [(self.waterfall.axis(), "muted")], id="axis")
+        self.error_line = Note(self._error)
+        self.search = Input(id="search", placeholder="text, or /an expression/")
+        self.timeline_box = Vertical(self.axis, self.waterfall, id="timeline-box", classes="pane")
+        self.logs_box = Vertical(self.logs, id="logs-box", classes="pane")
+        self.state_box = Vertical(self.state, id="state-box", classes="pane")
+        self.lower = Horizontal(self.logs_box, self.state_box, id="lower")
+        self.error_box = Vertical(self.error_line, id="error-box")
+        self.feed: RunFeed | None = None
+        self.number = 0
+        """The checkpoint whose state is shown; 0 = the last."""
+        self._wanted = 0
+        self._states: dict[int, replays.StateAnswer] = {}
+        self._zoomed = False
+        self._lower: Lines = self.logs
+
+    # --- layout
+
+    def body(self) -> Iterable[Widget]:
+        """Facts, panes, the error."""
+        yield self.facts
+        yield self.timeline_box
+        yield self.lower
+        self.search.display = False
+        yield self.search
+        yield self.error_box
+
+    def on_mount(self) -> None:
+        """Follow the run."""
+        self.waterfall.focus()
+        self.feed = RunFeed(
+            self.console_app.link, self.run_id, self._on_detail, self._on_event, self._on_chunk
+        )
+        self.state.empty = "no checkpoint yet: until there is one, a crash starts over"
+        self.state.show({}, b"", self.state.empty)
+        self.error_box.display = False
+        self.run_worker(self._follow, name="run", exit_on_error=True)
+
+    async def _follow(self) -> None:
+        assert self.feed is not None
+        if len(self.run_id) < ID_LENGTH:
+            link = self.console_app.link
+            while not link.connected:
+                link.changed.clear()
+                await link.changed.wait()
+            try:
+                ask = commands.RunAsk(self.run_id)
+                found = await link.ask("run", ask, commands.RunDetail)
+            except HeadwayError as e:
+                self.say(str(e), "bad")
+                return
+            self.run_id = self.feed.run_id = found.row.run
+        await self.feed.run()
+
+    def on_resize(self) -> None:
+        """Panes as the size allows."""
+        self._arrange()
+
+    def on_descendant_focus(self) -> None:
+        """The pane with the focus is the one shown below on small terminals."""
+        super().on_descendant_focus()
+        if self.focused in {self.logs, self.state}:
+            focused: Any = self.focused
+            self._lower = focused
+        self._arrange()
+
+    def _arrange(self) -> None:
+        boxes = {self.waterfall: self.timeline_box, self.logs: self.logs_box,
+                 self.state: self.state_box}  # fmt: skip
+        one = self.focused if self._zoomed else None
+        for pane, box in boxes.items():
+            fits = not self.small or pane is self.waterfall or pane is self._lower
+            box.display = pane is one if one in boxes else fits
+        self.timeline_box.styles.height = "100%" if one is self.waterfall else (
+            "50%" if self.small else "45%"
+        )  # fmt: skip
+        self.lower.display = one is not self.waterfall
+        tiny = self.size.height < 16
+        if tiny and one is None:
+            self.timeline_box.display = self.focused is self.waterfall
+            self.lower.display = not self.timeline_box.display
+        if self.timeline_box.display and one is self.waterfall:
+            self.timeline_box.styles.height = "1fr"
+        for pane in boxes:
+            pane.touch()
+
+    def where(self) -> str:
+        """Breadcrumbs."""
+        return f"Runs > {safe(self.run_id, 26)}"
+
+    # --- what is heard
+
+    def _on_detail(self, detail: commands.RunDetail) -> None:
+        self.detail = detail
+        self.facts.refresh()
+        error = detail.row.error
+        self.error_box.display = (
+            error is not None and detail.row.status not in {"succeeded", "cancelled"}
+            and self.size.height >= 20
+        )  # fmt: skip
+        self.error_line.refresh()
+        self._want_state()
+
+    def _on_event(self, event: Event) -> None:
+        self.timeline.add(event)
+        self.waterfall.touch()
+        if event.kind == "checkpoint":
+            self._want_state()
+
+    def _on_chunk(self, epoch: int, chunk: LogChunk) -> None:
+        self.logs.store.add(epoch, chunk)
+        self.logs.touch()
+
+    # --- painting
+
+    def settle(self) -> None:
+        """Titles, and bars that grow."""
+        live = self.detail is None or self.detail.row.ended_at is None
+        if live and self._ticks % 4 == 0:  # 4 Hz of the clock's 15
+            self.waterfall.touch()
+        if self.waterfall.dirty:
+            self.axis.refresh()
+        if self._ticks % 8 == 0:
+            self.facts.refresh()
+        self._titles()
+
+    def _titles(self) -> None:
+        store, logs = self.logs.store, self.logs
+        down = logs.sign("down")
+        follow = f"{down} follow" if logs.following else "held: G follows"
+        least = "" if logs.least == "D" else f"  {logs.least}+"
+        title = f"logs {follow}{least}  {plural(store.received, 'line')}"
+        if store.missing:
+            title += f"  {store.missing:,} missing"
+        _retitle(self.logs_box, title, "/ search" if not self.small else "")
+        idle = "" if self.waterfall.fold_idle else "  idle shown"
+        zoom = f"  x{self.waterfall.zoom:g}" if self.waterfall.zoom > 1 else ""
+        keys = "z fold  +/-  n/N" if self.small else "v view  z fold  +/- zoom  n/N fail"
+        _retitle(self.timeline_box, f"timeline {self.waterfall.view}{idle}{zoom}", keys)
+        point = self._states.get(self.number)
+        name = f"{logs.sign('checkpoint')}{self.number} {safe(point.row.name, 40)}" if point else ""
+        signs = counted(self.state.rows) if self.state.view == "diff" and point else ""
+        _retitle(self.state_box, f"{self.state.view} {name}  {signs}".strip(), "v view  [ ] ckpt")
+
+    def _facts(self, width: int) -> list[tuple[str, str]]:
+        detail = self.detail
+        if detail is None:
+            trouble = self.feed.trouble if self.feed else ""
+            return [
+                (f" {safe(self.run_id, 26)}  ", "text"),
+                (safe(trouble or "asking", 200), "muted"),
+            ]
+        row = detail.row
+        shape = look(row.status)
+        glyph = shape.ascii if self.console_app.ascii_only else shape.glyph
+        facts = [f"try {row.attempt}/{row.max_attempts}" if row.attempt else ""]
+        if row.started_at is not None:
+            end = row.ended_at or self.now()
+            facts.append(span((end - row.started_at).total_seconds()))
+        facts += [f"queue {row.queue}", f"agent {row.agent}" if row.agent else "",
+                  f"version {row.version}" if row.version else "",
+                  f"tags {' '.join(row.tags)}" if row.tags else "",
+                  f"replays {row.origin}" if row.origin else ""]  # fmt: skip
+        why = "" if row.ended_at else detail.why
+        return [
+            (f" {glyph} {shape.word} ", shape.role), (f"{safe(row.run, 26)}  ", "text"),
+            (f"{safe(row.task, 64)}  ", "accent"),
+            (safe("  ".join(f for f in facts if f), 400), "muted"),
+            (f"   {safe(why, 200)}" if why else "", "warning"),
+        ]  # fmt: skip
+
+    def _error(self, width: int) -> list[tuple[str, str]]:
+        error = self.detail.row.error if self.detail else None
+        return [(safe(f"{error.type}: {error.message}", 500) if error else "", "bad")]
+
+    # --- states
+
+    def on_lines_moved(self, event: Lines.Moved) -> None:
+        """The timeline's row chooses the state."""
+        if event.lines is self.waterfall:
+            self._wanted = self.waterfall.checkpoint_at()
+            self._want_state()
+
+    def _last(self) -> int:
+        numbers = [e.data.get("number") for e in self.timeline.events.values()
+                   if e.kind == "checkpoint"]  # fmt: skip
+        return max((n for n in numbers if isinstance(n, int)), default=0)
+
+    def _want_state(self) -> None:
+        number = self._wanted or self._last()
+        if number and (number != self.number or "new" not in self.state.bodies):
+            self.number = number
+            self.run_worker(
+                partial(self._load, number), group="state", exclusive=True, exit_on_error=True
+            )
+        elif not number and self.detail is not None:
+            self.state.show(self._bodies(), b"", self.state.empty)
+
+    def _bodies(self) -> dict[str, Any]:
+        detail, bodies = self.detail, dict[str, Any]()
+        if detail is not None and bytes(detail.payload):
+            bodies["payload"] = read(bytes(detail.payload))
+        if detail is not None and bytes(detail.result):
+            bodies["result"] = read(bytes(detail.result))
+        return bodies
+
+    async def _load(self, number: int) -> None:
+        # Whoever walks through the timeline means the row where he stops.
+        await asyncio.sleep(0.05)
+        try:
+            new = await self._state_of(number)
+            old = await self._state_of(number - 1) if number > 1 else None
+        except HeadwayError as e:
+            self.state.show(self._bodies(), b"", safe(str(e), 300))
+            return
+        if new is None:
+            self.state.show(self._bodies(), b"", f"checkpoint {number} is not kept any more")
+            return
+        bodies = self._bodies()
+        bodies["new"] = read(bytes(new.state))
+        if old is not None:
+            bodies["old"] = read(bytes(old.state))
+        self.state.show(bodies, bytes(new.state))
+
+    async def _state_of(self, number: int) -> replays.StateAnswer | None:
+        if number in self._states:
+            return self._states[number]
+        link = self.console_app.link
+        try:
+            ask = replays.StateAsk(self.run_id, number)
+            answer = await link.ask("state", ask, replays.StateAnswer)
+        except HeadwayError as e:
+            if e.code in {"not_found", "no_such_run"}:
+                return None
+            raise
+        if answer.key:
+            ref = BlobRef(answer.key, answer.row.size, answer.row.sha256)
+            if ref.size > STATE_LIMIT:
+                answer.state = msgspec.Raw(b'{"size": %d}' % ref.size)
+            elif link.client is not None:
+                answer.state = msgspec.Raw(await link.client.fetch_blob(ref))
+        self._states[number] = answer
+        return answer
+
+    def do_next_checkpoint(self) -> None:
+        """The next checkpoint."""
+        self._step_checkpoint(1)
+
+    def do_last_checkpoint(self) -> None:
+        """The checkpoint before."""
+        self._step_checkpoint(-1)
+
+    def _step_checkpoint(self, step: int) -> None:
+        number = max(1, min(self._last(), self.number + step))
+        self._wanted = number
+        self.waterfall.to_checkpoint(number)
+        self._wanted = number
+        self._want_state()
+
+    # --- what is meant
+
+    def chosen_runs(self) -> list[tuple[str, str]]:
+        """This run."""
+        row = self.detail.row if self.detail else None
+        if row is None:  # its row is on its way, its id is known
+            return [(self.run_id, "")] if len(self.run_id) == ID_LENGTH else []
+        return [(row.run, f"{row.task}  {row.status}")]
+
+    def command_line(self) -> str:
+        """The run, from a shell."""
+        return f"headway show {self.run_id}"
+
+    # --- what the keys do
+
+    def reread(self) -> None:
+        """Ask for the row again."""
+        if self.feed is not None:
+            self.feed.again()
+
+    def leave(self) -> bool:
+        """A zoomed pane first becomes small again."""
+        if self._zoomed:
+            self.do_zoom_pane()
+            return True
+        return False
+
+    def do_next_pane(self) -> None:
+        """The next pane."""
+        self._focus(1)
+
+    def do_last_pane(self) -> None:
+        """The pane before."""
+        self._focus(-1)
+
+    def _focus(self, step: int) -> None:
+        panes: list[Any] = [self.waterfall, self.logs, self.state]
+        at = panes.index(self.focused) if self.focused in panes else 0
+        pane = panes[(at + step) % len(panes)]
+        for box in (self.timeline_box, self.lower, self.logs_box, self.state_box):
+            box.display = True  # what is not shown takes no focus
+        self.set_focus(pane)
+        self._lower = pane if pane is not self.waterfall else self._lower
+        self.call_after_refresh(self._arrange)
+
+    def do_zoom_pane(self) -> None:
+        """The focused pane alone, or all."""
+        self._zoomed = not self._zoomed
+        self._arrange()
+
+    def do_search(self) -> None:
+        """Search in the output."""
+        self.search.display = True
+        self.search.value = self.logs.wanted
+        self.set_focus(self.search)
+
+    def key_escape(self) -> None:
+        """Leave the search, or the command line."""
+        if self.search.has_focus:
+            self.search.display = False
+            self.set_focus(self.logs)
+        super().key_escape()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Enter in the search, or in the command line."""
+        if event.input is not self.search:
+            super().on_input_submitted(event)
+            return
+        event.stop()
+        self.search.display = False
+        self.set_focus(self.logs)
+        try:
+            if not self.logs.search(event.value):
+                self.say(f"no line of {self.logs.store.end - self.logs.store.base:,} has"
+                         f" {event.value!r}", "warning")  # fmt: skip
+        except ValueError as e:
+            self.say(str(e), "bad")
+
+    def do_next_run(self) -> None:
+        """The next run of the list."""
+        self._neighbour(1)
+
+    def do_last_run(self) -> None:
+        """The run before."""
+        self._neighbour(-1)
+
+    def _neighbour(self, step: int) -> None:
+        from headway_tui.screens.runs import RunsScreen
+
+        below: Any = self.app.screen_stack[-2] if len(self.app.screen_stack) > 1 else None
+        if not isinstance(below, RunsScreen):
+            return
+        order = below.view.order
+        at = below.view.place.get(self.run_id, -1) + step
+        if not 0 <= at < len(order):
+            self.say("no more runs in the list that way", "warning")
+            return
+        below.table.cursor = at
+        self.app.switch_screen(RunScreen(order[at]))
+
+    # --- copying
+
+    def do_copy_error(self) -> None:
+        """Error and trace."""
+        error = self.detail.row.error if self.detail else None
+        text = f"{error.type}: {error.message}\n{error.traceback}" if error is not None else ""
+        self.console_app.copy_text(text)
+
+    def do_copy_payload(self) -> None:
+        """The payload."""
+        body = bytes(self.detail.payload) if self.detail else b""
+        self.console_app.copy_text(body.decode("utf-8", "replace"))
+
+    def do_copy_state(self) -> None:
+        """The shown state."""
+        self.console_app.copy_text(self.state.raw.decode("utf-8", "replace"))
+
+    def do_copy_lines(self) -> None:
+        """The lines on screen."""
+        self.console_app.copy_text("\n".join(self.logs.on_screen()))
+
+    def do_copy_log(self) -> None:
+        """All lines."""
+        self.console_app.copy_text("\n".join(line.text for line in self.logs.store.lines))
+
+
+def _retitle(box: Vertical, title: str, subtitle: str) -> None:
+    # Setting a title paints: only where it is another one.
+    if str(box.border_title or "") != title:
+        box.border_title = title
+    if str(box.border_subtitle or "") != subtitle:
+        box.border_subtitle = subtitle

@@ -1,0 +1,211 @@
+"""The base of all live widgets: virtual rows, a cursor, and painting by a clock.
+
+Data changes call `touch`; the app's clock calls `paint`. Nothing is laid out or styled but the rows
+on screen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from rich.segment import Segment
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from headway.looks import MARKS
+from headway_tui.themes import ROLES, Palette
+
+if TYPE_CHECKING:
+    from rich.style import Style
+    from textual import events
+
+_DEFAULT = Palette(ROLES["headway-dark"])
+
+
+class Lines(ScrollView, can_focus=True):
+    """Rows by number. A kind of it says how many there are and how one looks."""
+
+    DEFAULT_CSS = """
+    Lines { scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; overflow-x: hidden;
+            background: $background; }
+    """
+
+    place = ""
+    """Its place in the table of actions."""
+    has_cursor = True
+
+    class Moved(Message):
+        """The cursor is on another row."""
+
+        def __init__(self, lines: Lines) -> None:
+            super().__init__()
+            self.lines = lines
+
+    class Chosen(Message):
+        """A row was double-clicked."""
+
+        def __init__(self, lines: Lines) -> None:
+            super().__init__()
+            self.lines = lines
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.cursor = 0
+        self.dirty = True
+        self.paints = 0
+        self.left = 0
+
+    # --- what a kind of it gives
+
+    def count(self) -> int:
+        """Rows there are."""
+        raise TypeError("a kind of Lines says how many rows it has")
+
+    def row(self, index: int, width: int) -> list[Segment]:
+        """One row; it is cut or padded to the width afterwards."""
+        raise TypeError("a kind of Lines draws its rows")
+
+    # --- painting
+
+    def _app(self) -> Any:
+        return cast("Any", self).app
+
+    @property
+    def palette(self) -> Palette:
+        """Styles of the theme in force."""
+        return getattr(self._app(), "palette", _DEFAULT)
+
+    def sign(self, name: str) -> str:
+        """A sign, in ASCII where only that is to be used."""
+        return MARKS[name][bool(getattr(self._app(), "ascii_only", False))]
+
+    def touch(self) -> None:
+        """Something changed: the next tick paints."""
+        self.dirty = True
+
+    def paint(self) -> None:
+        """Called by the clock."""
+        if not self.dirty or not self.is_attached or self.size.height == 0:
+            return
+        self.dirty = False
+        self.paints += 1
+        self.settle()
+        self.refresh()
+
+    def settle(self) -> None:
+        """Make scrolling fit the rows there are."""
+        n = self.count()
+        self.cursor = max(0, min(self.cursor, n - 1))
+        self.virtual_size = Size(self.room, n)
+
+    @property
+    def room(self) -> int:
+        """Cells of a row: the scrollbar is not among them."""
+        return self.scrollable_content_region.width
+
+    def render_line(self, y: int) -> Strip:
+        """Textual asks for one line of the screen."""
+        width = self.room
+        index = int(self.scroll_y) + y
+        base: Style = self.rich_style
+        if not 0 <= index < self.count():
+            return Strip.blank(width, base)
+        segments = self.row(index, width)
+        strip = Strip(segments)
+        if self.left:
+            strip = strip.crop(self.left)
+        strip = strip.adjust_cell_length(width)
+        if self.has_cursor and index == self.cursor and self.has_focus_within:
+            strip = strip.apply_style(self.palette.cursor)
+        return strip.apply_style(base)
+
+    def text(self, text: str, role: str = "text") -> Segment:
+        """A piece of a row in the colour of a role."""
+        return Segment(text, self.palette[role])
+
+    # --- moving
+
+    def jump(self, y: float) -> None:
+        """Scroll to a row without animation, now."""
+        self.scroll_to(y=y, animate=False, immediate=True, force=True)
+
+    def move(self, index: int) -> None:
+        """The cursor to a row; scrolls only when it leaves the window."""
+        n = self.count()
+        self.virtual_size = Size(self.room, n)
+        self.cursor = max(0, min(index, n - 1))
+        top, height = int(self.scroll_y), max(1, self.size.height)
+        if self.cursor < top:
+            self.jump(self.cursor)
+        elif self.cursor >= top + height:
+            self.jump(self.cursor - height + 1)
+        self.refresh()
+        self.post_message(self.Moved(self))
+
+    def do_down(self) -> None:
+        """A row down."""
+        self.move(self.cursor + 1)
+
+    def do_up(self) -> None:
+        """A row up."""
+        self.move(self.cursor - 1)
+
+    def do_top(self) -> None:
+        """The first row."""
+        self.move(0)
+
+    def do_bottom(self) -> None:
+        """The last row."""
+        self.move(self.count() - 1)
+
+    def do_half_down(self) -> None:
+        """Half a page down."""
+        self.move(self.cursor + self.size.height // 2)
+
+    def do_half_up(self) -> None:
+        """Half a page up."""
+        self.move(self.cursor - self.size.height // 2)
+
+    def do_page_down(self) -> None:
+        """A page down."""
+        self.move(self.cursor + self.size.height)
+
+    def do_page_up(self) -> None:
+        """A page up."""
+        self.move(self.cursor - self.size.height)
+
+    def do_side_right(self) -> None:
+        """Sideways."""
+        self.left += 8
+        self.refresh()
+
+    def do_side_left(self) -> None:
+        """Sideways."""
+        self.left = max(0, self.left - 8)
+        self.refresh()
+
+    def on_click(self, event: events.Click) -> None:
+        """A click takes the cursor there, a double click opens."""
+        if self.has_cursor and 0 <= (at := int(self.scroll_y) + event.y) < self.count():
+            self.move(at)
+            if event.chain == 2:
+                self.post_message(self.Chosen(self))
+
+    def on_resize(self) -> None:
+        """Another size: all is painted anew."""
+        self.touch()
+
+    def watch_has_focus(self, value: bool) -> None:
+        """The cursor is seen where the focus is."""
+        super().watch_has_focus(value)
+        self.refresh()
+
+    def place_quietly(self, y: int) -> None:
+        """Scroll without the watchers, which would paint: the tick paints once."""
+        kind: Any = ScrollView
+        self.set_reactive(kind.scroll_y, float(y))
+        self.set_reactive(kind.scroll_target_y, float(y))
+        bar: Any = self.vertical_scrollbar
+        bar.position = y
