@@ -17,12 +17,13 @@ pytestmark = pytest.mark.timeout(120)
 
 RUN, HELD, AGENT = "RUN", "HELD", "AGENT"
 """Stand for the id of a run that has ended, of one that waits, and of the agent."""
-ELSEWHERE = {"up", "demo", "engine", "agent", "bench", "chaos", "trace"}
+REPLAYS = ("plan", "explain", "status", "approve", "hold", "stop", "report", "compare")
+"""They need a script, or its job."""
+ELSEWHERE = {
+    "up", "demo", "engine", "agent", "bench", "chaos", "trace", "tui",
+    *(f"replay {verb}" for verb in REPLAYS),
+}  # fmt: skip
 """Tested by themselves: they keep running, take minutes, or write files."""
-ELSEWHERE |= {
-    f"replay {verb}"
-    for verb in ("plan", "explain", "status", "approve", "hold", "stop", "report", "compare")
-}  # they need a script, or its job
 IMAGES = {"image build", "deploy"}
 CALLS: dict[str, list[str]] = {
     "enqueue": ["greet", "name=al"],

@@ -13,7 +13,7 @@ from textual.widgets import Input
 
 from headway.errors import HeadwayError
 from headway.looks import look
-from headway.wire import BlobRef, commands
+from headway.wire import BlobRef, commands, replays
 from headway_tui.chrome import Note
 from headway_tui.feeds import RunFeed
 from headway_tui.model.states import counted, read
