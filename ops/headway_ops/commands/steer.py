@@ -32,7 +32,7 @@ def cancel(
     expect: Expect = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Cancel a run, or all that a query means: final once acknowledged, running code is stopped."""
+    """Cancel a run, or all that a query means: final."""
     from headway_ops import steering
 
     if _by_query(run, query, dry_run=dry_run, yes=yes, expect=expect):
@@ -77,7 +77,7 @@ def resume(
     expect: Expect = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Next attempt now, of a run or of all that a query means: skips backoff, decides a review."""
+    """Next attempt now, of a run or of all of a query."""
     from headway_ops import steering
     from headway_ops.say import Exit, Fail
 
