@@ -1,8 +1,8 @@
 """The NATS layer: connections, requests with typed errors, acknowledged publishes.
 
 `pull.py` holds the pull loop, `history.py` the reads of stored messages, `fastnats.py` what makes
-nats-py fast. These four (and the client) are the only users of nats-py in the SDK; engine, agent
-and TUI share them.
+nats-py fast, `steadynats.py` what it gets wrong when a connection breaks. These (and the client)
+are the only users of nats-py in the SDK; engine, agent and TUI share them.
 
 A timeout here always means *unknown*: the message may have been stored, and one that was written
 while disconnected is sent after a reconnect. Repeat only what the receiver recognises as the same.
@@ -140,25 +140,6 @@ class Connection(FastClient):
         level = logging.DEBUG if self._quiet and repeated else logging.WARNING
         self._quiet = self._quiet or repeated
         log.log(level, "nats %s: %s: %s", self.shown_url, type(error).__name__, error)
-
-    async def close(self) -> None:
-        """End it. That the server was gone before is no error: nats-py raises it."""
-        try:
-            await super().close()
-        except OSError as e:
-            log.debug("nats %s: closing: %s", self.shown_url, e)
-
-    async def _process_err(self, err_msg: str) -> None:
-        """nats-py closes for good over whatever the server says to a connection that stood.
-
-        The users were changed, a JWT has ended, a message was too large: here it begins anew.
-        """
-        if self.is_connected and "permissions violation" not in err_msg:
-            error = nats_errors.Error(f"nats: {err_msg}")
-            await self.note_error(error)
-            await self._process_op_err(error)
-            return
-        await super()._process_err(err_msg)
 
     async def note_disconnected(self) -> None:
         """nats-py's callback when the connection broke."""

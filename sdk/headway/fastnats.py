@@ -3,7 +3,7 @@
 nats-py spends a task switch on each message it hears, another one on each write, and three loop
 turns with four futures on each request. Here a message is heard where it was parsed, what was
 published in one turn of the loop is written at its end, and a request is one future. Everything
-else, reconnecting above all, is nats-py's own.
+else, reconnecting above all, is nats-py's own (`steadynats.py` mends it).
 """
 
 # ruff: noqa: ASYNC109 - the signature is nats-py's.
@@ -15,7 +15,8 @@ import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from nats import errors as nats_errors
-from nats.aio.client import Client as NatsClient
+
+from headway.steadynats import SteadyClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -47,7 +48,7 @@ class _Ear:
             log.exception("a message could not be handled: subject=%s", msg.subject)
 
 
-class FastClient(NatsClient):
+class FastClient(SteadyClient):
     """A NATS connection with cheap requests, writes and listeners."""
 
     def __init__(self) -> None:
@@ -57,23 +58,6 @@ class FastClient(NatsClient):
         self._answer_prefix = ""
         self._numbers = itertools.count(1)
         self._write_due = False
-
-    async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
-        try:
-            await super()._send_ping(future)
-        except RuntimeError:
-            # uvloop, on a connection that has just broken and is not known to be: no pong comes.
-            self._pongs.pop()
-            if future is not None and not future.done():
-                future.set_exception(ConnectionResetError("the connection is broken"))
-
-    async def _process_pong(self) -> None:
-        # nats-py would end its reader at an answer that nobody waits for any more (a flush that was
-        # cancelled), and the connection with it.
-        pongs = cast("list[asyncio.Future[bool]]", self._pongs)
-        if pongs and pongs[0].done():
-            pongs[0] = asyncio.get_running_loop().create_future()
-        await super()._process_pong()
 
     async def listen(self, subject: str, hear: Callable[[Msg], None]) -> Subscription:
         """Subscribe; `hear` is called for each message as it is parsed, and must not wait.
@@ -110,16 +94,6 @@ class FastClient(NatsClient):
             raise nats_errors.TimeoutError from None
         finally:
             del self._asked[inbox], self._asked_on[inbox]
-
-    def _build_message(  # pyright: ignore[reportIncompatibleMethodOverride] its caller takes None
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
-    ) -> Any:
-        try:
-            return super()._build_message(sid, subject, reply, data, headers)
-        except UnicodeDecodeError:
-            # Not the sender's to break our connection with. nats-py skips what is no message.
-            log.warning("a message whose subject is no text is dropped: %r", bytes(subject)[:200])
-            return None
 
     def refuse(self, subject: str, error: Callable[[str], Exception]) -> None:
         """End all requests on a subject, in any case of its letters (nats-py lowers errors)."""

@@ -37,13 +37,25 @@ class Held:
         self.runs: dict[str, str] = {}
 
     async def begin(self, task: str = "held", **cases: dict[str, str]) -> None:
-        """One run per case; returns when all are inside."""
+        """One run per case; returns when all are inside, and that is recorded.
+
+        Under "rerun" a block does not wait for its started mark.
+        """
         gates = self.site.folder / "gates"
         gates.mkdir(exist_ok=True)
         for name, options in cases.items():
             self.runs[name] = await self.site.enqueue(task, gates=str(gates), **options)
         inside = [gates / f"{run}.inside" for run in self.runs.values()]
         await until(lambda: all(p.exists() for p in inside), 30, what="inside their effects")
+
+        async def marked() -> bool:
+            rows = await self.site.rows(
+                "SELECT run FROM events WHERE run = ANY($1) AND kind = 'once'",
+                list(self.runs.values()),
+            )
+            return len(rows) >= len(self.runs)
+
+        await until(marked, what="their started marks are recorded")
 
     def open(self, name: str) -> None:
         """Its effect happens now."""

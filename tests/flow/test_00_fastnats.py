@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from headway import bus, pull
 from headway_engine import streams
 from headway_engine.rescuer import reached
 from support import servers
+from support.guarded import guarded
 from support.proxy import Proxy
 from support.wait import until
 
@@ -94,6 +96,88 @@ async def test_a_ping_on_a_connection_that_has_just_broken_is_an_error_of_the_li
             await connection.flush()
         assert not await reached(connection)
     assert await reached(connection)
+
+
+class Mute:
+    """Says what a nats-server with TLS says first, and nothing any more."""
+
+    def __init__(self) -> None:
+        self.hello = asyncio.Event()
+        """The client has begun its handshake."""
+
+    async def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        writer.write(b'INFO {"server_id":"mute","tls_required":true,"max_payload":1048576}\r\n')
+        if await reader.read(100):
+            self.hello.set()
+        await reader.read()
+        writer.close()
+
+
+async def test_who_ends_in_the_middle_of_a_tls_handshake_is_not_held_up() -> None:
+    mute = Mute()
+    with servers.open_folder("tls") as folder:
+        async with (
+            guarded(folder) as server,
+            Proxy(server.port) as proxy,
+            await asyncio.start_server(mute.meet, "127.0.0.1", 0) as other,
+        ):
+            settings = replace(
+                server.settings("app"), nats_url=f"tls://127.0.0.1:{proxy.port}", connect_timeout=60
+            )
+            nc = await bus.connect(settings, kind="client", ident="app")
+            proxy.target_port = other.sockets[0].getsockname()[1]
+            proxy.reset()
+            await mute.hello.wait()
+            async with asyncio.timeout(10):
+                await nc.close()
+            assert nc.is_closed
+            proxy.reset()
+
+
+async def test_what_the_server_still_said_before_it_closed_does_not_end_the_connection(
+    connection: bus.Connection,
+) -> None:
+    back: list[int] = []
+    connection.when_back(lambda: back.append(1))
+    parser: Any = connection._ps  # pyright: ignore[reportPrivateUsage]
+    for said in (b"'User Authentication Expired'", b"'Authorization Violation'"):
+        await parser.parse(b"-ERR " + said + b"\r\n")
+    await until(lambda: back)
+    assert await reached(connection)
+
+
+async def test_an_attempt_that_fails_after_its_handshake_is_followed_by_another(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link breaks again while the subscriptions are told: twice, in two ways."""
+    async with Proxy(nats_server.port) as proxy:
+        nc = await bus.connect(
+            servers.settings_for(f"nats://127.0.0.1:{proxy.port}"), kind="engine", ident="a"
+        )
+        got: list[bytes] = []
+        await nc.listen("told", lambda msg: got.append(msg.data))
+        back: list[int] = []
+        nc.when_back(lambda: back.append(1))
+        troubles = [RuntimeError("the handler is closed"), ConnectionResetError("gone")]
+        kind: Any = nc
+        whole = kind._flush_pending
+
+        async def flush(force_flush: bool = False) -> Any:
+            if troubles and nc.is_connected and proxy.connections > 1:
+                raise troubles.pop()
+            return await whole(force_flush)
+
+        monkeypatch.setattr(nc, "_flush_pending", flush)
+        try:
+            proxy.reset()
+            await until(lambda: not troubles and back)
+            await until(lambda: reached(nc))
+            await nc.publish("told", b"1")
+            await until(lambda: got)
+            assert got == [b"1"]
+        finally:
+            await nc.close()
 
 
 async def test_a_flood_is_written_whole_and_in_order(connection: bus.Connection) -> None:
