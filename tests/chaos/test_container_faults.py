@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from headway.follow import RunLog
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 
 
 @asynccontextmanager

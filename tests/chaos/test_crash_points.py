@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from support.site import Role, Site
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="session")]
 
 ENGINE = (
     "engine.intake.received",

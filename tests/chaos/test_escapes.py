@@ -25,7 +25,7 @@ from support.wait import until
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 
 MEMORY, PIDS = 256 * 1024 * 1024, 40
 NONE = [["0000000000000000"]]

@@ -42,7 +42,7 @@ from support.wait import until
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 def nested(levels: int) -> bytes:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from headway.bus import Connection
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 GOLDEN = Path(__file__).parents[1] / "unit" / "golden"
 RUN = "01JGQ0M4N5B6Q7R8S9T0V1W2X3"

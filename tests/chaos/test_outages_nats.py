@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from support.engines import Caller
     from support.site import Site
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 async def a_run_goes_through(caller: Caller) -> str:

@@ -35,7 +35,7 @@ from support.wait import until
 if TYPE_CHECKING:
     from support.site import Site
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(240)
 
 ARCHIVING = (("wal_level", "replica"), ("restore_command", "false"))
 

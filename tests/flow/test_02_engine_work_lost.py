@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from headway_ops.local.nats import NatsServer
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(240)
 
 
 def messages(server: NatsServer) -> Path:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from headway.bus import Connection
     from support.collectors import Received
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(240)
 
 T, A, B = "0123456789abcdef0123456789abcdef", "00000000000000aa", "00000000000000bb"
 KINDS = {"grpc": grpc_collector, "http": http_collector}

@@ -13,11 +13,11 @@ from support.up import Up, project, start
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 RUN, HELD, AGENT = "RUN", "HELD", "AGENT"
 """Stand for the id of a run that has ended, of one that waits, and of the agent."""
-REPLAYS = ("plan", "explain", "status", "approve", "hold", "stop", "report", "compare")
+REPLAYS = ("ls", "plan", "explain", "status", "approve", "hold", "stop", "report", "compare")
 """They need a script, or its job."""
 ELSEWHERE = {
     "up", "demo", "engine", "agent", "bench", "chaos", "trace", "tui",
@@ -37,7 +37,6 @@ CALLS: dict[str, list[str]] = {
     "cancel": [HELD],
     "fork": [RUN, "--from", "start"],
     "replay run": [RUN],
-    "replay ls": [],
     "queue ls": [],
     "queue pause": ["slow"],
     "queue resume": ["slow"],

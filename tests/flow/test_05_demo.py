@@ -12,7 +12,7 @@ import pytest
 
 from support.docker import require_docker
 
-pytestmark = pytest.mark.timeout(170)
+pytestmark = pytest.mark.timeout(240)
 
 APP = """
 from headway import task

@@ -24,7 +24,7 @@ from support.wait import until
 if TYPE_CHECKING:
     from support.site import Site
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(240)
 
 OUTAGE = LEASE * 1.5
 

@@ -47,7 +47,7 @@ def chaos(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_task_of_ones_own_survives_while_its_stack_is_killed() -> None:
     with project() as folder:
         (folder / "app.py").write_text(TASK)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from headway_ops.local.postgres import PostgresServer
     from support.servers import Databases
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 TABLES = {"runs": "id", "events": "run", "checkpoints": "run", "marks": "run", "results": "run"}

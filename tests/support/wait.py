@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 async def until(
     condition: Callable[[], T | Awaitable[T]],
-    timeout: float = 10.0,  # noqa: ASYNC109 - ends in an assertion that says what did not happen
+    timeout: float = 30.0,  # noqa: ASYNC109 - ends in an assertion that says what did not happen
     *,
     what: str = "",
     every: float = 0.005,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -26,7 +26,7 @@ class RunView(Struct):
     duration: float | None
     """Seconds from its first start to its end."""
     cost_usd: float | None
-    """None: nothing was recorded."""
+    """None: the run told nothing of what it used."""
 
 
 def view(detail: RunDetail) -> RunView:
@@ -35,9 +35,10 @@ def view(detail: RunDetail) -> RunView:
     took = (
         (row.ended_at - row.started_at).total_seconds() if row.ended_at and row.started_at else None
     )
-    cost: Any = getattr(row, "cost_usd", None)
+    told = row.tokens_in or row.tokens_out or row.cost_usd
     return RunView(
         row.run, row.task, row.status, row.queue, row.version, row.tags, row.checkpoint,
         row.attempt, "" if row.error is None else row.error.type,
-        "" if row.error is None else row.error.message, took, cost,
+        "" if row.error is None else row.error.message, took,
+        row.cost_usd if told else None,
     )  # fmt: skip

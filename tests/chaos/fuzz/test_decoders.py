@@ -111,7 +111,7 @@ def test_a_decoder_raises_what_it_declares_and_nothing_else(name: str) -> None:
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("what", HUGE)
 def test_huge_bodies_cost_little_memory(what: str) -> None:
     body = HUGE[what]
