@@ -278,8 +278,10 @@ class Lives:
         """Take away its process's remains and its endpoint."""
         if worker.handle is not None:
             await self._runtime.remove(worker.handle)
-        if worker.endpoint is not None:
-            await worker.endpoint.close()
+        # Each refers to the other: unbound, both go at once and not with the next collection.
+        endpoint, worker.endpoint = worker.endpoint, None
+        if endpoint is not None:
+            await endpoint.close()
 
     async def close(self, *, kill: bool) -> None:
         """Stop; with `kill` end and remove every runner, else leave them for an adopter."""
