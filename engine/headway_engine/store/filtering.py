@@ -25,8 +25,12 @@ AHEAD_MS = 2 * 3600 * 1000
 """An id is made at most one hour after its run is recorded (`checks.py`), by its maker's clock."""
 FIRST_YEAR = 1971
 """Of an id's time."""
-SCANNED = frozenset({"status", "since", "until", "id", "parent"})
+SCANNED = frozenset({"status", "since", "until", "id", "parent", "failure"})
 """Fields with an index: their conditions choose the rows that a request looks at."""
+
+
+DEAD = "r.failure <> '' AND NOT r.acked"
+"""A dead letter; the condition of its indexes."""
 
 
 class Dialect(Protocol):
@@ -117,10 +121,14 @@ class _Writer:
 
     def _status(self, term: Term) -> str:
         """Not to be in some states is to be in the others: for those there are indexes."""
-        asked = states_of(frozenset(v.word for v in term.values if isinstance(v, Status)))
+        words = frozenset(v.word for v in term.values if isinstance(v, Status))
+        asked = states_of(words - {"dead"})
         if term.negated:
             asked = frozenset(RunState) - asked
-        return f"({self._dialect.states(sorted(s.value for s in asked), self._put)})"
+        states = self._dialect.states(sorted(s.value for s in asked), self._put)
+        if "dead" not in words:
+            return f"({states})"
+        return f"(({states}) AND NOT ({DEAD}))" if term.negated else f"({states} OR ({DEAD}))"
 
     def _conditions(self, term: Term) -> list[str]:
         """One of them must hold."""
