@@ -25,7 +25,7 @@ AHEAD_MS = 2 * 3600 * 1000
 """An id is made at most one hour after its run is recorded (`checks.py`), by its maker's clock."""
 FIRST_YEAR = 1971
 """Of an id's time."""
-SCANNED = frozenset({"status", "since", "until", "id", "parent", "failure"})
+SCANNED = frozenset({"status", "since", "until", "id", "parent"})
 """Fields with an index: their conditions choose the rows that a request looks at."""
 
 
@@ -94,6 +94,8 @@ def where(
     scan = [writer.term(t) for t in query.terms if t.field in SCANNED]
     scanned = len(writer.args)
     rest = [writer.term(t) for t in query.terms if t.field not in SCANNED]
+    if any(t.negated and Status("dead") in t.values for t in query.terms):
+        rest.append(f"NOT ({DEAD})")  # no index has what is not in another one
     return Where(" AND ".join(scan), " AND ".join(rest), writer.args, scanned)
 
 
@@ -126,9 +128,7 @@ class _Writer:
         if term.negated:
             asked = frozenset(RunState) - asked
         states = self._dialect.states(sorted(s.value for s in asked), self._put)
-        if "dead" not in words:
-            return f"({states})"
-        return f"(({states}) AND NOT ({DEAD}))" if term.negated else f"({states} OR ({DEAD}))"
+        return f"({states} OR ({DEAD}))" if "dead" in words and not term.negated else f"({states})"
 
     def _conditions(self, term: Term) -> list[str]:
         """One of them must hold."""

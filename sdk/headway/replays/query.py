@@ -15,6 +15,8 @@ from headway.retry import seconds
 from headway.states import RunState
 from headway.wire.commands import RunRow, RunsQuery
 
+DEAD = ("failed", "timed_out", "expired")
+"""What `status:dead` means: it ended badly, and nobody wanted that."""
 FIELDS = "status, task, queue, tag, id, error, since, until"
 
 
@@ -53,7 +55,7 @@ def translate(text: str, now: datetime) -> Wanted:
             raise BadQuery(f"query: {word!r}: expected FIELD:VALUE; the fields are {FIELDS}")
         match field:
             case "status":
-                query.status = tuple(_status(v) for v in value.split(","))
+                query.status = tuple(s for v in value.split(",") for s in _status(v))
             case "task":
                 query.task = value
             case "queue":
@@ -73,11 +75,13 @@ def translate(text: str, now: datetime) -> Wanted:
     return Wanted(query, error)
 
 
-def _status(word: str) -> str:
-    known = {s.status for s in RunState} | {"live", "ended", "dead"}
+def _status(word: str) -> tuple[str, ...]:
+    if word == "dead":
+        return DEAD
+    known = {s.status for s in RunState} | {"live", "ended"}
     if word not in known:
-        raise BadQuery(f"query: status {word!r}: expected {', '.join(sorted(known))}")
-    return word
+        raise BadQuery(f"query: status {word!r}: expected dead, {', '.join(sorted(known))}")
+    return (word,)
 
 
 def _time(text: str, now: datetime) -> datetime:
