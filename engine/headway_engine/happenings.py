@@ -125,6 +125,13 @@ class Resume(Struct, frozen=True):
     override: bool = False
 
 
+class Acknowledge(Struct, frozen=True):
+    """Somebody has seen the failure (or takes that back)."""
+
+    actor: str
+    undo: bool = False
+
+
 class Overdue(Struct, frozen=True):
     """The timer: TTL, deadline or the attempt's timeout (the agent's timer is the first one)."""
 
@@ -147,6 +154,7 @@ Happening = (
     | Cancel
     | Stopped
     | Resume
+    | Acknowledge
     | Overdue
     | VersionMissing
 )

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headway.states import LIVE, OPEN, SAVEABLE, TERMINAL, RunState
+from headway.states import FAILURES, LIVE, OPEN, SAVEABLE, TERMINAL, RunState
 from headway.wire import ErrorInfo
 from headway.wire.events import Event
 from headway.wire.rpc import MarkRecord
 from headway_engine import attempt_rules as attempt
 from headway_engine.happenings import (
+    Acknowledge,
     Cancel,
     Claim,
     Due,
@@ -229,6 +230,18 @@ def _failed_by(m: Move, actor: str, key: str) -> Transition:
     m.run.reason = "once"
     m.event("failed", to=S.FAILED, actor=actor, cause="once", error=error_data(error))
     m.end(End(error=error))
+    m.run.acked = True  # a person said so: nobody else has to look
+    return m.done()
+
+
+def _acknowledge(run: Run, h: Acknowledge, now: datetime) -> Transition:
+    if run.state not in FAILURES:
+        return refuse(f"the run is {run.state.status}: what has failed is acknowledged")
+    if run.acked is not h.undo:
+        return ALREADY
+    m = Move(run, now)
+    m.run.acked = not h.undo
+    m.event("unacknowledged" if h.undo else "acknowledged", actor=h.actor)
     return m.done()
 
 
@@ -251,6 +264,7 @@ _RULES: dict[type[Any], Callable[[Run, Any, datetime], Transition]] = {
     Cancel: _cancel,
     Stopped: attempt.stopped,
     Resume: _resume,
+    Acknowledge: _acknowledge,
     Overdue: _overdue,
     VersionMissing: _version_missing,
 }

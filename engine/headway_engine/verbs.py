@@ -9,8 +9,10 @@ from msgspec import Raw, Struct
 
 from headway.errors import Refused
 from headway.ids import is_run_id
+from headway.states import RunState
 from headway.wire import INLINE_LIMIT, NOTHING, PAYLOAD_LIMIT, BlobRef, clean_text, decode, decoder
 from headway.wire.commands import (
+    AckAsk,
     AgentRow,
     BlobGet,
     BlobPart,
@@ -20,6 +22,8 @@ from headway.wire.commands import (
     BulkPage,
     CancelAsk,
     CheckpointRow,
+    DeadAsk,
+    DeadPage,
     Deployment,
     Done,
     DrainAsk,
@@ -43,7 +47,7 @@ from headway.wire.events import gist
 from headway.wire.replays import ForkAsk, Forked, StateAnswer, StateAsk
 from headway_engine.bulk import bulk
 from headway_engine.control import ApiRefused, Asker
-from headway_engine.happenings import Cancel, Resume
+from headway_engine.happenings import Acknowledge, Cancel, Resume
 from headway_engine.names import unknown_queue
 from headway_engine.store.replay import moved
 from headway_engine.why import Facts, explain
@@ -94,6 +98,7 @@ class TaskRow(Struct, omit_defaults=True):
 
 
 _STATE, _USAGE = decoder(StateAsk), decoder(UsageAsk)
+_DEAD, _ACK = decoder(DeadAsk), decoder(AckAsk)
 
 
 class Verbs:
@@ -127,9 +132,11 @@ class Verbs:
             "state": self._state,
             "why": self._why,
             "usage": self._usage,
+            "dead": self._dead,
             "result": self._result,
             "cancel": self._cancel,
             "resume": self._resume,
+            "ack": self._ack,
             "bulk": self._bulk,
             "replay": self._replay,
             "fork": self._fork,
@@ -154,12 +161,14 @@ class Verbs:
     async def _runs(self, asker: Asker, body: bytes) -> RunsPage:
         page = await self._store.runs(asker.ns, decode(_RUNS, body))
         await self._spent(asker, page.runs)
+        await self._asked(asker, page.runs)
         # Rows are small, but errors and tags may be long: a page always fits a message.
         size = 0
         for i, row in enumerate(page.runs):
             error = row.error
             size += 600 + sum(map(len, row.tags)) * 4
             size += len(error.message) * 4 + len(error.traceback) * 4 if error else 0
+            size += 4000 if row.review else 0
             if size > PAGE_BYTES and i:
                 page.runs, page.more, page.next = page.runs[:i], True, page.runs[i - 1].run
                 break
@@ -173,6 +182,16 @@ class Verbs:
         for row in rows:
             if (used := spent.get(row.run)) is not None:
                 row.tokens_in, row.tokens_out, row.cost_usd = used
+
+    async def _asked(self, asker: Asker, rows: list[RunRow]) -> None:
+        """Write into the rows of reviews what they wait for."""
+        waits = [row.run for row in rows if row.status == RunState.REVIEW.status]
+        found = await self._store.reviews(asker.ns, waits) if waits else {}
+        for row in rows:
+            row.review = found.get(row.run)
+
+    async def _dead(self, asker: Asker, body: bytes) -> DeadPage:
+        return await self._store.dead(asker.ns, decode(_DEAD, body))
 
     async def _usage(self, asker: Asker, body: bytes) -> list[UsageRow]:
         return await self._store.usage(asker.ns, decode(_USAGE, body or b"{}"))
@@ -203,6 +222,7 @@ class Verbs:
         if detail is None:
             raise ApiRefused("not_found", f"no run {run} in namespace {asker.ns}")
         await self._spent(asker, [detail.row])
+        await self._asked(asker, [detail.row])
         detail.events = gist(detail.events, DETAIL_ROWS)
         detail.checkpoints = detail.checkpoints[-DETAIL_ROWS:]
         detail.marks = detail.marks[-DETAIL_ROWS:]
@@ -307,6 +327,12 @@ class Verbs:
             tuple((key, bytes(value)) for key, value in ask.values.items()),
             ask.override,
         )
+        return done_of(ask.run, await self._commits.move(ask.run, happening))
+
+    async def _ack(self, asker: Asker, body: bytes) -> Done:
+        ask = decode(_ACK, body)
+        await self._record(asker, ask.run)
+        happening = Acknowledge(asker.actor, ask.undo)
         return done_of(ask.run, await self._commits.move(ask.run, happening))
 
     async def _bulk(self, asker: Asker, body: bytes) -> BulkPage:

@@ -1,4 +1,4 @@
-"""ls, show, agents, queue ls: ask the engine, print the answer."""
+"""ls, show, dead, agents, queue ls: ask the engine, print the answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from rich.text import Text
 
 from headway.config import from_environment
 from headway.follow import stored_events
-from headway.wire.commands import AgentRow, QueueRow, RunDetail, RunRow, RunsPage, RunsQuery
+from headway.wire.commands import (
+    AgentRow,
+    DeadAsk,
+    DeadPage,
+    QueueRow,
+    RunDetail,
+    RunRow,
+    RunsPage,
+    RunsQuery,
+)
 from headway_ops import link, render, say, story
 from headway_ops.querying import total_of
 
@@ -78,6 +87,20 @@ def show_run(run: str, *, whole: bool, as_json: bool) -> None:
         say.data(found)
     else:
         say.show(story.story(found, datetime.now(UTC), whole=whole))
+
+
+def list_dead(by: Literal["task", "error"], limit: int, *, as_json: bool) -> None:
+    """Print failures that nobody has acknowledged, by class."""
+    page = link.with_client(lambda client: client.api("dead", DeadAsk(by, limit), DeadPage))
+    if as_json:
+        say.data(page)
+        return
+    if not page.classes:
+        say.tell("no dead letters: every failure has been acknowledged")
+        return
+    say.show(render.dead_table(page.classes, page.as_of))
+    more = f" in {page.more} more classes and these" if page.more else ""
+    say.tell(f"{page.total} runs{more}; headway ls 'status:dead failure:CLASS', headway ack")
 
 
 def list_agents(*, as_json: bool) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from headway.looks import Look
-    from headway.wire.commands import AgentRow, QueueRow, RunRow
+    from headway.wire.commands import AgentRow, DeadClass, QueueRow, RunRow
 
 
 _STYLES = {
@@ -138,6 +138,23 @@ def _try_of(row: RunRow) -> str:
     if not row.attempt:
         return "-"  # nothing that counts as an attempt has begun
     return f"{row.attempt}/{row.max_attempts}" if row.max_attempts else str(row.attempt)
+
+
+def dead_table(classes: Sequence[DeadClass], now: datetime) -> Table:
+    """Dead letters by class: how many, since when, how far most had come, the newest of them."""
+    table = a_table("RUNS", "CLASS", "TASK", "FIRST", "LAST", "CHECKPOINT", "SAMPLE", wide=1)
+    for c in classes:
+        point = f"#{c.checkpoint} {c.checkpoint_name}" if c.checkpoint else "-"
+        table.add_row(
+            Text(str(c.count), style="bold red"),
+            cut(c.failure),
+            Text(safe_line(c.task, 24)) if c.tasks == 1 else Text(f"{c.tasks} tasks"),
+            age(c.first_at, now),
+            age(c.last_at, now),
+            Text(safe_line(point, 14)),
+            Text(safe_line(c.sample, 26)),
+        )
+    return table
 
 
 def counts_line(counts: Mapping[str, int]) -> Text:

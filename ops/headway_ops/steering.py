@@ -1,4 +1,4 @@
-"""cancel, resume, replay, queue settings: one request, one line of answer."""
+"""cancel, resume, ack, replay, queue settings: one request, one line of answer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from msgspec import Raw
 
 from headway.ids import new_run_id
 from headway.wire.commands import (
+    AckAsk,
     AgentRow,
     CancelAsk,
     Done,
@@ -56,6 +57,24 @@ def resume(run: str, once: list[str], value: list[str], *, override: bool, as_js
 
     done = link.with_client(work)
     _answer(done, "failed" if "fail" in decided.values() else "resumed", as_json=as_json)
+
+
+def ack(run: str, *, undo: bool, as_json: bool) -> None:
+    """Acknowledge one failure, or take that back."""
+    link.prefix_of(run)
+
+    async def work(client: Client) -> Done:
+        full = await link.run_id(client, run)
+        return await client.api("ack", AckAsk(full, undo), Done)
+
+    done = link.with_client(work)
+    _check(done)
+    if as_json:
+        say.data(done)
+        return
+    word = "a dead letter again" if undo else "acknowledged"
+    was = " already" if done.outcome == "already" else ""
+    say.tell(f"{done.run} is {word}{was}: {done.status}")
 
 
 _DECISIONS: dict[str, Decision] = {"done": "done", "rerun": "rerun", "fail": "fail"}

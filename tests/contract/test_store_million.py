@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from headway.wire.commands import RunsQuery
+from headway.wire.commands import DeadAsk, RunsQuery
 from headway_engine.happenings import Finished
 from headway_engine.store.postgres import PostgresStore
 from headway_engine.store.postgres.migrate import migrations
@@ -34,7 +34,8 @@ KINDS = (
     "task:nightly-sums status:failed", "queue:slow", "tag:customer=c17", "tag:golden status:failed",
     "error:429", "error:429 since:2h", "error:nothing", "nothing", "c1234", "attempts:>1",
     "dur:>5m", "ckpt:iteration-7", "agent:edge-3 status:running", "image:r3", "id:01KE0",
-    "status:succeeded image:r3",
+    "status:succeeded image:r3", "status:dead", "status:dead failure:SmtpError task:nightly-sums",
+    "!status:dead status:failed",
 )  # fmt: skip
 ROUNDS = 6
 _LISTED = next(
@@ -80,6 +81,13 @@ async def test_a_page_out_of_a_million_runs_comes_in_time(database: str) -> None
         )
         if page[-2] > LIMIT_MS:
             slow.append(f"{text}: {page[-2]:.0f} ms")
+    for by in ("task", "error"):
+        classes = await timed(lambda by=by: store.dead("default", DeadAsk(by)))
+        dead = await store.dead("default", DeadAsk(by))
+        print(f"dead letters by {by:26} {statistics.median(classes):8.1f} {classes[-2]:8.1f}"  # noqa: T201
+              f" {'':>10}  {dead.total:,} in {len(dead.classes)} classes")  # fmt: skip
+        if classes[-2] > LIMIT_MS:
+            slow.append(f"dead letters by {by}: {classes[-2]:.0f} ms")
     await store.close()
     assert slow == []
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from headway.ids import encode
 from headway.query import BadQuery, parse, write
 from headway.query.evaluate import matches
-from headway.states import TERMINAL, RunState
+from headway.states import FAILURES, TERMINAL, RunState
 from headway.wire import ErrorInfo
 from headway.wire import encode as json
 from headway.wire.commands import RunsQuery
@@ -48,13 +48,14 @@ async def some_rows(dsn: str) -> list[str]:
         await conn.execute(
             "INSERT INTO runs (id, ns, task, queue, state, created_at, started_at, ended_at, n,"
             " failures, ck, priority, version, agent, reason, tags, parent, origin, key, limit_key,"
-            " dispatch) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $13, $14,"
-            " $15, $16, $17, $18, $19, $20)",
+            " dispatch, failure, acked) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11,"
+            " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
             run, NS if i % 10 else "other", word(), word(), state.value, at, started, ended,
             rand.randrange(4), i % 2, rand.randrange(-3, 12), word(), word(), word(),
             [w for w in WORDS if rand.random() < 0.15], rand.choice(["", *ids[:5]]),
             rand.choice(["", *ids[:5]]), word(), word(),
             rand.choice([None, 1]) if state is RunState.QUEUED else None,
+            word() or "Error" if state in FAILURES else "", rand.random() < 0.3,
         )  # fmt: skip
         await conn.execute(
             "INSERT INTO checkpoints (at, size, epoch, run_epoch, number, run, name, sha256, state)"

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 R = "01JZ0000000000000000000000"
 READ = ["info", "runs", "run", "events", "checkpoints", "state", "why", "result", "queues",
         "agents", "deployments", "tasks", "blob-get", "logs", "spans", "job",
-        "jobs", "usage"]  # fmt: skip
+        "jobs", "usage", "dead"]  # fmt: skip
 CLIENT = ["info", "run", "runs", "result", "cancel", "events", "logs", "tasks", "blob-get",
           "spans", "blob-put", "blob-url", "blob-done"]  # fmt: skip
-WRITE = ["cancel", "resume", "replay", "fork", "queue-set", "bulk", "agent-drain", "deploy",
+WRITE = ["cancel", "resume", "ack", "replay", "fork", "queue-set", "bulk", "agent-drain", "deploy",
          "blob-put",
          "blob-url", "blob-done", "plan-start", "job-approve", "job-hold", "job-stop"]  # fmt: skip
 RPC = ["register", "beat", "claim", "load", "save", "report", "enqueue", "ends", "child_get",

@@ -21,6 +21,7 @@ END = START + SPAN
 _RUNS = (
     "id", "ns", "task", "queue", "state", "created_at", "started_at", "ended_at", "due_at", "n",
     "epoch", "failures", "ck", "priority", "version", "agent", "reason", "tags", "parent",
+    "failure", "acked",
 )  # fmt: skip
 _TASKS = ("research-agent", "research-report", "send-mail", "import-rows", "nightly-sums")
 _ENDS = (
@@ -62,6 +63,7 @@ def rows(count: int, ns: str, seed: int = 7) -> Iterator[tuple[Any, ...]]:
             int(rand.random() < 0.1), 3 if started else 0, 0, f"r{i * 40 // count}",
             f"edge-{rand.randrange(8)}" if started else "", reason,
             [f"customer=c{rand.randrange(5000)}", *(["golden"] if i % 997 == 0 else [])], "",
+            rand.choice(_ERRORS).type if state in {"FAILED", "TIMED_OUT"} else "", i < newest // 2,
         )  # fmt: skip
 
 

@@ -20,6 +20,8 @@ from headway.wire.commands import (
     AgentRow,
     BlobPart,
     CheckpointRow,
+    DeadAsk,
+    DeadPage,
     Deployment,
     DeploymentRow,
     MarkRow,
@@ -27,6 +29,7 @@ from headway.wire.commands import (
     QueueRow,
     ReplayAsk,
     ResultsAnswer,
+    Review,
     RunDetail,
     RunsPage,
     RunsQuery,
@@ -398,6 +401,14 @@ class Store(Protocol):
 
         Its work is bounded: a page may be short, or empty, and still say where it goes on.
         """
+        ...
+
+    async def dead(self, ns: str, ask: DeadAsk) -> DeadPage:
+        """Failures that nobody has acknowledged, by class; reads those alone, by index."""
+        ...
+
+    async def reviews(self, ns: str, runs: Sequence[str]) -> dict[str, Review]:
+        """Of these runs those in REVIEW, and what each waits for."""
         ...
 
     async def marks(self, ns: str, run: str) -> list[MarkRow]:

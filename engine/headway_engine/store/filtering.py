@@ -29,6 +29,10 @@ SCANNED = frozenset({"status", "since", "until", "id", "parent"})
 """Fields with an index: their conditions choose the rows that a request looks at."""
 
 
+DEAD = "r.failure <> '' AND NOT r.acked"
+"""A dead letter; the condition of its indexes."""
+
+
 class Dialect(Protocol):
     """How one database writes it. Columns are those of `runs r`, `results s`, `checkpoints c`."""
 
@@ -90,6 +94,8 @@ def where(
     scan = [writer.term(t) for t in query.terms if t.field in SCANNED]
     scanned = len(writer.args)
     rest = [writer.term(t) for t in query.terms if t.field not in SCANNED]
+    if any(t.negated and Status("dead") in t.values for t in query.terms):
+        rest.append(f"NOT ({DEAD})")  # no index has what is not in another one
     return Where(" AND ".join(scan), " AND ".join(rest), writer.args, scanned)
 
 
@@ -117,10 +123,12 @@ class _Writer:
 
     def _status(self, term: Term) -> str:
         """Not to be in some states is to be in the others: for those there are indexes."""
-        asked = states_of(frozenset(v.word for v in term.values if isinstance(v, Status)))
+        words = frozenset(v.word for v in term.values if isinstance(v, Status))
+        asked = states_of(words - {"dead"})
         if term.negated:
             asked = frozenset(RunState) - asked
-        return f"({self._dialect.states(sorted(s.value for s in asked), self._put)})"
+        states = self._dialect.states(sorted(s.value for s in asked), self._put)
+        return f"({states} OR ({DEAD}))" if "dead" in words and not term.negated else f"({states})"
 
     def _conditions(self, term: Term) -> list[str]:
         """One of them must hold."""

@@ -87,6 +87,10 @@ class Run(Struct):
     reply: str = ""
     """Where the caller hears the end."""
     trace: str = ""
+    failure: str = ""
+    """FAILED, TIMED_OUT: the class of its error."""
+    acked: bool = False
+    """A person has seen the failure; until then it is a dead letter."""
     policy: RetryPolicy = RetryPolicy()
     """Of the pinned, else of the current version; not a column."""
     timeout: float = 3600.0

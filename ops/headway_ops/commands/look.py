@@ -1,4 +1,4 @@
-"""ls, show, agents: what is there."""
+"""ls, show, dead, agents: what is there."""
 
 from __future__ import annotations
 
@@ -61,6 +61,21 @@ def show(
     from headway_ops import looking
 
     looking.show_run(run, whole=whole, as_json=as_json)
+
+
+def dead(
+    by: Annotated[
+        Literal["task", "error"], typer.Option("--by", help="An error of one task, or of all.")
+    ] = "task",
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=1000, help="At most so many classes.")
+    ] = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """List failures that nobody has acknowledged, by class."""
+    from headway_ops import looking
+
+    looking.list_dead(by, limit, as_json=as_json)
 
 
 def agents(ctx: typer.Context, as_json: JsonFlag = False) -> None:

@@ -1,4 +1,4 @@
-"""cancel, resume, replay, queue, agents drain: change what happens."""
+"""cancel, resume, ack, fork, queue, agents drain: change what happens."""
 
 from __future__ import annotations
 
@@ -90,6 +90,32 @@ def resume(
 
     consent = bulk.Consent(yes, expect, dry_run)
     bulk.bulk("resume", querying.canonical([query]), consent, as_json=as_json)
+
+
+def ack(
+    run: OneRun = "",
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Take it back: a dead letter again; RUN only.")
+    ] = False,
+    query: Query = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    expect: Expect = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Acknowledge a failure, or all of a query: seen."""
+    from headway_ops import steering
+    from headway_ops.say import Exit, Fail
+
+    if not _by_query(run, query, dry_run=dry_run, yes=yes, expect=expect):
+        steering.ack(run, undo=undo, as_json=as_json)
+        return
+    if undo:
+        raise Fail("it is taken back run by run", "leave --query out", Exit.USAGE)
+    from headway_ops import bulk, querying
+
+    consent = bulk.Consent(yes, expect, dry_run)
+    bulk.bulk("ack", querying.canonical([query]), consent, as_json=as_json)
 
 
 def fork(

@@ -151,6 +151,27 @@ class RunsQuery(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Say how many runs match."""
 
 
+class OpenMark(Struct, omit_defaults=True):
+    """A once mark that was interrupted: whether its effect happened is not known."""
+
+    key: str
+    token: str
+    epoch: int
+    status: str
+    """started | interrupted | failed."""
+
+
+class Review(Struct, omit_defaults=True):
+    """What a run in REVIEW waits for."""
+
+    since: Instant | None = None
+    why: str = ""
+    marks: tuple[OpenMark, ...] = ()
+    """To be decided on, by key."""
+    unconfirmed: tuple[int, ...] = ()
+    """Epochs of older attempts that nobody has seen end: they may still run an effect."""
+
+
 class RunRow(Struct, omit_defaults=True):
     """One run in a list."""
 
@@ -183,6 +204,12 @@ class RunRow(Struct, omit_defaults=True):
     tokens_out: int = 0
     cost_usd: float = 0.0
     """Used by all its attempts together, as they told it."""
+    failure: str = ""
+    """FAILED, TIMED_OUT: the class of its error, by which dead letters are grouped."""
+    acked: bool = False
+    """A person has seen the failure; until then it is a dead letter."""
+    review: Review | None = None
+    """While it is in REVIEW."""
 
 
 class RunsPage(Struct, omit_defaults=True):
@@ -377,14 +404,61 @@ class ResumeAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Decide although an older attempt is not confirmed dead; it is recorded."""
 
 
+class AckAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`ack`: a person has seen this failure: it is no dead letter any more."""
+
+    run: RunId
+    undo: bool = False
+    """Take that back; recorded like the other."""
+
+
+class DeadAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`dead`: failures that nobody has acknowledged, by class."""
+
+    by: Literal["task", "error"] = "task"
+    """`task`: a class is an error of one task; `error`: of all tasks together."""
+    n: Annotated[int, Meta(ge=1, le=1000)] = 200
+
+
+class DeadClass(Struct, omit_defaults=True):
+    """Failures that look alike."""
+
+    failure: str
+    """The type of the error."""
+    task: str
+    """With several tasks the first one by name."""
+    count: int
+    first_at: Instant
+    last_at: Instant
+    sample: str
+    """Id of the run that failed last."""
+    tasks: int = 1
+    checkpoint: int = 0
+    """The last checkpoint of most of its newest 200 runs; 0 = they have none."""
+    checkpoint_name: str = ""
+    message: str = ""
+    """Of the sample's error."""
+
+
+class DeadPage(Struct, omit_defaults=True):
+    """The answer of `dead`: the largest class first."""
+
+    classes: list[DeadClass]
+    as_of: Instant
+    total: int = 0
+    """Runs of all classes."""
+    more: int = 0
+    """Classes that are not listed."""
+
+
 class BulkAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """`bulk`: cancel or resume the runs that a query means, oldest first, a page at a time.
+    """`bulk`: cancel, resume or acknowledge what a query means, oldest first, a page at a time.
 
     The first request has no `as_of`; those after it repeat the one of its answer, so that relative
     times stand still and nothing that was made since is touched, and go on after `next`.
     """
 
-    verb: Literal["cancel", "resume"]
+    verb: Literal["cancel", "resume", "ack"]
     query: str
     dry_run: bool = False
     """Count only."""
@@ -635,6 +709,7 @@ def schemas() -> dict[str, Any]:
         ResultsAsk,
         CancelAsk,
         ResumeAsk,
+        AckAsk,
         BulkAsk,
         ReplayAsk,
         ForkAsk,

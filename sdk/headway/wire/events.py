@@ -37,6 +37,8 @@ KINDS = {
     "timed_out": "ended by timeout or deadline",
     "cancelled": "ended by a cancel (data.lines)",
     "expired": "never started in time",
+    "acknowledged": "a person has seen the failure: it is no dead letter any more",
+    "unacknowledged": "a person took that back",
     "rejected": "a save was refused as poison (data.why); the run goes on",
     "warning": "something an operator wants to know (data.why)",
 }

@@ -193,6 +193,8 @@ class Lists(Agents):
             run.parent,
             run.origin,
             run.key,
+            failure=run.failure,
+            acked=run.acked,
         )
 
     async def runs(self, ns: str, query: RunsQuery) -> RunsPage:

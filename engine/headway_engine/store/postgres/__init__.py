@@ -7,7 +7,7 @@ happens when one fails. The statements are in `sql/`, the schema is in `migratio
 - commit: `commit.py` (load, decide, write) · leases: `leases.py`
 - timers, outbox, pruner: `timers.py`
 - connections: `db.py`, `connections.py` · what need not be read again: `recent.py`
-- registry: `registry.py`, `specs.py` · lists: `lists.py`
+- registry: `registry.py`, `specs.py` · lists: `lists.py` · dead letters, reviews: `dead.py`
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from headway_engine.store.postgres import identity, statements
 from headway_engine.store.postgres.base import Outbox
 from headway_engine.store.postgres.claims import Claims
 from headway_engine.store.postgres.db import Db
+from headway_engine.store.postgres.dead import Dead
 from headway_engine.store.postgres.dispatching import Dispatches
 from headway_engine.store.postgres.enqueue import Enqueues
 from headway_engine.store.postgres.jobs import Jobs
@@ -35,7 +36,7 @@ from headway_engine.store.postgres.timers import Timers
 _SQL = statements.load("lists")
 
 
-class PostgresStore(Enqueues, Dispatches, Claims, Saves, Lists, Timers, Registry, Jobs):
+class PostgresStore(Enqueues, Dispatches, Claims, Saves, Lists, Dead, Timers, Registry, Jobs):
     """The truth about runs, in Postgres. See the port for what each method guarantees."""
 
     def __init__(

@@ -15,7 +15,8 @@ _TYPES: dict[type, str] = {str: "text", list: "text[]", int: "bigint", datetime:
 
 _ERROR = "CASE WHEN s.error IS NOT NULL THEN hw_error_text(s.error) END"
 _COLUMNS = {
-    "task": "r.task", "queue": "r.queue", "reason": "r.reason", "agent": "r.agent",
+    "task": "r.task", "queue": "r.queue", "reason": "r.reason",
+    "failure": "r.failure", "agent": "r.agent",
     "image": "r.version", "key": "r.key", "id": "r.id", "parent": "r.parent",
     "origin": "r.origin", "ckpt": "coalesce(c.name, '')", "error": _ERROR,
 }  # fmt: skip

@@ -103,6 +103,8 @@ class Pages(Part):
             row["parent"],
             row["origin"],
             row["key"],
+            failure=row["failure"],
+            acked=row["acked"],
         )
 
 
@@ -143,7 +145,7 @@ def page(asked: Where, query: RunsQuery, n: int, scan: int) -> tuple[Any, ...]:
     return (
         "SELECT r.id, r.task, r.state, r.queue, r.created_at, r.version, r.epoch, r.n, r.failures,"
         " r.ck, c.name AS ck_name, r.agent, r.priority, r.tags, r.due_at, r.started_at, r.ended_at,"
-        " r.reason, s.error, r.parent, r.origin, r.key"
+        " r.reason, s.error, r.parent, r.origin, r.key, r.failure, r.acked"
         f" FROM ({inner} ORDER BY r.id {order} LIMIT ${len(args)}) r {_CHECKPOINTS} {_RESULTS}"
         f" ORDER BY r.id {order}",
         *args,
