@@ -111,7 +111,6 @@ def _told(d: RunDetail) -> bool:
 
 _NUMBERS: dict[str, Callable[[RunDetail], Any]] = {
     "status": lambda d: d.row.status,
-    "error_class": lambda d: "" if d.row.error is None else d.row.error.type,
     "duration": _duration,
     "cost_usd": lambda d: d.row.cost_usd if _told(d) else None,
     "tokens": lambda d: d.row.tokens_in + d.row.tokens_out if _told(d) else None,
@@ -119,6 +118,7 @@ _NUMBERS: dict[str, Callable[[RunDetail], Any]] = {
     "retries": lambda d: sum(e.kind == "retrying" for e in d.events),
     "attempts": lambda d: d.row.attempt,
     "checkpoints": lambda d: d.row.checkpoint,
+    "error_class": lambda d: "" if d.row.error is None else d.row.error.type,
     "version": lambda d: d.row.version,
 }
 
@@ -211,14 +211,12 @@ def _segments(detail: RunDetail, shared: int) -> list[_Segment]:
         return _Segment(row.name if row else name, number, row.sha256 if row else "")
 
     found = {shared: begun(shared, "start")}
-    at = 0
+    at = floor = shared if detail.events and detail.events[0].kind == "forked" else 0
     for e in detail.events:
         number = e.data.get("number")
         if e.kind == "started":
             resumed = e.data.get("resumed_from")
-            at = resumed if isinstance(resumed, int) else 0
-        elif e.kind == "forked":
-            at = shared
+            at = max(floor, resumed) if isinstance(resumed, int) else floor
         elif e.kind == "checkpoint" and isinstance(number, int):
             at = number
             if number > shared:
