@@ -82,7 +82,7 @@ class Jobs(Ticker):
                 )  # fmt: skip
                 await self._store.job_given(ns, job, number, await self._make(ns, ask, facts.row))
                 self.started += 1
-        await self._beat(ns, job)
+        await self.beat(ns, job)
 
     async def _make(self, ns: str, ask: ForkAsk, row: JobRow) -> str:
         """Fork; why not, if it is refused. StoreDown and BlobsDown end the pass: it is repeated."""
@@ -96,7 +96,8 @@ class Jobs(Ticker):
             await faults.point("engine.jobs.forked")
         return ""
 
-    async def _beat(self, ns: str, job: str) -> None:
+    async def beat(self, ns: str, job: str) -> None:
+        """Tell those who follow it how it stands."""
         for row, _ in await self._store.jobs(ns, job):
             self._post.put(subjects.beat_job(ns, job), encode(row))
 
@@ -187,5 +188,6 @@ class JobVerbs:
         row, _ = await self._known(asker, ask)
         if not moved and row.state != state:
             raise ApiRefused("conflict", f"the job is {row.state}")
+        await self._jobs.beat(asker.ns, ask.job)
         self._jobs.wake()
         return row

@@ -28,7 +28,8 @@ class Action:
     cli: str
     """The same from a shell; `{run}` is the run meant."""
     where: tuple[str, ...]
-    """Places: app, runs, run, table, timeline, logs, state."""
+    """Places: app, runs, run, replay, table, timeline, logs, state, draft, plan, jobs, items,
+    compare."""
     writes: bool = False
     confirm: Literal["none", "sheet"] = "none"
     footer: int = 0
@@ -44,7 +45,8 @@ def _view(
     )
 
 
-_LISTS = ("table", "timeline", "logs", "state")
+_REPLAY = ("draft", "plan", "jobs", "items", "compare")
+_LISTS = ("table", "timeline", "logs", "state", *_REPLAY)
 
 ACTIONS: tuple[Action, ...] = (
     # --- moving
@@ -63,10 +65,13 @@ ACTIONS: tuple[Action, ...] = (
     _view("back", "escape, q", "back", "back", "Back to the screen before; at the first one: quit.",
           "app", footer=90),
     _view("quit", "ctrl+q", "q", "quit", "Quit.", "app"),
-    _view("next_pane", "tab", "pane", "pane", "To the next pane.", "run", footer=60),
-    _view("last_pane", "shift+tab", "pane-back", "pane back", "To the pane before.", "run"),
+    _view("next_pane", "tab", "pane", "pane", "To the next pane.", "run", "replay", footer=60),
+    _view("last_pane", "shift+tab", "pane-back", "pane back", "To the pane before.", "run",
+          "replay"),
     _view("zoom_pane", "Z", "zoom-pane", "zoom pane", "The pane alone, or all again.", "run",
-          footer=65),
+          "replay", footer=65),
+    _view("replays", "6", "replays", "replays", "The replay console; the draft is as it was left.",
+          "app"),
     _view("palette", "ctrl+p", "palette", "palette", "All commands, to be searched.", "app"),
     _view("command", ":", "command", "cmd", "Type a command.", "app", footer=95),
     _view("help", "?, f1", "help", "help", "What the keys do here.", "app", footer=99),
@@ -77,10 +82,10 @@ ACTIONS: tuple[Action, ...] = (
           " since: until:", "runs", footer=50),
     _view("search", "/", "search", "search", "Find in the output: a text, or /an expression/.",
           "run", footer=50),
-    _view("next_hit", "n", "next", "next", "The next hit; in a timeline the next failure.",
-          "logs", "timeline"),
-    _view("last_hit", "N", "previous", "previous", "The hit or failure before.",
-          "logs", "timeline"),
+    _view("next_hit", "n", "next", "next", "The next hit, failure or difference.",
+          "logs", "timeline", "compare"),
+    _view("last_hit", "N", "previous", "previous", "The hit, failure or difference before.",
+          "logs", "timeline", "compare"),
     # --- runs
     Action("open", ("enter",), "run", "open", "The run under the cursor.", "headway show {run}",
            ("runs",), footer=10),
@@ -98,8 +103,8 @@ ACTIONS: tuple[Action, ...] = (
            "Same run, next attempt, now: skips a backoff, or decides a review.",
            "headway resume {run}", ("runs", "run"), writes=True, confirm="sheet", footer=35),
     Action("replay", ("r",), "replay", "replay…",
-           "A new run from the start with the same payload; done once marks are kept.",
-           "headway replay run {run}", ("runs", "run"), writes=True, confirm="sheet", footer=30),
+           "New runs of the marked ones, or of all that match: opens a draft, starts nothing.",
+           "headway replay plan SCRIPT", ("runs", "run"), writes=True, confirm="sheet", footer=30),
     # --- timeline
     _view("fold", "z z, enter, left, right, h, l", "fold", "fold", "Fold or unfold the row.",
           "timeline"),
@@ -109,7 +114,8 @@ ACTIONS: tuple[Action, ...] = (
     _view("zoom_out", "-", "zoom-out", "zoom out", "Double the time.", "timeline"),
     _view("zoom_fit", "=", "zoom-fit", "fit", "All of the time.", "timeline"),
     _view("idle", "i", "idle", "idle", "Fold idle stretches, or show them at length.", "timeline"),
-    _view("next_view", "v", "view", "view", "The next view of this pane.", "timeline", "state"),
+    _view("next_view", "v", "view", "view", "The next view of this pane.", "timeline", "state",
+          "compare"),
     # --- logs
     Action("follow", ("f",), "follow", "follow", "Stay at the last line.",
            "headway logs {run} --follow", ("logs",)),
@@ -121,6 +127,48 @@ ACTIONS: tuple[Action, ...] = (
     # --- state
     _view("next_checkpoint", "]", "checkpoint", "next ◆", "The next checkpoint.", "run"),
     _view("last_checkpoint", "[", "checkpoint-back", "last ◆", "The checkpoint before.", "run"),
+    # --- replays
+    Action("start_plan", ("S",), "start", "start plan…",
+           "Start the job of the plan; the number of runs has to be typed.",
+           "headway replay run SCRIPT --plan NAME", ("replay",), writes=True, confirm="sheet",
+           footer=10),
+    Action("dry_run", ("D",), "plan", "dry run", "What would start: nothing is sent.",
+           "headway replay plan SCRIPT", ("replay",), footer=12),
+    Action("approve", ("a",), "approve", "approve…", "Start what is left after the canary.",
+           "headway replay approve JOB", ("replay",), writes=True, confirm="sheet", footer=14),
+    Action("hold", ("h",), "hold", "hold…",
+           "Start nothing more until it is approved; held: go on.",
+           "headway replay hold JOB", ("replay",), writes=True, confirm="sheet", footer=16),
+    Action("stop_job", ("X",), "stop", "stop…", "End the job; what runs goes on.",
+           "headway replay stop JOB", ("replay",), writes=True, confirm="sheet", footer=18),
+    _view("edit_field", "enter", "field", "change", "Type another value for the field.", "draft",
+          footer=4),
+    _view("choose", "space", "choose", "choose", "The next of the field's choices.", "draft"),
+    _view("clear_field", "x", "clear-field", "clear", "The field as it is without a word.",
+          "draft"),
+    _view("edit_script", "e", "edit", "edit", "The whole script in $EDITOR.", "replay", footer=20),
+    _view("view_runs", "v", "view-runs", "view runs", "The runs that the query means.", "draft",
+          footer=22),
+    _view("jobs_list", "J", "jobs", "jobs", "The list of jobs.", "replay", footer=24),
+    Action("open_job", ("enter",), "job", "open", "Follow the job under the cursor.",
+           "headway replay status JOB", ("jobs",), footer=6),
+    Action("open_fork", ("enter",), "fork", "open fork", "The run that was made of the item.",
+           "headway show {run}", ("items",), footer=6),
+    _view("only_failures", "E", "only-failures", "failures", "Only items that failed, or all.",
+          "items", footer=26),
+    Action("compare", ("d",), "compare", "compare",
+           "Original and fork side by side; in the list: two marked runs, or a run and its fork.",
+           "headway replay compare {run} FORK", ("replay", "runs"), footer=45),
+    _view("save_script", "w", "save", "save script", "Write the script to its file.", "replay",
+          footer=30),
+    _view("save_script_as", "W", "save-as", "save as", "Write the script to another file.",
+          "replay"),
+    _view("record", "@", "record", "record", "Record decisions into the script, or stop.",
+          "replay"),
+    _view("new_draft", "C", "new-draft", "new draft", "Begin anew; the draft before stays on disk.",
+          "replay"),
+    *(_view(f"tab_{i}", str(i), f"tab-{i}", name, f"To the pane {name}.", "replay")
+      for i, name in enumerate(("select", "plan", "follow", "compare with original"), 1)),
     # --- copying
     Action("copy_id", ("y y",), "copy-id", "copy id", "Copy the run's id.", "headway show {run}",
            ("runs", "run")),
@@ -135,7 +183,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("copy_log", ("y L",), "copy-log", "copy log", "Copy all lines that are loaded.",
            "headway logs {run}", ("run",)),
     Action("copy_cli", ("y c",), "copy-cli", "copy command", "Copy the same as a command line.",
-           "headway ls", ("runs", "run")),
+           "headway ls", ("runs", "run", "replay")),
     Action("copy_subject", ("y u",), "copy-subject", "copy subject",
            "Copy the NATS subject of its events.", "headway watch {run}", ("runs", "run")),
 )  # fmt: skip

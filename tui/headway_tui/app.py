@@ -197,6 +197,10 @@ class HeadwayApp(App[None]):
         else:
             self.exit()
 
+    def do_replays(self) -> None:
+        """The replay console, with the draft as it was left."""
+        self.pane_screen.open_replay()
+
     def do_quit(self) -> None:
         """Quit."""
         self.exit()

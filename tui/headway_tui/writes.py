@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headway.errors import HeadwayError
-from headway.ids import new_run_id
-from headway.wire.commands import CancelAsk, Done, ReplayAsk, ResumeAsk
+from headway.wire.commands import CancelAsk, Done, ResumeAsk
 
 if TYPE_CHECKING:
     from msgspec import Struct
 
     from headway_tui.link import Link
 
-_WORDS = {"cancel": "cancelled", "resume": "resumed", "replay": "replayed"}
+_WORDS = {"cancel": "cancelled", "resume": "resumed"}
 
 
 async def write(link: Link, verb: str, run: str) -> str:
@@ -22,18 +21,10 @@ async def write(link: Link, verb: str, run: str) -> str:
     A request whose answer was lost is made again after the reconnect with the same ids: the engine
     recognises it.
     """
-    body: Struct
-    if verb == "cancel":
-        body = CancelAsk(run)
-    elif verb == "resume":
-        body = ResumeAsk(run)
-    else:
-        body = ReplayAsk(run, new_run_id())
+    body: Struct = CancelAsk(run) if verb == "cancel" else ResumeAsk(run)
     done = await link.ask(verb, body, Done)
     if done.outcome not in {"ok", "already"}:
         raise HeadwayError(done.message or f"{done.outcome}: the run is {done.status}")
     if done.outcome == "already":
         return f"{run} is {done.status.lower()} already"
-    if verb == "replay":
-        return f"{run} replayed: the new run is {done.run}"
     return f"{run} {_WORDS[verb]}, now {done.status.lower()}"

@@ -84,23 +84,26 @@ def status(job: JobArgument, as_json: JsonFlag = False) -> None:
 
 def approve(job: JobArgument, as_json: JsonFlag = False) -> None:
     """Start what is left after a canary or a hold."""
+    from headway.replays import jobs
     from headway_ops import replaying
 
-    replaying.move(job, "job-approve", as_json=as_json)
+    replaying.move(job, jobs.approve, as_json=as_json)
 
 
 def hold(job: JobArgument, as_json: JsonFlag = False) -> None:
     """Start nothing more until it is approved; what runs goes on."""
+    from headway.replays import jobs
     from headway_ops import replaying
 
-    replaying.move(job, "job-hold", as_json=as_json)
+    replaying.move(job, jobs.hold, as_json=as_json)
 
 
 def stop(job: JobArgument, as_json: JsonFlag = False) -> None:
     """End a job: nothing more starts, what runs goes on."""
+    from headway.replays import jobs
     from headway_ops import replaying
 
-    replaying.move(job, "job-stop", as_json=as_json)
+    replaying.move(job, jobs.stop, as_json=as_json)
 
 
 def report(

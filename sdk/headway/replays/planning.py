@@ -12,19 +12,18 @@ from msgspec import Raw, Struct
 
 from headway.errors import HeadwayError, Refused
 from headway.forks import choose, cleared, edit_of, failures_of
+from headway.query import parse, write
+from headway.query.evaluate import resolved
 from headway.replays.plans import canonical, name_of
-from headway.replays.query import translate
 from headway.replays.runs import view
 from headway.replays.script import BadScript, Drop
 from headway.states import TERMINAL
-from headway.wire.commands import RunsPage
+from headway.wire.commands import RunsQuery
 from headway.wire.replays import BodyEdit, Plan, PlanItem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from headway.client import Client
-    from headway.replays.script import Loaded
+    from headway.replays.script import Loaded, Select
     from headway.wire.commands import CheckpointRow, RunDetail
 
 AT_ONCE = 16
@@ -63,13 +62,13 @@ class _Row(Struct):
     again: tuple[str, ...] = ()
 
 
-async def make_plan(client: Client, loaded: Loaded, ids: Sequence[str] | None = None) -> Planned:
-    """The plan of a script, now. `ids`: these runs, instead of those of its query.
+async def make_plan(client: Client, loaded: Loaded) -> Planned:
+    """The plan of a script, now.
 
     Raises BadScript, BadQuery, TooMany (over `limit`), Refused if nothing is left.
     """
     script = loaded.script
-    runs = sorted(set(ids)) if ids is not None else await _selected(client, loaded)
+    runs = sorted(set(script.select.ids)) or await _selected(client, script.select)
     if len(runs) > script.select.limit:
         raise TooMany(f"more than {script.select.limit} runs match: raise limit, or select fewer")
     if script.select.sample and script.select.sample < len(runs):
@@ -112,16 +111,16 @@ async def make_plan(client: Client, loaded: Loaded, ids: Sequence[str] | None = 
     )
 
 
-async def _selected(client: Client, loaded: Loaded) -> list[str]:
-    limit = loaded.script.select.limit
-    wanted = translate(loaded.script.select.query, datetime.now(UTC))
+async def _selected(client: Client, select: Select) -> list[str]:
+    fixed = resolved(parse(select.query), datetime.now(UTC))
+    query = RunsQuery(n=1000, query=write(fixed))
     found: list[str] = []
     while True:
-        page = await client.api("runs", wanted.query, RunsPage)
-        found += [row.run for row in page.runs if wanted.fits(row)]
-        if not page.more or not page.runs or len(found) > limit:
+        page = await client.runs(query)
+        found += [row.run for row in page.runs]
+        if not page.more or len(found) > select.limit:
             return sorted(found)
-        wanted.query.after = page.runs[-1].run
+        query.after = page.next
 
 
 async def _row(client: Client, loaded: Loaded, run: str) -> _Row:
@@ -153,10 +152,9 @@ async def _row(client: Client, loaded: Loaded, run: str) -> _Row:
 async def _edits(
     client: Client, loaded: Loaded, detail: RunDetail, start: CheckpointRow | None
 ) -> tuple[BodyEdit | Drop | None, BodyEdit | None]:
-    edit = loaded.script.edit
     if loaded.edit is None:
-        state = _patch(edit.state) if start is not None else None
-        return state, _patch(edit.payload)
+        state, payload = loaded.script.edit.patches()
+        return _patch(state) if start is not None else None, _patch(payload)
     run = detail.row.run
     ref = detail.payload_ref
     raw = bytes(detail.payload) if ref is None else await client.fetch_blob(ref)

@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 
 from headway.errors import HeadwayError
 from headway.forks import check_start
+from headway.query import parse as parse_query
 from headway.replays.expect import check_expression
 from headway.retry import seconds
 from headway.wire import replays as wire
@@ -25,6 +26,7 @@ from headway.wire import replays as wire
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_ID = re.compile(r"[0-9A-Z]{6,26}")
 LIMIT = 1000
 """Runs that a plan may have if the script does not say."""
 
@@ -38,7 +40,10 @@ class BadScript(HeadwayError):
 class Select(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Which runs."""
 
-    query: str
+    query: str = ""
+    """In the query language (`headway.query`); relative times count from when the plan is made."""
+    ids: Annotated[tuple[str, ...], Meta(max_length=100_000)] = ()
+    """These runs, in place of a query: ids, or beginnings that only one run has."""
     limit: Annotated[int, Meta(ge=1, le=100_000)] = LIMIT
     """Refuse to plan if more match."""
     sample: Annotated[int, Meta(ge=0)] = 0
@@ -86,10 +91,23 @@ class Pace(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Edit(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Merge patches for all of the runs."""
+    """JSON merge patches for all of the runs: tables, or JSON text where one removes members."""
 
-    state: dict[str, Any] = {}
-    payload: dict[str, Any] = {}
+    state: dict[str, Any] | str = {}
+    payload: dict[str, Any] | str = {}
+
+    def patches(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(state, payload) as values. Raises BadScript."""
+        return _patch_of(self.state, "state"), _patch_of(self.payload, "payload")
+
+
+def _patch_of(patch: dict[str, Any] | str, what: str) -> dict[str, Any]:
+    if not isinstance(patch, str):
+        return patch
+    try:
+        return msgspec.json.decode(patch or "{}", type=dict[str, Any])
+    except msgspec.MsgspecError as e:
+        raise BadScript(f"edit.{what}: a JSON object is expected: {e}") from None
 
 
 class Variable(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -170,6 +188,17 @@ def check(script: Script) -> None:
     """What the types cannot say; raises HeadwayError."""
     check_start(script.replay.from_)
     script.pace.wire()
+    script.edit.patches()
+    select = script.select
+    if bool(select.query.strip()) == bool(select.ids):
+        raise BadScript(
+            "select: expected a query, or ids"
+            + (": one of them" if select.ids else ", such as query = 'status:dead since:2h'")
+        )
+    parse_query(select.query)
+    for run in select.ids:
+        if _ID.fullmatch(run) is None:
+            raise BadScript(f"select.ids: {run!r} is no run id: expected 6 to 26 of 0-9 and A-Z")
     once = script.replay.once
     if once == "ask":
         raise BadScript('once = "ask" needs a person at each run: use `headway fork`')
@@ -179,7 +208,8 @@ def check(script: Script) -> None:
         check_expression(one.expect)
 
 
-_VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
+_VARIABLE = re.compile(r"\$(\$|[A-Z][A-Z0-9_]*)")
+"""`$NAME` is a variable of [vars], `$$` a dollar."""
 
 
 def _filled(value: Any, known: dict[str, Variable], environment: Mapping[str, str]) -> Any:
@@ -195,6 +225,8 @@ def _filled(value: Any, known: dict[str, Variable], environment: Mapping[str, st
 
     def one(found: re.Match[str]) -> str:
         name = found.group(1)
+        if name == "$":
+            return "$"
         if name not in known:
             raise BadScript(f"${name} is not named in [vars]: only those come from the environment")
         if name not in environment and known[name].required:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
     from headway_tui.app import HeadwayApp
+    from headway_tui.model.drafts import Draft
 
 SMALL = 100
 """Below so many columns panes become tabs and columns drop."""
@@ -85,6 +86,25 @@ class Pane(Screen[None]):
         from headway_tui.screens.run import RunScreen
 
         self.app.push_screen(RunScreen(run))
+
+    def open_replay(
+        self,
+        draft: Draft | None = None,
+        script: str = "",
+        job: str = "",
+        pair: tuple[str, str] | None = None,
+    ) -> None:
+        """The replay console: a draft, a script's file, a job, or two runs beside each other.
+
+        Without any of them the draft as it was left.
+        """
+        from headway_tui.screens.replay import ReplayScreen
+
+        while isinstance(self.app.screen, ReplayScreen):
+            if draft is None and not (script or job or pair):
+                return
+            self.app.pop_screen()
+        self.app.push_screen(ReplayScreen(draft, script, job, pair))
 
     # --- layout
 
@@ -159,6 +179,13 @@ class Pane(Screen[None]):
             app.set_theme(rest)
         elif name == "run" and rest:
             self.open_run(rest)
+        elif name == "replay" and rest:
+            self.open_replay(script=rest)
+        elif name == "job" and rest:
+            self.open_replay(job=rest)
+        elif name == "rec" and rest.partition(" ")[0] == "start":
+            self.open_replay()
+            app.call_after_refresh(lambda: app.pane_screen.run_command(text))
         elif name == "runs":
             while len(app.screen_stack) > 1:
                 app.pop_screen()
@@ -180,8 +207,14 @@ class Pane(Screen[None]):
         self._write("resume")
 
     def do_replay(self) -> None:
-        """Replay, after a sheet."""
-        self._write("replay")
+        """A draft of the chosen runs; nothing is started."""
+        from headway_tui.model.drafts import new_draft
+
+        runs = self.chosen_runs()
+        if runs:
+            self.open_replay(new_draft(ids=[run for run, _ in runs]))
+        else:
+            self.say("no run is meant: put the cursor on one, or mark some", "warning")
 
     def _write(self, verb: str) -> None:
         runs = self.chosen_runs()

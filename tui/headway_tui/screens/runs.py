@@ -327,6 +327,30 @@ class RunsScreen(Pane):
         self.table.touch()
         self.foot.refresh()
 
+    def do_replay(self) -> None:
+        """A draft of the marked runs, or of the query where all that match are marked."""
+        from headway_tui.model.drafts import new_draft
+
+        more = self.feed is not None and self.feed.more
+        if more and self.filter_text and len(self.marks) == len(self.view.order):
+            self.open_replay(new_draft(self.filter_text))
+        else:
+            super().do_replay()
+
+    def do_compare(self) -> None:
+        """Two marked runs, or the one under the cursor with what it was forked from."""
+        rows = [self.view.rows[r] for r in self.view.order if r in self.marks]
+        row = self.chosen()
+        if not rows and row is not None and row.origin:
+            pair = (row.origin, row.run)
+        elif len(rows) == 2:
+            first, second = sorted(rows, key=lambda r: r.created_at)
+            pair = (first.run, second.run)
+        else:
+            self.say("mark two runs, or put the cursor on a fork", "warning")
+            return
+        self.open_replay(pair=pair)
+
     def do_unmark(self) -> None:
         """No marks."""
         self.marks.clear()

@@ -72,7 +72,10 @@ class Jobs(Base):
         found: list[tuple[str, Plan, JobFacts]] = []
         now = self._now()
         for (ns, _), job in sorted(self.tables.jobs.items()):
-            if job.row.state not in LIVE or (job.engine != self.engine and job.until > now):
+            if job.engine != self.engine and job.until > now:
+                continue
+            running = any(i.told.state == "started" for i in job.items)
+            if job.row.state not in LIVE and not (running and job.row.state != "done"):
                 continue
             job.engine, job.until = self.engine, now + timedelta(seconds=seconds)
             self._settle(job)
