@@ -93,6 +93,8 @@ class Relay(Service):
         """Messages told again since a server was killed."""
         self.on_trouble: Callable[[], object] = lambda: None
         """Called when RUNS cannot be written: it may be gone."""
+        self.seen: Callable[[str, str, list[Event]], object] = lambda _ns, _queue, _events: None
+        """Called with (namespace, queue, events) of what this engine has committed."""
 
     @property
     def waiting(self) -> int:
@@ -107,7 +109,12 @@ class Relay(Service):
     # --- what others call after a commit; never waits
 
     def events(self, ns: str, run: str, task: str, queue: str, events: list[Event]) -> None:
-        """Publish these events of one run, oldest first."""
+        """Publish these events of one run, just committed, oldest first."""
+        self.seen(ns, queue, events)
+        self.publish(ns, run, task, queue, events)
+
+    def publish(self, ns: str, run: str, task: str, queue: str, events: list[Event]) -> None:
+        """Publish these events of one run, whoever committed them."""
         if not events:
             return
         if len(self._queue) >= self._capacity:
@@ -299,7 +306,7 @@ class Sweeper(Ticker):
         """One look at the outbox of everybody."""
         rows = await self._store.unpublished(self._older_than)
         for run, ns, task, queue, events in rows:
-            self._relay.events(ns, run, task, queue, events)
+            self._relay.publish(ns, run, task, queue, events)
         if rows:
             self._counters["replayed_outbox"] += len(rows)
             log.info("sweeper publishes: runs=%d", len(rows))

@@ -86,7 +86,7 @@ class SaveLanes(Grouping["Owned", "SaveDone"]):
             for (_, save), d in zip(saves, done, strict=True):
                 if d.events:
                     relay.events(d.ns, save.run, d.task, "", d.events)
-                elif not isinstance(save, SaveUsage):
+                if not isinstance(save, SaveUsage):
                     counted.save(d)
             return done
 

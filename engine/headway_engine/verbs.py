@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from headway.wire.events import Event
     from headway_engine.blobs import Blobs
     from headway_engine.blobs.uploads import Uploads
+    from headway_engine.board import Board
     from headway_engine.commits import Commits
     from headway_engine.control import Handler
     from headway_engine.dispatch import Dispatcher
@@ -115,11 +116,12 @@ class Verbs:
         uploads: Uploads,
         forks: Forks,
         info: Callable[[], Awaitable[Info]],
+        board: Board,
     ) -> None:
         self._store, self._commits, self._dispatcher = store, commits, dispatcher
         self._ticks, self._relay = ticks, relay
         self._blobs, self._uploads, self._info = blobs, uploads, info
-        self._forks = forks
+        self._forks, self._board = forks, board
 
     def table(self) -> dict[str, Handler]:
         """Verb to handler."""
@@ -286,10 +288,16 @@ class Verbs:
         return answer
 
     async def _queues(self, asker: Asker, body: bytes) -> list[Any]:
-        return list(await self._store.queue_rows(asker.ns))
+        rows = await self._store.queue_rows(asker.ns)
+        self._board.on_queues(asker.ns, rows)
+        for row in rows:
+            row.depth = tuple(self._ticks.depths.get((asker.ns, row.queue), ()))
+        return list(rows)
 
     async def _agents(self, asker: Asker, body: bytes) -> list[Any]:
-        return list(await self._store.agent_rows(asker.ns))
+        rows = await self._store.agent_rows(asker.ns)
+        self._board.on_agents(asker.ns, rows)
+        return list(rows)
 
     async def _deployments(self, asker: Asker, body: bytes) -> list[Any]:
         return list(await self._store.deployments(asker.ns))
@@ -376,6 +384,9 @@ class Verbs:
                 raise ApiRefused("bad_request", f"{what}: 0 (none) to 1000000")
         if ask.priority is not None and not -1000 <= ask.priority <= 1000:
             raise ApiRefused("bad_request", "priority: -1000 to 1000")
+        _check_text(ask.reason, "reason")
+        if ask.reason and ask.paused is not True:
+            raise ApiRefused("bad_request", "reason: goes with paused")
         if not ask.create:
             await self._check_queue(asker, ask.queue)
         row = await self._store.set_queue(asker.ns, ask, asker.actor)
@@ -388,18 +399,23 @@ class Verbs:
         ask = decode(_DRAIN, body)
         if ask.undo and ask.now:
             raise ApiRefused("bad_request", "undo and now: one of them")
+        _check_text(ask.reason, "reason")
+        if ask.reason and ask.undo:
+            raise ApiRefused("bad_request", "reason: not with undo")
         known = [row.agent for row in await self._store.agent_rows(asker.ns)]
         if ask.agent not in known:
             have = ", ".join(sorted(known)) or "none"
             raise ApiRefused("no_agent", f"no agent {ask.agent} in {asker.ns}; there is: {have}")
         how = "" if ask.undo else "now" if ask.now else "drain"
-        await self._store.drain(asker.ns, ask.agent, how, asker.actor)
+        await self._store.drain(asker.ns, ask.agent, how, asker.actor, ask.reason)
         log.info(
             "agent drains: ns=%s agent=%s how=%s by=%s",
             asker.ns, ask.agent, how or "undone", asker.actor,
         )  # fmt: skip
         self._ticks.wake()
-        return next(r for r in await self._store.agent_rows(asker.ns) if r.agent == ask.agent)
+        rows = await self._store.agent_rows(asker.ns)
+        self._board.on_agents(asker.ns, rows)
+        return next(row for row in rows if row.agent == ask.agent)
 
     async def _deploy(self, asker: Asker, body: bytes) -> dict[str, Any]:
         what = decode(_DEPLOY, body)

@@ -176,7 +176,7 @@ def queues_table(rows: Sequence[QueueRow], now: datetime) -> Table:
             limit += f" ({row.key_limit}/key)"
         table.add_row(
             cut(row.queue),
-            Text("paused", style="bold yellow") if row.paused else Text("open"),
+            _paused(row),
             limit,
             str(row.open),
             str(row.queued + row.dispatched),
@@ -186,6 +186,14 @@ def queues_table(rows: Sequence[QueueRow], now: datetime) -> Table:
             age(row.oldest_at, now),
         )
     return table
+
+
+def _paused(row: QueueRow) -> Text:
+    if not row.paused:
+        return Text("open")
+    who = f" by {row.paused_by.removeprefix('user:')}" if row.paused_by else ""
+    why = f': "{row.reason}"' if row.reason else ""
+    return Text(safe_line(f"paused{who}{why}", 60), style="bold yellow")
 
 
 def agents_table(rows: Sequence[AgentRow]) -> Table:

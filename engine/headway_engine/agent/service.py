@@ -24,6 +24,7 @@ from headway_engine.agent.attempts import Attempts
 from headway_engine.agent.bodies import Carrier
 from headway_engine.agent.certificate import NoCertificate
 from headway_engine.agent.claims import Claims
+from headway_engine.agent.host import Host
 from headway_engine.agent.journal import FileJournal, read
 from headway_engine.agent.leases import Leases
 from headway_engine.agent.plans import Plans
@@ -368,7 +369,9 @@ class Agent:
 
     async def _beats(self) -> None:
         """For the eyes; the lease has its own beat."""
+        host = Host()
         while True:
+            host.look()
             beat = AgentBeat(
                 agent=self.config.name,
                 ns=self.config.ns,
@@ -383,6 +386,11 @@ class Agent:
                 draining=bool(self.draining),
                 at=datetime.now(UTC),
                 counters=self._counters(),
+                version=__version__,
+                cpu=host.cpu(),
+                memory=host.memory,
+                memory_total=host.memory_total,
+                containers=len(self.pool.workers),
             )
             await self.link.publish_beat(encode(beat))
             await asyncio.sleep(1.0)

@@ -275,7 +275,7 @@ class Store(Protocol):
         """
         ...
 
-    async def drain(self, ns: str, agent: str, how: str, actor: str) -> None:
+    async def drain(self, ns: str, agent: str, how: str, actor: str, reason: str = "") -> None:
         """Keep an operator's word for this agent, with who gave it and when (`Renewed.drain`).
 
         It outlives the agent's sessions; an agent that is not known is left unknown.
@@ -469,6 +469,14 @@ class Store(Protocol):
         approve: bool = False,
     ) -> bool:
         """Change the job's state if it is in one of `seen`, and let go of it."""
+        ...
+
+    async def live(self) -> dict[tuple[str, str], int]:
+        """Live runs by (namespace, state in lower case), of namespaces with a known queue."""
+        ...
+
+    def use(self) -> tuple[int, int]:
+        """(connections to it that are busy, connections that there may be)."""
         ...
 
     async def named_queues(self, ns: str) -> frozenset[str]:

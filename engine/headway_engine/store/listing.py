@@ -70,6 +70,7 @@ def agent_rows(agents: Iterable[AgentState], images: Mapping[str, str]) -> list[
             a.drain,
             a.drain_by,
             a.drain_at,
+            a.drain_reason,
         )
         for a in agents
     ]

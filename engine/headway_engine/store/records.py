@@ -240,6 +240,8 @@ class Claimed(Struct):
     spec: TaskSpec
     version: VersionInfo
     events: list[Event]
+    waited: float | None = None
+    """Seconds that it waited in its queue; None = the claim is a repeat."""
 
 
 class SaveDone(Struct):
@@ -276,6 +278,13 @@ class QueueState(Struct):
     dispatched: int = 0
     dispatched_shared: int = 0
     open: int = 0
+    oldest_at: datetime | None = None
+    """Since when the one waits that has waited longest, of those not yet given to WORK."""
+    paused_by: str = ""
+    """Who paused it, or resumed it last."""
+    paused_at: datetime | None = None
+    reason: str = ""
+    """Why it is paused."""
 
 
 class AgentState(Struct):
@@ -298,6 +307,7 @@ class AgentState(Struct):
     """As `Renewed.drain`."""
     drain_by: str = ""
     drain_at: datetime | None = None
+    drain_reason: str = ""
 
 
 class Renewed(NamedTuple):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 READ_VERBS = (
     "agents", "blob-get", "checkpoints", "dead", "deployments", "events", "info", "job", "jobs",
-    "logs", "queues", "result", "run", "runs", "spans", "state", "tasks", "usage",
+    "logs", "metrics", "queues", "result", "run", "runs", "spans", "state", "tasks", "usage",
     "why",
 )  # fmt: skip
 """What looks and changes nothing: for viewers."""
@@ -90,7 +90,7 @@ def engine_work() -> Rights:
             f"$JS.API.CONSUMER.CREATE.{subjects.WORK}.*.>",
             f"$JS.API.CONSUMER.INFO.{subjects.WORK}.*",
         ),
-        ("_INBOX.engine.>", subjects.WAKE, "hw.hb.engine.*"),
+        ("_INBOX.engine.>", subjects.WAKE, "hw.hb.engine.*", "hw.hb.agent.>", "hw.hb.queue.>"),
     )
 
 

@@ -20,6 +20,9 @@ Expect = Annotated[
     int | None,
     typer.Option("--expect", min=0, help="With --query: only if so many runs match."),
 ]
+Reason = Annotated[
+    str, typer.Option("--reason", help="Shown to everybody who looks at it.", metavar="TEXT")
+]
 Create = Annotated[bool, typer.Option("--create", help="Although nobody knows this queue yet.")]
 
 
@@ -160,11 +163,13 @@ def queue_ls(as_json: JsonFlag = False) -> None:
     looking.list_queues(as_json=as_json)
 
 
-def queue_pause(queue: QueueArgument, create: Create = False, as_json: JsonFlag = False) -> None:
+def queue_pause(
+    queue: QueueArgument, reason: Reason = "", create: Create = False, as_json: JsonFlag = False
+) -> None:
     """Start nothing more from a queue; what runs goes on."""
     from headway_ops import steering
 
-    steering.set_queue(queue, paused=True, create=create, as_json=as_json)
+    steering.set_queue(queue, paused=True, reason=reason, create=create, as_json=as_json)
 
 
 def queue_resume(queue: QueueArgument, as_json: JsonFlag = False) -> None:
@@ -203,9 +208,10 @@ def agents_drain(
             " when its grace is over. No retry is used.",
         ),
     ] = False,
+    reason: Reason = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Give an agent nothing new until it is undone; what it runs goes on to its end."""
     from headway_ops import steering
 
-    steering.drain(agent, undo=undo, now=now, as_json=as_json)
+    steering.drain(agent, undo=undo, now=now, reason=reason, as_json=as_json)

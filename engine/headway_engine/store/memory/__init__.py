@@ -48,6 +48,10 @@ class MemoryStore(Lists, Jobs, Dead):
     async def close(self) -> None:
         """Nothing to give back."""
 
+    def use(self) -> tuple[int, int]:
+        """None are needed."""
+        return 0, 0
+
     async def now(self) -> datetime:
         """The clock's time."""
         self._check()

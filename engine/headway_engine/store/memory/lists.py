@@ -274,7 +274,9 @@ class Lists(Agents):
         q = self.tables.queues.setdefault((ns, ask.queue), Queue())
         q.limit = q.limit if ask.limit is None else ask.limit
         q.key_limit = q.key_limit if ask.key_limit is None else ask.key_limit
-        q.paused = q.paused if ask.paused is None else ask.paused
+        if ask.paused is not None:
+            q.paused, q.paused_by, q.paused_at = ask.paused, actor, self._now()
+            q.reason = ask.reason if ask.paused else ""
         q.priority = q.priority if ask.priority is None else ask.priority
         return next(r for r in await self.queue_rows(ns) if r.queue == ask.queue)
 
@@ -285,7 +287,6 @@ class Lists(Agents):
             if q.ns != ns:
                 continue
             rows = self._of(ns, q.queue)
-            waiting = [r.run.created_at for r in rows if r.waits]
             out.append(
                 QueueRow(
                     q.queue,
@@ -302,7 +303,11 @@ class Lists(Agents):
                         a.alive and not a.drain and q.queue in a.queues
                         for a in await self.agents(ns)
                     ),
-                    min(waiting, default=None),
+                    q.oldest_at,
+                    q.paused_by,
+                    q.paused_at,
+                    q.reason,
+                    self._now(),
                 )
             )
         return out

@@ -72,9 +72,19 @@ class Queues(Intake):
                     len(given) - shared,
                     shared,
                     sum(r.is_open for r in rows),
+                    min((r.queued_at for r in rows if r.waits and r.queued_at), default=None),
+                    s.paused_by,
+                    s.paused_at,
+                    s.reason,
                 )
             )
         return out
+
+    async def live(self) -> dict[tuple[str, str], int]:
+        """Live runs by (namespace, state)."""
+        self._check()
+        runs = (r.run for r in self.tables.runs.values() if r.run.state not in TERMINAL)
+        return dict(Counter((run.ns, run.state.status) for run in runs))
 
     async def dispatch(self, ns: str, queue: str, room: int, shared_room: int) -> Dispatch | None:
         """Choose within limits: priority, then runs that go on, then age."""

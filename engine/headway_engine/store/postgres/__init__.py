@@ -84,6 +84,10 @@ class PostgresStore(Enqueues, Dispatches, Claims, Saves, Lists, Dead, Timers, Re
         """Give connections back; idempotent."""
         await self.db.close()
 
+    def use(self) -> tuple[int, int]:
+        """(connections that are busy, connections that there may be)."""
+        return self.db.use()
+
     async def facts(self) -> StoreFacts:
         """Version and settings, and what an operator should change."""
         row = (await self.db.read(_SQL["facts"]))[0]

@@ -63,6 +63,11 @@ class Pages(Part):
             )
         return answer
 
+    async def live(self) -> dict[tuple[str, str], int]:
+        """Live runs by (namespace, state)."""
+        found = await self.db.read(_SQL["live"])
+        return {(row["ns"], rows.STATES[row["state"]].status): row["n"] for row in found}
+
     async def _total(self, asked: Where, loose: Where) -> tuple[int, bool]:
         """How many runs match, and whether that is an estimate: exact while a request can see all.
 
