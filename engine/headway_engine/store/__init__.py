@@ -22,6 +22,8 @@ from headway.wire.commands import (
     CheckpointRow,
     Deployment,
     DeploymentRow,
+    Facets,
+    FacetsAsk,
     MarkRow,
     QueueAsk,
     QueueRow,
@@ -397,6 +399,13 @@ class Store(Protocol):
         """A page of the list, in the order of ids; raises BadQuery.
 
         Its work is bounded: a page may be short, or empty, and still say where it goes on.
+        """
+        ...
+
+    async def facets(self, ns: str, ask: FacetsAsk) -> Facets:
+        """The values of some fields and how many runs have each; raises BadQuery.
+
+        Of many runs only the newest are looked at: the answer says so.
         """
         ...
 

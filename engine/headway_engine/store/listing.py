@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from headway.query.evaluate import error_text
 from headway.states import RunState
-from headway.wire.commands import AgentRow
+from headway.wire.commands import AgentRow, Facet, Facets, FacetsAsk, RunRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
     from headway_engine.store.records import AgentState
 
@@ -19,6 +22,35 @@ COUNTED = frozenset({S.STARTING, S.RUNNING, S.CANCELLING, S.WAITING, S.SUCCEEDED
 def attempt_of(state: RunState, failures: int) -> int:
     """Attempts that used a retry, the current (or last, successful) one included."""
     return failures + (state in COUNTED)
+
+
+_VALUES: dict[str, Callable[[RunRow], tuple[str, ...]]] = {
+    "status": lambda r: (r.status,),
+    "task": lambda r: (r.task,),
+    "queue": lambda r: (r.queue,),
+    "tag": lambda r: tuple(set(r.tags)),
+    "error": lambda r: (error_text(r).partition(": ")[0],),
+    "agent": lambda r: (r.agent,),
+    "image": lambda r: (r.version,),
+}
+
+
+def facets_of(rows: Iterable[RunRow], ask: FacetsAsk, now: datetime) -> Facets:
+    """The values of these rows, counted: what the SQL of `facets` must answer."""
+    counts: dict[str, Counter[str]] = {field: Counter() for field in ask.by}
+    matched = 0
+    for row in rows:
+        matched += 1
+        for field, counter in counts.items():
+            counter.update(value for value in _VALUES[field](row) if value)
+    return Facets(
+        now,
+        matched,
+        values={
+            field: [Facet(v, n) for v, n in sorted(c.items(), key=lambda i: (-i[1], i[0]))[: ask.n]]
+            for field, c in counts.items()
+        },
+    )
 
 
 def agent_rows(agents: Iterable[AgentState], images: Mapping[str, str]) -> list[AgentRow]:
