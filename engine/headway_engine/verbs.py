@@ -27,6 +27,8 @@ from headway.wire.commands import (
     Deployment,
     Done,
     DrainAsk,
+    Facets,
+    FacetsAsk,
     Info,
     QueueAsk,
     ReplayAsk,
@@ -100,6 +102,7 @@ class TaskRow(Struct, omit_defaults=True):
 
 _STATE, _USAGE = decoder(StateAsk), decoder(UsageAsk)
 _DEAD, _ACK = decoder(DeadAsk), decoder(AckAsk)
+_FACETS = decoder(FacetsAsk)
 
 
 class Verbs:
@@ -128,6 +131,7 @@ class Verbs:
         return {
             "info": self._who,
             "runs": self._runs,
+            "facets": self._facets,
             "run": self._run,
             "events": self._events,
             "checkpoints": self._checkpoints,
@@ -175,6 +179,9 @@ class Verbs:
                 page.runs, page.more, page.next = page.runs[:i], True, page.runs[i - 1].run
                 break
         return page
+
+    async def _facets(self, asker: Asker, body: bytes) -> Facets:
+        return await self._store.facets(asker.ns, decode(_FACETS, body or b"{}"))
 
     async def _spent(self, asker: Asker, rows: list[RunRow]) -> None:
         """Write into the rows what their runs have used."""

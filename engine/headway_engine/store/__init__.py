@@ -24,6 +24,8 @@ from headway.wire.commands import (
     DeadPage,
     Deployment,
     DeploymentRow,
+    Facets,
+    FacetsAsk,
     MarkRow,
     QueueAsk,
     QueueRow,
@@ -409,6 +411,13 @@ class Store(Protocol):
 
     async def reviews(self, ns: str, runs: Sequence[str]) -> dict[str, Review]:
         """Of these runs those in REVIEW, and what each waits for."""
+        ...
+
+    async def facets(self, ns: str, ask: FacetsAsk) -> Facets:
+        """The values of some fields and how many runs have each; raises BadQuery.
+
+        Of many runs only the newest are looked at: the answer says so.
+        """
         ...
 
     async def marks(self, ns: str, run: str) -> list[MarkRow]:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 READ_VERBS = (
-    "agents", "blob-get", "checkpoints", "dead", "deployments", "events", "info", "job", "jobs",
-    "logs", "metrics", "queues", "result", "run", "runs", "spans", "state", "tasks", "usage",
+    "agents", "blob-get", "checkpoints", "dead", "deployments", "events", "facets", "info", "job",
+    "jobs", "logs", "metrics", "queues", "result", "run", "runs", "spans", "state", "tasks", "usage",
     "why",
 )  # fmt: skip
 """What looks and changes nothing: for viewers."""

@@ -229,6 +229,38 @@ class RunsPage(Struct, omit_defaults=True):
     """`total` is what the database expects: too many to count."""
 
 
+class FacetsAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`facets`: which values have the runs that a query means, and how many runs each?"""
+
+    query: str = ""
+    by: Annotated[
+        tuple[Literal["status", "task", "queue", "tag", "error", "agent", "image"], ...],
+        Meta(min_length=1, max_length=7),
+    ] = ("status", "error")
+    """`error`: the type alone."""
+    n: Annotated[int, Meta(ge=1, le=100)] = 10
+    """Values of each, the most frequent ones."""
+
+
+class Facet(Struct):
+    """One value of a field."""
+
+    value: str
+    runs: int
+
+
+class Facets(Struct, omit_defaults=True):
+    """The answer of `facets`."""
+
+    as_of: Instant
+    matched: int
+    """Runs that were counted."""
+    partly: bool = False
+    """They are those among the newest runs only: more than one request looks at."""
+    values: dict[str, list[Facet]] = {}
+    """By field, the most frequent first. Runs without a value are left out."""
+
+
 class RunAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`run`, `why`, `result`, `events`, `checkpoints`: about one run.
 
@@ -783,6 +815,7 @@ def schemas() -> dict[str, Any]:
         Answers,
         ApiAnswer,
         RunsQuery,
+        FacetsAsk,
         RunAsk,
         ResultsAsk,
         CancelAsk,

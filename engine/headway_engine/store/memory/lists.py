@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Raw
 
+from headway.query import parse
 from headway.query.asked import query_of
 from headway.query.evaluate import matches
 from headway.states import RunState
@@ -15,6 +16,8 @@ from headway.wire.commands import (
     CheckpointRow,
     Deployment,
     DeploymentRow,
+    Facets,
+    FacetsAsk,
     MarkRow,
     QueueAsk,
     QueueRow,
@@ -26,7 +29,7 @@ from headway.wire.commands import (
     TaskSpec,
 )
 from headway_engine.store.forking import ForkSource
-from headway_engine.store.listing import agent_rows, attempt_of
+from headway_engine.store.listing import agent_rows, attempt_of, facets_of
 from headway_engine.store.memory.agents import Agents
 from headway_engine.store.memory.tables import Checkpoint, Queue, Row
 from headway_engine.store.replay import replayed
@@ -224,6 +227,13 @@ class Lists(Agents):
             rest[query.n - 1].run if more else "",
             len(found) if query.total else None,
         )
+
+    async def facets(self, ns: str, ask: FacetsAsk) -> Facets:
+        """Of all runs that match; raises BadQuery."""
+        self._check()
+        now, query = self._now(), parse(ask.query)
+        mine = (self._run_row(r) for r in self.tables.runs.values() if r.run.ns == ns)
+        return facets_of((row for row in mine if matches(query, row, now)), ask, now)
 
     async def replay(self, ns: str, ask: ReplayAsk, actor: str) -> NewRun | str:
         """What a replay would enqueue, or why not."""

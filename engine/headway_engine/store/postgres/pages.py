@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from headway.query import parse
 from headway.query.asked import query_of
 from headway.query.evaluate import resolved
-from headway.wire.commands import RunRow, RunsPage, RunsQuery
+from headway.wire.commands import Facet, Facets, FacetsAsk, RunRow, RunsPage, RunsQuery
 from headway_engine.store.filtering import Where, where
 from headway_engine.store.listing import attempt_of
 from headway_engine.store.postgres import rows, statements
@@ -22,6 +23,8 @@ from headway_engine.store.postgres.base import Part
 from headway_engine.store.postgres.dialect import Postgres
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from headway_engine.store.postgres.specs import Specs
 
 SCAN = 2500
@@ -81,6 +84,19 @@ class Pages(Part):
         expected = max(SCAN, int(_PLAN.decode(plan[0][0])[0]["Plan"]["Plan Rows"]))
         return max(seen["matched"], expected * seen["matched"] // seen["seen"]), True
 
+    async def facets(self, ns: str, ask: FacetsAsk) -> Facets:
+        """Of the newest `SCAN` runs that the indexed terms choose; raises BadQuery."""
+        now = await self.now()
+        asked = where(resolved(parse(ask.query), now), now, _DIALECT, [ns])
+        found = await self.db.read(*values(asked, ask.by, ask.n, SCAN + 1))
+        answer = Facets(now, 0, values={field: [] for field in ask.by})
+        for field, value, runs in found:
+            if field == "":
+                answer.matched, answer.partly = runs, int(value) > SCAN
+            else:
+                answer.values[field].append(Facet(value, runs))
+        return answer
+
     async def _row(self, ns: str, row: Any) -> RunRow:
         state = rows.STATES[row["state"]]
         known = await self.specs.get(ns, row["task"], row["version"])
@@ -131,11 +147,11 @@ def _scan(asked: Where, args: list[Any], query: RunsQuery | None, limit: int, wh
 
 
 def _tested(asked: Where, scan: str, what: str) -> str:
-    """Of the rows of a scan those that meet the other terms; joined is only what they ask for."""
+    """Of the rows of a scan those that meet the other terms; joined is only what is asked for."""
     joins = " ".join(
         join
         for column, join in (("s.error", _RESULTS), ("c.name", _CHECKPOINTS))
-        if column in asked.rest
+        if column in asked.rest or column in what
     )
     rest = f" WHERE {asked.rest}" if asked.rest else ""
     return f"SELECT {what} FROM ({scan}) r {joins}{rest}"
@@ -171,6 +187,40 @@ def counted(asked: Where, scan: int) -> tuple[Any, ...]:
     inner = _scan(asked, args, None, scan, "*")
     seen = f"SELECT count(*) FROM ({inner}) x"
     return f"SELECT ({seen}) AS seen, ({_tested(asked, inner, 'count(*)')}) AS matched", *args
+
+
+_FACETS = {
+    "status": "lower(r.state)", "task": "r.task", "queue": "r.queue", "agent": "r.agent",
+    "image": "r.version", "tag": "r.tags",
+    "error": "CASE WHEN s.error IS NOT NULL THEN split_part(hw_error_text(s.error), ': ', 1) END",
+}  # fmt: skip
+
+
+def values(asked: Where, by: Sequence[str], n: int, scan: int) -> tuple[Any, ...]:
+    """Statement and values: rows of (field, value, runs), the `n` most frequent of each field.
+
+    One row has no field: how many runs were looked at, and how many of them match.
+    """
+    args = list(asked.args)
+    inner = _scan(asked, args, None, scan, "*")
+    args.append(n)
+    columns = ", ".join(f"{_FACETS[field]} AS f_{field}" for field in by)
+    parts: list[str] = []
+    for field in by:
+        one = f"SELECT f_{field} AS value FROM matched"
+        if field == "tag":
+            one = "SELECT t AS value FROM matched, LATERAL (SELECT DISTINCT unnest(f_tag) AS t) x"
+        parts.append(
+            f"(SELECT '{field}', value, count(*) FROM ({one}) x WHERE value <> ''"
+            f' GROUP BY value ORDER BY count(*) DESC, value COLLATE "C" LIMIT ${len(args)})'
+        )
+    seen = "SELECT '', (SELECT count(*) FROM looked)::text, (SELECT count(*) FROM matched)"
+    return (
+        f"WITH looked AS MATERIALIZED ({inner}),"
+        f" matched AS MATERIALIZED ({_tested(asked, 'SELECT * FROM looked', columns)})"
+        f" {seen} UNION ALL {' UNION ALL '.join(parts)}",
+        *args,
+    )
 
 
 def estimated(asked: Where) -> tuple[Any, ...]:
