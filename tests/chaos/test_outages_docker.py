@@ -117,7 +117,7 @@ async def test_row_19_a_create_that_hangs_is_tried_anew_and_leaves_nothing(
         rigged() as rig,
         HoldingProxy(daemon.socket, b"/containers/create") as proxy,
     ):
-        runtime = DockerRuntime(proxy.url, base_image=daemon.image, patience=10.0)
+        runtime = DockerRuntime(proxy.url, base_image=daemon.image, patience=10)
         async with running(rig, runtime) as agent:
             engine = rig.engine
             held = proxy.hold(1)
