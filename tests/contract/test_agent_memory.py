@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def held() -> dict[str, int]:
     """How many objects of each kind that an attempt needs there are."""
     kinds = (Worker, Endpoint, Conn, Attempt)
-    found = [type(o) for o in gc.get_objects() if type(o) in kinds]
+    found: list[type] = [type(o) for o in gc.get_objects() if type(o) in kinds]
     return {kind.__name__: found.count(kind) for kind in kinds}
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -107,3 +109,22 @@ async def test_a_runner_of_another_agent_of_this_name_that_has_just_begun_is_lef
     agent.pool.workers[name] = worker
     await agent.pool.sweep()
     assert agent.pool.swept == 0
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_runs_whose_container_is_stopped_from_outside_are_lost_and_use_no_try(
+    rig: Rig, shared: bool
+) -> None:
+    agent = await rig.agent()
+    options = {"isolation": "shared"} if shared else {}
+    runs = [rig.engine.add("sleeps", {}, **options) for _ in range(2)]
+    await until(lambda: all(rig.engine.of(r, rpc.Started) for r in runs))
+    pids = {rig.pid_of(agent, r) for r in runs}
+    assert len(pids) == (1 if shared else 2)
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)  # as a Docker daemon does that is stopped
+    await until(lambda: all(rig.engine.of(r, rpc.AttemptLost) for r in runs))
+    await until(lambda: all(gone(p) for p in pids))
+    assert not [r for r in rig.engine.reports if isinstance(r, rpc.AttemptFailed | rpc.Stopped)]
+    again = rig.engine.add("add", {"a": 1, "b": 2}, **options)
+    await until(lambda: rig.engine.of(again, rpc.Finished))

@@ -283,6 +283,8 @@ class Attempts:
         if faults.armed:
             faults.here("agent.end.received")
         attempt.terminal = frame
+        if isinstance(frame, Fail) and frame.cause == "cancelled":
+            self.stopping.asked_outside(attempt)
         evidence = Evidence(attempt.run, attempt.epoch, started=True, intent=attempt.intent)
         report = on_frame(evidence, frame, ref, exits=not attempt.shared)
         if report is None:

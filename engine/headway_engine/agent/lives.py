@@ -216,12 +216,14 @@ class Lives:
 
     async def _until_gone(self, worker: Worker) -> bool:
         """True when its process is gone, with the evidence noted; False if it dialled again."""
-        end = self._clock() + GONE_TIMEOUT
+        end, said = self._clock() + GONE_TIMEOUT, False
         while worker.handle is not None:
             try:
                 state = await self._runtime.inspect(worker.handle)
             except RuntimeUnavailable as e:
-                log.warning("cannot look at %s: %s", worker.name, e)
+                log.log(logging.DEBUG if said else logging.WARNING, "cannot look at %s: %s",
+                        worker.name, e)  # fmt: skip
+                said = True
             else:
                 if not state.running:
                     tail = ""

@@ -55,6 +55,19 @@ class Stopping:
             attempt.stage = 1
             attempt.stop_at = self._a.clock() + grace + 0.2
 
+    def asked_outside(self, attempt: Attempt) -> None:
+        """Its runner says that it was stopped: if not by us, then by whoever stops its container.
+
+        The daemon and the host do that; it is no fault of the task, and takes none of its tries.
+        """
+        worker, pool = attempt.worker, self._a.pool
+        if attempt.intent or worker is None or pool is None:
+            return
+        attempt.intent = "outside"
+        pool.forget_shared(worker)  # it takes no more runs
+        if not attempt.shared:
+            attempt.stage, attempt.stop_at = 1, self._a.clock() + self._a.config.kill_after
+
     def leave_all(self) -> None:
         """Give back what runs: each after its next checkpoint, or when its grace is over."""
         now = self._a.clock()

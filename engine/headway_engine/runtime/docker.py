@@ -71,7 +71,7 @@ class DockerRuntime:
         base_image: str = "",
         path_map: tuple[str, str] | None = None,
         threads: int = 6,
-        patience: float = 30.0,
+        patience: int = 30,
     ) -> None:
         self.base_url = base_url or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
         self.base_image = base_image
