@@ -197,6 +197,16 @@ class HeadwayApp(App[None]):
         else:
             self.exit()
 
+    def do_go_dead(self) -> None:
+        """Dead letters and reviews."""
+        from headway_tui.screens.dead import DeadScreen
+
+        if isinstance(self.pane_screen, DeadScreen):
+            return
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+        self.push_screen(DeadScreen())
+
     def do_quit(self) -> None:
         """Quit."""
         self.exit()

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 from headway.errors import HeadwayError
 from headway.ids import new_run_id
-from headway.wire.commands import CancelAsk, Done, ReplayAsk, ResumeAsk
+from headway.wire.commands import AckAsk, CancelAsk, Done, ReplayAsk, ResumeAsk
 
 if TYPE_CHECKING:
     from msgspec import Struct
 
     from headway_tui.link import Link
 
-_WORDS = {"cancel": "cancelled", "resume": "resumed", "replay": "replayed"}
+_WORDS = {
+    "cancel": "cancelled", "resume": "resumed", "replay": "replayed", "ack": "acknowledged",
+}  # fmt: skip
 
 
 async def write(link: Link, verb: str, run: str) -> str:
@@ -27,6 +29,8 @@ async def write(link: Link, verb: str, run: str) -> str:
         body = CancelAsk(run)
     elif verb == "resume":
         body = ResumeAsk(run)
+    elif verb == "ack":
+        body = AckAsk(run)
     else:
         body = ReplayAsk(run, new_run_id())
     done = await link.ask(verb, body, Done)

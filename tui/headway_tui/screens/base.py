@@ -183,6 +183,10 @@ class Pane(Screen[None]):
         """Replay, after a sheet."""
         self._write("replay")
 
+    def do_ack(self) -> None:
+        """Acknowledge, after a sheet."""
+        self._write("ack")
+
     def _write(self, verb: str) -> None:
         runs = self.chosen_runs()
         if not runs:
