@@ -593,6 +593,8 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     payload_schema: Raw = NOTHING
     schema_hash: str = ""
     doc: str = ""
+    state_schema: Raw = NOTHING
+    """Of what it saves, if `@task(state=...)` says so: edited states are checked against it."""
 
 
 class Deployment(Struct, forbid_unknown_fields=True, omit_defaults=True):
