@@ -123,6 +123,8 @@ class Resume(Struct, frozen=True):
     """(key, done | rerun | fail) for ambiguous once marks."""
     values: tuple[tuple[str, bytes], ...] = ()
     override: bool = False
+    request: str = ""
+    """Of the caller: recorded, so that a repeat is recognised."""
 
 
 class Acknowledge(Struct, frozen=True):

@@ -74,6 +74,8 @@ log = logging.getLogger("headway.engine")
 
 PAGE_BYTES = 512 * 1024
 """About how many bytes a page of an answer holds."""
+REPEATS = 200
+"""So many events later a repeated request is still recognised."""
 DETAIL_ROWS = 500
 """Events in the answer of `run`; older ones by `events`."""
 
@@ -341,8 +343,21 @@ class Verbs:
             tuple(ask.once.items()),
             tuple((key, bytes(value)) for key, value in ask.values.items()),
             ask.override,
+            ask.request,
         )
-        return done_of(ask.run, await self._commits.move(ask.run, happening))
+        _check_text(ask.request, "request")
+        outcome = await self._commits.move(ask.run, happening)
+        if ask.request and outcome.outcome in ("refused", "stale") and await self._was_done(
+            asker, ask
+        ):  # fmt: skip
+            outcome.outcome, outcome.message = "already", ""
+        return done_of(ask.run, outcome)
+
+    async def _was_done(self, asker: Asker, ask: ResumeAsk) -> bool:
+        """True if this very request was carried out before: its answer was lost."""
+        run = await self._record(asker, ask.run)
+        events = await self._store.events(asker.ns, ask.run, max(0, run.n - REPEATS), REPEATS)
+        return any(e.actor == asker.actor and e.data.get("request") == ask.request for e in events)
 
     async def _ack(self, asker: Asker, body: bytes) -> Done:
         ask = decode(_ACK, body)

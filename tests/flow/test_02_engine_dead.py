@@ -96,3 +96,15 @@ async def test_a_review_is_listed_with_what_it_waits_for(nats: str, database: st
         (row,) = (await caller.api("runs", {"query": "status:review"}))["runs"]
         assert row["review"]["why"] == error.message
         assert (await caller.api("run", {"run": run}))["row"]["review"] == row["review"]
+
+
+async def test_a_resume_that_is_repeated_is_recognised(nats: str, database: str) -> None:
+    async with stack(nats, database, NOOP) as (_, caller, agent):
+        await agent.start()
+        run = (await caller.enqueue(delay=3600.0)).run
+        ask = {"run": run, "request": "one"}
+        assert (await caller.api("resume", ask))["outcome"] == "ok"
+        await assigned(agent, run)
+        assert (await caller.api("resume", ask))["outcome"] == "already"
+        other = await caller.api("resume", {"run": run, "request": "two"})
+        assert other["outcome"] == "refused"

@@ -9,10 +9,12 @@ from headway_tui.actions import ACTIONS, BY_ID, SCREEN_ONLY, Action, footer, nam
 from headway_tui.app import HeadwayApp
 from headway_tui.dialogs import help_text
 from headway_tui.keys import BadKeys, Keymap
+from headway_tui.screens.dead import DeadScreen
 from headway_tui.screens.replay import ReplayScreen
 from headway_tui.screens.run import RunScreen
 from headway_tui.screens.runs import RunsScreen
 from headway_tui.themes import ROLES, contrast
+from headway_tui.widgets.dead import Letters, Reviews
 from headway_tui.widgets.log_tail import LogTail
 from headway_tui.widgets.replays import Form, ItemsTable, JobsTable, Sides, WordLines
 from headway_tui.widgets.state_pane import StatePane
@@ -23,6 +25,7 @@ DOERS: dict[str, type] = {
     "app": HeadwayApp, "runs": RunsScreen, "run": RunScreen, "table": VTable,
     "timeline": Waterfall, "logs": LogTail, "state": StatePane, "replay": ReplayScreen,
     "draft": Form, "plan": WordLines, "jobs": JobsTable, "items": ItemsTable, "compare": Sides,
+    "dead": DeadScreen, "letters": Letters, "reviews": Reviews,
 }  # fmt: skip
 SCREENS: dict[str, type] = dict.fromkeys(("draft", "jobs", "items", "compare"), ReplayScreen)
 """Panes for which their screen acts."""
@@ -89,7 +92,9 @@ def test_two_actions_on_one_key_are_refused_by_name() -> None:
 
 def test_no_letter_alone_changes_anything_without_a_sheet() -> None:
     assert {a.id for a in ACTIONS if a.writes} == {
-        "cancel", "resume", "replay", "start_plan", "approve", "hold", "stop_job",
+        "cancel", "resume", "replay", "start_plan", "approve", "hold", "stop_job", "ack",
+        "fork_class", "replay_class", "ack_class", "decide_done", "decide_rerun", "decide_fail",
+        "override",
     }  # fmt: skip
     assert all(a.confirm == "sheet" for a in ACTIONS if a.writes)
 

@@ -28,8 +28,8 @@ class Action:
     cli: str
     """The same from a shell; `{run}` is the run meant."""
     where: tuple[str, ...]
-    """Places: app, runs, run, replay, table, timeline, logs, state, draft, plan, jobs, items,
-    compare."""
+    """Places: app, runs, run, replay, dead, table, timeline, logs, state, draft, plan, jobs, items,
+    compare, letters, reviews."""
     writes: bool = False
     confirm: Literal["none", "sheet"] = "none"
     footer: int = 0
@@ -46,7 +46,8 @@ def _view(
 
 
 _REPLAY = ("draft", "plan", "jobs", "items", "compare")
-_LISTS = ("table", "timeline", "logs", "state", *_REPLAY)
+_DEAD = ("letters", "reviews")
+_LISTS = ("table", "timeline", "logs", "state", *_REPLAY, *_DEAD)
 
 ACTIONS: tuple[Action, ...] = (
     # --- moving
@@ -62,14 +63,17 @@ ACTIONS: tuple[Action, ...] = (
     _view("side_left", "shift+left", "left", "left", "Sideways to the left.", *_LISTS),
     _view("side_right", "shift+right", "right", "right", "Sideways to the right.", *_LISTS),
     # --- going
+    Action("go_dead", ("4",), "dead", "Dead",
+           "Dead letters by class, and runs that wait for a person.", "headway dead", ("app",)),
     _view("back", "escape, q", "back", "back", "Back to the screen before; at the first one: quit.",
           "app", footer=90),
     _view("quit", "ctrl+q", "q", "quit", "Quit.", "app"),
-    _view("next_pane", "tab", "pane", "pane", "To the next pane.", "run", "replay", footer=60),
+    _view("next_pane", "tab", "pane", "pane", "To the next pane.", "run", "replay", "dead",
+          footer=60),
     _view("last_pane", "shift+tab", "pane-back", "pane back", "To the pane before.", "run",
-          "replay"),
+          "replay", "dead"),
     _view("zoom_pane", "Z", "zoom-pane", "zoom pane", "The pane alone, or all again.", "run",
-          "replay", footer=65),
+          "replay", "dead", footer=65),
     _view("replays", "6", "replays", "replays", "The replay console; the draft is as it was left.",
           "app"),
     _view("palette", "ctrl+p", "palette", "palette", "All commands, to be searched.", "app"),
@@ -98,13 +102,51 @@ ACTIONS: tuple[Action, ...] = (
     _view("next_run", "}", "next-run", "next run", "The next run of the list.", "run"),
     _view("last_run", "{", "previous-run", "previous run", "The run before, of the list.", "run"),
     Action("cancel", ("c",), "cancel", "cancel…", "Cancel: final, running code is stopped.",
-           "headway cancel {run}", ("runs", "run"), writes=True, confirm="sheet", footer=40),
+           "headway cancel {run}", ("runs", "run", "reviews"), writes=True, confirm="sheet",
+           footer=40),
     Action("resume", ("R",), "resume", "resume…",
            "Same run, next attempt, now: skips a backoff, or decides a review.",
-           "headway resume {run}", ("runs", "run"), writes=True, confirm="sheet", footer=35),
+           "headway resume {run}", ("runs", "run", "reviews"), writes=True, confirm="sheet",
+           footer=35),
     Action("replay", ("r",), "replay", "replay…",
            "New runs of the marked ones, or of all that match: opens a draft, starts nothing.",
            "headway replay plan SCRIPT", ("runs", "run"), writes=True, confirm="sheet", footer=30),
+    Action("ack", ("x",), "ack", "acknowledge…",
+           "You have seen this failure: no dead letter any more; recorded with your name.",
+           "headway ack {run}", ("runs", "run"), writes=True, confirm="sheet"),
+    # --- dead letters
+    Action("open_class", ("enter",), "class", "runs", "The runs of the class, as a list.",
+           "headway ls QUERY", ("letters",), footer=10),
+    Action("fork_class", ("R",), "resume-class", "resume…",
+           "New runs of the class, from the last checkpoint of each, nothing edited: a job.",
+           "headway replay plan -", ("letters",), writes=True, confirm="sheet", footer=20),
+    Action("replay_class", ("r",), "replay-class", "replay…",
+           "New runs of the class, from the start: a job.",
+           "headway replay plan -", ("letters",), writes=True, confirm="sheet", footer=25),
+    Action("ack_class", ("x",), "ack-class", "acknowledge…",
+           "You have seen all of the class: no dead letters any more; recorded with your name.",
+           "headway ack --query QUERY", ("letters",), writes=True, confirm="sheet", footer=30),
+    Action("group_error", ("E",), "group", "group by error",
+           "A class is an error of all tasks, or of one task again.", "headway dead --by error",
+           ("letters",), footer=35),
+    # --- reviews
+    Action("open_review", ("enter",), "review", "open", "The run under the cursor.",
+           "headway show {run}", ("reviews",), footer=10),
+    Action("decide_done", ("m",), "mark-done", "mark done…",
+           "The effect of the interrupted block has happened; say what the block gives.",
+           "headway resume {run} --once KEY=done --value KEY=JSON", ("reviews",), writes=True,
+           confirm="sheet", footer=20),
+    Action("decide_rerun", ("r",), "run-again", "run again…",
+           "The effect has not happened, or may twice: the block runs again.",
+           "headway resume {run} --once KEY=rerun", ("reviews",), writes=True, confirm="sheet",
+           footer=25),
+    Action("decide_fail", ("X",), "fail", "fail…", "Nobody can tell: the run ends as failed.",
+           "headway resume {run} --once KEY=fail", ("reviews",), writes=True, confirm="sheet",
+           footer=30),
+    Action("override", ("o",), "override", "override…",
+           "Decide although an older attempt is not confirmed dead; recorded with your name.",
+           "headway resume {run} --override", ("reviews",), writes=True, confirm="sheet",
+           footer=32),
     # --- timeline
     _view("fold", "z z, enter, left, right, h, l", "fold", "fold", "Fold or unfold the row.",
           "timeline"),
@@ -171,7 +213,10 @@ ACTIONS: tuple[Action, ...] = (
       for i, name in enumerate(("select", "plan", "follow", "compare with original"), 1)),
     # --- copying
     Action("copy_id", ("y y",), "copy-id", "copy id", "Copy the run's id.", "headway show {run}",
-           ("runs", "run")),
+           ("runs", "run", "dead")),
+    Action("copy_token", ("y t",), "copy-token", "copy token",
+           "Copy the token of the interrupted block.", "headway show {run} --json",
+           ("reviews",)),
     Action("copy_error", ("y e",), "copy-error", "copy error", "Copy the error with its trace.",
            "headway show {run}", ("runs", "run")),
     Action("copy_payload", ("y p",), "copy-payload", "copy payload", "Copy the payload.",
@@ -183,7 +228,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("copy_log", ("y L",), "copy-log", "copy log", "Copy all lines that are loaded.",
            "headway logs {run}", ("run",)),
     Action("copy_cli", ("y c",), "copy-cli", "copy command", "Copy the same as a command line.",
-           "headway ls", ("runs", "run", "replay")),
+           "headway ls", ("runs", "run", "replay", "dead")),
     Action("copy_subject", ("y u",), "copy-subject", "copy subject",
            "Copy the NATS subject of its events.", "headway watch {run}", ("runs", "run")),
 )  # fmt: skip

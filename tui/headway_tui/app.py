@@ -201,6 +201,16 @@ class HeadwayApp(App[None]):
         """The replay console, with the draft as it was left."""
         self.pane_screen.open_replay()
 
+    def do_go_dead(self) -> None:
+        """Dead letters and reviews."""
+        from headway_tui.screens.dead import DeadScreen
+
+        if isinstance(self.pane_screen, DeadScreen):
+            return
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+        self.push_screen(DeadScreen())
+
     def do_quit(self) -> None:
         """Quit."""
         self.exit()

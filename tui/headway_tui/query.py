@@ -15,8 +15,8 @@ from headway.wire.commands import RunsQuery
 if TYPE_CHECKING:
     from datetime import datetime
 
-STATUSES = (*(s.status for s in RunState), "live", "ended")
-KEYS = ("status", "task", "queue", "tag", "id", "since", "until")
+STATUSES = (*(s.status for s in RunState), "live", "ended", "dead")
+KEYS = ("status", "task", "queue", "tag", "failure", "id", "since", "until")
 
 
 class BadFilter(ValueError):
@@ -50,6 +50,8 @@ def filter_of(text: str, now: datetime) -> RunsQuery:
             query.task = value
         elif key == "queue":
             query.queue = value
+        elif key == "failure":
+            query.query = f"failure:{value}"
         elif key == "tag":
             query.tags = (*query.tags, value)
         elif key == "id":

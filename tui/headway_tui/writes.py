@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headway.errors import HeadwayError
-from headway.wire.commands import CancelAsk, Done, ResumeAsk
+from headway.wire.commands import AckAsk, CancelAsk, Done, ResumeAsk
 
 if TYPE_CHECKING:
     from msgspec import Struct
 
     from headway_tui.link import Link
 
-_WORDS = {"cancel": "cancelled", "resume": "resumed"}
+_WORDS = {"cancel": "cancelled", "resume": "resumed", "ack": "acknowledged"}
 
 
 async def write(link: Link, verb: str, run: str) -> str:
@@ -21,7 +21,13 @@ async def write(link: Link, verb: str, run: str) -> str:
     A request whose answer was lost is made again after the reconnect with the same ids: the engine
     recognises it.
     """
-    body: Struct = CancelAsk(run) if verb == "cancel" else ResumeAsk(run)
+    body: Struct
+    if verb == "cancel":
+        body = CancelAsk(run)
+    elif verb == "resume":
+        body = ResumeAsk(run)
+    else:
+        body = AckAsk(run)
     done = await link.ask(verb, body, Done)
     if done.outcome not in {"ok", "already"}:
         raise HeadwayError(done.message or f"{done.outcome}: the run is {done.status}")

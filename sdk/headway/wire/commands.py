@@ -434,6 +434,8 @@ class ResumeAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """The value of a mark that is set done."""
     override: bool = False
     """Decide although an older attempt is not confirmed dead; it is recorded."""
+    request: Annotated[str, Meta(max_length=64)] = ""
+    """Made by the caller, recorded with what it does: the same one again is `already`."""
 
 
 class AckAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -701,6 +703,8 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     payload_schema: Raw = NOTHING
     schema_hash: str = ""
     doc: str = ""
+    state_schema: Raw = NOTHING
+    """Of what it saves, if `@task(state=...)` says so: edited states are checked against it."""
 
 
 class Deployment(Struct, forbid_unknown_fields=True, omit_defaults=True):

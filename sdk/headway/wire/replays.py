@@ -60,6 +60,8 @@ class ForkAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     queue: Name | None = None
     tags: Annotated[tuple[Text, ...], Meta(max_length=32)] = ()
     """Beside those of the original."""
+    dry_run: bool = False
+    """Check it, and say what would come of it; nothing is made."""
 
 
 class Forked(Struct, omit_defaults=True):
@@ -67,7 +69,7 @@ class Forked(Struct, omit_defaults=True):
 
     run: str
     outcome: str
-    """`ok`, or `already`: this new id was forked from this run before."""
+    """`ok`, `already`: this new id was forked from this run before, or `planned`: a dry run."""
     status: str = ""
     checkpoint: int = 0
     """It starts from this one; 0 = from the start."""
@@ -76,6 +78,9 @@ class Forked(Struct, omit_defaults=True):
     """Once keys that stay done."""
     cleared: tuple[str, ...] = ()
     """Once keys that may happen again, under new tokens."""
+    checked: Literal["", "ok", "unlike"] = ""
+    """Of an edited state: it fits the task's state type; `unlike`: what it was made of does not,
+    so nothing can be said. Empty: not edited, or the task has no state type registered."""
 
 
 # --- plans and jobs

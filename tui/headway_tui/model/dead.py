@@ -7,6 +7,7 @@ known already changes nothing.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _DEAD = {s.value for s in FAILURES}
 _SEEN = {"acknowledged", "unacknowledged"}
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 Piece = tuple[str, str]
@@ -102,15 +104,17 @@ def _since(row: RunRow) -> datetime:
 # --- queries and lines for a shell
 
 
-def quoted_value(text: str) -> str:
+def value_of(text: str) -> str:
     """A value as the query language reads it literally."""
+    if _PLAIN.fullmatch(text):
+        return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def query_of(c: DeadClass, *, dead: bool = True) -> str:
     """The query that means this class; with several tasks all of them."""
     words = ["status:dead"] if dead else []
-    words.append(f"failure:{quoted_value(c.failure)}")
+    words.append(f"failure:{value_of(c.failure)}")
     if c.tasks == 1:
         words.append(f"task:{c.task}")
     return " ".join(words)

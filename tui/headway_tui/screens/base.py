@@ -216,6 +216,10 @@ class Pane(Screen[None]):
         else:
             self.say("no run is meant: put the cursor on one, or mark some", "warning")
 
+    def do_ack(self) -> None:
+        """Acknowledge, after a sheet."""
+        self._write("ack")
+
     def _write(self, verb: str) -> None:
         runs = self.chosen_runs()
         if not runs:

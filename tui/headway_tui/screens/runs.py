@@ -223,14 +223,14 @@ class RunsScreen(Pane):
             self._last(row, now),
         ]  # fmt: skip
 
-    @staticmethod
-    def _last(row: RunRow, now: datetime) -> Cell:
+    def _last(self, row: RunRow, now: datetime) -> Cell:
         if row.status == "retrying" and row.due_at is not None:
             left = max(0.0, (row.due_at - now).total_seconds())
             return Cell(f"next in {span(left)}  {safe(row.error.type if row.error else '', 60)}",
                         "warning")  # fmt: skip
         if row.error is not None and row.status not in {"succeeded", "cancelled"}:
-            return Cell(safe(f"{row.error.type}: {row.error.message}", 200), "bad-soft")
+            flag = f"{self._sign('dead')} " if row.failure and not row.acked else ""
+            return Cell(flag + safe(f"{row.error.type}: {row.error.message}", 200), "bad-soft")
         if row.reason and row.status in {"review", "queued", "waiting"}:
             return Cell(safe(row.reason, 200), "warning")
         return Cell(safe(" ".join(row.tags), 200), "muted")
