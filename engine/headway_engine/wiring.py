@@ -14,6 +14,7 @@ from headway.wire.commands import Info
 from headway.wire.events import EngineBeat
 from headway_engine import streams
 from headway_engine.blobs.uploads import Uploads
+from headway_engine.bundles import Bundles
 from headway_engine.children import Children
 from headway_engine.claims import Agents
 from headway_engine.commits import Commits
@@ -183,6 +184,7 @@ def wire(p: Parts) -> list[Service]:
     logbook = Logbook(work)
     table = verbs.table() | JobVerbs(store, blobs, jobs).table()
     table |= {"logs": logbook.logs, "spans": logbook.spans}
+    table |= Bundles(store, blobs, dispatcher, relay).table()
     control = Control(
         answers,
         post_answers,

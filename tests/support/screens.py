@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 FONTS = Path("/usr/share/fonts/truetype/dejavu")
 SIZE = 15
+GOLDEN = Path(__file__).parents[1] / "tui" / "golden"
+SIZES = [(120, 40), (80, 24)]
 
 
 def strips_of(app: App[Any]) -> list[Any]:
@@ -29,6 +32,15 @@ def text_of(app: App[Any]) -> str:
         assert cell_len(text) == app.size.width, (cell_len(text), text)
         lines.append(text.rstrip())
     return "\n".join(lines) + "\n"
+
+
+def agreed(name: str, size: tuple[int, int], text: str) -> None:
+    """The screen is as its file says; `WRITE_GOLDEN=1` writes what is shown now."""
+    file = GOLDEN / f"{name}-{size[0]}x{size[1]}.txt"
+    if os.environ.get("WRITE_GOLDEN"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    assert text == file.read_text()
 
 
 def _rgb(style: Style | None, which: str, default: tuple[int, int, int]) -> tuple[int, int, int]:

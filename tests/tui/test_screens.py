@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 
 import pytest
 
 from headway_tui.screens.run import RunScreen
 from headway_tui.screens.runs import RunsScreen
 from support.consoles import RUN, console, open_run, show
-from support.screens import text_of
-
-GOLDEN = Path(__file__).with_name("golden")
-SIZES = [(120, 40), (80, 24)]
+from support.screens import SIZES, agreed, text_of
 
 
 @pytest.fixture(autouse=True)
 def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-
-
-def agreed(name: str, size: tuple[int, int], text: str) -> None:
-    file = GOLDEN / f"{name}-{size[0]}x{size[1]}.txt"
-    if os.environ.get("WRITE_GOLDEN"):
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text)
-    assert text == file.read_text()
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)

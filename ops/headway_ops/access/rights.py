@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 READ_VERBS = (
-    "agents", "blob-get", "checkpoints", "deployments", "events", "info", "job", "jobs", "logs",
-    "queues", "result", "run", "runs", "spans", "state", "tasks", "usage",
-    "why",
+    "agents", "blob-get", "bundle", "checkpoints", "deployments", "events", "info", "job", "jobs",
+    "logs", "queues", "result", "run", "runs", "spans", "state", "tasks", "usage", "why",
 )  # fmt: skip
 """What looks and changes nothing: for viewers."""
 CLIENT_VERBS = (
@@ -25,8 +24,8 @@ CLIENT_VERBS = (
 )  # fmt: skip
 """What a program needs that enqueues runs and waits for them."""
 _STEER_VERBS = (
-    "agent-drain", "bulk", "deploy", "fork", "job-approve", "job-hold", "job-stop", "plan-start",
-    "queue-set", "replay", "resume",
+    "agent-drain", "bulk", "deploy", "fork", "fork-bundle", "job-approve", "job-hold", "job-stop",
+    "plan-start", "queue-set", "replay", "resume",
 )  # fmt: skip
 OPERATOR_VERBS = tuple(sorted({*READ_VERBS, *CLIENT_VERBS, *_STEER_VERBS}))
 """All of them."""

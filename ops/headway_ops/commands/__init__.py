@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from headway_ops.commands import (
     bench,
     build,
+    bundles,
     care,
     console,
     follow,
@@ -41,6 +42,8 @@ def table() -> dict[str, Callable[..., None]]:
         "cancel": steer.cancel,
         "resume": steer.resume,
         "fork": steer.fork,
+        "export": bundles.export,
+        "open": bundles.open_,
         "replay run": replays.run,
         "replay plan": replays.plan,
         "replay explain": replays.explain,
