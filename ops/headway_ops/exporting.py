@@ -45,7 +45,6 @@ from headway_ops.say import Exit, Fail
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
-    from headway.bundle.writer import Sink
     from headway.client import Client
     from headway.wire.commands import RunDetail, TaskSpec
 
@@ -145,7 +144,8 @@ class _Export:
 
     def __init__(self, client: Client, writer: BundleWriter, wanted: Wanted) -> None:
         self._client, self._writer, self._wanted = client, writer, wanted
-        self._cleaner = Cleaner(wanted.secrets)
+        self._secrets = set(wanted.secrets)
+        self._cleaner = Cleaner(self._secrets)
         self._redacted: dict[str, int] = {}
         self._notes: list[str] = []
 
@@ -225,9 +225,10 @@ class _Export:
             for variable in (name, f"HEADWAY_TASK_{name}")
             if (value := os.environ.get(variable))
         ]
-        if values:
+        if not self._secrets.issuperset(values):
             found = self._cleaner.found
-            self._cleaner = Cleaner((*self._wanted.secrets, *values))
+            self._secrets.update(values)
+            self._cleaner = Cleaner(self._secrets)
             self._cleaner.found = found
 
     async def _bodies(self, run: str, detail: RunDetail) -> None:
@@ -250,13 +251,17 @@ class _Export:
     async def _lines(
         self, run: str, name: str, lines: AsyncGenerator[bytes], *, cut: bool = False
     ) -> None:
-        """A `.jsonl` member, line by line. `cut`: end it with a note where no more fits."""
+        """A `.jsonl` member, redacted line by line. `cut`: end it where no more fits, and say so.
+
+        The output's lines are redacted together before, and not again.
+        """
+        clean = bytes if name == "logs.jsonl" else self._cleaner.json
         full = member(run, name)
         before = self._cleaner.found
         with self._writer.member(full) as sink:
             try:
                 async for line in lines:
-                    self._line(sink, line)
+                    sink.line(clean(line))
             except Full as e:
                 if not cut:
                     raise
@@ -264,9 +269,6 @@ class _Export:
             finally:
                 await lines.aclose()
         self._counted(full, before)
-
-    def _line(self, sink: Sink, line: bytes) -> None:
-        sink.line(self._cleaner.json(line))
 
     async def _events(self, run: str) -> AsyncGenerator[bytes]:
         after, n = 0, EVENTS_PAGE

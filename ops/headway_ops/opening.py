@@ -33,7 +33,9 @@ def open_bundle(
 ) -> None:
     """Show it. Raises BadBundle, and Fail where it has no such run."""
     bundle = Bundle.open(Path(file))
-    if plain or logs or as_json or not sys.stdout.isatty():
+    # The console paints on stderr.
+    terminal = all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+    if plain or logs or as_json or not terminal:
         with bundle:
             _print(bundle, run, logs=logs, as_json=as_json)
         return

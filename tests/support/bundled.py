@@ -43,7 +43,7 @@ def events() -> list[Event]:
         (30, 2, "starting", {"attempt": 2, "agent": "edge-2"}),
         (31, 2, "started", {"resumed_from": 1}),
         (40, 2, "checkpoint", {"number": 2, "name": "turn-2", "size": 9}),
-        (60, 2, "failed", {"error": {"type": "RateLimitError", "message": "429"}, "lines": 3}),
+        (60, 2, "failed", {"error": {"type": "RateLimitError", "message": "429"}, "lines": 2}),
     ]  # fmt: skip
     return [
         Event(n, T0 + timedelta(seconds=at), kind, epoch, data=data,

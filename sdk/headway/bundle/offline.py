@@ -13,7 +13,6 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from headway._version import __version__
 from headway.bundle.format import BadBundle
 from headway.errors import NoSuchRun, Refused
 from headway.query.asked import query_of
@@ -98,6 +97,10 @@ class OfflineClient:
             )
         return cast("T", answer(body))
 
+    async def info(self) -> commands.Info:
+        """Who answers: the file."""
+        return await self.api("info", None, commands.Info)
+
     async def run(self, run: str) -> commands.RunDetail:
         """Everything about one run."""
         return await self.api("run", commands.RunAsk(run), commands.RunDetail)
@@ -133,7 +136,7 @@ class OfflineClient:
 
     def _info(self, _: object) -> commands.Info:
         m = self.bundle.manifest
-        return commands.Info("bundle", __version__, "bundle", store_ok=True, durability="fsynced",
+        return commands.Info("bundle", m.engine, "bundle", store_ok=True, durability="fsynced",
                              now=m.exported_at)  # fmt: skip
 
     def _runs(self, ask: commands.RunsQuery) -> commands.RunsPage:
@@ -268,5 +271,9 @@ class OfflineClient:
         run = self._one(ask.run)
         file, task = self.bundle.run(run), self.bundle.task(run)
         marks = [m for m in self.bundle.marks(run) if m.key > ask.after]
+        for mark in marks:
+            if (ref := mark.ref) is not None:
+                size, digest = self.bundle.size(run, ref.key), self.bundle.digest(run, ref.key)
+                mark.ref = BlobRef(f"{run}/{ref.key}", size, digest)
         return BundlePage(run, file.root, file.limit_key, file.trace, task.spec, task.deployment,
                           marks)  # fmt: skip

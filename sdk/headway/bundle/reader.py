@@ -283,6 +283,8 @@ class Bundle:
             _check_time(mark.at, "marks.jsonl")
             if mark.due_at is not None:
                 _check_time(mark.due_at, "marks.jsonl")
+            if mark.ref is not None and not self._is_value(run, mark.ref.key):
+                raise BadBundle(f"marks.jsonl: {mark.ref.key[:80]!r} is no value of a bundle")
             if not clean_text(mark.key):
                 raise BadBundle("marks.jsonl: a key with NUL or a lone surrogate")
             yield mark
@@ -291,10 +293,10 @@ class Bundle:
         """The value of a mark; `b""` if it has none, or it was left out."""
         if mark.ref is None:
             return bytes(mark.value)
-        name = mark.ref.key
-        if not name.startswith("values/"):
-            raise BadBundle(f"marks.jsonl: {name[:80]!r} is no value of a bundle")
-        return self.body(run, name)
+        return self.body(run, mark.ref.key)
+
+    def _is_value(self, run: str, name: str) -> bool:
+        return name.startswith("values/") and self.has(run, name)
 
     def logs(self, run: str) -> Iterator[tuple[Chunk, LogChunk]]:
         """Its output, chunk by chunk."""
