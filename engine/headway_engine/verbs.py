@@ -49,6 +49,7 @@ from headway.wire.events import gist
 from headway.wire.replays import ForkAsk, Forked, StateAnswer, StateAsk
 from headway_engine.bulk import bulk
 from headway_engine.control import ApiRefused, Asker
+from headway_engine.forks import record_copy
 from headway_engine.happenings import Acknowledge, Cancel, Resume
 from headway_engine.names import unknown_queue
 from headway_engine.store.replay import moved
@@ -380,14 +381,7 @@ class Verbs:
         for key in new.blobs:
             # Before the rows that name them; repeating it is safe.
             await self._blobs.put(moved(key, ask.run, new.run.id), await self._blobs.get(key))
-        outcomes, dispatches = await self._store.enqueue(asker.ns, [new], {})
-        counts = {new.run.queue: (0, 1) if new.run.shared else (1, 0)}
-        self._dispatcher.settle(asker.ns, counts, {}, dispatches)
-        out = outcomes[0]
-        if out.record is not None:
-            self._relay.events(asker.ns, out.run, out.record.task, out.record.queue, out.events)
-        if out.outcome == "rejected":
-            raise ApiRefused(out.code or "refused", out.reason)
+        out = await record_copy(self._store, self._dispatcher, self._relay, asker.ns, new)
         status = out.record.state.status if out.record is not None else ""
         return Done(out.run, "ok" if out.outcome == "recorded" else "already", status)
 

@@ -17,6 +17,7 @@ from headway_engine import streams
 from headway_engine.backlog import Backlog
 from headway_engine.blobs.uploads import Uploads
 from headway_engine.board import Board
+from headway_engine.bundles import Bundles
 from headway_engine.children import Children
 from headway_engine.claims import Agents
 from headway_engine.commits import Commits
@@ -198,6 +199,7 @@ def wire(p: Parts) -> list[Service]:
     logbook = Logbook(work)
     table = verbs.table() | JobVerbs(store, blobs, jobs).table()
     table |= {"logs": logbook.logs, "spans": logbook.spans, "metrics": board.metrics}
+    table |= Bundles(store, blobs, dispatcher, relay).table()
     control = Control(
         answers,
         post_answers,

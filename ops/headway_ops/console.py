@@ -7,11 +7,14 @@ import locale
 import logging
 import os
 import sys
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from headway.config import from_environment
+from headway.config import Settings, from_environment
 from headway_ops.say import Exit, Fail, line, tell
 from headway_ops.serving import logs, on_stop
+
+if TYPE_CHECKING:
+    from headway.bundle import Bundle
 
 
 class Opened(NamedTuple):
@@ -68,6 +71,41 @@ def serve_console(opened: Opened, at: str, url: str) -> None:
 
 def open_console(opened: Opened) -> None:
     """Open the console; returns when it is closed. Fail where there is no terminal for it."""
+    _prepare()
+    from headway_tui import app
+
+    app.run(
+        app.Options(
+            from_environment(),
+            ascii_only=opened.ascii_only or not _utf8(),
+            readonly=opened.readonly,
+            theme=opened.theme,
+            filter=opened.text,
+            run=opened.run,
+        )
+    )
+
+
+def open_offline(bundle: Bundle, run: str, theme: str, *, ascii_only: bool) -> None:
+    """The console on a bundle, at one of its runs; closes the bundle in the end."""
+    with bundle:
+        _prepare()
+        from headway_tui import app
+
+        app.run(
+            app.Options(
+                Settings(namespace=bundle.manifest.namespace),
+                ascii_only=ascii_only or not _utf8(),
+                readonly=True,
+                theme=theme,
+                run=run,
+                bundle=bundle,
+            )
+        )
+
+
+def _prepare() -> None:
+    """Check the terminal and make it ours."""
     # Textual paints on stderr. In a browser its driver has neither of them.
     if "WebDriver" not in os.environ.get("TEXTUAL_DRIVER", "") and not all(
         stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)
@@ -77,24 +115,11 @@ def open_console(opened: Opened) -> None:
             "headway watch   (or: headway ls, headway show RUN)",
             Exit.USAGE,
         )
-    settings = from_environment()
     # What the library logs would be painted over the screen; the console shows the link itself.
     logging.getLogger("headway").addHandler(logging.NullHandler())
     logging.getLogger("headway").propagate = False
     # 60 frames a second are more than eyes need; over ssh each of them is bytes on the wire.
     os.environ.setdefault("TEXTUAL_FPS", "15" if os.environ.get("SSH_CONNECTION") else "30")
-    from headway_tui import app
-
-    app.run(
-        app.Options(
-            settings,
-            ascii_only=opened.ascii_only or not _utf8(),
-            readonly=opened.readonly,
-            theme=opened.theme,
-            filter=opened.text,
-            run=opened.run,
-        )
-    )
 
 
 def _utf8() -> bool:

@@ -67,7 +67,11 @@ def fork(run: str, wish: Wish, *, as_json: bool) -> None:
         )
         return await client.fork(ask)
 
-    done = link.with_client(work)
+    told(link.with_client(work), as_json=as_json)
+
+
+def told(done: Forked, *, as_json: bool) -> None:
+    """Say what was forked; the new id goes to stdout."""
     if as_json:
         say.data(done)
         return

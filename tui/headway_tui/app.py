@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from textual.events import Event
     from textual.screen import Screen
 
+    from headway.bundle import Bundle
     from headway.config import Settings
 
 CLOCK = 1 / 15
@@ -49,6 +50,8 @@ class Options:
     filter: str = ""
     run: str = ""
     """Open this run at once."""
+    bundle: Bundle | None = None
+    """Show what this file holds; no server is asked."""
 
 
 class HeadwayApp(App[None]):
@@ -73,7 +76,7 @@ class HeadwayApp(App[None]):
         self.options = options
         self.settings = options.settings
         self.ascii_only, self.readonly = options.ascii_only, options.readonly
-        self.link = Link(options.settings)
+        self.link = linked(options)
         self.keymap = Keymap()
         self.pending: Pressed | None = None
         self._chord: tuple[str, ...] = ()
@@ -180,6 +183,10 @@ class HeadwayApp(App[None]):
         """Carry it out: the focused pane, its screen, or the app knows how."""
         if action.writes and (self.readonly or not self.link.connected):
             why = "this console is read-only" if self.readonly else "there is no link to NATS"
+            if self.link.offline:
+                why = (
+                    "this is an offline bundle; `headway fork --bundle FILE` makes a new run of it"
+                )
             self.pane_screen.say(f"not done: {why}", "warning")
             return
         for who in (self.screen.focused, self.pane_screen, self):
@@ -289,6 +296,15 @@ def _name(event: events.Key) -> str:
     if character is not None and len(character) == 1 and character.isprintable():
         return "space" if character == " " else character
     return event.key
+
+
+def linked(options: Options) -> Link:
+    """The link to NATS, or to a bundle."""
+    if options.bundle is None:
+        return Link(options.settings)
+    from headway_tui.offline import OfflineLink
+
+    return OfflineLink(options.settings, options.bundle)
 
 
 def run(options: Options) -> None:

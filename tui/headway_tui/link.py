@@ -20,6 +20,7 @@ from headway.wire.events import AGENT_BEAT, ENGINE_BEAT, AgentBeat, EngineBeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from msgspec import Struct
     from nats.aio.msg import Msg
@@ -54,6 +55,10 @@ class Link:
         """Seconds of the last round trip to NATS."""
         self.engines: dict[str, tuple[EngineBeat, float]] = {}
         self.agents: dict[str, tuple[AgentBeat, float]] = {}
+        self.offline = ""
+        """A bundle is shown: which, in words. Nothing is live then, and nothing can be written."""
+        self.as_of: datetime | None = None
+        """When the bundle was made."""
         self.lives = 0
         """Connections made so far: a screen that sees another number reads anew."""
         self.changed = asyncio.Event()

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from headway.wire.bundles import BundleMark
     from headway.wire.events import Event
     from headway.wire.replays import JobItem, JobRow, Plan, PlanItem
     from headway.wire.rpc import AnySave, Beat, MarkRecord, Register
@@ -422,6 +423,10 @@ class Store(Protocol):
 
     async def marks(self, ns: str, run: str) -> list[MarkRow]:
         """Recorded steps, once marks and waits."""
+        ...
+
+    async def mark_page(self, ns: str, run: str, after: str, n: int) -> list[BundleMark]:
+        """At most `n` marks with a key above `after`, in order of their keys, with values."""
         ...
 
     async def replay(self, ns: str, ask: ReplayAsk, actor: str) -> NewRun | str:

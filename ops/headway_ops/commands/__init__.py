@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from headway_ops.commands import (
     bench,
     build,
+    bundles,
     care,
     console,
     follow,
@@ -43,6 +44,8 @@ def table() -> dict[str, Callable[..., None]]:
         "resume": steer.resume,
         "ack": steer.ack,
         "fork": steer.fork,
+        "export": bundles.export,
+        "open": bundles.open_,
         "replay run": replays.run,
         "replay plan": replays.plan,
         "replay explain": replays.explain,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from headway_ops.commands.options import JsonFlag, QueueArgument, RunArgument
+from headway_ops.commands.options import JsonFlag, QueueArgument
 
 OneRun = Annotated[
     str, typer.Argument(metavar="[RUN]", help="Run id, or a prefix that is its own.")
@@ -122,7 +122,10 @@ def ack(
 
 
 def fork(
-    run: RunArgument,
+    run: Annotated[
+        str,
+        typer.Argument(metavar="[RUN]", help="Run id, or a prefix; with --bundle one of a tree."),
+    ] = "",
     start: Annotated[
         str,
         typer.Option("--from", help='last, start, "#7", "name:turn-*" or before-error.'),
@@ -144,15 +147,32 @@ def fork(
     ] = "",
     queue: Annotated[str, typer.Option("--queue", help="Instead of the run's queue.")] = "",
     tag: Annotated[list[str] | None, typer.Option("--tag", help="One more tag.")] = None,
+    bundle: Annotated[
+        str, typer.Option("--bundle", help="Of an exported run (see `export`), on this system.")
+    ] = "",
+    with_masks: Annotated[
+        bool,
+        typer.Option("--with-masks", help="With --bundle: although secrets were taken out of it."),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """A new run from a checkpoint of an old one, maybe edited."""
     from headway_ops import forking
+    from headway_ops.say import Exit, Fail
 
     wish = forking.Wish(
         start, tuple(setting or ()), edit, edit_payload, tuple(clear or ()), version, queue,
         tuple(tag or ()),
     )  # fmt: skip
+    if bundle:
+        from headway_ops import bundleforking
+
+        bundleforking.fork(bundle, run, wish, masks=with_masks, as_json=as_json)
+        return
+    if not run or with_masks:
+        raise Fail(
+            "which run?", "give RUN, or --bundle FILE (--with-masks goes with it)", Exit.USAGE
+        )
     forking.fork(run, wish, as_json=as_json)
 
 

@@ -341,6 +341,8 @@ class UsageAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Of this task alone."""
     model: Text = ""
     """Of this model alone."""
+    run: Text = ""
+    """Of this run alone."""
     since: Instant | None = None
     until: Instant | None = None
     n: Annotated[int, Meta(ge=1, le=1000)] = 200
@@ -367,6 +369,8 @@ class CheckpointRow(Struct, omit_defaults=True):
     at: Instant
     epoch: int
     sha256: str = ""
+    schema: str = ""
+    """Hash of the type that it was saved with."""
 
 
 class MarkRow(Struct, omit_defaults=True):

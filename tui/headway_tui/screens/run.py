@@ -91,6 +91,8 @@ class RunScreen(Pane):
     def on_mount(self) -> None:
         """Follow the run."""
         self.waterfall.focus()
+        if (then := self.console_app.link.as_of) is not None:
+            self.now = lambda: then  # what was running is shown as it was
         self.feed = RunFeed(
             self.console_app.link, self.run_id, self._on_detail, self._on_event, self._on_chunk
         )

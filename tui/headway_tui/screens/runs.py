@@ -162,6 +162,8 @@ class RunsScreen(Pane):
         else:
             many = runs_words(len(self.view.order), more=feed.more)
             state, role = f"{many}   {self._sign('live')} live", "good"
+            if self.console_app.link.offline:
+                state, role = f"{many}   offline", "muted"
             if self.view.new:
                 state += f"   {len(self.view.new)} new {self._sign('new')} gg"
         room = width - len(text) - len(state) - 5

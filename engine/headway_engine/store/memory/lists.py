@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw
@@ -12,6 +12,7 @@ from headway.query.asked import query_of
 from headway.query.evaluate import matches
 from headway.states import RunState
 from headway.wire import DEFAULT_QUEUE, NOTHING, BlobRef
+from headway.wire.bundles import BundleMark
 from headway.wire.commands import (
     CheckpointRow,
     Deployment,
@@ -31,7 +32,7 @@ from headway.wire.commands import (
 from headway_engine.store.forking import ForkSource
 from headway_engine.store.listing import agent_rows, attempt_of, facets_of
 from headway_engine.store.memory.agents import Agents
-from headway_engine.store.memory.tables import Checkpoint, Queue, Row
+from headway_engine.store.memory.tables import Checkpoint, Mark, Queue, Row
 from headway_engine.store.replay import replayed
 
 if TYPE_CHECKING:
@@ -150,6 +151,13 @@ class Lists(Agents):
             )
             for m in marks
         ]
+
+    async def mark_page(self, ns: str, run: str, after: str, n: int) -> list[BundleMark]:
+        """Marks with a key above `after`, with their values."""
+        row = self._row(ns, run)
+        if row is None:
+            return []
+        return [_mark(m) for key, m in sorted(row.marks.items()) if key > after][:n]
 
     async def detail(self, ns: str, run: str) -> RunDetail | None:
         """Everything about one run."""
@@ -339,4 +347,13 @@ class Lists(Agents):
 
 
 def _checkpoint(c: Checkpoint) -> CheckpointRow:
-    return CheckpointRow(c.number, c.name, c.size, c.at, c.epoch, c.sha256)
+    return CheckpointRow(c.number, c.name, c.size, c.at, c.epoch, c.sha256, c.schema)
+
+
+def _mark(m: Mark) -> BundleMark:
+    r = m.record
+    kind: Any = r.kind
+    return BundleMark(
+        r.key, kind, m.at, r.fn, r.status, m.token, m.after, r.epoch, m.size, r.value, r.ref,
+        r.error, r.due_at, r.resolved,
+    )  # fmt: skip

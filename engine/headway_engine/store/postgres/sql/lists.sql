@@ -17,13 +17,13 @@ SELECT e.n, e.at, e.kind, e.epoch, e.source, e.target, e.actor, e.data
  WHERE e.run = $2 AND e.n > $3 ORDER BY e.n LIMIT $4;
 
 -- name: checkpoints
-SELECT c.number, c.name, c.size, c.at, c.epoch, c.sha256
+SELECT c.number, c.name, c.size, c.at, c.epoch, c.sha256, c.schema
   FROM checkpoints c JOIN runs r ON r.id = c.run AND r.ns = $1
  WHERE c.run = $2 ORDER BY c.number;
 
 -- name: state
 -- One checkpoint with its body; 0 = the last.
-SELECT c.number, c.name, c.size, c.at, c.epoch, c.sha256, c.state, c.ref
+SELECT c.number, c.name, c.size, c.at, c.epoch, c.sha256, c.schema, c.state, c.ref
   FROM checkpoints c JOIN runs r ON r.id = c.run AND r.ns = $1
  WHERE c.run = $2 AND c.number = CASE WHEN $3::int = 0 THEN r.ck ELSE $3::int END;
 
@@ -31,6 +31,13 @@ SELECT c.number, c.name, c.size, c.at, c.epoch, c.sha256, c.state, c.ref
 SELECT m.key, m.kind, m.fn, m.status, m.epoch, m.at, m.token, m.size
   FROM marks m JOIN runs r ON r.id = m.run AND r.ns = $1
  WHERE m.run = $2 ORDER BY m.at, m.key;
+
+-- name: mark_page
+-- Marks with their values, in order of their keys.
+SELECT m.key, m.kind, m.at, m.fn, m.status, m.token, m.after, m.epoch, m.size, m.value, m.ref,
+       m.error, m.due_at, m.resolved
+  FROM marks m JOIN runs r ON r.id = m.run AND r.ns = $1
+ WHERE m.run = $2 AND m.key > $3 ORDER BY m.key LIMIT $4;
 
 -- name: early_cancel
 INSERT INTO early_cancels (at, ns, run, actor, reason) VALUES (hw_now(), $1, $2, $3, $4)
@@ -106,7 +113,7 @@ SELECT ref FROM marks WHERE run = $1 AND kind = 'once' AND status = 'done' AND r
 
 -- name: fork_checkpoints
 -- What a fork may start from.
-SELECT number, name, size, at, epoch, sha256, ref FROM checkpoints WHERE run = $1 ORDER BY number;
+SELECT number, name, size, at, epoch, sha256, schema, ref FROM checkpoints WHERE run = $1 ORDER BY number;
 
 -- name: fork_marks
 -- What a fork may keep: done marks with the number of the checkpoint before them.
