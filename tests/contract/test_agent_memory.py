@@ -6,7 +6,7 @@ import gc
 from typing import TYPE_CHECKING
 
 from headway.wire import rpc
-from headway_engine.agent import attempts
+from headway_engine.agent import ending
 from headway_engine.agent.attempt import Attempt
 from headway_engine.agent.conns import Conn, Endpoint
 from headway_engine.agent.worker import Worker
@@ -27,7 +27,7 @@ def held() -> dict[str, int]:
 async def test_an_ended_run_leaves_nothing_behind_even_before_a_collection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(attempts, "EXIT_TIME", 0.1)
+    monkeypatch.setattr(ending, "EXIT_TIME", 0.1)
     async with rigged() as rig:
         agent = await rig.agent()
         gc.collect()

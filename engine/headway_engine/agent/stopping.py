@@ -40,11 +40,11 @@ class Stopping:
         self.stale += why == "stale"
         worker, pool = attempt.worker, self._a.pool
         if worker is None or pool is None:
-            self._a.conclude(attempt, None)
+            self._a.ending.conclude(attempt, None)
             return
         if attempt in worker.waiting:
             worker.waiting.remove(attempt)
-            self._a.conclude(attempt, None)
+            self._a.ending.conclude(attempt, None)
             pool.give_back(worker)
             return
         if why == "recycle":
@@ -175,11 +175,11 @@ class Stopping:
             attempt.reporting = True
             if attempt.worker is not None and attempt in attempt.worker.waiting:
                 attempt.worker.waiting.remove(attempt)
-            self._a.confirm(attempt, killed=True)
+            self._a.ending.confirm(attempt, killed=True)
         for worker in workers:
             if worker.endpoint is not None:
                 worker.endpoint.cut()
             self._a.pool.forget_shared(worker)
             self._a.pool.kill(worker)
         for attempt in attempts:
-            self._a.forget(attempt)
+            self._a.ending.forget(attempt)

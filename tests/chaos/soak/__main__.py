@@ -25,6 +25,7 @@ from chaos.storm.load import Load
 from headway import subjects
 from headway.retry import seconds
 from headway.wire import Malformed, decode
+from headway.wire.commands import RunsQuery
 from headway.wire.events import AGENT_BEAT, ENGINE_BEAT
 from support.servers import clean_environment, open_folder
 
@@ -135,6 +136,7 @@ async def soak(total: float, rate: float, folder: Path) -> Samples:
             await samples.listen(client)
             sampling = asyncio.create_task(samples.run())
             await load.pour(FILL, 0.0)
+            await asyncio.gather(*(client.runs(RunsQuery()) for _ in range(8)))
             await load.pour(int(total * rate), total, first=FILL)
             sampling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
