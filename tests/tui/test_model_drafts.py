@@ -20,7 +20,8 @@ typed = st.lists(
     st.sampled_from([
         ("query", "status:failed since:1h"), ("mode", "replay"), ("mode", "fork"),
         ("from", "#7"), ("from", "name:turn-*"), ("code", "r43"), ("code", "original"),
-        ("state", 'model = "haiku"; llm.api_key = "sk-1"'), ("state", '{"gone": null, "l": [{"token": "sk-1"}]}'),
+        ("state", 'model = "haiku"; llm.api_key = "sk-1"'),
+        ("state", '{"gone": null, "l": [{"token": "sk-1"}]}'),
         ("state", ""), ("payload", '{"n": 1.5, "$A": "$B"}'), ("once", "clear:sms-*"),
         ("pace", "120/m, 3 at once, stop after 0"), ("canary", "5"), ("queue", "agents"),
         ("checks", "status == 'succeeded'; warn: duration < 5"), ("tags", "a b"), ("limit", "9"),

@@ -14,7 +14,7 @@ from headway.errors import HeadwayError, Refused
 from headway.forks import choose, cleared, edit_of, failures_of
 from headway.query import parse, write
 from headway.query.evaluate import resolved
-from headway.replays.plans import canonical, name_of
+from headway.replays.plans import Planned, TooMany, canonical, name_of
 from headway.replays.runs import view
 from headway.replays.script import BadScript, Drop
 from headway.states import TERMINAL
@@ -29,28 +29,6 @@ if TYPE_CHECKING:
 AT_ONCE = 16
 """Runs that are read at the same time."""
 _FORKABLE = {s.status for s in TERMINAL} | {"review"}
-
-
-class TooMany(Refused):
-    """More runs match than the script allows."""
-
-
-class Planned(Struct):
-    """A plan and what a person should know of it."""
-
-    plan: Plan
-    body: bytes
-    """Its canonical JSON."""
-    name: str
-    dropped: list[tuple[str, str]]
-    """(run, why it is left out)."""
-    starts: dict[str, int]
-    """Where they start, in words, and how many."""
-    kept: dict[str, int]
-    """Once key to in how many runs it stays done."""
-    again: dict[str, int]
-    """Once key to in how many runs it may happen again."""
-    edited: int = 0
 
 
 class _Row(Struct):

@@ -16,8 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from headway.errors import HeadwayError
-from headway.replays import BadScript, Script, Select
-from headway.replays.script import check
+from headway.replays.script import BadScript, Script, Select, check
 from headway.replays.writing import Written, is_secret, write_toml
 from headway.wire.replays import Check
 

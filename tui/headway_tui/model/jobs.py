@@ -9,7 +9,7 @@ from headway_tui.model.texts import plural, safe, span
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from headway.replays import Planned
+    from headway.replays.plans import Planned
     from headway.wire.commands import RunRow
     from headway.wire.replays import JobItem, JobRow
 
