@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 R = "01JZ0000000000000000000000"
 READ = ["info", "runs", "run", "events", "checkpoints", "state", "why", "result", "queues",
         "agents", "deployments", "tasks", "blob-get", "logs", "spans", "job",
-        "jobs", "usage"]  # fmt: skip
+        "jobs", "plan-rows", "usage"]  # fmt: skip
 CLIENT = ["info", "run", "runs", "result", "cancel", "events", "logs", "tasks", "blob-get",
           "spans", "blob-put", "blob-url", "blob-done"]  # fmt: skip
 WRITE = ["cancel", "resume", "replay", "fork", "queue-set", "bulk", "agent-drain", "deploy",

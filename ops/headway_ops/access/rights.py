@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 READ_VERBS = (
     "agents", "blob-get", "checkpoints", "deployments", "events", "info", "job", "jobs", "logs",
-    "queues", "result", "run", "runs", "spans", "state", "tasks", "usage",
+    "plan-rows", "queues", "result", "run", "runs", "spans", "state", "tasks", "usage",
     "why",
 )  # fmt: skip
 """What looks and changes nothing: for viewers."""

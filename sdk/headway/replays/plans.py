@@ -34,6 +34,8 @@ class Planned(Struct):
     again: dict[str, int]
     """Once key to in how many runs it may happen again."""
     edited: int = 0
+    before: dict[str, int] = {}
+    """Job to how many of these runs it has forked already."""
 
 
 def canonical(plan: Plan) -> bytes:
