@@ -76,6 +76,9 @@ def job_id(plan: str) -> str:
     return f"rj_{plan[:12]}"
 
 
-def fork_id(at: datetime, plan: str, run: str) -> str:
-    """The id of an item's fork: the same however often, and by whichever engine, it is made."""
-    return derived_run_id(int(at.timestamp() * 1000), plan, run)
+def fork_id(at: datetime, plan: str, run: str, mode: str = "fork") -> str:
+    """The id of an item's fork: the same however often, and by whichever engine, it is made.
+
+    A run that is resumed stays itself.
+    """
+    return run if mode == "resume" else derived_run_id(int(at.timestamp() * 1000), plan, run)

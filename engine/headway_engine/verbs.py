@@ -41,12 +41,14 @@ from headway.wire.commands import (
     RunsPage,
     RunsQuery,
     SignedPut,
+    StateAnswer,
+    StateAsk,
     TaskSpec,
     UsageAsk,
     UsageRow,
 )
 from headway.wire.events import gist
-from headway.wire.replays import ForkAsk, Forked, StateAnswer, StateAsk
+from headway.wire.replays import ForkAsk, Forked
 from headway_engine.bulk import bulk
 from headway_engine.control import ApiRefused, Asker
 from headway_engine.forks import record_copy

@@ -195,7 +195,7 @@ def wire(p: Parts) -> list[Service]:
     forks = Forks(store, blobs, dispatcher, relay)
     board = Board(work)
     verbs = Verbs(store, commits, dispatcher, ticks, relay, blobs, uploads, forks, info, board)
-    jobs = Jobs(store, forks, post_work, c.lease)
+    jobs = Jobs(store, forks, commits, post_work, c.lease)
     logbook = Logbook(work)
     table = verbs.table() | JobVerbs(store, blobs, jobs).table()
     table |= {"logs": logbook.logs, "spans": logbook.spans, "metrics": board.metrics}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from headway.client import Client
     from headway.replays import JobReport
-    from headway.wire.replays import JobRow
+    from headway.wire.replays import JobRow, Plan
 
 SIGNS = {"ok": "ok", "warn": "~", "fail": "FAIL", "open": "..."}
 
@@ -46,9 +46,21 @@ def _load(target: str, start: str = "last", once: str = "keep") -> Loaded:
 
 async def _planned(client: Client, target: str, start: str, once: str) -> Planned:
     try:
-        return await make_plan(client, _load(target, start, once))
+        decide = _decide if sys.stdin.isatty() else None
+        return await make_plan(client, _load(target, start, once), decide)
     except TooMany as e:
         raise Fail(str(e), "", Exit.REFUSED) from None
+
+
+async def _decide(keys: dict[str, int]) -> list[str]:
+    """A person says, key by key, what may happen again."""
+    again: list[str] = []
+    for key, n in keys.items():
+        say.tell(f"once {key!r}, done in {n} runs: enter = it stays; again = it may happen again")
+        answer = await asyncio.to_thread(sys.stdin.readline)
+        if answer.strip() == "again":
+            again.append(key)
+    return again
 
 
 def plan(target: str, out: str, start: str, once: str, *, as_json: bool) -> None:
@@ -60,7 +72,7 @@ def plan(target: str, out: str, start: str, once: str, *, as_json: bool) -> None
         say.data(
             {"plan": planned.name, "items": len(planned.plan.items), "dropped": planned.dropped,
              "starts": planned.starts, "kept": planned.kept, "again": planned.again,
-             "edited": planned.edited}
+             "edited": planned.edited, "before": planned.before}
         )  # fmt: skip
         return
     for text in summary(planned):
@@ -83,6 +95,7 @@ def summary(planned: Planned) -> list[str]:
     ]
     told += [f"  once: {n} x {key} kept (not done again)" for key, n in planned.kept.items()]
     told += [f"  ! once: {n} x {key} MAY HAPPEN AGAIN" for key, n in planned.again.items()]
+    told += [f"  ! {n} were forked by job {job} before" for job, n in planned.before.items()]
     return told + [f"  left out: {run}: {why}" for run, why in planned.dropped]
 
 
@@ -92,20 +105,32 @@ def explain(target: str, *, as_json: bool) -> None:
     say.data(msgspec.json.decode(planned.body), indent=None if as_json else 2)
 
 
-def start(target: str, wanted: str, *, yes: bool, follow: bool, junit: str, as_json: bool) -> None:
-    """Start the job of a plan, if the world is still the one that was planned for."""
+def start(
+    target: str,
+    wanted: str,
+    *,
+    yes: bool,
+    follow: bool,
+    junit: str,
+    as_json: bool,
+    typed: int | None = None,
+) -> None:
+    """Start the job of a plan, if the world is still the one that was planned for.
+
+    `typed`: the number of runs, as somebody wrote it who knows that effects may happen again.
+    """
     loaded = _load(target) if target.endswith((".toml", ".py")) else None
     saved = Path(target).read_bytes() if target.endswith(".json") else b""
 
     async def work(client: Client) -> tuple[JobRow, JobReport | None]:
         if saved:
             body = saved
-            count, name = len(read_plan(body).items), name_of(body)
+            made, name = read_plan(body), name_of(body)
         else:
             planned = await _planned(client, target, "last", "keep")
-            body, count, name = planned.body, len(planned.plan.items), planned.name
-        _agree(target, wanted, name, count, yes=yes)
-        row = await replay_jobs.start(client, body, name)
+            body, made, name = planned.body, planned.plan, planned.name
+        _agree(target, wanted, name, made, yes=yes, typed=typed)
+        row = await replay_jobs.start(client, body)
         say.tell(f"job {row.job}: {row.state}, {row.items} runs; headway replay status {row.job}")
         if not follow:
             return row, None
@@ -125,7 +150,10 @@ def start(target: str, wanted: str, *, yes: bool, follow: bool, junit: str, as_j
     _tell(done, junit, markdown=False, as_json=as_json)
 
 
-def _agree(target: str, wanted: str, name: str, count: int, *, yes: bool) -> None:
+def _agree(
+    target: str, wanted: str, name: str, plan: Plan, *, yes: bool, typed: int | None
+) -> None:
+    count = len(plan.items)
     again = f"headway replay run {target} --plan {name[:8]} --yes"
     if wanted and (len(wanted) < 4 or not name.startswith(wanted.lower())):
         raise Fail(
@@ -134,6 +162,12 @@ def _agree(target: str, wanted: str, name: str, count: int, *, yes: bool) -> Non
             Exit.CHANGED,
         )
     if yes and wanted:
+        if plan.clear and typed != count:
+            raise Fail(
+                f"{count} runs would start in which {', '.join(plan.clear)} may happen again",
+                f"{again} --count {count}",
+                Exit.REFUSED,
+            )
         return
     if not wanted or not sys.stdin.isatty():
         raise Fail(f"{count} runs would start by plan {name[:12]}; not confirmed", again,

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
+from textual.widgets import Input
 
 from headway.replays import Loaded, load, make_plan
 from headway.wire import ErrorInfo, rpc
@@ -71,7 +72,8 @@ async def test_a_storm_is_mended_from_the_screen_and_the_recording_does_the_same
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
-    async with stack(nats, database) as (_, caller, agent):
+    # Nobody beats for the agent while the screen is driven.
+    async with stack(nats, database, lease=300.0) as (_, caller, agent):
         await agent.start()
         runs = sorted([await failed_run(caller, agent) for _ in range(3)])
         agent.script = finish(b'{"model":"haiku"}')
@@ -103,12 +105,12 @@ async def test_a_storm_is_mended_from_the_screen_and_the_recording_does_the_same
 
             # A wrong number starts nothing, the right one the canary.
             await pilot.press("S")
-            await until(lambda: app.screen is not screen, what="the sheet")
+            await until(lambda: isinstance(app.focused, Input), what="the sheet")
             await pilot.press("2", "enter")
             await until(lambda: app.screen is screen, what="no sheet")
             assert (await caller.api("jobs"))["jobs"] == []
             await pilot.press("S")
-            await until(lambda: app.screen is not screen, what="the sheet")
+            await until(lambda: isinstance(app.focused, Input), what="the sheet")
             await pilot.press("3", "enter")
             feed = screen.feed
             assert feed is not None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 R = "01JZ0000000000000000000000"
 READ = ["info", "runs", "run", "events", "checkpoints", "state", "why", "result", "queues",
         "agents", "deployments", "tasks", "blob-get", "logs", "spans", "job",
-        "jobs", "usage", "dead", "metrics", "facets", "bundle"]  # fmt: skip
+        "jobs", "plan-rows", "usage", "dead", "metrics", "facets", "bundle"]  # fmt: skip
 CLIENT = ["info", "run", "runs", "result", "cancel", "events", "logs", "tasks", "blob-get",
           "spans", "blob-put", "blob-url", "blob-done"]  # fmt: skip
 WRITE = ["cancel", "resume", "ack", "replay", "fork", "fork-bundle", "queue-set", "bulk",

@@ -19,6 +19,7 @@ NOW = datetime(2026, 11, 22, 12, 42, tzinfo=UTC)
 typed = st.lists(
     st.sampled_from([
         ("query", "status:failed since:1h"), ("mode", "replay"), ("mode", "fork"),
+        ("forked", "skip"), ("once", "ask"),
         ("from", "#7"), ("from", "name:turn-*"), ("code", "r43"), ("code", "original"),
         ("state", 'model = "haiku"; llm.api_key = "sk-1"'),
         ("state", '{"gone": null, "l": [{"token": "sk-1"}]}'),

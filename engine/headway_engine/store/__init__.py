@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
     from headway.wire.bundles import BundleMark
     from headway.wire.events import Event
-    from headway.wire.replays import JobItem, JobRow, Plan, PlanItem
+    from headway.wire.replays import JobItem, JobRow, Plan, PlanItem, SourcesAsk, SourcesPage
     from headway.wire.rpc import AnySave, Beat, MarkRecord, Register
     from headway_engine.happenings import Told
     from headway_engine.jobrules import JobFacts
@@ -438,6 +438,10 @@ class Store(Protocol):
         ...
 
     # --- replay jobs
+
+    async def sources(self, ns: str, ask: SourcesAsk) -> SourcesPage:
+        """What a plan has to know of a page of runs; raises BadQuery."""
+        ...
 
     async def job_put(self, ns: str, plan: Plan, sha256: str, actor: str) -> None:
         """Record a job of this plan with the ids of its forks, unless there is one already."""

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 READ_VERBS = (
     "agents", "blob-get", "bundle", "checkpoints", "dead", "deployments", "events", "facets",
-    "info", "job", "jobs", "logs", "metrics", "queues", "result", "run", "runs", "spans", "state",
-    "tasks", "usage", "why",
+    "info", "job", "jobs", "logs", "metrics", "plan-rows", "queues", "result", "run", "runs",
+    "spans", "state", "tasks", "usage", "why",
 )  # fmt: skip
 """What looks and changes nothing: for viewers."""
 CLIENT_VERBS = (

@@ -13,6 +13,7 @@ from msgspec import Raw
 
 from headway import subjects
 from headway.ids import new_run_id
+from headway.replays.plans import name_of
 from headway.wire import Malformed, decode, decoder
 from headway.wire.replays import JobAsk, JobDetail, JobItem, JobRow, JobsPage, PlanStart
 
@@ -30,11 +31,12 @@ LOOK_EVERY = 2.0
 """Seconds after which a job is asked for although nothing was heard of it."""
 
 
-async def start(client: Client, body: bytes, name: str) -> JobRow:
-    """Start the job of a plan, by its canonical bytes and their name.
+async def start(client: Client, body: bytes) -> JobRow:
+    """Start the job of a plan, by its canonical bytes.
 
     Sending a plan twice starts nothing twice: the answer is the job that it has.
     """
+    name = name_of(body)
     if len(body) <= INLINE_PLAN:
         return await client.api("plan-start", PlanStart(name, Raw(body)), JobRow)
     run = new_run_id()

@@ -6,6 +6,7 @@ alone; the engine gets the plan, which is data.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import tomllib
@@ -24,7 +25,7 @@ from headway.retry import seconds
 from headway.wire import replays as wire
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _ID = re.compile(r"[0-9A-Z]{6,26}")
 LIMIT = 1000
@@ -50,21 +51,36 @@ class Select(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """So many of them, chosen by `seed`; 0 = all."""
     seed: int = 0
     freeze: bool = True
-    """The plan holds the ids; there is no other way yet."""
+    """The name of the plan stands for the runs too: what matches later is another plan. False: it
+    stands for the query, and what matches when the job starts is taken, up to `limit`."""
+    forked: Literal["take", "skip"] = "take"
+    """Runs that a job has forked already: again, or left out."""
 
 
 class Replay(Struct, forbid_unknown_fields=True, omit_defaults=True, rename={"from_": "from"}):
     """What becomes of each."""
 
-    mode: Literal["fork", "replay"] = "fork"
+    mode: Literal["fork", "replay", "resume"] = "fork"
+    """`replay`: from the start. `resume`: the next attempt, now, of runs that have not ended."""
     from_: str = "last"
     image: str = "current"
     once: str = "keep"
-    """`keep`, or `clear:<glob>`: these effects may happen again."""
+    """`keep`; `ask` a person, key by key; or `clear:<glob>,<glob>`: these may happen again."""
     queue: str = ""
     tags: tuple[str, ...] = ()
     missing: Literal["start", "skip", "error"] = "start"
     """If a run has no such checkpoint."""
+
+    def globs(self) -> tuple[str, ...]:
+        """Those of once keys that may happen again."""
+        kind, _, rest = self.once.partition(":")
+        return tuple(g.strip() for g in rest.split(",") if g.strip()) if kind == "clear" else ()
+
+
+def clearing(keys: Iterable[str]) -> str:
+    """`Replay.once` for exactly these keys."""
+    globs = ",".join(glob.escape(key).replace(",", "?") for key in sorted(keys))
+    return f"clear:{globs}" if globs else "keep"
 
 
 class Pace(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -200,10 +216,13 @@ def check(script: Script) -> None:
         if _ID.fullmatch(run) is None:
             raise BadScript(f"select.ids: {run!r} is no run id: expected 6 to 26 of 0-9 and A-Z")
     once = script.replay.once
-    if once == "ask":
-        raise BadScript('once = "ask" needs a person at each run: use `headway fork`')
-    if once != "keep" and not once.startswith("clear:"):
-        raise BadScript(f"once {once!r}: expected keep or clear:<glob>")
+    if once not in ("keep", "ask") and not script.replay.globs():
+        raise BadScript(f"once {once!r}: expected keep, ask or clear:<glob>")
+    if script.replay.mode == "resume" and script.replay != Replay(mode="resume"):
+        raise BadScript("mode resume goes on with the same run: it takes no from, image, once,"
+                        " queue, tags or missing")  # fmt: skip
+    if script.replay.mode == "resume" and any(script.edit.patches()):
+        raise BadScript("mode resume goes on with the same run: edits need mode fork")
     for one in script.check:
         check_expression(one.expect)
 

@@ -373,6 +373,21 @@ class CheckpointRow(Struct, omit_defaults=True):
     """Hash of the type that it was saved with."""
 
 
+class StateAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`state`: the body of one checkpoint; 0 = the last."""
+
+    run: str
+    number: int = 0
+
+
+class StateAnswer(Struct, omit_defaults=True):
+    """A checkpoint with its state; a large one comes as a reference, to be read by `blob-get`."""
+
+    row: CheckpointRow
+    state: Raw = NOTHING
+    key: str = ""
+
+
 class MarkRow(Struct, omit_defaults=True):
     """One recorded step, once mark or wait."""
 

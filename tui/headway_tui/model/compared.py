@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headway.replays.compare import Change, Line, LogPair, Number
-    from headway.replays.judging import JobReport
+    from headway.replays.verdicts import JobReport
 
 VIEWS = ("timeline", "state", "output", "logs", "checks")
 CELLS = {"ok": "✓", "fail": "✗", "warn": "~", "open": " "}

@@ -16,8 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from headway.errors import HeadwayError
-from headway.replays import BadScript, Script, Select
-from headway.replays.script import check
+from headway.replays.script import BadScript, Script, Select, check, clearing
 from headway.replays.writing import Written, is_secret, write_toml
 from headway.wire.replays import Check
 
@@ -42,18 +41,22 @@ class Field(NamedTuple):
 
 FIELDS: tuple[Field, ...] = (
     Field("query", "query", "runs, in the query language; or run ids"),
-    Field("mode", "mode", "fork from a checkpoint, or replay from the start", ("fork", "replay")),
+    Field("mode", "mode", "fork, replay from the start, or resume what has not ended",
+          ("fork", "replay", "resume")),
     Field("from", "from", 'start, last, before-error, "#7" or name:turn-*',
           ("last", "start", "before-error")),
     Field("code", "code", "current, original, or a version", ("current", "original")),
     Field("state", "state", 'a JSON merge patch: {"model": "haiku"}, or model = "haiku"'),
     Field("payload", "payload", 'a JSON merge patch: {"topic": "x"}, or topic = "x"'),
-    Field("once", "once", "keep, or clear:GLOB (these effects may happen again)", ("keep",)),
+    Field("once", "once", "keep, ask key by key, or clear:GLOB (these may happen again)",
+          ("keep", "ask")),
     Field("pace", "pace", "5/s, 10 at once, stop after 3 failures in a row (0 = never)"),
     Field("canary", "canary", "so many first, then wait for an approval; 0 = no canary"),
     Field("checks", "checks", "expectations with ; between them; warn: before one that only warns"),
     Field("queue", "queue", "a queue; empty = as it was"),
     Field("tags", "tags", "tags with spaces between them, beside those of the original"),
+    Field("forked", "forked", "runs that a job has forked already: take them again, or skip them",
+          ("take", "skip")),
     Field("limit", "limit", "refuse to plan if more runs match"),
     Field("name", "name", "what this is for"),
 )  # fmt: skip
@@ -124,9 +127,8 @@ def shown(draft: Draft, field: str) -> str:
         case "state" | "payload":
             told = assignments(s.edit.patches()[field == "payload"], field)
             return "; ".join(told) or "unchanged"
-        case "once":
-            again = s.replay.once.removeprefix("clear:")
-            return "markers stay" if s.replay.once == "keep" else f"{again} MAY HAPPEN AGAIN"
+        case "once" if s.replay.globs():
+            return f"{', '.join(s.replay.globs())} MAY HAPPEN AGAIN"
         case "pace":
             p = s.pace
             stop = f"stop after {p.stop_after_failures} new failures in a row"
@@ -192,6 +194,8 @@ def text_of(draft: Draft, field: str) -> str:
             return json.dumps(patch, ensure_ascii=False) if patch else ""
         case "once":
             return s.replay.once
+        case "forked":
+            return s.select.forked
         case "pace":
             return f"{s.pace.rate}, {s.pace.max_in_flight}, {s.pace.stop_after_failures}"
         case "canary":
@@ -233,6 +237,8 @@ def _changed(s: Script, field: str, text: str) -> Script:
             return replace(s, select=replace(s.select, limit=_number(field, text)))
         case "mode":
             return replace(s, replay=replace(s.replay, mode=cast("Any", text)))
+        case "forked":
+            return replace(s, select=replace(s.select, forked=cast("Any", text or "take")))
         case "from":
             return replace(s, replay=replace(s.replay, from_=text or "last"))
         case "code":
@@ -302,6 +308,11 @@ def _patch(field: str, text: str) -> dict[str, Any] | str:
             at = cast("dict[str, Any]", at.setdefault(name, {}))
         at[names[-1]] = found
     return json.dumps(patch)
+
+
+def answered(script: Script, again: Sequence[str]) -> Script:
+    """The script after somebody said of each once key whether it may happen again."""
+    return replace(script, replay=replace(script.replay, once=clearing(again)))
 
 
 def next_choice(draft: Draft, field: str) -> str:

@@ -9,7 +9,7 @@ from headway_tui.model.texts import plural, safe, span
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from headway.replays import Planned
+    from headway.replays.plans import Planned
     from headway.wire.commands import RunRow
     from headway.wire.replays import JobItem, JobRow
 
@@ -51,6 +51,10 @@ def plan_words(planned: Planned) -> list[Words]:
     told.append(Words(f"  est. {span(n / pace.rate)} to start at {pace.rate:g}/s", "muted"))
     if pace.canary and pace.canary < n:
         told.append(Words(f"  canary: the first {pace.canary}, then your approval", "muted"))
+    told += [
+        Words(f"  ! {plural(many, 'run')} forked by job {safe(job, 20)} before", "warning")
+        for job, many in planned.before.items()
+    ]
     for run, why in planned.dropped[:LEFT_OUT]:
         told.append(Words(f"  ! {run[:14]} left out: {safe(why, 200)}", "warning"))
     if len(planned.dropped) > LEFT_OUT:

@@ -73,7 +73,7 @@ class ReplayScreen(Pane):
     """Four panes, or one of them with tabs above."""
 
     CSS = """
-    ReplayScreen #top { height: 16; }
+    ReplayScreen #top { height: 17; }
     ReplayScreen #draft-box { width: 58%; }
     ReplayScreen #plan-box { width: 1fr; }
     ReplayScreen #job-box { height: 11; }
@@ -192,7 +192,7 @@ class ReplayScreen(Pane):
         self.top.display = not alone or self._tab < 2
         self.tabs.display = alone and not tiny
         self.script_line.display = self.cli_line.display = not tiny
-        self.top.styles.height = "1fr" if alone else 16
+        self.top.styles.height = "1fr" if alone else 17
         self.job_box.styles.height = "1fr" if alone else 11
         self.draft_box.styles.width = "100%" if alone else "58%"
         self.items.columns = _ITEMS_SMALL if self.small else _ITEMS
@@ -575,7 +575,8 @@ class ReplayScreen(Pane):
             self.plan.say([Words("there is no link to NATS: D again when it is back", "bad")])
             return None
         try:
-            planned = await make_plan(client, self.loaded or Loaded(self.draft.script))
+            loaded = self.loaded or Loaded(self.draft.script)
+            planned = await make_plan(client, loaded, self._decide)
         except HeadwayError as e:
             self.planned = None
             self.plan.say([Words("no plan", "bad"), *(Words(f"  {x}", "bad") for x in _wrap(e))])
@@ -588,6 +589,19 @@ class ReplayScreen(Pane):
             self.draft.decided(self.now(), "plan", f"{planned.name[:12]}, {plural(count, 'run')}")
         self._told()
         return planned
+
+    async def _decide(self, keys: dict[str, int]) -> list[str]:
+        """Ask key by key; the answers stand in the draft from then on."""
+        again: list[str] = []
+        for key, many in keys.items():
+            lines = [f"once {safe(key, 60)} is done in {plural(many, 'run')}.", "",
+                     "enter: it MAY HAPPEN AGAIN in the forks", "esc: it stays done"]  # fmt: skip
+            if await self.app.push_screen_wait(Ask("once", lines)):
+                again.append(key)
+        if self.loaded is None:
+            script = drafts.answered(self.draft.script, again)
+            self._take(script, "edit", f"once = {script.replay.once}")
+        return again
 
     def do_start_plan(self) -> None:
         """Ask for the number of runs, then start."""
@@ -621,7 +635,7 @@ class ReplayScreen(Pane):
         client = self.console_app.link.client
         try:
             assert client is not None
-            row = await start(client, planned.body, planned.name)
+            row = await start(client, planned.body)
         except HeadwayError as e:
             self.say(f"not known to have started: {e}; S again asks for the same plan", "bad")
             return

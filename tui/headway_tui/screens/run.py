@@ -13,7 +13,7 @@ from textual.widgets import Input
 
 from headway.errors import HeadwayError
 from headway.looks import look
-from headway.wire import BlobRef, commands, replays
+from headway.wire import BlobRef, commands
 from headway_tui.chrome import Note
 from headway_tui.feeds import RunFeed
 from headway_tui.model.states import counted, read
@@ -73,7 +73,7 @@ class RunScreen(Pane):
         self.number = 0
         """The checkpoint whose state is shown; 0 = the last."""
         self._wanted = 0
-        self._states: dict[int, replays.StateAnswer] = {}
+        self._states: dict[int, commands.StateAnswer] = {}
         self._zoomed = False
         self._lower: Lines = self.logs
 
@@ -287,13 +287,13 @@ class RunScreen(Pane):
             bodies["old"] = read(bytes(old.state))
         self.state.show(bodies, bytes(new.state))
 
-    async def _state_of(self, number: int) -> replays.StateAnswer | None:
+    async def _state_of(self, number: int) -> commands.StateAnswer | None:
         if number in self._states:
             return self._states[number]
         link = self.console_app.link
         try:
-            ask = replays.StateAsk(self.run_id, number)
-            answer = await link.ask("state", ask, replays.StateAnswer)
+            ask = commands.StateAsk(self.run_id, number)
+            answer = await link.ask("state", ask, commands.StateAnswer)
         except HeadwayError as e:
             if e.code in {"not_found", "no_such_run"}:
                 return None

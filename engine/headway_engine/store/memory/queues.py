@@ -247,7 +247,13 @@ class Queues(Intake):
             tables.tombstones[row.run.ns, run] = now
             if row.refs():
                 self._purge(row.run.ns, run, [""], timedelta(days=1))
-        return len(keys) + len(old) + len(runs) + len(tombs)
+        jobs = [
+            k
+            for k, v in tables.jobs.items()
+            if v.row.ended_at is not None and v.row.ended_at < now - self.retention
+        ]
+        items = sum(len(tables.jobs.pop(job).items) for job in jobs)
+        return len(keys) + len(old) + len(runs) + len(tombs) + len(jobs) + items
 
     async def purges(self, limit: int) -> list[Purge]:
         """Blobs to remove now."""

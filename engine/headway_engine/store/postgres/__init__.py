@@ -30,13 +30,16 @@ from headway_engine.store.postgres.migrate import migrate
 from headway_engine.store.postgres.recent import Recent
 from headway_engine.store.postgres.registry import Registry
 from headway_engine.store.postgres.saves import Saves
+from headway_engine.store.postgres.sources import Sources
 from headway_engine.store.postgres.specs import Specs
 from headway_engine.store.postgres.timers import Timers
 
 _SQL = statements.load("lists")
 
 
-class PostgresStore(Enqueues, Dispatches, Claims, Saves, Lists, Dead, Timers, Registry, Jobs):
+class PostgresStore(
+    Enqueues, Dispatches, Claims, Saves, Lists, Dead, Timers, Registry, Sources, Jobs
+):
     """The truth about runs, in Postgres. See the port for what each method guarantees."""
 
     def __init__(

@@ -187,6 +187,14 @@ def page(asked: Where, query: RunsQuery, n: int, scan: int) -> tuple[Any, ...]:
     )
 
 
+def ids(asked: Where, query: RunsQuery, n: int, scan: int) -> tuple[Any, ...]:
+    """Statement and values: as `page`, but the ids and states alone."""
+    args = list(asked.args)
+    inner = _tested(asked, _scan(asked, args, query, scan, "*"), "r.id, r.state")
+    args.append(n)
+    return f"{inner} ORDER BY r.id DESC LIMIT ${len(args)}", *args
+
+
 def last_seen(asked: Where, query: RunsQuery, scan: int) -> tuple[Any, ...]:
     """Statement and values: the id at which a scan was cut off; no row = it saw all."""
     args = asked.args[: asked.scanned]
