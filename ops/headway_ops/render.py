@@ -15,6 +15,7 @@ from rich.text import Text
 
 from headway.looks import UNKNOWN, look
 from headway.safe import safe_line
+from headway_tui.model.sparks import spark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from headway.looks import Look
     from headway.wire.commands import AgentRow, QueueRow, RunRow
+    from headway_tui.model.metrics import Curve
 
 
 _STYLES = {
@@ -168,6 +170,15 @@ def queues_table(rows: Sequence[QueueRow], now: datetime) -> Table:
             Text(str(row.agents), style="" if row.agents else "bold yellow"),
             age(row.oldest_at, now),
         )
+    return table
+
+
+def curves_table(curves: Sequence[Curve], width: int = 40) -> Table:
+    """Metrics with their last value, their greatest, and how they went."""
+    table = a_table("METRIC", "NOW", "MAX", "CURVE")
+    for curve in curves:
+        drawn = spark(curve.values, width, ascii_only=not unicode_output())
+        table.add_row(curve.name, curve.now, curve.high, drawn)
     return table
 
 

@@ -9,6 +9,8 @@ from headway_tui.actions import ACTIONS, BY_ID, SCREEN_ONLY, Action, footer, nam
 from headway_tui.app import HeadwayApp
 from headway_tui.dialogs import help_text
 from headway_tui.keys import BadKeys, Keymap
+from headway_tui.screens.metrics import MetricsScreen
+from headway_tui.screens.queues import QueuesScreen
 from headway_tui.screens.run import RunScreen
 from headway_tui.screens.runs import RunsScreen
 from headway_tui.themes import ROLES, contrast
@@ -19,7 +21,8 @@ from headway_tui.widgets.waterfall import Waterfall
 
 DOERS: dict[str, type] = {
     "app": HeadwayApp, "runs": RunsScreen, "run": RunScreen, "table": VTable,
-    "timeline": Waterfall, "logs": LogTail, "state": StatePane,
+    "timeline": Waterfall, "logs": LogTail, "state": StatePane, "queues": QueuesScreen,
+    "agents": QueuesScreen, "metrics": MetricsScreen,
 }  # fmt: skip
 
 
@@ -82,7 +85,9 @@ def test_two_actions_on_one_key_are_refused_by_name() -> None:
 
 
 def test_no_letter_alone_changes_anything_without_a_sheet() -> None:
-    assert {a.id for a in ACTIONS if a.writes} == {"cancel", "resume", "replay"}
+    assert {a.id for a in ACTIONS if a.writes} == {
+        "cancel", "resume", "replay", "pause", "limit", "drain"
+    }  # fmt: skip
     assert all(a.confirm == "sheet" for a in ACTIONS if a.writes)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 STATUSES = (*(s.status for s in RunState), "live", "ended")
-KEYS = ("status", "task", "queue", "tag", "id", "since", "until")
+KEYS = ("status", "task", "queue", "agent", "tag", "id", "since", "until")
 
 
 class BadFilter(ValueError):
@@ -50,6 +50,8 @@ def filter_of(text: str, now: datetime) -> RunsQuery:
             query.task = value
         elif key == "queue":
             query.queue = value
+        elif key == "agent":
+            query.query = f"agent:{value}"
         elif key == "tag":
             query.tags = (*query.tags, value)
         elif key == "id":
