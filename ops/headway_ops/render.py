@@ -154,14 +154,14 @@ def counts_line(counts: Mapping[str, int]) -> Text:
 def queues_table(rows: Sequence[QueueRow], now: datetime) -> Table:
     """The queues: limits and what waits in them."""
     table = a_table("QUEUE", "STATE", "LIMIT", "OPEN", "QUEUED", "RETRY", "DELAY", "AGENTS",
-                    "OLDEST", wide=0)  # fmt: skip
+                    "OLDEST", "NOTE", wide=9)  # fmt: skip
     for row in rows:
         limit = str(row.limit) if row.limit else "none"
         if row.key_limit:
             limit += f" ({row.key_limit}/key)"
         table.add_row(
             cut(row.queue),
-            _paused(row),
+            Text("paused", style="bold yellow") if row.paused else Text("open"),
             limit,
             str(row.open),
             str(row.queued + row.dispatched),
@@ -169,6 +169,7 @@ def queues_table(rows: Sequence[QueueRow], now: datetime) -> Table:
             str(row.delayed),
             Text(str(row.agents), style="" if row.agents else "bold yellow"),
             age(row.oldest_at, now),
+            cut(_paused(row)),
         )
     return table
 
@@ -182,12 +183,11 @@ def curves_table(curves: Sequence[Curve], width: int = 40) -> Table:
     return table
 
 
-def _paused(row: QueueRow) -> Text:
+def _paused(row: QueueRow) -> str:
     if not row.paused:
-        return Text("open")
-    who = f" by {row.paused_by.removeprefix('user:')}" if row.paused_by else ""
-    why = f': "{row.reason}"' if row.reason else ""
-    return Text(safe_line(f"paused{who}{why}", 60), style="bold yellow")
+        return ""
+    why = f' "{row.reason}"' if row.reason else ""
+    return f"by {row.paused_by.removeprefix('user:') or '?'}{why}"
 
 
 def agents_table(rows: Sequence[AgentRow]) -> Table:

@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from headway.wire.commands import AgentRow, AgentsSample, Metrics, QueueFlow, QueueRow
+from headway.wire.commands import AgentsSample, Metrics, QueueFlow, QueueRow
 from headway.wire.events import AgentBeat, Sample
-from headway_tui.model.agents import AgentsView
+from headway_tui.model.agents import AgentLine, AgentsView
 from headway_tui.model.metrics import MetricsView, rate
 from headway_tui.model.queues import QueuesView, Serving, serving_of
 from headway_tui.model.sparks import bar, chart, spark, squeeze
@@ -20,6 +20,12 @@ from support.boards import TICK, agent_rows, beats, metrics, queue_rows
 from support.consoles import NOW
 
 UTC = timedelta()
+
+
+def agents() -> list[AgentLine]:
+    made = AgentsView()
+    made.snapshot(agent_rows())
+    return made.lines(beats(), TICK)
 
 
 def view() -> QueuesView:
@@ -72,16 +78,16 @@ def test_rates_are_short(value: float | None, words: str) -> None:
 
 
 def test_engines_side_by_side_are_added_up_and_the_longest_wait_counts() -> None:
-    agents = view().lines(agent_rows(), NOW)[0]
-    assert (agents.name, agents.came, agents.went, agents.wait_p95) == ("agents", 4.2, 4.0, 7.9)
-    assert agents.waiting == 112
-    assert agents.oldest(NOW) == pytest.approx(8.1)
+    first = view().lines(agents(), NOW)[0]
+    assert (first.name, first.came, first.went, first.wait_p95) == ("agents", 4.2, 4.0, 7.9)
+    assert first.waiting == 112
+    assert first.oldest(NOW) == pytest.approx(8.1)
     (alone,) = [x for x in view().lines([], NOW, ["e2"]) if x.name == "agents"]
     assert (alone.came, alone.wait_p95) == (2.0, 0.4)  # what a dead engine said last counts no more
 
 
 def test_each_state_says_what_to_do() -> None:
-    found = {x.name: (x.state, x.note(UTC)) for x in view().lines(agent_rows(), NOW)}
+    found = {x.name: (x.state, x.note(UTC)) for x in view().lines(agents(), NOW)}
     assert found == {
         "agents": ("full", "at limit: raise it (L)"),
         "default": ("ok", ""),
@@ -90,7 +96,7 @@ def test_each_state_says_what_to_do() -> None:
     }
     made = view()
     made.answered(replace(queue_rows()[0], limit=0))
-    busy = [replace(a, open=8) for a in agent_rows()[:2]]
+    busy = [a._replace(beat=a.beat and replace(a.beat, free=0)) for a in agents()[:2]]
     (line,) = [x for x in made.lines(busy, NOW) if x.name == "agents"]
     assert (line.state, line.note(UTC)) == ("ok", "all slots are taken: add agents")
 
@@ -127,7 +133,7 @@ def test_a_beat_that_crosses_the_snapshot_is_not_lost(seed: int) -> None:
 def test_an_engine_that_does_not_read_the_store_changes_the_flow_alone() -> None:
     made = view()
     made.hear(QueueRow("agents", flows=(QueueFlow("e3", NOW, 1.0, 0.5, 9.0),)))
-    (line,) = [x for x in made.lines(agent_rows(), NOW) if x.name == "agents"]
+    (line,) = [x for x in made.lines(agents(), NOW) if x.name == "agents"]
     assert (line.row.queued, line.row.limit) == (110, 32)
     assert (line.came, line.wait_p95) == (5.2, 9.0)
     made.hear(QueueRow("new", queued=1, at=NOW))
@@ -142,9 +148,13 @@ def test_the_curve_goes_on_by_the_second() -> None:
 
 
 def test_only_agents_that_take_runs_serve_a_queue() -> None:
-    found = serving_of([*agent_rows(), AgentRow("x", "h", True, 1, NOW, "docker", ("agents",), 4,
-                                                degraded="no disk")])  # fmt: skip
-    assert found == {"agents": Serving(2, 16, 14), "default": Serving(2, 16, 14)}
+    assert serving_of(agents()) == {"agents": Serving(2, 16, 14), "default": Serving(2, 16, 14)}
+    sick = [a._replace(row=replace(a.row, degraded="no disk")) for a in agents()]
+    assert serving_of(sick) == {}
+    # What the agent says of its slots counts, not how many runs share one.
+    crowd = agents()[0]
+    beat = crowd.beat and replace(crowd.beat, open=200, free=3, shared_free=56)
+    assert serving_of([crowd._replace(beat=beat)])["agents"] == Serving(1, 8, 5)
 
 
 def test_switches_are_lines_of_a_shell() -> None:

@@ -54,6 +54,18 @@ class AgentLine(NamedTuple):
         return self.row.open if self.fresh is None else self.fresh.open
 
     @property
+    def used(self) -> int:
+        """Slots that are taken."""
+        beat = self.fresh
+        free = None if beat is None else beat.free if self.row.slots else beat.shared_free
+        return self.open if free is None else max(0, self.slots - free)
+
+    @property
+    def takes(self) -> bool:
+        """Does it take new runs?"""
+        return self.state == "ok"
+
+    @property
     def slots(self) -> int:
         """Attempts that it may have at once: where it has both kinds, those of their own."""
         return self.row.slots or self.row.shared_slots
@@ -129,7 +141,7 @@ class AgentsView:
 
 def _weight(line: AgentLine, sort: str) -> float:
     if sort == "slots":
-        return -line.open / max(1, line.slots)
+        return -line.used / max(1, line.slots)
     if sort == "cpu":
         beat = line.fresh
         return -(beat.cpu or 0.0) if beat is not None else 1.0

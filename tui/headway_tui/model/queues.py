@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime, timedelta
 
-    from headway.wire.commands import AgentRow, QueueFlow, QueueRow
+    from headway.wire.commands import QueueFlow, QueueRow
+    from headway_tui.model.agents import AgentLine
 
 DEPTHS = 60
 """Seconds of the curve of what waits."""
@@ -28,7 +29,7 @@ class Serving(NamedTuple):
 
     agents: int = 0
     slots: int = 0
-    open: int = 0
+    used: int = 0
 
 
 class QueueLine(NamedTuple):
@@ -80,7 +81,7 @@ class QueueLine(NamedTuple):
             return "no agent: `headway agent`"
         if self.state == "full":
             return "at limit: raise it (L)"
-        if self.waiting and self.serving.slots and self.serving.open >= self.serving.slots:
+        if self.waiting and self.serving.slots and self.serving.used >= self.serving.slots:
             return "all slots are taken: add agents"
         return ""
 
@@ -140,7 +141,7 @@ class QueuesView:
         self.changed = True
 
     def lines(
-        self, agents: Iterable[AgentRow], now: datetime, engines: Iterable[str] | None = None
+        self, agents: Iterable[AgentLine], now: datetime, engines: Iterable[str] | None = None
     ) -> list[QueueLine]:
         """All queues in the order that was chosen; `engines`: those that live, None = any."""
         live = None if engines is None else set(engines)
@@ -161,16 +162,17 @@ class QueuesView:
         )
 
 
-def serving_of(agents: Iterable[AgentRow]) -> dict[str, Serving]:
+def serving_of(agents: Iterable[AgentLine]) -> dict[str, Serving]:
     """By queue, the agents that take runs now, with their slots."""
     found: dict[str, Serving] = {}
     for agent in agents:
-        if not agent.alive or agent.drain or agent.degraded:
+        if not agent.takes:
             continue
-        for queue in agent.queues:
+        for queue in agent.row.queues:
             have = found.get(queue, Serving())
-            slots = agent.slots + agent.shared_slots
-            found[queue] = Serving(have.agents + 1, have.slots + slots, have.open + agent.open)
+            found[queue] = Serving(
+                have.agents + 1, have.slots + agent.slots, have.used + agent.used
+            )
     return found
 
 

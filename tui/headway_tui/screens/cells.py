@@ -120,10 +120,10 @@ def agent_cells(line: AgentLine, count: int, how: Looking) -> list[Cell]:
     if line.state == "lost":
         slots = Cell("-", "muted")
     else:
-        share = line.open / line.slots if line.slots else 0.0
+        share = line.used / line.slots if line.slots else 0.0
         text = bar(share, METER - (count == len(AGENTS_SMALL)), ascii_only=how.ascii_only)
         role = "warning" if share >= 1 else "info"
-        slots = Cell(f"{text} {line.open}/{line.slots}", role)
+        slots = Cell(f"{text} {line.used}/{line.slots}", role)
     cells.append(slots)
     if count == len(AGENTS_NARROW):
         return _shown(cells, how)

@@ -45,6 +45,7 @@ class MetricsScreen(Pane):
         self.drops = Note(self._drops, id="drops")
         self.box = Vertical(self.curves, self.engines, self.drops, id="box", classes="pane")
         self.feed: MetricsFeed | None = None
+        self._seconds = 0
 
     def body(self) -> Iterable[Widget]:
         """One box."""
@@ -52,9 +53,15 @@ class MetricsScreen(Pane):
 
     def on_mount(self) -> None:
         """The feed waits for the link."""
-        self.feed = MetricsFeed(self.console_app.link, self.view, self._touch)
+        self.feed = MetricsFeed(self.console_app.link, self.view, self._heard)
         self.set_focus(self.curves)
         self.run_worker(self.feed.run, name="metrics", exit_on_error=True)
+
+    def _heard(self) -> None:
+        # An hour is a lot to merge, and moves by a cell a minute.
+        self._seconds += 1
+        if self.window <= WINDOWS[1] or self._seconds % 4 == 0:
+            self._touch()
 
     def _touch(self) -> None:
         self.curves.touch()

@@ -141,7 +141,7 @@ class QueuesScreen(Pane):
     def settle(self) -> None:
         """Merge what was heard, once for each picture."""
         link = self.console_app.link
-        if not (self.queue_table.dirty or self.agent_table.dirty or self._ticks % 8 == 0):
+        if not (self.queue_table.dirty or self.agent_table.dirty or self._ticks % 15 == 0):
             return
         now, feed = self.clock(), self.feed
         silent = max(link.silent(), 0.0) if link.connected else now - link.since
@@ -151,8 +151,8 @@ class QueuesScreen(Pane):
         shift = at.astimezone().utcoffset() or timedelta()
         self._how = cells.Looking(at + ahead, shift, self.console_app.ascii_only, stale)
         live = None if stale else [e for e, (_, t) in link.engines.items() if now - t <= 4]
-        self.queue_lines = self.queues.lines(self.agents.rows.values(), at + ahead, live)
         self.agent_lines = self.agents.lines(link.agents, now)
+        self.queue_lines = self.queues.lines(self.agent_lines, at + ahead, live)
         known = self.queues.rows or self.agents.rows
         old = f"as of {span(silent)} ago" if stale and known else ""
         self.queue_box.border_subtitle = old or self._sums()
