@@ -6,6 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+from support.boards import open_metrics, open_queues
 from support.consoles import console, open_run, show
 from support.replay_facts import open_replay
 from support.screens import picture_of
@@ -29,6 +30,11 @@ async def draw(folder: Path) -> None:
             await pilot.press("question_mark")
             await pilot.pause()
             picture_of(app, folder / f"help-{end}")
+            await pilot.press("escape")
+            await open_queues(app, pilot)
+            picture_of(app, folder / f"queues-{end}")
+            await open_metrics(app, pilot)
+            picture_of(app, folder / f"metrics-{end}")
         async with console(size) as (app, pilot):
             await open_replay(app, pilot)
             picture_of(app, folder / f"replay-{end}")

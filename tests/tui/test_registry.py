@@ -10,6 +10,8 @@ from headway_tui.app import HeadwayApp
 from headway_tui.dialogs import help_text
 from headway_tui.keys import BadKeys, Keymap
 from headway_tui.screens.dead import DeadScreen
+from headway_tui.screens.metrics import MetricsScreen
+from headway_tui.screens.queues import QueuesScreen
 from headway_tui.screens.replay import ReplayScreen
 from headway_tui.screens.run import RunScreen
 from headway_tui.screens.runs import RunsScreen
@@ -25,7 +27,8 @@ DOERS: dict[str, type] = {
     "app": HeadwayApp, "runs": RunsScreen, "run": RunScreen, "table": VTable,
     "timeline": Waterfall, "logs": LogTail, "state": StatePane, "replay": ReplayScreen,
     "draft": Form, "plan": WordLines, "jobs": JobsTable, "items": ItemsTable, "compare": Sides,
-    "dead": DeadScreen, "letters": Letters, "reviews": Reviews,
+    "dead": DeadScreen, "letters": Letters, "reviews": Reviews, "queues": QueuesScreen,
+    "agents": QueuesScreen, "metrics": MetricsScreen,
 }  # fmt: skip
 SCREENS: dict[str, type] = dict.fromkeys(("draft", "jobs", "items", "compare"), ReplayScreen)
 """Panes for which their screen acts."""
@@ -94,7 +97,7 @@ def test_no_letter_alone_changes_anything_without_a_sheet() -> None:
     assert {a.id for a in ACTIONS if a.writes} == {
         "cancel", "resume", "replay", "start_plan", "approve", "hold", "stop_job", "ack",
         "fork_class", "replay_class", "ack_class", "decide_done", "decide_rerun", "decide_fail",
-        "override",
+        "override", "pause", "limit", "drain",
     }  # fmt: skip
     assert all(a.confirm == "sheet" for a in ACTIONS if a.writes)
 

@@ -29,7 +29,7 @@ class Action:
     """The same from a shell; `{run}` is the run meant."""
     where: tuple[str, ...]
     """Places: app, runs, run, replay, dead, table, timeline, logs, state, draft, plan, jobs, items,
-    compare, letters, reviews."""
+    compare, letters, reviews, queues, agents, metrics."""
     writes: bool = False
     confirm: Literal["none", "sheet"] = "none"
     footer: int = 0
@@ -47,7 +47,9 @@ def _view(
 
 _REPLAY = ("draft", "plan", "jobs", "items", "compare")
 _DEAD = ("letters", "reviews")
+_BOARD = ("queues", "agents")
 _LISTS = ("table", "timeline", "logs", "state", *_REPLAY, *_DEAD)
+_PANES = ("run", "replay", "dead", *_BOARD)
 
 ACTIONS: tuple[Action, ...] = (
     # --- moving
@@ -68,12 +70,15 @@ ACTIONS: tuple[Action, ...] = (
     _view("back", "escape, q", "back", "back", "Back to the screen before; at the first one: quit.",
           "app", footer=90),
     _view("quit", "ctrl+q", "q", "quit", "Quit.", "app"),
-    _view("next_pane", "tab", "pane", "pane", "To the next pane.", "run", "replay", "dead",
-          footer=60),
-    _view("last_pane", "shift+tab", "pane-back", "pane back", "To the pane before.", "run",
-          "replay", "dead"),
-    _view("zoom_pane", "Z", "zoom-pane", "zoom pane", "The pane alone, or all again.", "run",
-          "replay", "dead", footer=65),
+    _view("next_pane", "tab", "pane", "pane", "To the next pane.", *_PANES, footer=60),
+    _view("last_pane", "shift+tab", "pane-back", "pane back", "To the pane before.", *_PANES),
+    _view("zoom_pane", "Z", "zoom-pane", "zoom pane", "The pane alone, or all again.", *_PANES,
+          footer=65),
+    _view("go_runs", "1", "go-runs", "runs", "To the list of runs.", "app"),
+    Action("go_queues", ("2",), "queues", "queues", "To queues and agents.", "headway queue ls",
+           ("app",)),
+    Action("go_metrics", ("5",), "metrics", "metrics", "To the curves of engines and agents.",
+           "headway metrics", ("app",)),
     _view("replays", "6", "replays", "replays", "The replay console; the draft is as it was left.",
           "app"),
     _view("palette", "ctrl+p", "palette", "palette", "All commands, to be searched.", "app"),
@@ -147,6 +152,24 @@ ACTIONS: tuple[Action, ...] = (
            "Decide although an older attempt is not confirmed dead; recorded with your name.",
            "headway resume {run} --override", ("reviews",), writes=True, confirm="sheet",
            footer=32),
+    # --- queues and agents
+    Action("pause", ("s",), "pause", "switch…",
+           "Pause the queue, with a reason for the others, or have it go on.",
+           "headway queue pause {queue}", ("queues",), writes=True, confirm="sheet", footer=15),
+    Action("limit", ("L",), "limit", "limit…", "Change how many of its runs may be open at once.",
+           "headway queue limit {queue} {limit}", ("queues",), writes=True, confirm="sheet",
+           footer=16),
+    Action("drain", ("s",), "drain", "switch…",
+           "Give the agent nothing new, with a reason for the others, or have it take runs again.",
+           "headway agents drain {agent}", ("agents",), writes=True, confirm="sheet", footer=15),
+    Action("its_runs", ("enter",), "its-runs", "its runs", "The runs of the queue or the agent.",
+           "headway ls", _BOARD, footer=17),
+    Action("agent_log", ("l",), "agent-log", "agent log",
+           "All that is known of the agent, what it counted, and where its log is.",
+           "headway agents", ("agents",), footer=18),
+    _view("sort", "o", "sort", "sort", "The next order of the rows.", *_BOARD, footer=19),
+    _view("window", "w", "window", "window", "The next window: 1, 15 or 60 minutes.", "metrics",
+          footer=15),
     # --- timeline
     _view("fold", "z z, enter, left, right, h, l", "fold", "fold", "Fold or unfold the row.",
           "timeline"),
@@ -212,6 +235,8 @@ ACTIONS: tuple[Action, ...] = (
     *(_view(f"tab_{i}", str(i), f"tab-{i}", name, f"To the pane {name}.", "replay")
       for i, name in enumerate(("select", "plan", "follow", "compare with original"), 1)),
     # --- copying
+    _view("copy_name", "y y", "copy-name", "copy name", "Copy the name of the queue or agent.",
+          *_BOARD),
     Action("copy_id", ("y y",), "copy-id", "copy id", "Copy the run's id.", "headway show {run}",
            ("runs", "run", "dead")),
     Action("copy_token", ("y t",), "copy-token", "copy token",
@@ -228,7 +253,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("copy_log", ("y L",), "copy-log", "copy log", "Copy all lines that are loaded.",
            "headway logs {run}", ("run",)),
     Action("copy_cli", ("y c",), "copy-cli", "copy command", "Copy the same as a command line.",
-           "headway ls", ("runs", "run", "replay", "dead")),
+           "headway ls", ("runs", "run", "replay", "dead", *_BOARD, "metrics")),
     Action("copy_subject", ("y u",), "copy-subject", "copy subject",
            "Copy the NATS subject of its events.", "headway watch {run}", ("runs", "run")),
 )  # fmt: skip

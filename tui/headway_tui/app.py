@@ -15,7 +15,7 @@ from textual.app import App, SystemCommand
 from textual.reactive import var
 from textual.widgets import Input
 
-from headway_tui import clipboard
+from headway_tui import clipboard, places
 from headway_tui.actions import Action, for_places, shown_keys
 from headway_tui.dialogs import Help, Sheet
 from headway_tui.keys import Keymap, Pressed
@@ -221,6 +221,18 @@ class HeadwayApp(App[None]):
     def do_quit(self) -> None:
         """Quit."""
         self.exit()
+
+    def do_go_runs(self) -> None:
+        """The list of runs."""
+        places.go(self)
+
+    def do_go_queues(self) -> None:
+        """Queues and agents."""
+        places.go(self, "queues")
+
+    def do_go_metrics(self) -> None:
+        """The curves."""
+        places.go(self, "metrics")
 
     def do_palette(self) -> None:
         """All commands."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 STATUSES = (*(s.status for s in RunState), "live", "ended", "dead")
-KEYS = ("status", "task", "queue", "tag", "failure", "id", "since", "until")
+KEYS = ("status", "task", "queue", "agent", "tag", "failure", "id", "since", "until")
 
 
 class BadFilter(ValueError):
@@ -50,8 +50,8 @@ def filter_of(text: str, now: datetime) -> RunsQuery:
             query.task = value
         elif key == "queue":
             query.queue = value
-        elif key == "failure":
-            query.query = f"failure:{value}"
+        elif key in {"failure", "agent"}:
+            query.query = f"{query.query} {key}:{value}".strip()
         elif key == "tag":
             query.tags = (*query.tags, value)
         elif key == "id":

@@ -372,6 +372,7 @@ class Agent:
         host = Host()
         while True:
             host.look()
+            free, shared_free = self.claims.free()
             beat = AgentBeat(
                 agent=self.config.name,
                 ns=self.config.ns,
@@ -391,6 +392,8 @@ class Agent:
                 memory=host.memory,
                 memory_total=host.memory_total,
                 containers=len(self.pool.workers),
+                free=free,
+                shared_free=shared_free,
             )
             await self.link.publish_beat(encode(beat))
             await asyncio.sleep(1.0)

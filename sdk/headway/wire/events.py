@@ -224,6 +224,9 @@ class AgentBeat(Struct, omit_defaults=True):
     memory_total: int = 0
     containers: int = 0
     """Runners that live, those of the warm pool included."""
+    free: int | None = None
+    """Of `slots`, those that wait for a run; None = not known."""
+    shared_free: int | None = None
 
 
 class EngineBeat(Struct, omit_defaults=True):
