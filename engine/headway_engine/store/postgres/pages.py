@@ -190,9 +190,10 @@ def page(asked: Where, query: RunsQuery, n: int, scan: int) -> tuple[Any, ...]:
 def ids(asked: Where, query: RunsQuery, n: int, scan: int) -> tuple[Any, ...]:
     """Statement and values: as `page`, but the ids and states alone."""
     args = list(asked.args)
-    inner = _tested(asked, _scan(asked, args, query, scan, "*"), "r.id, r.state")
+    rows = _scan(asked, args, query, scan)
     args.append(n)
-    return f"{inner} ORDER BY r.id DESC LIMIT ${len(args)}", *args
+    found = f"SELECT r.id, r.state FROM ({rows}) r {_joined(asked)} WHERE {asked.rest or 'true'}"
+    return f"{found} ORDER BY r.id DESC LIMIT ${len(args)}", *args
 
 
 def last_seen(asked: Where, query: RunsQuery, scan: int) -> tuple[Any, ...]:
