@@ -24,8 +24,14 @@ def tui(
     theme: Annotated[
         str, typer.Option("--theme", help="headway-dark, -light, -cb (colour-blind), -mono ...")
     ] = "headway-dark",
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Print the keys in force as Markdown, and end.")
+    ] = False,
 ) -> None:
     """The console: runs, timelines, logs and states, live. ? there explains the keys."""
     from headway_ops import console
 
+    if keys:
+        console.print_keys()
+        return
     console.open_console(run, text, theme, ascii_only=ascii_only, readonly=readonly)

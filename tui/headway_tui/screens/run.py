@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Input
 
 from headway.errors import HeadwayError
 from headway.looks import look
@@ -19,8 +18,10 @@ from headway_tui.feeds import RunFeed
 from headway_tui.model.states import counted, read
 from headway_tui.model.texts import plural, safe, span
 from headway_tui.model.timeline import Timeline
+from headway_tui.query import same_error
 from headway_tui.screens.base import Pane
 from headway_tui.widgets.log_tail import LogTail
+from headway_tui.widgets.prompt import Prompt
 from headway_tui.widgets.state_pane import StatePane
 from headway_tui.widgets.waterfall import Waterfall
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from textual.widget import Widget
+    from textual.widgets import Input
 
     from headway.wire.events import Event, LogChunk
     from headway_tui.widgets.lines import Lines
@@ -51,9 +53,11 @@ class RunScreen(Pane):
     """
     place = "run"
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, *, logs: bool = False) -> None:
+        """`logs`: the output alone at first."""
         super().__init__()
         self.run_id = run
+        self._logs_first = logs
         self.now = lambda: datetime.now(UTC)
         self.detail: commands.RunDetail | None = None
         self.timeline = Timeline()
@@ -63,7 +67,7 @@ class RunScreen(Pane):
         self.facts = Note(self._facts, id="facts")
         self.axis = Note(lambda _: [(self.waterfall.axis(), "muted")], id="axis")
         self.error_line = Note(self._error)
-        self.search = Input(id="search", placeholder="text, or /an expression/")
+        self.search = Prompt(lambda _: (), id="search", placeholder="text, or /an expression/")
         self.timeline_box = Vertical(self.axis, self.waterfall, id="timeline-box", classes="pane")
         self.logs_box = Vertical(self.logs, id="logs-box", classes="pane")
         self.state_box = Vertical(self.state, id="state-box", classes="pane")
@@ -90,7 +94,9 @@ class RunScreen(Pane):
 
     def on_mount(self) -> None:
         """Follow the run."""
-        self.waterfall.focus()
+        if self._logs_first:
+            self._lower, self._zoomed = self.logs, True
+        self.set_focus(self.logs if self._logs_first else self.waterfall)
         self.feed = RunFeed(
             self.console_app.link, self.run_id, self._on_detail, self._on_event, self._on_chunk
         )
@@ -114,6 +120,10 @@ class RunScreen(Pane):
                 return
             self.run_id = self.feed.run_id = found.row.run
         await self.feed.run()
+
+    def on_screen_resume(self) -> None:
+        """Here again."""
+        self.console_app.visited("run", self.run_id)
 
     def on_resize(self) -> None:
         """Panes as the size allows."""
@@ -365,6 +375,14 @@ class RunScreen(Pane):
         self._lower = pane if pane is not self.waterfall else self._lower
         self.call_after_refresh(self._arrange)
 
+    def do_full_logs(self) -> None:
+        """The output alone."""
+        self._lower, self._zoomed = self.logs, True
+        for box in (self.lower, self.logs_box):
+            box.display = True
+        self.set_focus(self.logs)
+        self.call_after_refresh(self._arrange)
+
     def do_zoom_pane(self) -> None:
         """The focused pane alone, or all."""
         self._zoomed = not self._zoomed
@@ -372,16 +390,16 @@ class RunScreen(Pane):
 
     def do_search(self) -> None:
         """Search in the output."""
-        self.search.display = True
-        self.search.value = self.logs.wanted
-        self.set_focus(self.search)
+        self.search.open(self.logs.wanted)
 
-    def key_escape(self) -> None:
-        """Leave the search, or the command line."""
-        if self.search.has_focus:
-            self.search.display = False
-            self.set_focus(self.logs)
-        super().key_escape()
+    def on_prompt_left(self, event: Prompt.Left) -> None:
+        """Escape in the search, or in the command line."""
+        if event.prompt is not self.search:
+            super().on_prompt_left(event)
+            return
+        event.stop()
+        self.search.close()
+        self.set_focus(self.logs)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter in the search, or in the command line."""
@@ -389,7 +407,7 @@ class RunScreen(Pane):
             super().on_input_submitted(event)
             return
         event.stop()
-        self.search.display = False
+        self.search.close()
         self.set_focus(self.logs)
         try:
             if not self.logs.search(event.value):
@@ -412,13 +430,24 @@ class RunScreen(Pane):
         below: Any = self.app.screen_stack[-2] if len(self.app.screen_stack) > 1 else None
         if not isinstance(below, RunsScreen):
             return
-        order = below.view.order
-        at = below.view.place.get(self.run_id, -1) + step
-        if not 0 <= at < len(order):
+        below.table.move(max(0, below.view.index_of(self.run_id)) + step)
+        run = below.view.id_at(below.table.cursor)
+        if run in {"", self.run_id}:
             self.say("no more runs in the list that way", "warning")
             return
-        below.table.cursor = at
-        self.app.switch_screen(RunScreen(order[at]))
+        self.app.switch_screen(RunScreen(run))
+
+    def do_same_error(self) -> None:
+        """The list of runs with the same error."""
+        error = self.detail.row.error if self.detail else None
+        if error is None:
+            self.say("this run has no error", "warning")
+        else:
+            self.console_app.do_go_runs(same_error("", error.type))
+
+    def wrote(self) -> None:
+        """What was changed is looked at again."""
+        self.reread()
 
     # --- copying
 
@@ -431,6 +460,11 @@ class RunScreen(Pane):
     def do_copy_payload(self) -> None:
         """The payload."""
         body = bytes(self.detail.payload) if self.detail else b""
+        self.console_app.copy_text(body.decode("utf-8", "replace"))
+
+    def do_copy_result(self) -> None:
+        """The result."""
+        body = bytes(self.detail.result) if self.detail else b""
         self.console_app.copy_text(body.decode("utf-8", "replace"))
 
     def do_copy_state(self) -> None:
