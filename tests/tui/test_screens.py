@@ -66,6 +66,24 @@ async def test_any_terminal_will_do(size: tuple[int, int]) -> None:
         text_of(app)
 
 
+async def test_another_size_is_laid_out_at_once() -> None:
+    async with console((120, 40)) as (app, pilot):
+        screen = await open_run(app, pilot)
+        for size in [(80, 24), (58, 14), (30, 9), (200, 60), (81, 24)]:
+            await pilot.resize_terminal(*size)
+            # What is painted before the clock comes by must fit as well.
+            for widget in app.screen.query("*"):
+                widget.refresh()
+            await pilot.pause()
+            text_of(app)
+        await pilot.press("escape")
+        for size in [(120, 40), (58, 14), (80, 24)]:
+            await pilot.resize_terminal(*size)
+            await show(app, pilot)
+            text_of(app)
+    assert screen.timeline.nodes
+
+
 async def test_rows_keep_their_place_and_keys_move_the_cursor() -> None:
     async with console() as (app, pilot):
         screen = app.screen
@@ -154,7 +172,7 @@ async def test_escape_in_the_command_line_closes_the_command_line_only() -> None
         await pilot.press("colon", *"goto", "escape")
         await pilot.pause()
         assert app.screen is screen
-        assert not screen.command.display
+        assert not screen.command.line.display
         assert screen.waterfall.has_focus
         await pilot.press("slash", "x", "escape")
         await pilot.pause()

@@ -79,6 +79,9 @@ class HeadwayApp(App[None]):
     Screen { background: $background; color: $foreground; layers: base; }
     Input { border: none; height: 1; padding: 0; background: $background; }
     Input:focus { border: none; background: $panel; }
+    .prompt { height: 1; }
+    .prompt Label { color: $muted; width: 3; }
+    .prompt Input { width: 1fr; }
     .pane { border: round $muted; border-title-color: $foreground; border-title-style: bold;
         border-subtitle-color: $muted; }
     .pane:focus, .pane:focus-within { border: round $accent; }

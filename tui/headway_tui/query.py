@@ -81,6 +81,13 @@ def hints(text: str, counted: Callable[[str, str], Iterable[tuple[str, int]]]) -
     return [h for h in made if h.text != text][:HINTS]
 
 
+def complete(text: str) -> bool:
+    """True if a text that is being typed may mean what it says: its end is no begun key."""
+    last = text.rpartition(" ")[2].removeprefix("!").lower()
+    begun = bool(last) and any(f.name.startswith(last) for f in FIELDS)
+    return not begun and flaw_of(text) is None
+
+
 def worded(field: str, value: str) -> str:
     """A value as it is written in a query."""
     if field == "error":

@@ -34,6 +34,8 @@ class Paper(NamedTuple):
         return MARKS[name][self.ascii_only]
 
 
+WIDE = 100
+"""Cells from which ids and names are shown at length."""
 _LAST = 20
 """Cells that the last column should have."""
 
@@ -43,7 +45,7 @@ def columns_for(width: int) -> tuple[Column, ...]:
     mark, state = Column(" ", 1), Column("  STATE", 7)
     if width < 60:
         return (mark, state, Column("RUN", 10), Column("TASK", 0))
-    wide = width >= 100
+    wide = width >= WIDE
     columns = [
         mark, state, Column("RUN", 14 if wide else 10), Column("TASK", 18 if wide else 14),
         Column("TRY", 5 if wide else 4, True), Column("LAST CHECKPOINT", 17),

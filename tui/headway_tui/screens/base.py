@@ -104,8 +104,7 @@ class Pane(Screen[None]):
         yield self.keys_line
         yield self.command.hint_bar
         yield self.toast
-        self.command.display = False
-        yield self.command
+        yield self.command.line
 
     def paint(self) -> None:
         """Called by the clock."""

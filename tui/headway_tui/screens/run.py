@@ -67,7 +67,9 @@ class RunScreen(Pane):
         self.facts = Note(self._facts, id="facts")
         self.axis = Note(lambda _: [(self.waterfall.axis(), "muted")], id="axis")
         self.error_line = Note(self._error)
-        self.search = Prompt(lambda _: (), id="search", placeholder="text, or /an expression/")
+        self.search = Prompt(
+            lambda _: (), lead="/", id="search", placeholder="text, or /an expression/"
+        )
         self.timeline_box = Vertical(self.axis, self.waterfall, id="timeline-box", classes="pane")
         self.logs_box = Vertical(self.logs, id="logs-box", classes="pane")
         self.state_box = Vertical(self.state, id="state-box", classes="pane")
@@ -88,8 +90,7 @@ class RunScreen(Pane):
         yield self.facts
         yield self.timeline_box
         yield self.lower
-        self.search.display = False
-        yield self.search
+        yield self.search.line
         yield self.error_box
 
     def on_mount(self) -> None:

@@ -21,9 +21,9 @@ from headway_tui.listing import RunsFeed, Sort
 from headway_tui.memory import View
 from headway_tui.model.cells import Cell
 from headway_tui.model.rows import RunsView
-from headway_tui.model.runlist import Paper, cells_of, columns_for, facts_of, story_of
+from headway_tui.model.runlist import WIDE, Paper, cells_of, columns_for, facts_of, story_of
 from headway_tui.model.texts import age, fit, plural, safe
-from headway_tui.query import flaw_of, hints, looser, same_error, window, with_term
+from headway_tui.query import complete, flaw_of, hints, looser, same_error, window, with_term
 from headway_tui.screens.base import Pane, quoted
 from headway_tui.widgets.facets import FACETS, FacetLine
 from headway_tui.widgets.lines import Lines
@@ -49,6 +49,7 @@ LINGERED = 0.15
 COUNT_EVERY = 75
 """Ticks between two counts of a list in which something happens: 5 s."""
 SIDE = 52
+"""Columns of the preview beside the list."""
 
 
 def _now() -> datetime:
@@ -99,7 +100,7 @@ class RunsScreen(Pane):
         self.feed: RunsFeed | None = None
         self.counting: Counting | None = None
         self.filter = Prompt(
-            self.query_hints, flawed=flaw_of, id="filter",
+            self.query_hints, flawed=flaw_of, lead="/", id="filter",
             placeholder="status:failed task:report-* since:2h words",
         )  # fmt: skip
         self.line = Note(self._query_line, id="query")
@@ -121,14 +122,14 @@ class RunsScreen(Pane):
         self._story: tuple[str, list[tuple[str, str]]] = ("", [])
         self._preview = True
         self._side = False
+        self._wide = True
 
     # --- layout
 
     def body(self) -> Iterable[Widget]:
         """Query, list, preview."""
         yield self.line
-        self.filter.display = False
-        yield self.filter
+        yield self.filter.line
         with self.split:
             with Vertical(id="left"):
                 yield self.head
@@ -158,9 +159,10 @@ class RunsScreen(Pane):
         self.box.styles.width = SIDE if side else "100%"
         self.box.styles.height = "100%" if side else 6 if height < 30 else 11
         self.foot.display = self.line.display = not least
-        self.header.display = self.toast.display = not least or self.command.display
+        self.header.display = self.toast.display = not least or self.command.line.display
         beside = SIDE if side and self.box.display else 0
         self.table.columns = columns_for(width - beside)
+        self._wide = width - beside >= WIDE
         self.head.refresh()
         self.table.touch()
 
@@ -303,7 +305,7 @@ class RunsScreen(Pane):
             self.foot.refresh()
 
     def _paper(self) -> Paper:
-        return Paper(self.now(), self.console_app.ascii_only, not self.small)
+        return Paper(self.now(), self.console_app.ascii_only, self._wide)
 
     def _cells(self, index: int) -> list[Cell] | None:
         columns = self.table.columns
@@ -326,7 +328,8 @@ class RunsScreen(Pane):
         self.box.border_title = safe(row.run, 26) if row else ""
         self.box.border_subtitle = "" if self.small else "p hide   P side   enter open"
         story = self._story[1] if row is not None and self._story[0] == row.run else []
-        self.preview.facts = [*facts_of(row, self.now()), *story] if row else []
+        facts = facts_of(row, self.now()) if row else []
+        self.preview.facts = [*facts[:1], *story, *facts[1:]]
         self.preview.touch()
 
     async def _tell(self, run: str) -> None:
@@ -339,6 +342,7 @@ class RunsScreen(Pane):
             return
         self._story = (run, story_of(detail, self._paper()))
         self._shown = ""
+        self._preview_of(self.chosen())
 
     # --- what is meant
 
@@ -612,7 +616,7 @@ class RunsScreen(Pane):
 
     async def _as_typed(self, text: str) -> None:
         await asyncio.sleep(AS_TYPED)
-        if self.filter.has_focus and text != self.filter_text and flaw_of(text) is None:
+        if self.filter.has_focus and text != self.filter_text and complete(text):
             self.set_filter(text)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

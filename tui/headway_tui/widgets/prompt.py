@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.highlighter import Highlighter
 from rich.segment import Segment
+from textual.containers import Horizontal
 from textual.message import Message
-from textual.widgets import Input
+from textual.widgets import Input, Label
 
 from headway_tui.chrome import Bar
 from headway_tui.model.texts import fit, safe
@@ -49,10 +50,14 @@ class Prompt(Input):
         *,
         flawed: Callable[[str], Flaw | None] = lambda _: None,
         history: Callable[[], Sequence[str]] = list,
+        lead: str = ":",
         placeholder: str = "",
         id: str | None = None,
     ) -> None:
-        """`hinted` and `flawed` are asked for the text at every change: they answer at once."""
+        """`lead`: the sign before it.
+
+        `hinted` and `flawed` are asked for the text at every change: they answer at once.
+        """
         super().__init__(
             placeholder=placeholder, id=id, highlighter=_Underline(flawed, self._flaw_style)
         )
@@ -63,13 +68,16 @@ class Prompt(Input):
         self._back = 0
         self._typed = ""
         self.hint_bar = Hints(self)
+        self.line = Horizontal(Label(f" {lead} ", markup=False), self, classes="prompt")
+        """What a screen shows: the sign and the prompt."""
+        self.line.display = False
 
     def _flaw_style(self) -> Any:
         return cast("Any", self).app.palette.flaw
 
     def open(self, text: str) -> None:
         """Show it with this text, to be typed on."""
-        self.display = self.hint_bar.display = True
+        self.line.display = self.hint_bar.display = True
         self.value, self._back = text, 0
         self.cursor_position = len(text)
         self.refresh_hints()
@@ -78,7 +86,7 @@ class Prompt(Input):
 
     def close(self) -> None:
         """Take it away."""
-        self.display = self.hint_bar.display = False
+        self.line.display = self.hint_bar.display = False
 
     def refresh_hints(self) -> None:
         """What is known of the text may be more now."""
@@ -137,9 +145,9 @@ class Hints(Bar):
         prompt, palette = self._prompt, self.console_app.palette
         cut = self.sign("cut")
         flaw = prompt.flaw
-        if flaw is not None and not any(h.runs is not None for h in prompt.hints):
-            if not prompt.hints or len(prompt.value) > flaw.end:
-                return [self.text(fit(f" {safe(flaw.words, 500)}", width, cut), "bad")]
+        done = flaw is not None and (not prompt.hints or len(prompt.value) > flaw.end)
+        if flaw is not None and done:
+            return [self.text(fit(f" {safe(flaw.words, 500)}", width, cut), "bad")]
         out: list[Segment] = [self.text(" tab ", "muted")] if prompt.hints else []
         room = width - 5
         for at, hint in enumerate(prompt.hints):
