@@ -15,6 +15,7 @@ from headway.states import RunState
 from headway.wire.commands import RunRow
 from headway.wire.events import Event, RunEvents
 from headway_tui.query import (
+    complete,
     flaw_of,
     hints,
     looser,
@@ -76,6 +77,11 @@ def test_hints_for_anything_typed_are_queries_that_can_go_on(text: str) -> None:
     for hint in hints(text, counted):
         if hint.runs is not None and flaw_of(text.rpartition(" ")[0]) is None:
             assert flaw_of(hint.text) is None
+
+
+def test_what_is_half_typed_is_not_followed() -> None:
+    assert [complete(t) for t in ("", "acme", "status:failed", "a status:dead ")] == [True] * 4
+    assert [complete(t) for t in ("sta", "acme !t", "status:fai", "since:")] == [False] * 4
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import Raw
 
-from headway.wire.commands import BulkAsk, BulkPage, RunsPage, RunsQuery
+from headway.wire import ErrorInfo, encode
+from headway.wire.commands import (
+    BulkAsk,
+    BulkPage,
+    Facet,
+    Facets,
+    RunDetail,
+    RunRow,
+    RunsPage,
+    RunsQuery,
+)
+from headway.wire.events import LogChunk
 from headway_tui.screens.run import RunScreen
 from headway_tui.screens.runs import RunsScreen
-from support.consoles import NOW, RUN, console, open_run, rows, show
-from support.screens import strips_of, text_of
+from support.consoles import NOW, RUN, console, events, open_run, rows, show
+from support.screens import roles_of, strips_of, text_of
+from support.terminal_tasks import CORPUS
+
+if TYPE_CHECKING:
+    from headway_tui.app import HeadwayApp
 
 GOLDEN = Path(__file__).with_name("golden")
 SIZES = [(120, 40), (80, 24)]
@@ -25,37 +42,123 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
     time.tzset()
 
 
-def agreed(name: str, size: tuple[int, int], text: str) -> None:
-    file = GOLDEN / f"{name}-{size[0]}x{size[1]}.txt"
-    if os.environ.get("WRITE_GOLDEN"):
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text)
-    assert text == file.read_text()
+def agreed(name: str, size: tuple[int, int], app: HeadwayApp) -> None:
+    """Texts, and the roles of colours in a second file."""
+    for end, text in (("txt", text_of(app)), ("roles", roles_of(app))):
+        file = GOLDEN / f"{name}-{size[0]}x{size[1]}.{end}"
+        if os.environ.get("WRITE_GOLDEN"):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
+        assert text == file.read_text()
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 async def test_screens_look_as_agreed(size: tuple[int, int]) -> None:
     async with console(size) as (app, pilot):
-        agreed("runs", size, text_of(app))
+        agreed("runs", size, app)
         await pilot.press("r")
         await pilot.pause()
-        agreed("sheet", size, text_of(app))
+        agreed("sheet", size, app)
+        await pilot.press("escape")
+        await pilot.press("slash", *"status:f")
+        await show(app, pilot)
+        agreed("filter", size, app)
         await pilot.press("escape")
         await open_run(app, pilot)
-        agreed("run", size, text_of(app))
+        agreed("run", size, app)
+        await pilot.press("tab", "tab")
+        await show(app, pilot)
+        agreed("state", size, app)
         await pilot.press("question_mark")
         await pilot.pause()
-        agreed("help", size, text_of(app))
+        agreed("help", size, app)
 
 
 async def test_ascii_means_ascii() -> None:
     async with console((120, 40), ascii_only=True) as (app, pilot):
-        screen = app.screen
-        assert isinstance(screen, RunsScreen)
-        boxes = str.maketrans(dict.fromkeys("╭╮╰╯─│▁▂▃▄▅▆▇", " "))
-        assert text_of(app).replace("研究", "").translate(boxes).isascii()
+        assert text_of(app).replace("研究", "").isascii()
+        await pilot.press("slash", *"status:f")
+        await show(app, pilot)
+        assert text_of(app).replace("研究", "").isascii()
+        await pilot.press("escape")
         await open_run(app, pilot)
-        assert text_of(app).translate(boxes).isascii()
+        assert text_of(app).isascii()
+
+
+async def test_without_colours_the_cursor_and_the_focus_are_still_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with console() as (app, pilot):
+        assert app.no_color
+        lines = text_of(app).splitlines()
+        assert sum(line.startswith(">") for line in lines) == 1
+        await pilot.press("j")
+        await show(app, pilot)
+        assert text_of(app).splitlines()[4].startswith("> ")
+
+
+async def test_below_60x16_there_is_the_list_and_a_line_of_help() -> None:
+    async with console((58, 14)) as (app, pilot):
+        await show(app, pilot)
+        lines = text_of(app).splitlines()
+        assert lines[0].split() == ["STATE", "RUN", "TASK"]
+        assert sum("research-agent" in line for line in lines) >= 10
+        assert "enter open" in lines[-1]
+        await pilot.press("colon", "x")
+        await show(app, pilot)
+        assert text_of(app).splitlines()[-1].startswith(" : x")
+
+
+def hostile(text: str) -> RunRow:
+    """A run of which every text is this one."""
+    row = next(r for r in rows() if r.run == RUN)
+    row.task = row.queue = row.agent = row.version = row.checkpoint_name = row.reason = text
+    row.tags, row.error = (text, text), ErrorInfo(text, text, f"{text}\n{text}")
+    return row
+
+
+async def test_nothing_foreign_leaves_its_cells_on_any_screen(tmp_path: Path) -> None:
+    async with console() as (app, pilot):
+        runs = app.screen
+        assert isinstance(runs, RunsScreen)
+        run = await open_run(app, pilot)
+        await pilot.press("escape")
+        for text in [*CORPUS, "x" * 5000, "研" * 300, "e" + "\u0301" * 99]:
+            row = hostile(text[:256])
+            runs.view.rows[RUN] = row
+            runs.filter_text = text[:200]
+            assert runs.counting is not None
+            runs.counting.known[runs.filter_text, ("status", "error")] = Facets(
+                NOW, 1, values={"status": [], "error": [Facet(text[:100], 3)]}
+            )
+            app.link.trouble = text
+            runs.say(text)
+            runs.view.changed = True
+            await show(app, pilot)
+            _tame(text_of(app))
+            app.link.trouble = ""
+            detail = RunDetail(row, payload=Raw(encode({text: text})), why=text)
+            await app.push_screen(run2 := RunScreen(RUN))
+            run2._on_detail(detail)  # pyright: ignore[reportPrivateUsage]
+            for event in events():
+                event.data = {k: text if isinstance(v, str) else v for k, v in event.data.items()}
+                run2._on_event(event)  # pyright: ignore[reportPrivateUsage]
+            run2._on_chunk(1, LogChunk(1, [text, text], NOW))  # pyright: ignore[reportPrivateUsage]
+            run2.state.view = "payload"
+            await show(app, pilot)
+            _tame(text_of(app))
+            await pilot.press("r")
+            await pilot.pause()
+            _tame(text_of(app))
+            await pilot.press("escape", "escape")
+    assert run.number
+
+
+def _tame(text: str) -> None:
+    """No control character, nothing that turns the direction, nothing invisible."""
+    signs = "\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    assert not re.search(f"[{signs}]", text)
 
 
 @pytest.mark.parametrize("size", [(20, 5), (59, 15), (200, 50)], ids=str)

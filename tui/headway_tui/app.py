@@ -79,6 +79,12 @@ class HeadwayApp(App[None]):
     Screen { background: $background; color: $foreground; layers: base; }
     Input { border: none; height: 1; padding: 0; background: $background; }
     Input:focus { border: none; background: $panel; }
+    .-ascii .pane { border: ascii $muted; }
+    .-ascii .pane:focus, .-ascii .pane:focus-within { border: ascii $accent; }
+    .-ascii #error-box { border: ascii $error; }
+    .-ascii Lines { scrollbar-size-vertical: 0; }
+    .-ascii Sheet > Vertical, .-ascii Help > Vertical, .-ascii Choice > OptionList {
+        border: ascii $accent; }
     .prompt { height: 1; }
     .prompt Label { color: $muted; width: 3; }
     .prompt Input { width: 1fr; }
@@ -123,6 +129,7 @@ class HeadwayApp(App[None]):
 
     def on_mount(self) -> None:
         """Paint, then connect."""
+        self.set_class(self.ascii_only, "-ascii")
         self.theme_changed_signal.subscribe(self, self._on_theme, immediate=True)
         self.theme = self.options.theme
         self._on_theme(self.current_theme)

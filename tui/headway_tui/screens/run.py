@@ -16,13 +16,14 @@ from headway.wire import BlobRef, commands, replays
 from headway_tui.chrome import Note
 from headway_tui.feeds import RunFeed
 from headway_tui.model.states import counted, read
-from headway_tui.model.texts import plural, safe, span
+from headway_tui.model.texts import fit, plural, safe, span
 from headway_tui.model.timeline import Timeline
 from headway_tui.query import same_error
 from headway_tui.screens.base import Pane
 from headway_tui.widgets.log_tail import LogTail
 from headway_tui.widgets.prompt import Prompt
 from headway_tui.widgets.state_pane import StatePane
+from headway_tui.widgets.tabs import TabLine
 from headway_tui.widgets.waterfall import Waterfall
 
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ class RunScreen(Pane):
         self.state_box = Vertical(self.state, id="state-box", classes="pane")
         self.lower = Horizontal(self.logs_box, self.state_box, id="lower")
         self.error_box = Vertical(self.error_line, id="error-box")
+        panes = [("timeline", self.waterfall), ("logs", self.logs), ("state", self.state)]
+        self.tabs = TabLine(panes, self._is_shown, self._go_to)
+        self._same = ""
+        """How many runs have the same error, in words."""
+        self._same_of = ""
         self.feed: RunFeed | None = None
         self.number = 0
         """The checkpoint whose state is shown; 0 = the last."""
@@ -88,6 +94,7 @@ class RunScreen(Pane):
     def body(self) -> Iterable[Widget]:
         """Facts, panes, the error."""
         yield self.facts
+        yield self.tabs
         yield self.timeline_box
         yield self.lower
         yield self.search.line
@@ -149,6 +156,8 @@ class RunScreen(Pane):
             "50%" if self.small else "45%"
         )  # fmt: skip
         self.lower.display = one is not self.waterfall
+        self.tabs.display = self.small and one is None and self.size.height >= 16
+        self.tabs.refresh()
         tiny = self.size.height < 16
         if tiny and one is None:
             self.timeline_box.display = self.focused is self.waterfall
@@ -157,6 +166,16 @@ class RunScreen(Pane):
             self.timeline_box.styles.height = "1fr"
         for pane in boxes:
             pane.touch()
+
+    def _is_shown(self, pane: Any) -> bool:
+        return pane is self.waterfall or pane is self._lower
+
+    def _go_to(self, pane: Any) -> None:
+        if pane is not self.waterfall:
+            self._lower = pane
+            self.lower.display = self.logs_box.display = self.state_box.display = True
+        self.set_focus(pane)
+        self.call_after_refresh(self._arrange)
 
     def where(self) -> str:
         """Breadcrumbs."""
@@ -173,6 +192,9 @@ class RunScreen(Pane):
             and self.size.height >= 20
         )  # fmt: skip
         self.error_line.refresh()
+        if error is not None and error.type != self._same_of:
+            self._same_of = error.type
+            self.run_worker(partial(self._count_same, error.type), group="same", exclusive=True)
         self._want_state()
 
     def _on_event(self, event: Event) -> None:
@@ -245,7 +267,22 @@ class RunScreen(Pane):
 
     def _error(self, width: int) -> list[tuple[str, str]]:
         error = self.detail.row.error if self.detail else None
-        return [(safe(f"{error.type}: {error.message}", 500) if error else "", "bad")]
+        if error is None:
+            return []
+        room = width - len(self._same) - 2
+        words = safe(f" {error.type}: {error.message}", 500)
+        return [(fit(words, max(20, room), self.logs.sign("cut")), "bad"), (self._same, "muted")]
+
+    async def _count_same(self, kind: str) -> None:
+        try:
+            ask = commands.RunsQuery(query=same_error("", kind), n=1, total=True)
+            page = await self.console_app.link.ask("runs", ask, commands.RunsPage)
+        except HeadwayError:
+            return
+        if page.total and page.total > 1:
+            about = "about " if page.estimated else ""
+            self._same = f"  E: {about}{page.total:,} runs with this error"
+            self.error_line.refresh()
 
     # --- states
 
