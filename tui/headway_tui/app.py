@@ -82,6 +82,7 @@ class HeadwayApp(App[None]):
     .-ascii .pane { border: ascii $muted; }
     .-ascii .pane:focus, .-ascii .pane:focus-within { border: ascii $accent; }
     .-ascii #error-box { border: ascii $error; }
+    .-ascii #error-box.-small { border: none; }
     .-ascii Lines { scrollbar-size-vertical: 0; }
     .-ascii Sheet > Vertical, .-ascii Help > Vertical, .-ascii Choice > OptionList {
         border: ascii $accent; }

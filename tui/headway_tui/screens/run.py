@@ -50,6 +50,7 @@ class RunScreen(Pane):
     RunScreen #logs-box { width: 5fr; }
     RunScreen #state-box { width: 4fr; }
     RunScreen #error-box { height: 3; border: round $error; }
+    RunScreen #error-box.-small { height: 1; border: none; }
     RunScreen #axis { height: 1; }
     """
     place = "run"
@@ -158,6 +159,7 @@ class RunScreen(Pane):
         self.lower.display = one is not self.waterfall
         self.tabs.display = self.small and one is None and self.size.height >= 16
         self.tabs.refresh()
+        self.error_box.set_class(self.small, "-small")
         tiny = self.size.height < 16
         if tiny and one is None:
             self.timeline_box.display = self.focused is self.waterfall
