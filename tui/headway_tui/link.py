@@ -106,6 +106,11 @@ class Link:
                     self.trouble = str(e) or type(e).__name__
                 if nc.denied:
                     self.trouble = nc.denied
+                elif nc.unheard:
+                    subject = next(reversed(nc.unheard))
+                    self.trouble = (
+                        f"your NATS user may not read {subject}: what comes on it is not shown"
+                    )
             self._mark()
             await asyncio.sleep(PING_EVERY)
 

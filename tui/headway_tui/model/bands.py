@@ -75,7 +75,7 @@ def band_of(f: Facts) -> Band:
             f"{held}   new runs wait in NATS",
         )
     if f.trouble:
-        return Band("band", refused(f.trouble) or safe(f.trouble, 300))
+        return Band("band", safe(f.trouble, 300))
     if f.behind >= BEHIND_FROM:
         return Band(
             "band",
@@ -83,20 +83,3 @@ def band_of(f: Facts) -> Band:
             " line is lost",
         )
     return Band("none", "")
-
-
-def refused(why: str) -> str:
-    """What a server's refusal means for whoever reads it; empty for anything else.
-
-    `nats: permissions violation for publish to "hw.api.default.me.cancel"`.
-    """
-    low = why.lower()
-    at = low.find("permissions violation for ")
-    if at < 0:
-        return ""
-    quoted = why[at:].split('"')
-    subject = safe(quoted[1] if len(quoted) > 1 else "", 120)
-    if "subscription" in low[at:]:
-        return f"your NATS user may not read {subject}: what comes on it is not shown"
-    verb = subject.rsplit(".", 1)[-1] if subject.startswith("hw.api.") else subject
-    return f"your NATS user may not {verb}: ask for the operator's credentials"

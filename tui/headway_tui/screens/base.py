@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, cast
 
 from textual.screen import Screen
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, NotAllowed
 from headway.safe import safe_line
 from headway_tui.actions import BY_ID, for_places, named, shown_keys
 from headway_tui.chrome import Header, Keys, Toast
 from headway_tui.dialogs import Meant
-from headway_tui.model.bands import refused
 from headway_tui.query import Hint
 from headway_tui.widgets.lines import Lines
 from headway_tui.widgets.prompt import Prompt
@@ -311,4 +310,7 @@ def quoted(*words: str) -> str:
 
 def kindly(error: HeadwayError) -> str:
     """Why it was refused, and what would help."""
-    return refused(str(error)) or str(error)
+    if isinstance(error, NotAllowed):
+        verb = error.subject.rsplit(".", 1)[-1]
+        return f"your NATS user may not {verb}: it takes an operator's credentials"
+    return str(error)
