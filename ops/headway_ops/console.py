@@ -7,6 +7,7 @@ import locale
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from headway.config import Settings, from_environment
@@ -14,7 +15,10 @@ from headway_ops.say import Exit, Fail, line, tell
 from headway_ops.serving import logs, on_stop
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from headway.bundle import Bundle
+    from headway_tui.actions import Action
 
 
 class Opened(NamedTuple):
@@ -82,6 +86,8 @@ def open_console(opened: Opened) -> None:
             theme=opened.theme,
             filter=opened.text,
             run=opened.run,
+            actions=_actions(),
+            memory=state_file(os.environ),
         )
     )
 
@@ -100,6 +106,7 @@ def open_offline(bundle: Bundle, run: str, theme: str, *, ascii_only: bool) -> N
                 theme=theme,
                 run=run,
                 bundle=bundle,
+                actions=_actions(),
             )
         )
 
@@ -120,6 +127,45 @@ def _prepare() -> None:
     logging.getLogger("headway").propagate = False
     # 60 frames a second are more than eyes need; over ssh each of them is bytes on the wire.
     os.environ.setdefault("TEXTUAL_FPS", "15" if os.environ.get("SSH_CONNECTION") else "30")
+
+
+def print_keys() -> None:
+    """The table of keys that is in force, as Markdown."""
+    from headway_tui.actions import reference
+
+    line(reference(_actions()).rstrip())
+
+
+def _actions() -> tuple[Action, ...]:
+    """All actions, with the user's own keys. Raises Fail that names what clashes."""
+    from headway_tui import keys
+
+    file = config_file(os.environ)
+    try:
+        return keys.remapped(_read(file))
+    except keys.BadKeys as e:
+        raise Fail(f"{file}: {e}", "edit it, or move it away", Exit.USAGE) from e
+
+
+def config_file(env: Mapping[str, str]) -> Path:
+    """Where a user's own keys are."""
+    folder = env.get("XDG_CONFIG_HOME") or os.path.join(env.get("HOME", "/"), ".config")
+    return Path(folder) / "headway" / "keys.toml"
+
+
+def state_file(env: Mapping[str, str]) -> Path:
+    """Where saved views and typed commands are kept."""
+    folder = env.get("XDG_STATE_HOME") or os.path.join(env.get("HOME", "/"), ".local", "state")
+    return Path(folder) / "headway" / "console.json"
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as e:
+        raise Fail(f"{file} cannot be read: {e}", "its rights, or move it away", Exit.USAGE) from e
 
 
 def _utf8() -> bool:

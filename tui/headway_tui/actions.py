@@ -7,7 +7,10 @@ whichever has it first. Pure: no Textual here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SCREEN_ONLY = "-"
 """In `cli`: it changes nothing but this screen, so there is no line for it."""
@@ -19,7 +22,7 @@ class Action:
 
     id: str
     keys: tuple[str, ...]
-    """As written; the keys of a chord are separated by a space."""
+    """As written; the keys of a chord are separated by a space. None: only after `:`."""
     name: str
     """After `:`."""
     title: str
@@ -34,15 +37,19 @@ class Action:
     confirm: Literal["none", "sheet"] = "none"
     footer: int = 0
     """Its place among the keys at the bottom; 0 = not there."""
+    takes: str = ""
+    """What may follow its `:` name, as help shows it: `[QUERY]`; empty = nothing."""
 
 
 def _view(
-    id_: str, keys: str, name: str, title: str, help_: str, *where: str, footer: int = 0
-) -> Action:
+    id_: str, keys: str, name: str, title: str, help_: str, *where: str, footer: int = 0,
+    takes: str = "",
+) -> Action:  # fmt: skip
     """An action that changes only what is seen; keys are separated by `, `."""
     return Action(
-        id_, tuple(keys.split(", ")), name, title, help_, SCREEN_ONLY, where, footer=footer
-    )
+        id_, tuple(k for k in keys.split(", ") if k), name, title, help_, SCREEN_ONLY, where,
+        footer=footer, takes=takes,
+    )  # fmt: skip
 
 
 _REPLAY = ("draft", "plan", "jobs", "items", "compare")
@@ -65,8 +72,15 @@ ACTIONS: tuple[Action, ...] = (
     _view("side_left", "shift+left", "left", "left", "Sideways to the left.", *_LISTS),
     _view("side_right", "shift+right", "right", "right", "Sideways to the right.", *_LISTS),
     # --- going
+    Action("go_runs", ("1",), "runs", "Runs",
+           "The list of runs; with a query: what it means, and an empty one `*` for all.",
+           "headway ls", ("app",), takes="[QUERY]"),
     Action("go_dead", ("4",), "dead", "Dead",
            "Dead letters by class, and runs that wait for a person.", "headway dead", ("app",)),
+    Action("open_run", (), "run", "run", "A run, by its id or the beginning of it.",
+           "headway show {run}", ("app",), takes="ID"),
+    _view("last_view", "-", "last-view", "last view", "Where you were before: screen and filter.",
+          "app"),
     _view("back", "escape, q", "back", "back", "Back to the screen before; at the first one: quit.",
           "app", footer=90),
     _view("quit", "ctrl+q", "q", "quit", "Quit.", "app"),
@@ -74,21 +88,34 @@ ACTIONS: tuple[Action, ...] = (
     _view("last_pane", "shift+tab", "pane-back", "pane back", "To the pane before.", *_PANES),
     _view("zoom_pane", "Z", "zoom-pane", "zoom pane", "The pane alone, or all again.", *_PANES,
           footer=65),
-    _view("go_runs", "1", "go-runs", "runs", "To the list of runs.", "app"),
     Action("go_queues", ("2",), "queues", "queues", "To queues and agents.", "headway queue ls",
            ("app",)),
     Action("go_metrics", ("5",), "metrics", "metrics", "To the curves of engines and agents.",
            "headway metrics", ("app",)),
-    _view("replays", "6", "replays", "replays", "The replay console; the draft is as it was left.",
-          "app"),
+    _view("replays", "6", "replays", "replays", "The replay console, with the draft as it was left"
+          " or with a script.", "app", takes="[SCRIPT]"),
+    _view("job", "", "job", "job", "Follow a replay job, by its id.", "app", takes="ID"),
+    _view("rec", "", "rec", "record", "`start` records what is decided in the replay console into a"
+          " script, `save` writes it.", "app", takes="start [NAME] | save"),
     _view("palette", "ctrl+p", "palette", "palette", "All commands, to be searched.", "app"),
     _view("command", ":", "command", "cmd", "Type a command.", "app", footer=95),
     _view("help", "?, f1", "help", "help", "What the keys do here.", "app", footer=99),
     _view("reconnect", "ctrl+r", "refresh", "refresh", "Read everything again, now.", "app"),
-    _view("theme", "f2", "theme", "theme", "The next theme; `:theme NAME` a certain one.", "app"),
+    _view("theme", "f2", "theme", "theme", "The next theme, or a certain one.", "app",
+          takes="[NAME]"),
+    _view("view", "", "view", "view", "A saved view; `save NAME` keeps filter and order,"
+          " `drop NAME` forgets them.", "app", takes="[NAME | save NAME | drop NAME]"),
+    _view("keys", "", "keys", "keys", "All keys; `--md` copies them as Markdown.", "app",
+          takes="[--md]"),
+    _view("version", "", "version", "version", "Versions of the console and of the engines.",
+          "app"),
     # --- finding
-    _view("filter", "/", "filter", "filter", "Filter the list: words, status: task: queue: tag:"
-          " since: until:", "runs", footer=50),
+    _view("filter", "/", "filter", "filter", "Filter the list as you type; tab completes.",
+          "runs", footer=50),
+    _view("facets", "f", "facets", "facets", "States and errors of the list with their counts;"
+          " choose one to filter.", "runs"),
+    _view("sort", "o", "sort", "sort", "The order of the list.", "runs",
+          takes="[newest | oldest]"),
     _view("search", "/", "search", "search", "Find in the output: a text, or /an expression/.",
           "run", footer=50),
     _view("next_hit", "n", "next", "next", "The next hit, failure or difference.",
@@ -96,14 +123,21 @@ ACTIONS: tuple[Action, ...] = (
     _view("last_hit", "N", "previous", "previous", "The hit, failure or difference before.",
           "logs", "timeline", "compare"),
     # --- runs
-    Action("open", ("enter",), "run", "open", "The run under the cursor.", "headway show {run}",
+    Action("open", ("enter",), "open", "open", "The run under the cursor.", "headway show {run}",
            ("runs",), footer=10),
+    _view("full_logs", "l", "logs", "logs", "The output alone.", "runs", "run"),
     _view("preview", "p", "preview", "preview", "Show or hide the preview.", "runs"),
+    _view("preview_side", "P", "preview-side", "preview side", "The preview beside the list, or"
+          " below it.", "runs"),
     _view("mark", "space", "mark", "mark", "Mark the run, or take the mark off.", "runs",
           footer=20),
-    _view("mark_all", "*", "mark-all", "mark all", "Mark all runs of the list.", "runs"),
+    _view("mark_range", "V", "mark-range", "mark range", "Mark from here to where the cursor goes;"
+          " again: to here.", "runs"),
+    _view("mark_all", "*", "mark-all", "mark all", "Mark all runs that match, loaded or not.",
+          "runs"),
     _view("unmark", "u", "unmark", "clear marks", "Take all marks off.", "runs"),
-    _view("same_error", "E", "same-error", "same error", "Only runs with the same error.", "runs"),
+    _view("same_error", "E", "same-error", "same error", "Only runs with the same error.", "runs",
+          "run"),
     _view("next_run", "}", "next-run", "next run", "The next run of the list.", "run"),
     _view("last_run", "{", "previous-run", "previous run", "The run before, of the list.", "run"),
     Action("cancel", ("c",), "cancel", "cancel…", "Cancel: final, running code is stopped.",
@@ -179,12 +213,15 @@ ACTIONS: tuple[Action, ...] = (
     _view("zoom_out", "-", "zoom-out", "zoom out", "Double the time.", "timeline"),
     _view("zoom_fit", "=", "zoom-fit", "fit", "All of the time.", "timeline"),
     _view("idle", "i", "idle", "idle", "Fold idle stretches, or show them at length.", "timeline"),
-    _view("next_view", "v", "view", "view", "The next view of this pane.", "timeline", "state",
-          "compare"),
+    _view("next_view", "v", "next-view", "view", "The next view of the pane.", "timeline",
+          "state", "compare"),
     # --- logs
     Action("follow", ("f",), "follow", "follow", "Stay at the last line.",
            "headway logs {run} --follow", ("logs",)),
-    _view("level", "L", "level", "level", "The lowest level that is shown: D I W E.", "logs"),
+    _view("level", "L", "level", "level", "The lowest level that is shown.", "logs",
+          takes="[D | I | W | E]"),
+    _view("goto", "", "goto", "goto", "To a time of day in the output.", "logs",
+          takes="HH:MM[:SS]"),
     _view("clock", "T", "clock", "clock", "Times: of day, since the beginning, none.", "logs"),
     _view("minute_on", "m", "minute", "+1 min", "A minute later.", "logs"),
     _view("minute_back", "M", "minute-back", "-1 min", "A minute earlier.", "logs"),
@@ -215,7 +252,7 @@ ACTIONS: tuple[Action, ...] = (
     _view("view_runs", "v", "view-runs", "view runs", "The runs that the query means.", "draft",
           footer=22),
     _view("jobs_list", "J", "jobs", "jobs", "The list of jobs.", "replay", footer=24),
-    Action("open_job", ("enter",), "job", "open", "Follow the job under the cursor.",
+    Action("open_job", ("enter",), "open-job", "open", "Follow the job under the cursor.",
            "headway replay status JOB", ("jobs",), footer=6),
     Action("open_fork", ("enter",), "fork", "open fork", "The run that was made of the item.",
            "headway show {run}", ("items",), footer=6),
@@ -248,6 +285,8 @@ ACTIONS: tuple[Action, ...] = (
            "headway show {run} --json", ("run",)),
     Action("copy_state", ("y s",), "copy-state", "copy state", "Copy the state of the checkpoint.",
            "headway show {run} --json", ("run",)),
+    Action("copy_result", ("y o",), "copy-result", "copy result", "Copy the result.",
+           "headway result {run}", ("run",)),
     Action("copy_lines", ("y l",), "copy-lines", "copy lines", "Copy the lines on screen.",
            "headway logs {run}", ("run",)),
     Action("copy_log", ("y L",), "copy-log", "copy log", "Copy all lines that are loaded.",
@@ -259,32 +298,72 @@ ACTIONS: tuple[Action, ...] = (
 )  # fmt: skip
 
 BY_ID = {a.id: a for a in ACTIONS}
+RESERVED = frozenset({
+    "j", "k", "h", "l", "g", "G", "n", "N", "/", ":", "?", "q", "escape", "space", "tab", "enter",
+})  # fmt: skip
+"""Keys that mean the same to everybody: nobody's `keys.toml` gives them to another action."""
 
 
-def for_places(places: tuple[str, ...]) -> list[Action]:
+def for_places(places: tuple[str, ...], actions: Sequence[Action] = ACTIONS) -> list[Action]:
     """Actions of these places, those of the first place first."""
     found: dict[str, Action] = {}
     for place in places:
-        for action in ACTIONS:
+        for action in actions:
             if place in action.where:
                 found.setdefault(action.id, action)
     return list(found.values())
 
 
-def footer(places: tuple[str, ...]) -> list[Action]:
+def footer(places: tuple[str, ...], actions: Sequence[Action] = ACTIONS) -> list[Action]:
     """What stands at the bottom, in its order."""
-    return sorted((a for a in for_places(places) if a.footer), key=lambda a: a.footer)
+    have = for_places(places, actions)
+    return sorted((a for a in have if a.footer), key=lambda a: a.footer)
 
 
-def named(text: str, places: tuple[str, ...]) -> Action | None:
+def named(text: str, places: tuple[str, ...], actions: Sequence[Action] = ACTIONS) -> Action | None:
     """The action of a `:` name, or of a prefix that only one has."""
-    have = for_places(places)
+    have = for_places(places, actions)
     exact = [a for a in have if a.name == text]
     begins = [a for a in have if a.name.startswith(text)]
     return (exact or (begins if len(begins) == 1 else [None]))[0]
 
 
+def tabs(actions: Sequence[Action] = ACTIONS) -> list[tuple[str, str]]:
+    """Screens that a digit opens: (digit, title)."""
+    found = [(a.keys[0], a.title) for a in actions if a.id.startswith("go_") and a.keys]
+    return sorted(found)
+
+
+_SHOWN = {"escape": "esc", "pagedown": "PgDn", "pageup": "PgUp"}
+
+
 def shown_keys(action: Action) -> str:
-    """Its keys for people: `gg Home`."""
-    names = {"escape": "esc", "pagedown": "PgDn", "pageup": "PgUp"}
-    return " ".join(names.get(k, k.replace(" ", "")) for k in action.keys)
+    """Its keys for people: `gg home`; empty if it has none."""
+    return " ".join(_SHOWN.get(k, k.replace(" ", "")) for k in action.keys)
+
+
+PLACES = {
+    "app": "Everywhere", "runs": "List of runs", "run": "One run", "table": "Lists",
+    "timeline": "Timeline", "logs": "Output", "state": "State",
+}  # fmt: skip
+"""Places in the order of the reference, as people call them."""
+
+
+def reference(actions: Sequence[Action] = ACTIONS) -> str:
+    """All of it in Markdown: what `:keys --md` copies and the manual has."""
+    places = dict.fromkeys([*PLACES, *(w for a in actions for w in a.where)])
+    parts: list[str] = []
+    for place in places:
+        here = [a for a in actions if place in a.where]
+        if not here:
+            continue
+        parts += [f"### {PLACES.get(place, place.capitalize())}", "",
+                  "| keys | after `:` | what | the same from a shell |",
+                  "| --- | --- | --- | --- |"]  # fmt: skip
+        for a in here:
+            keys = " ".join(f"`{_SHOWN.get(k, k.replace(' ', ''))}`" for k in a.keys) or "-"
+            cells = (keys, f"`{a.name}`" + (f" `{a.takes}`" if a.takes else ""), a.help,
+                     "-" if a.cli == SCREEN_ONLY else f"`{a.cli}`")  # fmt: skip
+            parts.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
+        parts.append("")
+    return "\n".join(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headway_tui.screens.dead import DeadScreen
 from headway_tui.screens.metrics import MetricsScreen
 from headway_tui.screens.queues import QueuesScreen
 
@@ -11,7 +12,9 @@ if TYPE_CHECKING:
     from headway_tui.app import HeadwayApp
     from headway_tui.screens.base import Pane
 
-SCREENS: dict[str, type[Pane]] = {"queues": QueuesScreen, "metrics": MetricsScreen}
+SCREENS: dict[str, type[Pane]] = {
+    "queues": QueuesScreen, "dead": DeadScreen, "metrics": MetricsScreen,
+}  # fmt: skip
 """By name; the list of runs is where all of them end."""
 
 

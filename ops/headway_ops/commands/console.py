@@ -33,10 +33,16 @@ def tui(
     url: Annotated[
         str, typer.Option("--serve-url", help="https://NAME of a proxy with TLS in front of it.")
     ] = "",
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Print the keys in force as Markdown, and end.")
+    ] = False,
 ) -> None:
     """The console: runs, timelines, logs and states, live. ? there explains the keys."""
     from headway_ops import console
 
+    if keys:
+        console.print_keys()
+        return
     opened = console.Opened(run, text, theme, ascii_only=ascii_only, readonly=readonly)
     if serve or at != "0" or url:
         console.serve_console(opened, at, url)

@@ -547,20 +547,18 @@ class ReplayScreen(Pane):
         self._told()
         self.say("recording: @ ends it, w saves" if self.draft.recording else "not recording")
 
-    def run_command(self, text: str) -> None:
-        """`rec start NAME`, `rec save`, `job ID`, and what every screen knows."""
-        words = text.split(None, 2)
-        if words[:2] == ["rec", "start"]:
-            if len(words) > 2:
-                self._change("name", words[2])
+    def rec(self, argument: str) -> None:
+        """`start [NAME]`, or `save`."""
+        verb, _, name = argument.partition(" ")
+        if verb == "start":
+            if name.strip():
+                self._change("name", name.strip())
             if not self.draft.recording:
                 self.do_record()
-        elif words[:2] == ["rec", "save"]:
+        elif verb == "save":
             self.do_save_script()
-        elif words[:1] == ["job"] and len(words) > 1:
-            self._open_job(words[1])
         else:
-            super().run_command(text)
+            self.say("`:rec start [NAME]` records, `:rec save` writes the script", "warning")
 
     # --- the plan
 
