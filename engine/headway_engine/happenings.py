@@ -123,6 +123,9 @@ class Resume(Struct, frozen=True):
     """(key, done | rerun | fail) for ambiguous once marks."""
     values: tuple[tuple[str, bytes], ...] = ()
     override: bool = False
+    budget_usd: float = 0.0
+    """What the run may use now, in all; 0 = as before."""
+    budget_tokens: int = 0
 
 
 class Overdue(Struct, frozen=True):

@@ -10,6 +10,7 @@ from msgspec import Raw, Struct
 from headway.retry import RetryPolicy
 from headway.states import RunState
 from headway.wire import NOTHING, BlobRef, ErrorInfo
+from headway.wire.budget import Budget
 from headway.wire.commands import TaskSpec
 from headway.wire.events import Event
 from headway.wire.rpc import MarkRecord, VersionInfo
@@ -271,6 +272,8 @@ class Claimed(Struct):
     spec: TaskSpec
     version: VersionInfo
     events: list[Event]
+    budget: Budget | None = None
+    """Filled in by the engine, of tasks that have one."""
 
 
 class SaveDone(Struct):
