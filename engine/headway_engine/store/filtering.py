@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from headway.ids import encode
 from headway.query.evaluate import folded, moment
 from headway.query.fields import states_of
-from headway.query.tree import Duration, Number, Pattern, Prefix, Status
+from headway.query.tree import Amount, Duration, Number, Pattern, Prefix, Status
 from headway.states import RunState
 from headway_engine.store.listing import COUNTED
 
@@ -46,6 +46,10 @@ class Dialect(Protocol):
 
     def states(self, states: Sequence[str], put: Callable[[Any], str]) -> str:
         """The run is in one of these states; `put` makes a parameter."""
+        ...
+
+    def used(self, field: str) -> str:
+        """What the run has used: `tokens`, or `cost` in millionths of a dollar; never NULL."""
         ...
 
     def among(self, column: str, values: str) -> str:
@@ -135,6 +139,8 @@ class _Writer:
                 open_one = self._dialect.among("r.state", self._put(counted))
                 number = f"(r.failures + CASE WHEN {open_one} THEN 1 ELSE 0 END)"
                 return self._compared(term, number)
+            case "cost" | "tokens" as field:
+                return self._compared(term, self._dialect.used(field))
             case "priority":
                 return self._compared(term, "r.priority")
             case "dur":
@@ -160,7 +166,7 @@ class _Writer:
         found: list[str] = []
         for value in term.values:
             match value:
-                case Number(op, number) | Duration(op, number):
+                case Number(op, number) | Duration(op, number) | Amount(op, number):
                     found.append(f"{column} {op} {self._put(number)}")
                 case _:
                     raise TypeError(f"{term.field}: {value!r}")

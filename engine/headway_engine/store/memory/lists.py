@@ -201,6 +201,7 @@ class Lists(Agents):
             run.parent,
             run.origin,
             run.key,
+            *self._sums(run.id),
         )
 
     async def runs(self, ns: str, query: RunsQuery) -> RunsPage:

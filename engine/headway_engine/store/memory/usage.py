@@ -31,6 +31,12 @@ class Usage(Base):
             )  # fmt: skip
         return SaveDone("ok")
 
+    def _sums(self, run: str) -> tuple[int, int, float]:
+        """Tokens in, tokens out and dollars that a run has used."""
+        used = [u for (r, _, _), u in self.tables.usage.items() if r == run]
+        return (sum(u.tokens_in for u in used), sum(u.tokens_out for u in used),
+                sum(u.cost_usd for u in used))  # fmt: skip
+
     async def spent(self, ns: str, runs: Sequence[str]) -> dict[str, tuple[int, int, float]]:
         """What each run has used, if anything."""
         self._check()
