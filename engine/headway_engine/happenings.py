@@ -123,9 +123,18 @@ class Resume(Struct, frozen=True):
     """(key, done | rerun | fail) for ambiguous once marks."""
     values: tuple[tuple[str, bytes], ...] = ()
     override: bool = False
+    request: str = ""
+    """Of the caller: recorded, so that a repeat is recognised."""
     budget_usd: float = 0.0
     """What the run may use now, in all; 0 = as before."""
     budget_tokens: int = 0
+
+
+class Acknowledge(Struct, frozen=True):
+    """Somebody has seen the failure (or takes that back)."""
+
+    actor: str
+    undo: bool = False
 
 
 class Overdue(Struct, frozen=True):
@@ -150,6 +159,7 @@ Happening = (
     | Cancel
     | Stopped
     | Resume
+    | Acknowledge
     | Overdue
     | VersionMissing
 )

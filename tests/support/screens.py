@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
+
+from headway_tui.themes import ROLES as THEMES
 
 if TYPE_CHECKING:
     from rich.style import Style
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 FONTS = Path("/usr/share/fonts/truetype/dejavu")
 SIZE = 15
-GOLDEN = Path(__file__).parents[1] / "tui" / "golden"
-SIZES = [(120, 40), (80, 24)]
 
 
 def strips_of(app: App[Any]) -> list[Any]:
@@ -34,13 +33,51 @@ def text_of(app: App[Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def agreed(name: str, size: tuple[int, int], text: str) -> None:
-    """The screen is as its file says; `WRITE_GOLDEN=1` writes what is shown now."""
-    file = GOLDEN / f"{name}-{size[0]}x{size[1]}.txt"
-    if os.environ.get("WRITE_GOLDEN"):
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text)
-    assert text == file.read_text()
+def roles_of(app: Any) -> str:
+    """The colours of the screen by role, one line each: `text 12, bad 4 cursor, ...`.
+
+    A role that shares its colour with another one has the name of the first.
+    """
+    names: dict[str, str] = {}
+    for name, color in sorted(THEMES[app.theme].items()):
+        names.setdefault(color, name)
+    for name, color in (("text", "#d8dee9"), ("back", "#11161d")):
+        names[THEMES[app.theme].get(name, color)] = name
+    lines: list[str] = []
+    for strip in strips_of(app):
+        runs: list[tuple[str, int]] = []
+        for segment in strip:
+            if segment.control or not segment.text:
+                continue
+            role = _role(segment.style, names) if segment.text.strip() else _paper(segment, names)
+            cells = cell_len(segment.text)
+            if runs and runs[-1][0] == role:
+                cells += runs.pop()[1]
+            runs.append((role, cells))
+        lines.append(", ".join(f"{role} {cells}".strip() for role, cells in runs))
+    return "\n".join(lines) + "\n"
+
+
+def _name(color: Any, names: dict[str, str]) -> str:
+    if color is None or color.is_default:
+        return ""
+    triplet = color.get_truecolor()
+    return names.get(triplet.hex, triplet.hex)
+
+
+def _paper(segment: Any, names: dict[str, str]) -> str:
+    back = _name(segment.style.bgcolor, names) if segment.style is not None else ""
+    return "-" if back in {"", "back"} else f"on {back}"
+
+
+def _role(style: Style | None, names: dict[str, str]) -> str:
+    if style is None:
+        return "-"
+    back = _name(style.bgcolor, names)
+    parts = [_name(style.color, names) or "-"]
+    parts += [f"on {back}"] if back not in {"", "back"} else []
+    parts += [w for w in ("bold", "dim", "reverse", "underline") if getattr(style, w)]
+    return " ".join(parts)
 
 
 def _rgb(style: Style | None, which: str, default: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -17,7 +17,8 @@ from headway_tui.screens.run import RunScreen
 from headway_tui.screens.runs import RunsScreen
 from support import bundled as b
 from support.consoles import show
-from support.screens import SIZES, agreed, text_of
+from support.goldens import SIZES, agreed
+from support.screens import text_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -56,7 +57,7 @@ async def test_a_bundle_looks_like_any_run(size: tuple[int, int]) -> None:
     async with offline(b.packed(), size) as (app, pilot, screen):
         assert screen.logs.store.received == 3
         assert [e.n for e in screen.timeline.events.values()] == list(range(1, 10))
-        agreed("offline", size, text_of(app))
+        agreed("offline", size, app)
         await pilot.press("escape")
         runs = app.screen
         assert isinstance(runs, RunsScreen)

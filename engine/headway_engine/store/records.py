@@ -88,6 +88,10 @@ class Run(Struct):
     reply: str = ""
     """Where the caller hears the end."""
     trace: str = ""
+    failure: str = ""
+    """FAILED, TIMED_OUT: the class of its error."""
+    acked: bool = False
+    """A person has seen the failure; until then it is a dead letter."""
     policy: RetryPolicy = RetryPolicy()
     """Of the pinned, else of the current version; not a column."""
     timeout: float = 3600.0
@@ -272,6 +276,8 @@ class Claimed(Struct):
     spec: TaskSpec
     version: VersionInfo
     events: list[Event]
+    waited: float | None = None
+    """Seconds that it waited in its queue; None = the claim is a repeat."""
     budget: Budget | None = None
     """Filled in by the engine, of tasks that have one."""
 
@@ -310,6 +316,13 @@ class QueueState(Struct):
     dispatched: int = 0
     dispatched_shared: int = 0
     open: int = 0
+    oldest_at: datetime | None = None
+    """Since when the one waits that has waited longest, of those not yet given to WORK."""
+    paused_by: str = ""
+    """Who paused it, or resumed it last."""
+    paused_at: datetime | None = None
+    reason: str = ""
+    """Why it is paused."""
 
 
 class AgentState(Struct):
@@ -332,6 +345,7 @@ class AgentState(Struct):
     """As `Renewed.drain`."""
     drain_by: str = ""
     drain_at: datetime | None = None
+    drain_reason: str = ""
 
 
 class Renewed(NamedTuple):

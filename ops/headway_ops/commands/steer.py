@@ -1,4 +1,4 @@
-"""cancel, resume, replay, queue, agents drain: change what happens."""
+"""cancel, resume, ack, fork, queue, agents drain: change what happens."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ Yes = Annotated[bool, typer.Option("--yes", help="With --query: do not ask.")]
 Expect = Annotated[
     int | None,
     typer.Option("--expect", min=0, help="With --query: only if so many runs match."),
+]
+Reason = Annotated[
+    str, typer.Option("--reason", help="Shown to everybody who looks at it.", metavar="TEXT")
 ]
 Create = Annotated[bool, typer.Option("--create", help="Although nobody knows this queue yet.")]
 
@@ -102,6 +105,32 @@ def resume(
     bulk.bulk("resume", querying.canonical([query]), consent, as_json=as_json)
 
 
+def ack(
+    run: OneRun = "",
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Take it back: a dead letter again; RUN only.")
+    ] = False,
+    query: Query = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    expect: Expect = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Acknowledge a failure, or all of a query: seen."""
+    from headway_ops import steering
+    from headway_ops.say import Exit, Fail
+
+    if not _by_query(run, query, dry_run=dry_run, yes=yes, expect=expect):
+        steering.ack(run, undo=undo, as_json=as_json)
+        return
+    if undo:
+        raise Fail("it is taken back run by run", "leave --query out", Exit.USAGE)
+    from headway_ops import bulk, querying
+
+    consent = bulk.Consent(yes, expect, dry_run)
+    bulk.bulk("ack", querying.canonical([query]), consent, as_json=as_json)
+
+
 def fork(
     run: Annotated[
         str,
@@ -164,11 +193,13 @@ def queue_ls(as_json: JsonFlag = False) -> None:
     looking.list_queues(as_json=as_json)
 
 
-def queue_pause(queue: QueueArgument, create: Create = False, as_json: JsonFlag = False) -> None:
+def queue_pause(
+    queue: QueueArgument, reason: Reason = "", create: Create = False, as_json: JsonFlag = False
+) -> None:
     """Start nothing more from a queue; what runs goes on."""
     from headway_ops import steering
 
-    steering.set_queue(queue, paused=True, create=create, as_json=as_json)
+    steering.set_queue(queue, paused=True, reason=reason, create=create, as_json=as_json)
 
 
 def queue_resume(queue: QueueArgument, as_json: JsonFlag = False) -> None:
@@ -207,9 +238,10 @@ def agents_drain(
             " when its grace is over. No retry is used.",
         ),
     ] = False,
+    reason: Reason = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Give an agent nothing new until it is undone; what it runs goes on to its end."""
     from headway_ops import steering
 
-    steering.drain(agent, undo=undo, now=now, as_json=as_json)
+    steering.drain(agent, undo=undo, now=now, reason=reason, as_json=as_json)

@@ -122,6 +122,7 @@ class Intake(Saving):
             new.key_scope,
             new.tags,
             events=list(t.events),
+            queued_at=now,
         )
         tables.runs[run.id] = row
         if new.copy_from:
@@ -240,6 +241,8 @@ class Intake(Saving):
         assert t.run is not None
         if row.run.state is not t.run.state:
             row.dispatch = None
+            if t.run.state is RunState.QUEUED:
+                row.queued_at = self._now()
         row.run = t.run
         row.events += t.events
         row.end = t.end or row.end
@@ -325,7 +328,9 @@ class Intake(Saving):
             self._carry_out(found, t)
             found.timeout, found.keep = known[0].timeout, known[0].keep_checkpoints
             posted |= {(run_id, e.n) for e in t.events}
-            answer.claimed.append(self._claimed(found, found.run, t.events))
+            given = self._claimed(found, found.run, t.events)
+            given.waited = (now - (found.queued_at or now)).total_seconds()
+            answer.claimed.append(given)
         self._post(posted)
         answer.outcomes = await self.commit(missing)
         return answer

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
+from headway.query import parse
 from headway.query.asked import query_of
 from headway.query.evaluate import matches
 from headway.states import RunState
@@ -16,6 +17,8 @@ from headway.wire.commands import (
     CheckpointRow,
     Deployment,
     DeploymentRow,
+    Facets,
+    FacetsAsk,
     MarkRow,
     QueueAsk,
     QueueRow,
@@ -27,7 +30,7 @@ from headway.wire.commands import (
     TaskSpec,
 )
 from headway_engine.store.forking import ForkSource
-from headway_engine.store.listing import agent_rows, attempt_of
+from headway_engine.store.listing import agent_rows, attempt_of, facets_of
 from headway_engine.store.memory.agents import Agents
 from headway_engine.store.memory.tables import Checkpoint, Mark, Queue, Row
 from headway_engine.store.replay import replayed
@@ -202,6 +205,8 @@ class Lists(Agents):
             run.origin,
             run.key,
             *self._sums(run.id),
+            failure=run.failure,
+            acked=run.acked,
         )
 
     async def runs(self, ns: str, query: RunsQuery) -> RunsPage:
@@ -231,6 +236,13 @@ class Lists(Agents):
             rest[query.n - 1].run if more else "",
             len(found) if query.total else None,
         )
+
+    async def facets(self, ns: str, ask: FacetsAsk) -> Facets:
+        """Of all runs that match; raises BadQuery."""
+        self._check()
+        now, query = self._now(), parse(ask.query)
+        mine = (self._run_row(r) for r in self.tables.runs.values() if r.run.ns == ns)
+        return facets_of((row for row in mine if matches(query, row, now)), ask, now)
 
     async def replay(self, ns: str, ask: ReplayAsk, actor: str) -> NewRun | str:
         """What a replay would enqueue, or why not."""
@@ -281,7 +293,9 @@ class Lists(Agents):
         q = self.tables.queues.setdefault((ns, ask.queue), Queue())
         q.limit = q.limit if ask.limit is None else ask.limit
         q.key_limit = q.key_limit if ask.key_limit is None else ask.key_limit
-        q.paused = q.paused if ask.paused is None else ask.paused
+        if ask.paused is not None:
+            q.paused, q.paused_by, q.paused_at = ask.paused, actor, self._now()
+            q.reason = ask.reason if ask.paused else ""
         q.priority = q.priority if ask.priority is None else ask.priority
         return next(r for r in await self.queue_rows(ns) if r.queue == ask.queue)
 
@@ -292,7 +306,6 @@ class Lists(Agents):
             if q.ns != ns:
                 continue
             rows = self._of(ns, q.queue)
-            waiting = [r.run.created_at for r in rows if r.waits]
             out.append(
                 QueueRow(
                     q.queue,
@@ -309,7 +322,11 @@ class Lists(Agents):
                         a.alive and not a.drain and q.queue in a.queues
                         for a in await self.agents(ns)
                     ),
-                    min(waiting, default=None),
+                    q.oldest_at,
+                    q.paused_by,
+                    q.paused_at,
+                    q.reason,
+                    self._now(),
                 )
             )
         return out

@@ -171,6 +171,7 @@ class Lists(Pages, Leases, Part):
             ask.paused,
             ask.priority,
             actor,
+            ask.reason,
         )
         return (await self._queue_rows(ns, ask.queue))[0]
 

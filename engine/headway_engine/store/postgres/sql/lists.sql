@@ -44,14 +44,19 @@ INSERT INTO early_cancels (at, ns, run, actor, reason) VALUES (hw_now(), $1, $2,
 ON CONFLICT (ns, run) DO NOTHING;
 
 -- name: set_queue
--- Absent settings stay as they are.
-INSERT INTO queues AS q (ns, queue, run_limit, key_limit, paused, priority, at, actor)
+-- Absent settings stay as they are; who paused or resumed it stays until the next one does.
+INSERT INTO queues AS q (ns, queue, run_limit, key_limit, paused, priority, at, actor, paused_by,
+                         paused_at, reason)
 VALUES ($1, $2, coalesce($3::int, 0), coalesce($4::int, 0), coalesce($5::bool, false),
-        coalesce($6::int, 0), hw_now(), $7)
+        coalesce($6::int, 0), hw_now(), $7, CASE WHEN $5::bool IS NULL THEN '' ELSE $7 END,
+        CASE WHEN $5::bool IS NOT NULL THEN hw_now() END, CASE WHEN $5::bool THEN $8 ELSE '' END)
 ON CONFLICT (ns, queue) DO UPDATE
    SET run_limit = coalesce($3::int, q.run_limit), key_limit = coalesce($4::int, q.key_limit),
        paused = coalesce($5::bool, q.paused), priority = coalesce($6::int, q.priority),
-       at = hw_now(), actor = $7;
+       at = hw_now(), actor = $7,
+       paused_by = CASE WHEN $5::bool IS NULL THEN q.paused_by ELSE $7 END,
+       paused_at = CASE WHEN $5::bool IS NULL THEN q.paused_at ELSE hw_now() END,
+       reason = CASE WHEN $5::bool IS NULL THEN q.reason WHEN $5::bool THEN $8 ELSE '' END;
 
 -- name: queue_rows
 -- Queues of a namespace with their numbers ($2 = one queue, or empty).
@@ -76,10 +81,12 @@ SELECT q.queue, coalesce(s.run_limit, 0) AS run_limit, coalesce(s.key_limit, 0) 
            AND r.state = 'DELAYED') AS delayed,
        (SELECT count(*) FROM agents a WHERE a.ns = $1 AND a.live AND a.lease_until > hw_now()
            AND a.drain = '' AND q.queue = ANY(a.queues)) AS agents,
-       least((SELECT min(r.created_at) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue
+       least((SELECT min(r.queued_at) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue
                  AND r.state = 'QUEUED' AND r.dispatch IS NULL AND r.limit_key = ''),
-             (SELECT min(r.created_at) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue
-                 AND r.state = 'QUEUED' AND r.dispatch IS NULL AND r.limit_key <> '')) AS oldest_at
+             (SELECT min(r.queued_at) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue
+                 AND r.state = 'QUEUED' AND r.dispatch IS NULL AND r.limit_key <> '')) AS oldest_at,
+       coalesce(s.paused_by, '') AS paused_by, s.paused_at, coalesce(s.reason, '') AS reason,
+       hw_now() AS at
   FROM q LEFT JOIN queues s ON s.ns = $1 AND s.queue = q.queue
  WHERE $2 = '' OR q.queue = $2 ORDER BY q.queue;
 
