@@ -152,26 +152,26 @@ def _edited(
         new = merge(old, patch)
     if edit:
         new = forking.in_editor(new, what or path)
-        if (other := forking.shape_change(old, new)) is not None:
-            raise Fail(f"{what or path}: {other}", "keep its shape; nothing was forked", Exit.USAGE)
+        if (told := forking.shape_change(old, new)) is not None:
+            raise Fail(f"{what or path}: {told}", "keep its shape; nothing was forked", Exit.USAGE)
     if not masks and (places := list(masked(new, path))):
         raise Fail(
             f"redacted when it was exported: {', '.join(places[:5])}"
             + (f" and {len(places) - 5} more" if len(places) > 5 else ""),
             f"--set '{places[0]}=\"...\"', or --with-masks to run with it as it is", Exit.REFUSED,
         )  # fmt: skip
-    told = [change.text() for change in changes(old, new)]
-    if told:
-        say.tell(f"{what or path}: {'; '.join(told)}")
+    found = [change.text() for change in changes(old, new)]
+    if found:
+        say.tell(f"{what or path}: {'; '.join(found)}")
     # What was not edited stays byte for byte.
-    result = msgspec.json.encode(new) if told else body
+    result = msgspec.json.encode(new) if found else body
     if len(result) > PAYLOAD_LIMIT:
         raise Fail(
             f"the {what or path} has {len(result):,} bytes: a fork from a bundle takes at most"
             f" {PAYLOAD_LIMIT:,}",
             "an earlier checkpoint, or --from start", Exit.REFUSED,
         )  # fmt: skip
-    return result, bool(told)
+    return result, bool(found)
 
 
 def _marks(

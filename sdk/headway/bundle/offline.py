@@ -172,7 +172,7 @@ class OfflineClient:
         return commands.RunDetail(
             replace(file.row), payload, payload_ref, result, result_ref,
             gist(self._all_events(run), DETAIL_ROWS), bundle.checkpoints(run)[-DETAIL_ROWS:],
-            marks[-DETAIL_ROWS:], file.why,
+            marks[-DETAIL_ROWS:], file.why, file.budget,
         )  # fmt: skip
 
     def _body(self, run: str, name: str) -> tuple[Raw, BlobRef | None]:
