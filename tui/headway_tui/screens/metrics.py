@@ -122,4 +122,20 @@ class MetricsScreen(Pane):
 
     def command_line(self) -> str:
         """The nearest thing in a shell."""
-        return "headway doctor"
+        return "headway metrics" + (" --last 60" if self.window == WINDOWS[0] else "")
+
+    def run_command(self, text: str) -> None:
+        """`window 15m`, beside what every screen knows."""
+        name, _, word = text.partition(" ")
+        if name == "window" and word.strip():
+            self._to(word.strip())
+        else:
+            super().run_command(text)
+
+    def _to(self, word: str) -> None:
+        found = [seconds for seconds, known in _WORDS.items() if known == word]
+        if not found:
+            self.say(f"no window {word!r}: {', '.join(_WORDS.values())}", "warning")
+            return
+        self.window = found[0]
+        self._touch()
