@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headway import subjects
+from headway.ids import new_run_id
 from headway.wire import decode
-from headway.wire.commands import AgentRow, DrainAsk, Metrics, MetricsAsk, QueueAsk, QueueRow
+from headway.wire.commands import (
+    AgentRow,
+    DrainAsk,
+    EnqueueItem,
+    Metrics,
+    MetricsAsk,
+    QueueAsk,
+    QueueRow,
+)
 from headway_engine.presence import HEAL, QueueTick
-from support.engines import config_for, running_engine
+from headway_engine.store.memory import MemoryStore
+from support.engines import calling, config_for, running_engine
 from support.scripted_agent import finish
 from support.stacks import stack
 from support.wait import until
@@ -160,3 +170,37 @@ async def test_a_drain_keeps_its_reason(nats: str, database: str) -> None:
         await caller.api("agent-drain", DrainAsk("a1", undo=True))
         (row,) = await asked(caller, "agents", None, list[AgentRow])
         assert (row.drain, row.drain_reason) == ("", "")
+
+
+async def test_enqueues_that_wait_in_nats_are_counted_while_the_store_is_away(
+    nats: str,
+) -> None:
+    store = MemoryStore("one")
+    async with (
+        running_engine(config_for(nats, "", id="one", roles=("intake", "api")), store=store),
+        calling(nats) as caller,
+    ):
+        await caller.deploy()
+
+        async def pending() -> int:
+            found = await asked(caller, "metrics", MetricsAsk(60), Metrics)
+            return found.engines["one"][-1].pending if "one" in found.engines else -1
+
+        assert (await caller.enqueue()).outcome == "recorded"
+        await until(_is(pending, 0), what="nothing waits")
+        store.down = True
+        runs = [new_run_id() for _ in range(3)]
+        for run in runs:
+            await caller.send(EnqueueItem(run, "noop"))
+        await until(_is(pending, 3), what="what waits is counted")
+        store.down = False
+        for run in runs:
+            await caller.word(run)
+        await until(_is(pending, 0), what="nothing waits any more")
+
+
+def _is(ask: Any, value: int) -> Any:
+    async def look() -> bool:
+        return await ask() == value
+
+    return look

@@ -70,9 +70,7 @@ async def test_a_queue_is_paused_and_an_agent_drained_from_the_console(
         assert await handle.result(20) == 1
         # Drain the agent, and take it back.
         await pilot.press("tab", "s", *"disk", "enter")
-        await shows(
-            app, lambda t: '"disk"' in t and "drained by" in t, "who drained it and why"
-        )
+        await shows(app, lambda t: '"disk"' in t and "drained by" in t, "who drained it and why")
         await until(lambda: made.agent.draining == "drain", what="the agent heard of it")
         (agent_row,) = await made.client.api("agents", None, list[AgentRow])
         assert (agent_row.drain, agent_row.drain_reason) == ("drain", "disk")

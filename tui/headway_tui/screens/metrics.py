@@ -106,7 +106,8 @@ class MetricsScreen(Pane):
         lines, dropped, spans = self.view.totals
         role = "warning" if dropped or spans else "muted"
         text = f" of {lines:,} log lines {dropped:,} were dropped, and {spans:,} spans"
-        return [(text, role), ("   since each agent's start; dropped = over its rate", "muted")]
+        more = "   since each agent's start; dropped = over its rate" if width >= 100 else ""
+        return [(text, role), (more, "muted")]
 
     # --- what the keys do
 
