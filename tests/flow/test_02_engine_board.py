@@ -19,7 +19,6 @@ from headway.wire.commands import (
     QueueAsk,
     QueueRow,
 )
-from headway_engine.presence import HEAL, QueueTick
 from headway_engine.store.memory import MemoryStore
 from support.engines import calling, config_for, running_engine
 from support.scripted_agent import finish
@@ -29,7 +28,6 @@ from support.wait import until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headway_engine.assembly import Engine
     from support.engines import Caller
 
 
@@ -65,10 +63,6 @@ async def beats_of(caller: Caller) -> Beats:
     return beats
 
 
-def ticks_of(engine: Engine) -> QueueTick:
-    return next(s for s in engine.services if isinstance(s, QueueTick))
-
-
 async def asked(caller: Caller, verb: str, body: Any, kind: Any) -> Any:
     answer = await caller.api_raw(verb, body)
     assert answer.error is None, answer.error
@@ -93,29 +87,6 @@ async def test_a_pause_is_pushed_with_who_and_why(nats: str, database: str) -> N
         refused = await caller.api_raw("queue-set", QueueAsk("default", limit=3, reason="x"))
         assert refused.error is not None
         assert refused.error.message == "reason: goes with paused"
-
-
-async def test_where_nothing_moves_nothing_is_asked_or_told(nats: str, database: str) -> None:
-    async with stack(nats, database) as (engine, caller, agent):
-        await agent.start()
-        ticks, beats = ticks_of(engine), await beats_of(caller)
-
-        async def quiet_passes(count: int) -> int:
-            """Reads of the store in so many passes of the tick."""
-            reads = ticks.reads
-            for _ in range(count):
-                await ticks.passed.next()
-            return ticks.reads - reads
-
-        # What is told is told twice; what is read then is the healing look alone.
-        await quiet_passes(3)
-        told = len(beats.rows)
-        assert await quiet_passes(4) <= 1
-        assert HEAL > 4
-        assert len(beats.rows) == told
-        await caller.api("queue-set", QueueAsk("default", limit=2))
-        assert await quiet_passes(1) <= 1
-        await until(lambda: beats.rows[-1].limit == 2, what="the new limit")
 
 
 async def test_an_engine_answers_for_all_engines(nats: str, database: str) -> None:
