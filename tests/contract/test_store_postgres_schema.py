@@ -15,7 +15,7 @@ from headway.states import RunState
 from headway_engine.store.postgres import PostgresStore, statements
 from headway_engine.store.postgres.commit import in_one_write
 from headway_engine.store.postgres.migrate import SchemaTooNew, migrate, migrations, numbers
-from support.factories import a_checkpoint
+from support.factories import NS, a_checkpoint
 
 if TYPE_CHECKING:
     from support.stores import PostgresKit
@@ -133,3 +133,27 @@ async def test_facts_name_what_a_crash_could_lose(postgres_kit: PostgresKit) -> 
     assert any("fsync" in p for p in facts.problems) is not facts.durable
     newest = migrations()[-1][0]
     assert (facts.kind, facts.schema) == ("postgres", newest)
+
+
+async def test_waiting_runs_and_the_longest_wait_are_read_from_the_index_alone(
+    postgres_kit: PostgresKit,
+) -> None:
+    kit = postgres_kit
+    await kit.execute(
+        "INSERT INTO runs (id, ns, task, queue, state, n, created_at)"
+        " SELECT '01JD' || lpad(i::text, 22, '0'), $1, 't', 'q', 'QUEUED', 1, hw_now()"
+        " FROM generate_series(1, 3000) i",
+        NS,
+    )
+    conn: Any = await asyncpg.connect(kit.dsn)
+    try:
+        await conn.execute("VACUUM ANALYZE runs")
+        await conn.execute("SET enable_seqscan = off")
+        found = await conn.fetch("EXPLAIN " + statements.load("dispatch")["queues"])
+    finally:
+        await conn.close()
+    plan = "\n".join(row[0] for row in found)
+    assert "Index Only Scan using runs_heads on runs" in plan
+    assert "Index Only Scan using runs_heads_by_key on runs" in plan
+    (state,) = await kit.store.queues()
+    assert (state.queued, state.oldest_at) == (3000, kit.now())
