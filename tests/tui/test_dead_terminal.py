@@ -1,10 +1,13 @@
-"""Dead letters and reviews in a pseudo-terminal, on real servers: by push, decided from there."""
+"""Dead letters, reviews and edited forks in a pseudo-terminal, on real servers."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Raw
 
 from headway.wire import ErrorInfo, rpc
 from headway.wire.commands import TaskSpec
@@ -14,6 +17,7 @@ from support.wait import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from pathlib import Path
 
     from support.engines import Caller
     from support.scripted_agent import ScriptedAgent
@@ -22,18 +26,24 @@ NOOP = TaskSpec(task="noop", max_attempts=1)
 
 
 @asynccontextmanager
-async def dead_screen(url: str, *arguments: str) -> AsyncGenerator[Terminal]:
-    """The console on this server, at its fourth screen."""
-    opened = await asyncio.to_thread(
-        Terminal, headway("tui", *arguments), (120, 40), {"HEADWAY_NATS_URL": url}, "/"
-    )
+async def on_screen(url: str, **env: str) -> AsyncGenerator[Terminal]:
+    """The console on this server."""
+    env["HEADWAY_NATS_URL"] = url
+    opened = await asyncio.to_thread(Terminal, headway("tui"), (120, 40), env, "/")
     try:
         await seen(opened, "live")
-        opened.press("4")
-        await seen(opened, "dead letters")
         yield opened
     finally:
         await asyncio.to_thread(opened.close)
+
+
+@asynccontextmanager
+async def dead_screen(url: str) -> AsyncGenerator[Terminal]:
+    """At its fourth screen."""
+    async with on_screen(url) as opened:
+        opened.press("4")
+        await seen(opened, "dead letters")
+        yield opened
 
 
 async def seen(opened: Terminal, text: str, since: int = 0) -> None:
@@ -113,3 +123,43 @@ async def test_an_interrupted_once_is_resolved_from_the_screen(nats: str, databa
             resolved = [e for e in events if e["kind"] == "resolved"]
             assert [e["data"]["decision"] for e in resolved] == ["done"]
             await seen(opened, "reviews  0", at)
+
+
+async def test_a_state_is_edited_in_a_real_editor_refused_by_the_schema_then_accepted(
+    nats: str, database: str, tmp_path: Path
+) -> None:
+    editor, turn = tmp_path / "editor", tmp_path / "turn"
+    turn.write_text("7")
+    # The first time a number, which does not fit; then a text.
+    editor.write_text(
+        f'#!/bin/sh\nsed -i \'s/"model": [^,}}]*/"model": \'"$(cat {turn})"\'/\' "$1"\n'
+        f"echo '\"haiku\"' > {turn}\n"
+    )
+    editor.chmod(0o755)
+    schema = Raw(
+        b'{"type":"object","required":["model"],"properties":{"model":{"type":"string"},'
+        b'"turn":{"type":"integer"}}}'
+    )
+    spec = TaskSpec(task="noop", max_attempts=1, state_schema=schema)
+    async with stack(nats, database, spec) as (_, caller, agent):
+        await agent.start()
+        run = (await caller.enqueue()).run
+        given = await assigned(agent, run)
+        state = b'{"model": "sonnet", "turn": 3}'
+        digest = sha256(state).hexdigest()
+        saved = rpc.SaveCheckpoint(run, given.epoch, 1, "one", digest, len(state), state=Raw(state))
+        await agent.save(saved)
+        info = ErrorInfo("RateLimitError", "429")
+        await agent.report(rpc.AttemptFailed(run, given.epoch, "stop", info, retry=False))
+        async with on_screen(nats, EDITOR=str(editor)) as opened:
+            await seen(opened, "RateLimitError")
+            at = opened.press("e")
+            await seen(opened, "state.model: expected string, got integer", at)
+            at = opened.press("\r")
+            await seen(opened, "It fits the task's state type.", at)
+            await seen(opened, "'state.model=\"haiku\"'", at)
+            at = opened.press("\r")
+            await seen(opened, "forked: ", at)
+        (fork,) = (await caller.api("runs", {"query": f"origin:{run}"}))["runs"]
+        answer = await caller.api("state", {"run": fork["run"]})
+        assert answer["state"] == {"model": "haiku", "turn": 3}

@@ -10,6 +10,7 @@ from textual.widgets import Input
 
 from headway.errors import HeadwayError
 from headway.safe import safe_line
+from headway.states import TERMINAL
 from headway_tui.actions import BY_ID, named
 from headway_tui.chrome import Header, Keys, Toast
 from headway_tui.widgets.lines import Lines
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.widget import Widget
 
+    from headway.wire.commands import RunRow
     from headway_tui.app import HeadwayApp
 
+ENDED = {s.status for s in TERMINAL}
 SMALL = 100
 """Below so many columns panes become tabs and columns drop."""
 
@@ -176,8 +179,39 @@ class Pane(Screen[None]):
         self._write("cancel")
 
     def do_resume(self) -> None:
-        """Resume, after a sheet."""
-        self._write("resume")
+        """Resume, after a sheet; of a run that has ended a fork of its last checkpoint."""
+        row = self.chosen_row()
+        if row is not None and row.status in ENDED and len(self.chosen_runs()) == 1:
+            self.do_fork()
+        else:
+            self._write("resume")
+
+    def chosen_row(self) -> RunRow | None:
+        """The run under the cursor, if its row is here."""
+        return None
+
+    def chosen_checkpoint(self) -> int:
+        """The checkpoint under the cursor; 0 = the last."""
+        return 0
+
+    def do_fork(self) -> None:
+        """Fork, after a sheet."""
+        self._fork(edit=False)
+
+    def do_edit_fork(self) -> None:
+        """Edit the state in $EDITOR, then fork, after a sheet."""
+        self._fork(edit=True)
+
+    def _fork(self, *, edit: bool) -> None:
+        from headway_tui.forking import fork
+
+        runs = self.chosen_runs()
+        if len(runs) != 1:
+            self.say("a fork is made of one run: take the marks off, or use a replay", "warning")
+            return
+        app = self.console_app
+        work = fork(app, runs[0][0], self.chosen_checkpoint(), edit=edit)
+        app.run_worker(work, group="write", exit_on_error=True)
 
     def do_replay(self) -> None:
         """Replay, after a sheet."""

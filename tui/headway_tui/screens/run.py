@@ -329,6 +329,14 @@ class RunScreen(Pane):
             return [(self.run_id, "")] if len(self.run_id) == ID_LENGTH else []
         return [(row.run, f"{row.task}  {row.status}")]
 
+    def chosen_row(self) -> commands.RunRow | None:
+        """This run's."""
+        return self.detail.row if self.detail is not None else None
+
+    def chosen_checkpoint(self) -> int:
+        """The one whose state is shown."""
+        return self.number
+
     def command_line(self) -> str:
         """The run, from a shell."""
         return f"headway show {self.run_id}"
