@@ -11,8 +11,9 @@ from msgspec import Raw
 
 from headway.wire import ErrorInfo, rpc
 from headway.wire.commands import TaskSpec
+from support.engines import calling, config_for, running_engine
 from support.pty_console import Terminal, headway
-from support.stacks import assigned, stack
+from support.stacks import agent_on, assigned, stack
 from support.wait import until
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ async def on_screen(url: str, **env: str) -> AsyncGenerator[Terminal]:
     env["HEADWAY_NATS_URL"] = url
     opened = await asyncio.to_thread(Terminal, headway("tui"), (120, 40), env, "/")
     try:
-        await seen(opened, "live")
+        await seen(opened, "all runs")
         yield opened
     finally:
         await asyncio.to_thread(opened.close)
@@ -41,6 +42,7 @@ async def on_screen(url: str, **env: str) -> AsyncGenerator[Terminal]:
 async def dead_screen(url: str) -> AsyncGenerator[Terminal]:
     """At its fourth screen."""
     async with on_screen(url) as opened:
+        await seen(opened, "live")
         opened.press("4")
         await seen(opened, "dead letters")
         yield opened
@@ -163,3 +165,24 @@ async def test_a_state_is_edited_in_a_real_editor_refused_by_the_schema_then_acc
         (fork,) = (await caller.api("runs", {"query": f"origin:{run}"}))["runs"]
         answer = await caller.api("state", {"run": fork["run"]})
         assert answer["state"] == {"model": "haiku", "turn": 3}
+
+
+async def test_what_nobody_answers_is_asked_for_again_until_an_engine_does(
+    nats: str, database: str
+) -> None:
+    config = config_for(nats, database)
+    async with calling(nats) as caller, on_screen(nats) as opened:
+        async with running_engine(config), agent_on(nats) as agent:
+            await caller.deploy(NOOP)
+            await agent.start()
+            run = await failed(caller, agent, "OOMKilled")
+            opened.press("\x12")
+            await seen(opened, "OOMKilled")
+            at = opened.press("x")
+            await seen(opened, f"$ headway ack {run}", at)
+        at = opened.press("\r")
+        await seen(opened, "ack: sent, not confirmed", at)
+        async with running_engine(config):
+            await seen(opened, f"{run} acknowledged", at)
+            events = (await caller.api("run", {"run": run}))["events"]
+            assert [e["kind"] for e in events].count("acknowledged") == 1

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 from headway.errors import HeadwayError
 from headway.ids import new_run_id
 from headway.wire.commands import AckAsk, CancelAsk, Done, ReplayAsk, ResumeAsk
+from headway_tui.sending import send
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from msgspec import Struct
 
     from headway_tui.link import Link
@@ -18,22 +21,22 @@ _WORDS = {
 }  # fmt: skip
 
 
-async def write(link: Link, verb: str, run: str) -> str:
+async def write(link: Link, verb: str, run: str, told: Callable[[str], None]) -> str:
     """Carry out one verb on one run; what happened, in words.
 
-    A request whose answer was lost is made again after the reconnect with the same ids: the engine
-    recognises it.
+    A request whose answer was lost is made again with the same ids, and the engine recognises it;
+    `told` hears of that.
     """
     body: Struct
     if verb == "cancel":
         body = CancelAsk(run)
     elif verb == "resume":
-        body = ResumeAsk(run)
+        body = ResumeAsk(run, request=new_run_id())
     elif verb == "ack":
         body = AckAsk(run)
     else:
         body = ReplayAsk(run, new_run_id())
-    done = await link.ask(verb, body, Done)
+    done = await send(link, verb, body, Done, told)
     if done.outcome not in {"ok", "already"}:
         raise HeadwayError(done.message or f"{done.outcome}: the run is {done.status}")
     if done.outcome == "already":

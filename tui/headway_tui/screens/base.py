@@ -13,6 +13,7 @@ from headway.safe import safe_line
 from headway.states import TERMINAL
 from headway_tui.actions import BY_ID, named
 from headway_tui.chrome import Header, Keys, Toast
+from headway_tui.sending import kindly
 from headway_tui.widgets.lines import Lines
 
 if TYPE_CHECKING:
@@ -239,15 +240,18 @@ class Pane(Screen[None]):
         words = ""
         for run in runs:
             try:
-                words = await write(self.console_app.link, verb, run)
+                words = await write(self.console_app.link, verb, run, self._unsure)
                 done += 1
             except HeadwayError as e:
-                refused = refused or f"{run}: {e}"
+                refused = refused or f"{run}: {kindly(e)}"
         if refused:
             self.say(f"{verb}: {done} done, {len(runs) - done} not: {refused}", "bad")
         else:
             self.say(words if done == 1 else f"{verb}: {done} runs", "good")
         self.reread()
+
+    def _unsure(self, text: str) -> None:
+        self.console_app.pane_screen.say(text, "warning")
 
     def do_copy_id(self) -> None:
         """The ids of the chosen runs."""

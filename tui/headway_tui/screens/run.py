@@ -225,8 +225,9 @@ class RunScreen(Pane):
                   f"tags {' '.join(row.tags)}" if row.tags else "",
                   f"replays {row.origin}" if row.origin else ""]  # fmt: skip
         why = "" if row.ended_at else detail.why
+        dead = f"{self.waterfall.sign('dead')} " if row.failure and not row.acked else ""
         return [
-            (f" {glyph} {shape.word} ", shape.role), (f"{safe(row.run, 26)}  ", "text"),
+            (f" {glyph} {shape.word} {dead}", shape.role), (f"{safe(row.run, 26)}  ", "text"),
             (f"{safe(row.task, 64)}  ", "accent"),
             (safe("  ".join(f for f in facts if f), 400), "muted"),
             (f"   {safe(why, 200)}" if why else "", "warning"),
