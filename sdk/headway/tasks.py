@@ -27,7 +27,7 @@ from headway.ids import new_run_id
 from headway.payloads import Signature, import_name, place
 from headway.retry import Duration, Retry, seconds
 from headway.spans import traceparent
-from headway.wire import KEY_LIMIT, clean_text
+from headway.wire import KEY_LIMIT, NOTHING, clean_text
 from headway.wire.commands import EnqueueItem, TaskSpec
 
 if TYPE_CHECKING:
@@ -110,12 +110,12 @@ class Task(Generic[P, R]):
     def spec(self) -> TaskSpec:
         """Policy and schemas, as they are registered; raises BadTask if a type has no JSON form."""
         try:
-            state = b"" if self.state is None else codec.schema_of(self.state)
+            state = NOTHING if self.state is None else msgspec.Raw(codec.schema_of(self.state))
         except NotEncodable as e:
             raise BadTask(f"task {self.id!r}: state={e}") from None
         return msgspec.structs.replace(
             self._spec,
-            state_schema=msgspec.Raw(state),
+            state_schema=state,
             module=import_name(self.fn),
             payload_schema=msgspec.Raw(self.signature.schema),
             schema_hash=self.signature.schema_hash,

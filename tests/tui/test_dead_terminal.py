@@ -85,6 +85,7 @@ async def test_dead_letters_come_by_push_and_are_acknowledged_from_the_screen(
         await failed(caller, agent, "OOMKilled")
         async with dead_screen(nats) as opened:
             await seen(opened, "OOMKilled")
+            await seen(opened, "TOP CHECKPOINT")
             at = len(opened.output)
             await failed(caller, agent, "RateLimit")
             await seen(opened, "RateLimit", at)
