@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from headway.errors import HeadwayError
+from headway.ids import new_run_id
 from headway.wire.commands import AckAsk, BulkAsk, BulkPage, CancelAsk, Done, ResumeAsk
+from headway_tui.sending import send
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -22,20 +24,20 @@ if TYPE_CHECKING:
 _WORDS = {"cancel": "cancelled", "resume": "resumed", "ack": "acknowledged"}
 
 
-async def write(link: Link, verb: str, run: str) -> str:
+async def write(link: Link, verb: str, run: str, told: Callable[[str], None]) -> str:
     """Carry out one verb on one run; what happened, in words.
 
-    A request whose answer was lost is made again after the reconnect with the same ids: the engine
-    recognises it.
+    A request whose answer was lost is made again with the same ids, and the engine recognises it;
+    `told` hears of that.
     """
     body: Struct
     if verb == "cancel":
         body = CancelAsk(run)
     elif verb == "resume":
-        body = ResumeAsk(run)
+        body = ResumeAsk(run, request=new_run_id())
     else:
         body = AckAsk(run)
-    done = await link.ask(verb, body, Done)
+    done = await send(link, verb, body, Done, told)
     if done.outcome not in {"ok", "already"}:
         raise HeadwayError(done.message or f"{done.outcome}: the run is {done.status}")
     if done.outcome == "already":

@@ -264,8 +264,9 @@ class RunScreen(Pane):
                   f"tags {' '.join(row.tags)}" if row.tags else "",
                   f"replays {row.origin}" if row.origin else ""]  # fmt: skip
         why = "" if row.ended_at else detail.why
+        dead = f"{self.waterfall.sign('dead')} " if row.failure and not row.acked else ""
         return [
-            (f" {glyph} {shape.word} ", shape.role), (f"{safe(row.run, 26)}  ", "text"),
+            (f" {glyph} {shape.word} {dead}", shape.role), (f"{safe(row.run, 26)}  ", "text"),
             (f"{safe(row.task, 64)}  ", "accent"),
             (safe("  ".join(f for f in facts if f), 400), "muted"),
             (f"   {safe(why, 200)}" if why else "", "warning"),
@@ -382,6 +383,14 @@ class RunScreen(Pane):
         if row is None:  # its row is on its way, its id is known
             return [(self.run_id, "")] if len(self.run_id) == ID_LENGTH else []
         return [(row.run, f"{row.task}  {row.status}")]
+
+    def chosen_row(self) -> commands.RunRow | None:
+        """This run's."""
+        return self.detail.row if self.detail is not None else None
+
+    def chosen_checkpoint(self) -> int:
+        """The one whose state is shown."""
+        return self.number
 
     def command_line(self) -> str:
         """The run, from a shell."""
