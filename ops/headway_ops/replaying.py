@@ -78,7 +78,9 @@ def plan(target: str, out: str, start: str, once: str, *, as_json: bool) -> None
     for text in summary(planned):
         say.line(text)
     if target != "-":
-        say.tell(f"run it: headway replay run {target} --plan {planned.name[:8]} --yes --follow")
+        typed = f" --count {len(planned.plan.items)}" if planned.plan.clear else ""
+        name = planned.name[:8]
+        say.tell(f"run it: headway replay run {target} --plan {name} --yes{typed} --follow")
 
 
 def summary(planned: Planned) -> list[str]:

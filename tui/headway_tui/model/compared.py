@@ -43,16 +43,19 @@ def figure(name: str, value: object) -> str:
 
 
 def numbers_line(numbers: Sequence[Number]) -> list[tuple[str, str]]:
-    """The figures of both on one line: (text, role); those that differ stand out."""
-    pieces: list[tuple[str, str]] = []
+    """The figures of both on one line: (text, role); those that differ come first."""
+    same: list[tuple[str, str]] = []
+    different: list[tuple[str, str]] = []
     for n in numbers:
         if n.original in (None, "", 0) and n.fork in (None, "", 0):
             continue
         a, b = figure(n.name, n.original), figure(n.name, n.fork)
         label = _LABELS.get(n.name, f"{n.name} ")
-        same = n.original == n.fork
-        pieces.append((f" {label}{a if same else f'{a} → {b}'} ", "muted" if same else "text"))
-    return pieces
+        if n.original == n.fork:
+            same.append((f" {label}{a} ", "muted"))
+        else:
+            different.append((f" {label}{a} → {b} ", "text"))
+    return different + same
 
 
 def timeline_rows(lines: Sequence[Line]) -> list[Row]:
@@ -86,8 +89,9 @@ def change_rows(title: str, changes: Sequence[Change]) -> list[Row]:
     rows = [Row(" ", f"{safe(title, 100)}   {plural(len(changes), 'difference')}", role="muted",
                 wide=True)]  # fmt: skip
     for c in changes:
-        old = f"{safe(c.path, 80)}: {safe(c.old, 100)}" if c.old else ""
-        new = f"{safe(c.path, 80)}: {safe(c.new, 100)}" if c.new else ""
+        path = f"{safe(c.path, 80)}: " if c.path else ""
+        old = f"{path}{safe(c.old, 100)}" if c.old else ""
+        new = f"{path}{safe(c.new, 100)}" if c.new else ""
         rows.append(Row(c.mark, old, new))
     return rows
 

@@ -23,12 +23,17 @@ _ASCII = str.maketrans({"→": ">", "◆": "#", "◈": "!", "✓": "+", "✗": "
 _ROLES = {"+": "good", "-": "bad-soft", "~": "warning", " ": "muted"}
 
 
+def plain(text: str, *, ascii_only: bool) -> str:
+    """The text as it may be drawn."""
+    return text.translate(_ASCII) if ascii_only else text
+
+
 class Worded(Lines):
     """Lines whose signs have stand-ins where only ASCII is to be used."""
 
     def plain(self, text: str) -> str:
         """The text as it may be drawn here."""
-        return text.translate(_ASCII) if self.sign("to") == ">" else text
+        return plain(text, ascii_only=self.sign("to") == ">")
 
 
 class Form(Worded):
@@ -98,6 +103,10 @@ class ItemsTable(VTable):
     """The items of one job."""
 
     place = "items"
+
+    def plain(self, text: str) -> str:
+        """The text as it may be drawn here."""
+        return plain(text, ascii_only=self.sign("to") == ">")
 
 
 class Sides(Worded):
