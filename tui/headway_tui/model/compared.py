@@ -28,6 +28,8 @@ class Row(NamedTuple):
     right: str = ""
     role: str = "text"
     wide: bool = False
+    right_role: str = ""
+    """Of the right side, where it is another one."""
     """One text over both columns (`left`)."""
 
 
@@ -76,9 +78,15 @@ def timeline_rows(lines: Sequence[Line]) -> list[Row]:
         if line.shared:
             sides[0] += "   (shared)"
             sides[1] += "   (shared + edit)" if line.mark == "~" else "   (shared)"
-        bad = any(s is not None and s.bad for s in (line.a, line.b))
-        role = "mark" if line.kind == "checkpoint" else "bad-soft" if bad else "text"
-        rows.append(Row(line.mark, sides[0], sides[1], role))
+        roles = [
+            "mark"
+            if line.kind == "checkpoint"
+            else "bad-soft"
+            if s is not None and s.bad
+            else "text"
+            for s in (line.a, line.b)
+        ]
+        rows.append(Row(line.mark, *sides, roles[0], right_role=roles[1]))
     return rows
 
 

@@ -136,10 +136,13 @@ class Sides(Worded):
             return [self.text(f" {mark} ", role), self.text(self.plain(item.left), item.role)]
         half = max(8, (width - 7) // 2)
         cut = self.sign("cut")
-        inked = item.role if item.mark == " " or item.role != "text" else role
+        inked = [
+            r if item.mark == " " or r != "text" else role
+            for r in (item.role, item.right_role or item.role)
+        ]
         return [
             self.text(f" {item.mark} ", role),
-            self.text(fit(self.plain(item.left), half, cut), inked),
+            self.text(fit(self.plain(item.left), half, cut), inked[0]),
             self.text(self.plain(" │ "), "muted"),
-            self.text(fit(self.plain(item.right), half, cut), inked),
+            self.text(fit(self.plain(item.right), half, cut), inked[1]),
         ]
