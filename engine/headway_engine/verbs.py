@@ -47,7 +47,6 @@ from headway_engine.bulk import bulk
 from headway_engine.control import ApiRefused, Asker
 from headway_engine.happenings import Cancel, Resume
 from headway_engine.names import unknown_queue
-from headway_engine.store.replay import moved
 from headway_engine.why import Facts, explain
 
 if TYPE_CHECKING:
@@ -318,24 +317,12 @@ class Verbs:
 
     async def _replay(self, asker: Asker, body: bytes) -> Done:
         ask = decode(_REPLAY, body)
-        if ask.queue:
-            await self._check_queue(asker, ask.queue)
-        new = await self._store.replay(asker.ns, ask, asker.actor)
-        if isinstance(new, str):
-            raise ApiRefused("refused", new)
-        for key in new.blobs:
-            # Before the rows that name them; repeating it is safe.
-            await self._blobs.put(moved(key, ask.run, new.run.id), await self._blobs.get(key))
-        outcomes, dispatches = await self._store.enqueue(asker.ns, [new], {})
-        counts = {new.run.queue: (0, 1) if new.run.shared else (1, 0)}
-        self._dispatcher.settle(asker.ns, counts, {}, dispatches)
-        out = outcomes[0]
-        if out.record is not None:
-            self._relay.events(asker.ns, out.run, out.record.task, out.record.queue, out.events)
-        if out.outcome == "rejected":
-            raise ApiRefused(out.code or "refused", out.reason)
-        status = out.record.state.status if out.record is not None else ""
-        return Done(out.run, "ok" if out.outcome == "recorded" else "already", status)
+        # A fork from the start, with nothing edited.
+        fork = ForkAsk(
+            ask.run, ask.new_run, "start", clear=ask.clear, version=ask.version, queue=ask.queue
+        )
+        done = await self._forks.fork(asker.ns, fork, asker.actor)
+        return Done(done.run, done.outcome, done.status)
 
     async def _fork(self, asker: Asker, body: bytes) -> Forked:
         return await self._forks.fork(asker.ns, decode(_FORK, body), asker.actor)

@@ -25,7 +25,6 @@ from headway.wire.commands import (
     MarkRow,
     QueueAsk,
     QueueRow,
-    ReplayAsk,
     ResultsAnswer,
     RunDetail,
     RunsPage,
@@ -402,10 +401,6 @@ class Store(Protocol):
 
     async def marks(self, ns: str, run: str) -> list[MarkRow]:
         """Recorded steps, once marks and waits."""
-        ...
-
-    async def replay(self, ns: str, ask: ReplayAsk, actor: str) -> NewRun | str:
-        """What a replay would enqueue, or why not."""
         ...
 
     async def fork_source(self, ns: str, run: str) -> ForkSource | None:

@@ -13,7 +13,6 @@ from headway.states import TERMINAL, RunState
 from headway.wire import BlobRef
 from headway.wire.commands import CheckpointRow
 from headway_engine.store.records import Body, ForkPoint, NewRun, Run
-from headway_engine.store.replay import moved
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -130,3 +129,8 @@ def forked(
         blobs=tuple(sorted({r.key for r in refs})),
         fork=ForkPoint(run.id, number, tuple(marks), state, tuple(kept), tuple(gone), data),
     )
+
+
+def moved(key: str, source: str, target: str) -> str:
+    """The key of a copied blob; `fork_marks` does the same."""
+    return key.replace(f"/{source}/", f"/{target}/")

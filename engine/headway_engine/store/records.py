@@ -190,18 +190,10 @@ class NewRun(Struct):
     schema_hash: str = ""
     queued_at: datetime | None = None
     """The INGEST message's time."""
-    copy_from: str = ""
-    """Replay: copy the done once marks of this run (except `clear` globs)."""
-    clear: tuple[str, ...] = ()
     blobs: tuple[str, ...] = ()
-    """Replay, fork: keys of the original's blobs, copied under this run before it is enqueued."""
+    """Fork: keys of the original's blobs, copied under this run before it is enqueued."""
     fork: ForkPoint | None = None
     """Fork: what is copied of which run, and how its first event tells of it."""
-
-    @property
-    def copies(self) -> bool:
-        """Something of another run is copied in the same commit."""
-        return bool(self.copy_from) or self.fork is not None
 
 
 class EnqueueOutcome(Struct):

@@ -78,15 +78,9 @@ def timeline_rows(lines: Sequence[Line]) -> list[Row]:
         if line.shared:
             sides[0] += "   (shared)"
             sides[1] += "   (shared + edit)" if line.mark == "~" else "   (shared)"
-        roles = [
-            "mark"
-            if line.kind == "checkpoint"
-            else "bad-soft"
-            if s is not None and s.bad
-            else "text"
-            for s in (line.a, line.b)
-        ]
-        rows.append(Row(line.mark, *sides, roles[0], right_role=roles[1]))
+        usual = "mark" if line.kind == "checkpoint" else "text"
+        one, two = ("bad-soft" if s is not None and s.bad else usual for s in (line.a, line.b))
+        rows.append(Row(line.mark, sides[0], sides[1], one, right_role=two))
     return rows
 
 

@@ -18,7 +18,6 @@ from headway.wire.commands import (
     MarkRow,
     QueueAsk,
     QueueRow,
-    ReplayAsk,
     RunDetail,
     RunRow,
     RunsPage,
@@ -29,12 +28,11 @@ from headway_engine.store.forking import ForkSource
 from headway_engine.store.listing import agent_rows, attempt_of
 from headway_engine.store.memory.agents import Agents
 from headway_engine.store.memory.tables import Checkpoint, Queue, Row
-from headway_engine.store.replay import replayed
 
 if TYPE_CHECKING:
     from headway.wire.commands import AgentRow
     from headway.wire.events import Event
-    from headway_engine.store.records import NewRun, Run
+    from headway_engine.store.records import Run
 
 S = RunState
 
@@ -221,27 +219,6 @@ class Lists(Agents):
             counts,
             rest[query.n - 1].run if more else "",
             len(found) if query.total else None,
-        )
-
-    async def replay(self, ns: str, ask: ReplayAsk, actor: str) -> NewRun | str:
-        """What a replay would enqueue, or why not."""
-        row = self._row(ns, ask.run)
-        if row is None:
-            return "no such run"
-        return replayed(
-            self._load(row),
-            ask,
-            self._now(),
-            row.payload,
-            row.payload_ref,
-            row.hash,
-            row.schema,
-            row.tags,
-            [
-                m.record.ref
-                for m in row.marks.values()
-                if m.record.kind == "once" and m.record.status == "done" and m.record.ref
-            ],
         )
 
     async def fork_source(self, ns: str, run: str) -> ForkSource | None:
