@@ -220,6 +220,8 @@ class ReplayScreen(DraftPanes):
 
     def command_line(self) -> str:
         """The same from a shell."""
+        if self._pair is not None and self._tab == 3:
+            return f"headway replay compare {self._pair[0]} {self._pair[1]}"
         file, planned = shlex.quote(self.draft.file), self.planned
         if planned is None:
             return drafts.run_line(file, "")
