@@ -20,6 +20,7 @@ from headway_tui.model.states import counted, read
 from headway_tui.model.texts import plural, safe, span
 from headway_tui.model.timeline import Timeline
 from headway_tui.screens.base import Pane
+from headway_tui.spanfeed import SpanFeed
 from headway_tui.widgets.log_tail import LogTail
 from headway_tui.widgets.state_pane import StatePane
 from headway_tui.widgets.waterfall import Waterfall
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from textual.widget import Widget
 
-    from headway.wire.events import Event, LogChunk
+    from headway.wire.events import Event, LogChunk, SpanChunk
     from headway_tui.widgets.lines import Lines
 
 ID_LENGTH = 26
@@ -113,6 +114,8 @@ class RunScreen(Pane):
                 self.say(str(e), "bad")
                 return
             self.run_id = self.feed.run_id = found.row.run
+        spans = SpanFeed(self.console_app.link, self.run_id, self._on_spans)
+        self.run_worker(spans.run(), name="spans", exit_on_error=True)
         await self.feed.run()
 
     def on_resize(self) -> None:
@@ -170,6 +173,10 @@ class RunScreen(Pane):
         if event.kind == "checkpoint":
             self._want_state()
 
+    def _on_spans(self, epoch: int, chunk: SpanChunk) -> None:
+        self.timeline.add_spans(epoch, chunk)
+        self.waterfall.touch()
+
     def _on_chunk(self, epoch: int, chunk: LogChunk) -> None:
         self.logs.store.add(epoch, chunk)
         self.logs.touch()
@@ -199,7 +206,10 @@ class RunScreen(Pane):
         idle = "" if self.waterfall.fold_idle else "  idle shown"
         zoom = f"  x{self.waterfall.zoom:g}" if self.waterfall.zoom > 1 else ""
         keys = "z fold  +/-  n/N" if self.small else "v view  z fold  +/- zoom  n/N fail"
-        _retitle(self.timeline_box, f"timeline {self.waterfall.view}{idle}{zoom}", keys)
+        spans = self.timeline.spans
+        lost = f"  {spans.missing:,} spans missing" if spans.missing else ""
+        lost += f"  {spans.beyond:,} more spans" if spans.beyond else ""
+        _retitle(self.timeline_box, f"timeline {self.waterfall.view}{idle}{zoom}{lost}", keys)
         point = self._states.get(self.number)
         name = f"{logs.sign('checkpoint')}{self.number} {safe(point.row.name, 40)}" if point else ""
         signs = counted(self.state.rows) if self.state.view == "diff" and point else ""
