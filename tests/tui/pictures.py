@@ -50,8 +50,8 @@ async def draw_readme() -> None:
     async with console((112, 38)) as (app, pilot):
         screen = await open_run(app, pilot)
         screen.timeline.add_spans(1, chunk(
-            span(3, 1.4, 2.1, "GET search", 0, **{"http.response.status_code": 200}),
-            span(2, 2.3, 7.6, "chat large", 1, **{"gen_ai.usage.input_tokens": 812}),
+            span(3, 1.4, 2.1, "GET search", 0, attributes={"http.response.status_code": 200}),
+            span(2, 2.3, 7.6, "chat large", 1, attributes={"gen_ai.usage.input_tokens": 812}),
             span(1, 0.5, 8.0, "step('generate-text')", 0, scope="headway"),
         ))  # fmt: skip
         screen.timeline.add_spans(3, chunk(span(4, 247, 251.5, "chat large", 0, error="429")))
@@ -75,13 +75,13 @@ def span(
     *,
     scope: str = "library",
     error: str = "",
-    **attributes: Any,
+    attributes: dict[str, Any] | None = None,
 ) -> Span:
     """Seconds after the run's beginning."""
     begin = int(T0.timestamp()) * 10**9
     return Span(
         "a" * 32, f"{number:016x}", name, begin + int(start * 1e9), begin + int(end * 1e9),
-        parent=f"{under:016x}" if under else "", scope=scope, attributes=attributes,
+        parent=f"{under:016x}" if under else "", scope=scope, attributes=attributes or {},
         status="error" if error else "unset", message=error,
     )  # fmt: skip
 

@@ -32,6 +32,8 @@ T = TypeVar("T")
 SILENT_AFTER = 3.0
 """Seconds without a beat of any engine after which that is said."""
 AGENT_GONE = 15.0
+DROPPED = ("log_lines_dropped", "spans_dropped")
+"""What agents count of output that nobody will see."""
 CONNECT_WITHIN = 1.5
 PING_EVERY = 2.0
 _FIRST_PAUSE, _LAST_PAUSE = 0.25, 2.0
@@ -54,6 +56,8 @@ class Link:
         """Seconds of the last round trip to NATS."""
         self.engines: dict[str, tuple[EngineBeat, float]] = {}
         self.agents: dict[str, tuple[AgentBeat, float]] = {}
+        self._drops: dict[str, tuple[int, int]] = {}
+        """Per agent: lines and spans dropped when it was heard first, and by now."""
         self.lives = 0
         """Connections made so far: a screen that sees another number reads anew."""
         self.changed = asyncio.Event()
@@ -136,6 +140,10 @@ class Link:
         except Malformed:
             return
         self.agents[beat.agent] = (beat, time.monotonic())
+        now = sum(int(beat.counters.get(name, 0)) for name in DROPPED)
+        first, last = self._drops.get(beat.agent, (now, now))
+        # An agent that has started anew counts from 0 again.
+        self._drops[beat.agent] = (first if now >= last else first - last, now)
 
     # --- what is known
 
@@ -156,6 +164,10 @@ class Link:
         for name in [n for n, (_, at) in self.agents.items() if at < late - AGENT_GONE * 20]:
             del self.agents[name]
         return sum(at > late for _, at in self.agents.values()), len(self.agents)
+
+    def dropped(self) -> int:
+        """Lines and spans that agents have dropped since they were heard first."""
+        return sum(now - first for first, now in self._drops.values())
 
     async def ask(self, verb: str, body: Struct | None, kind: type[T]) -> T:
         """A request to the engine; raises HeadwayError, also while there is no connection."""

@@ -310,8 +310,11 @@ class Attempts:
     def _report(self, attempt: Attempt, report: Report, size: int, seq: int | None) -> None:
         self.starting.before(attempt)
         self._release(attempt)
-        if attempt.log is not None and isinstance(report, Finished | AttemptFailed | Stopped):
-            report.lines = attempt.log.last  # so that who shows its end knows what comes before it
+        if isinstance(report, Finished | AttemptFailed | Stopped):
+            report.spans_lost = attempt.spans_lost
+            if attempt.log is not None:
+                # So that who shows its end knows what comes before it.
+                report.lines, report.lines_lost = attempt.log.last, attempt.log.dropped
         if isinstance(report, AttemptFailed):
             size += len(encode(report.error))
         self.send(attempt.engine, report, size, partial(self._reported, attempt, report, seq))

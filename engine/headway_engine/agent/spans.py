@@ -81,13 +81,16 @@ class SpanRelay:
         if attempt is None:
             self.dropped += len(frame.spans)
             return
+        if attempt.spans_seen:  # of an attempt that was adopted the first ones went elsewhere
+            attempt.spans_lost += max(0, frame.first - attempt.spans_seen - 1)
+        attempt.spans_seen = max(attempt.spans_seen, frame.first + len(frame.spans) - 1)
         redactor = worker.redactor or self._no_secrets
         first, part, size = frame.first, list[Span](), 0
         for number, span in enumerate(frame.spans, frame.first):
             if not fits(span):
                 self._send(attempt, first, part)
                 first, part, size = number + 1, [], 0
-                self.dropped += 1
+                self._drop(attempt, 1)
                 continue
             ready = clean(span, redactor)
             part.append(ready)
@@ -102,7 +105,11 @@ class SpanRelay:
             return
         body = encode(SpanChunk(first, spans, datetime.now(UTC), attempt.assignment.task))
         if not self._bucket.take(len(body), self._clock()):
-            self.dropped += len(spans)
+            self._drop(attempt, len(spans))
             return
         self.taken += len(spans)
         self._publish([(attempt.run, attempt.epoch, body)])
+
+    def _drop(self, attempt: Attempt, count: int) -> None:
+        self.dropped += count
+        attempt.spans_lost += count
