@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import locale
 import logging
 import os
@@ -11,7 +10,6 @@ from typing import NamedTuple
 
 from headway.config import from_environment
 from headway_ops.say import Exit, Fail, line, tell
-from headway_ops.serving import logs, on_stop
 
 
 class Opened(NamedTuple):
@@ -34,7 +32,10 @@ class Opened(NamedTuple):
 
 def serve_console(opened: Opened, at: str, url: str) -> None:
     """Serve it to browsers until SIGTERM or Ctrl+C. Fail where it must not listen, or cannot."""
+    import asyncio
+
     from headway_ops.browser import door, server
+    from headway_ops.serving import logs, on_stop
 
     logs()
     try:
