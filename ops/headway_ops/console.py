@@ -5,7 +5,10 @@ from __future__ import annotations
 import locale
 import logging
 import os
+import signal
 import sys
+import threading
+import time
 from typing import NamedTuple
 
 from headway.config import from_environment
@@ -70,9 +73,9 @@ def serve_console(opened: Opened, at: str, url: str) -> None:
 def open_console(opened: Opened) -> None:
     """Open the console; returns when it is closed. Fail where there is no terminal for it."""
     # Textual paints on stderr. In a browser its driver has neither of them.
-    if "WebDriver" not in os.environ.get("TEXTUAL_DRIVER", "") and not all(
-        stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)
-    ):
+    if "WebDriver" in os.environ.get("TEXTUAL_DRIVER", ""):
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    elif not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise Fail(
             "the console needs a terminal, and this is a pipe or a file",
             "headway watch   (or: headway ls, headway show RUN)",
@@ -96,6 +99,15 @@ def open_console(opened: Opened) -> None:
             run=opened.run,
         )
     )
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this console when the process that serves it is gone, however that ended."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)  # for its connection to NATS; then it has had its time
+    os._exit(1)
 
 
 def _utf8() -> bool:
