@@ -21,6 +21,7 @@ from headway_tui.model.texts import fit, plural, safe, span
 from headway_tui.model.timeline import Timeline
 from headway_tui.query import same_error
 from headway_tui.screens.base import Pane
+from headway_tui.spanfeed import SpanFeed
 from headway_tui.widgets.log_tail import LogTail
 from headway_tui.widgets.prompt import Prompt
 from headway_tui.widgets.state_pane import StatePane
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from textual.widget import Widget
     from textual.widgets import Input
 
-    from headway.wire.events import Event, LogChunk
+    from headway.wire.events import Event, LogChunk, SpanChunk
     from headway_tui.widgets.lines import Lines
 
 ID_LENGTH = 26
@@ -131,6 +132,8 @@ class RunScreen(Pane):
                 self.say(str(e), "bad")
                 return
             self.run_id = self.feed.run_id = found.row.run
+        spans = SpanFeed(self.console_app.link, self.run_id, self._on_spans)
+        self.run_worker(spans.run(), name="spans", exit_on_error=True)
         await self.feed.run()
 
     def on_screen_resume(self) -> None:
@@ -208,6 +211,10 @@ class RunScreen(Pane):
         if event.kind == "checkpoint":
             self._want_state()
 
+    def _on_spans(self, epoch: int, chunk: SpanChunk) -> None:
+        self.timeline.add_spans(epoch, chunk)
+        self.waterfall.touch()
+
     def _on_chunk(self, epoch: int, chunk: LogChunk) -> None:
         self.logs.store.add(epoch, chunk)
         self.logs.touch()
@@ -237,7 +244,10 @@ class RunScreen(Pane):
         idle = "" if self.waterfall.fold_idle else "  idle shown"
         zoom = f"  x{self.waterfall.zoom:g}" if self.waterfall.zoom > 1 else ""
         keys = "z fold  +/-  n/N" if self.small else "v view  z fold  +/- zoom  n/N fail"
-        _retitle(self.timeline_box, f"timeline {self.waterfall.view}{idle}{zoom}", keys)
+        spans = self.timeline.spans
+        lost = f"  {spans.missing:,} spans missing" if spans.missing else ""
+        lost += f"  {spans.beyond:,} more spans" if spans.beyond else ""
+        _retitle(self.timeline_box, f"timeline {self.waterfall.view}{idle}{zoom}{lost}", keys)
         point = self._states.get(self.number)
         name = f"{logs.sign('checkpoint')}{self.number} {safe(point.row.name, 40)}" if point else ""
         signs = counted(self.state.rows) if self.state.view == "diff" and point else ""
