@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from headway_tui.actions import Action
 
 
-def open_console(run: str, text: str, theme: str, *, ascii_only: bool, readonly: bool) -> None:
+def open_console(
+    run: str, text: str, theme: str, *, ascii_only: bool, readonly: bool, mouse: bool
+) -> None:
     """Open the console; returns when it is closed. Fail where there is no terminal for it."""
     # Textual paints on stderr.
     if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
@@ -45,6 +47,7 @@ def open_console(run: str, text: str, theme: str, *, ascii_only: bool, readonly:
             theme=theme,
             filter=text,
             run=run,
+            mouse=mouse,
             actions=actions,
             memory=state_file(os.environ),
         )

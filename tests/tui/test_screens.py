@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -23,6 +24,8 @@ from headway.wire.commands import (
     RunsQuery,
 )
 from headway.wire.events import LogChunk
+from headway_tui.actions import for_places
+from headway_tui.memory import View
 from headway_tui.screens.run import RunScreen
 from headway_tui.screens.runs import RunsScreen
 from support.consoles import NOW, RUN, console, events, open_run, rows, show
@@ -481,3 +484,53 @@ async def test_walking_through_checkpoints_shows_what_changed() -> None:
         await pilot.press("left_square_bracket")
         await pilot.pause(0.1)
         assert screen.number == 1
+
+
+async def test_lines_are_kept_by_search_and_by_the_time_of_a_row() -> None:
+    async with console() as (app, pilot):
+        screen = await open_run(app, pilot)
+        await pilot.press("slash", *"429", "enter", "ampersand")
+        await show(app, pilot)
+        shown = [screen.logs.store.line(screen.logs.number(i)) for i in range(screen.logs.count())]
+        texts = [line.text for line in shown if line is not None and line.level not in "-!"]
+        assert texts == ["ERROR llm 429 retry-after=20"]
+        assert "& 429" in text_of(app)
+        await pilot.press("ampersand", "shift+tab", "s")
+        await show(app, pilot)
+        assert screen.logs.only_words == "only attempt 1"
+        assert screen.logs.count() == 8
+        await pilot.press("s")
+        assert screen.logs.only is None
+
+
+async def test_rows_are_exported_and_a_bad_file_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "runs.jsonl"
+    async with console() as (app, pilot):
+        await pilot.press("j", "space", "colon", *f"export {file}", "enter")
+        assert [json.loads(line)["run"] for line in file.read_text().splitlines()] == [RUN]
+        await pilot.press("u", "colon", *f"export {file}", "enter")
+        assert len(file.read_text().splitlines()) == 13
+        await pilot.press("colon", *f"export {tmp_path}/no/x", "enter")
+        await show(app, pilot)
+        assert "was not written: No such file" in text_of(app)
+
+
+async def test_the_palette_has_everything_that_can_be_done_here(tmp_path: Path) -> None:
+    file = tmp_path / "console.json"
+    async with console(memory=file) as (app, pilot):
+        assert "enter opens a run" in text_of(app)
+        app.memory.save("noisy", View("status:failed"))
+        found = {c.title: c for c in app.get_system_commands(app.screen)}
+        have = {a.name for a in for_places(app.places())}
+        assert have <= {title.partition(":")[0] for title in found}
+        assert {"view noisy", f"run {RUN}", "agent edge-1", "theme headway-cb"} <= set(found)
+        assert "$ headway cancel {run}" in str(found["cancel: cancel…"].help)
+        found["agent edge-1"].callback()
+        screen = app.screen
+        assert isinstance(screen, RunsScreen)
+        assert screen.filter_text == "agent:edge-1"
+        found["view noisy"].callback()
+        assert screen.filter_text == "status:failed"
+        await pilot.pause()
+    async with console(memory=file) as (app, pilot):
+        assert "enter opens a run" not in text_of(app)

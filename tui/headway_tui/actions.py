@@ -72,8 +72,8 @@ ACTIONS: tuple[Action, ...] = (
            "headway ls", ("app",), takes="[QUERY]"),
     Action("open_run", (), "run", "run", "A run, by its id or the beginning of it.",
            "headway show {run}", ("app",), takes="ID"),
-    _view("last_view", "-", "last-view", "last view", "Where you were before: screen and filter.",
-          "app"),
+    _view("last_view", "-, ctrl+o", "last-view", "last view", "Where you were before: screen and"
+          " filter.", "app"),
     _view("back", "escape, q", "back", "back", "Back to the screen before; at the first one: quit.",
           "app", footer=90),
     _view("quit", "ctrl+q", "q", "quit", "Quit.", "app"),
@@ -153,10 +153,16 @@ ACTIONS: tuple[Action, ...] = (
     _view("clock", "T", "clock", "clock", "Times: of day, since the beginning, none.", "logs"),
     _view("minute_on", "m", "minute", "+1 min", "A minute later.", "logs"),
     _view("minute_back", "M", "minute-back", "-1 min", "A minute earlier.", "logs"),
+    _view("keep_hits", "&", "keep", "keep", "Only lines that the search finds; again: all.",
+          "logs"),
+    _view("span_lines", "s", "span-lines", "row's lines", "Only lines from the time of the"
+          " timeline's row; again: all.", "run"),
     _view("clear", "C", "clear", "clear", "Drop what is shown; what comes is shown.", "logs"),
     # --- state
     _view("next_checkpoint", "]", "checkpoint", "next ◆", "The next checkpoint.", "run"),
     _view("last_checkpoint", "[", "checkpoint-back", "last ◆", "The checkpoint before.", "run"),
+    Action("export", (), "export", "export", "Write the marked runs, or those that are loaded, to"
+           " a file as JSON lines.", "headway ls --json", ("runs",), takes="FILE"),
     # --- copying
     Action("copy_id", ("y y",), "copy-id", "copy id", "Copy the run's id.", "headway show {run}",
            ("runs", "run")),

@@ -24,6 +24,9 @@ def tui(
     theme: Annotated[
         str, typer.Option("--theme", help="headway-dark, -light, -cb (colour-blind), -mono ...")
     ] = "headway-dark",
+    mouse: Annotated[
+        bool, typer.Option("--mouse/--no-mouse", help="Without, the terminal selects text.")
+    ] = True,
     keys: Annotated[
         bool, typer.Option("--keys", help="Print the keys in force as Markdown, and end.")
     ] = False,
@@ -34,4 +37,4 @@ def tui(
     if keys:
         console.print_keys()
         return
-    console.open_console(run, text, theme, ascii_only=ascii_only, readonly=readonly)
+    console.open_console(run, text, theme, ascii_only=ascii_only, readonly=readonly, mouse=mouse)
