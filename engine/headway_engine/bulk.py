@@ -1,8 +1,9 @@
-"""Cancel or resume what a query means: one page of runs, decided run by run like a single request.
+"""Cancel, resume or acknowledge what a query means: one page of runs, decided run by run.
 
 The asker carries the place where it goes on. Repeating a page is safe: a cancel of a cancelled run
-is `already`, and a run that was resumed has left the states that are looked for. A crash in the
-middle of a page leaves the runs of it that were committed; asking for the page again does the rest.
+is `already`, and a run that was resumed or acknowledged is not among those that are looked for. A
+crash in the middle of a page leaves the runs of it that were committed; asking for the page again
+does the rest.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from headway.query import parse, write
 from headway.query.evaluate import resolved
 from headway.states import LIVE, RunState
 from headway.wire.commands import BulkAsk, BulkPage, RunsQuery
-from headway_engine.happenings import Cancel, Resume
+from headway_engine.happenings import Acknowledge, Cancel, Resume
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
 PAGE = 200
 """Runs of one request."""
-STATES = {
-    "cancel": LIVE - {RunState.CANCELLING},
-    "resume": frozenset({RunState.DELAYED, RunState.RETRYING, RunState.REVIEW}),
+MOVABLE = {
+    "cancel": tuple(sorted(s.status for s in LIVE - {RunState.CANCELLING})),
+    "resume": (RunState.DELAYED.status, RunState.RETRYING.status, RunState.REVIEW.status),
+    "ack": ("dead",),
 }
 """What a verb can move: other runs are not meant, whatever the query says."""
 
@@ -38,7 +40,7 @@ def meant(ask: BulkAsk, as_of: datetime) -> RunsQuery:
     if not asked.terms:
         raise BadQuery(1, "an empty query means every run", "at least one term, such as task:*")
     return RunsQuery(
-        tuple(sorted(s.status for s in STATES[ask.verb])),
+        MOVABLE[ask.verb],
         until=as_of,
         query=write(resolved(asked, as_of)),
         after=ask.after,
@@ -54,7 +56,7 @@ async def bulk(store: Store, commits: Commits, ns: str, actor: str, ask: BulkAsk
     answer = BulkPage(as_of, len(page.runs), runs=[r.run for r in page.runs], next=page.next)
     if ask.dry_run or not page.runs:
         return answer
-    happening: Happening = Cancel(actor, ask.reason) if ask.verb == "cancel" else Resume(actor)
+    happening = _happening(ask, actor)
     outcomes = await commits.move_many([(run, happening) for run in answer.runs])
     for run, outcome in zip(answer.runs, outcomes, strict=True):
         if outcome.outcome == "ok":
@@ -64,3 +66,13 @@ async def bulk(store: Store, commits: Commits, ns: str, actor: str, ask: BulkAsk
         else:
             answer.refused[run] = outcome.message or outcome.outcome
     return answer
+
+
+def _happening(ask: BulkAsk, actor: str) -> Happening:
+    match ask.verb:
+        case "cancel":
+            return Cancel(actor, ask.reason)
+        case "resume":
+            return Resume(actor)
+        case "ack":
+            return Acknowledge(actor)

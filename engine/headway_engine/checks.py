@@ -102,22 +102,38 @@ def needs_check(item: EnqueueItem, spec: TaskSpec) -> bool:
     return not spec.schema_hash or item.schema != spec.schema_hash
 
 
+def check_state(body: bytes, schema: bytes) -> None:
+    """A state against the task's JSON Schema; raises Unfit (`bad_state`) like `check_payload`.
+
+    Here a field that the schema does not name is refused as well: it would be dropped silently.
+    """
+    try:
+        _check_body(body, schema, "state", strict=True)
+    except Unfit as e:
+        message = str(e).replace("no such parameter", "no such field")
+        raise Unfit("bad_state", message) from None
+
+
 def check_payload(body: bytes, schema: bytes) -> None:
     """The payload against the task's JSON Schema; raises Unfit with the path of the bad field.
 
     A keyword that is not looked at here (a pattern could run for ever on somebody's text), and a
     schema that makes no sense or has no end, allow everything: the runner decodes strictly later.
     """
+    _check_body(body, schema, "payload")
+
+
+def _check_body(body: bytes, schema: bytes, what: str, *, strict: bool = False) -> None:
     if not schema:
         return
     try:
         value: Any = msgspec.json.decode(body or b"{}")
         root: dict[str, Any] = msgspec.json.decode(schema, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
-        raise Unfit("bad_payload", f"payload: {e}"[:300]) from None
+        raise Unfit("bad_payload", f"{what}: {e}"[:300]) from None
     # Schemas come from whoever deploys: one that is none must not end the intake of all.
     with suppress(_Endless, TypeError, ValueError, KeyError, AttributeError, RecursionError):
-        _check(value, root, _Root(root, STEPS + 2 * len(body)), "payload", 0)
+        _check(value, root, _Root(root, STEPS + 2 * len(body), strict=strict), what, 0)
 
 
 class _Endless(Exception):
@@ -125,12 +141,12 @@ class _Endless(Exception):
 
 
 class _Root:
-    """The whole schema, for references, and how many steps are left."""
+    """The whole schema, for references; how many steps are left; whether it names all there is."""
 
-    __slots__ = ("left", "schema")
+    __slots__ = ("left", "schema", "strict")
 
-    def __init__(self, schema: dict[str, Any], left: int) -> None:
-        self.schema, self.left = schema, left
+    def __init__(self, schema: dict[str, Any], left: int, *, strict: bool) -> None:
+        self.schema, self.left, self.strict = schema, left, strict
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -229,7 +245,7 @@ def _object(
     missing = [str(k) for k in rules.get("required") or () if k not in value]
     if missing:
         raise _fail(path, f"missing {', '.join(missing)}")
-    extra = rules.get("additionalProperties", True)
+    extra = rules.get("additionalProperties", not (root.strict and known))
     for key, inner in value.items():
         where = f"{path}.{key[:80]}"
         if key in known:

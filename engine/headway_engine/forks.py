@@ -6,8 +6,9 @@ rows are written in one commit under an id that the caller made.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from headway.errors import Refused
 from headway.forks import apply, check_edit, check_start, choose, failures_of, no_checkpoint
@@ -21,13 +22,14 @@ from headway.wire import (
 )
 from headway.wire.replays import Forked
 from headway_engine.blobs import NoBlob, store_blob
-from headway_engine.checks import check_payload
+from headway_engine.checks import Unfit, check_payload, check_state
 from headway_engine.names import unknown_queue
 from headway_engine.store.forking import forked
 from headway_engine.store.records import Body
 from headway_engine.store.replay import moved
 
 if TYPE_CHECKING:
+    from headway.wire.commands import TaskSpec
     from headway.wire.events import Event
     from headway.wire.replays import BodyEdit, ForkAsk
     from headway_engine.blobs import Blobs
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from headway_engine.relay import Relay
     from headway_engine.store import Store
     from headway_engine.store.forking import ForkSource
+    from headway_engine.store.records import EnqueueOutcome, NewRun
 
 EVENTS_PAGE = 2000
 
@@ -47,7 +50,7 @@ class Forks:
         self._dispatcher, self._relay = dispatcher, relay
 
     async def fork(self, ns: str, ask: ForkAsk, actor: str, job: str = "") -> Forked:
-        """Fork; asking again with the same new id answers `already`.
+        """Fork; asking again with the same new id answers `already`, a dry run writes nothing.
 
         `job`: the replay job that asks. Raises Refused with what is wrong, StoreDown, BlobsDown.
         """
@@ -72,12 +75,13 @@ class Forks:
                 " a checkpoint",
                 "bad_request",
             )
-        state = None
+        state, checked = None, ""
         if ask.state is not None and start is not None:
             found = await self._store.state(ns, ask.run, start.number)
             if found is None:
                 raise Refused(f"checkpoint {start.number} is gone", "conflict")
             state = await self._edited(ns, ask, ask.state, found[1], found[2], "state")
+            checked = await self._check_state(ns, source, ask, state.body, found[1], found[2])
         payload = None
         if ask.payload is not None:
             payload = await self._edited(
@@ -87,6 +91,12 @@ class Forks:
         new = forked(source, ask, await self._store.now(), start, state, payload, actor, job)
         if isinstance(new, str):
             raise Refused(new)
+        point = new.fork
+        kept = () if point is None else point.kept
+        again = () if point is None else point.cleared
+        number, name = (0, "") if start is None else (start.number, start.name)
+        if ask.dry_run:
+            return Forked(ask.new_run, "planned", "", number, name, kept, again, checked)
         for key in new.blobs:
             # Before the rows that name them; repeating it is safe.
             try:
@@ -94,46 +104,14 @@ class Forks:
             except NoBlob as e:
                 raise Refused(f"a body of run {ask.run} is gone: {e}", "conflict") from None
             await self._blobs.put(moved(key, ask.run, ask.new_run), body)
-        outcomes, dispatches = await self._store.enqueue(ns, [new], {})
-        counts = {new.run.queue: (0, 1) if new.run.shared else (1, 0)}
-        self._dispatcher.settle(ns, counts, {}, dispatches)
-        out = outcomes[0]
-        if out.record is not None:
-            self._relay.events(ns, out.run, out.record.task, out.record.queue, out.events)
-        if out.outcome == "rejected":
-            raise Refused(out.reason, out.code or "refused")
+        out = await record_copy(self._store, self._dispatcher, self._relay, ns, new)
         if out.outcome != "recorded" and (known := await self._known(ns, ask)) is not None:
             return known
         status = out.record.state.status if out.record is not None else ""
-        point = new.fork
-        return Forked(
-            ask.new_run,
-            "ok",
-            status,
-            0 if start is None else start.number,
-            "" if start is None else start.name,
-            () if point is None else point.kept,
-            () if point is None else point.cleared,
-        )
+        return Forked(ask.new_run, "ok", status, number, name, kept, again, checked)
 
     async def _known(self, ns: str, ask: ForkAsk) -> Forked | None:
-        """The answer, if this new id is a run already; raises Refused if it is another's."""
-        run = await self._store.get(ns, ask.new_run)
-        if run is None:
-            return None
-        first = (await self._store.events(ns, ask.new_run, 0, 1))[:1]
-        if run.origin != ask.run or not first or first[0].kind != "forked":
-            raise Refused(f"run id {ask.new_run} belongs to another run", "conflict")
-        data = first[0].data
-        return Forked(
-            run.id,
-            "already",
-            run.state.status,
-            data.get("checkpoint", 0),
-            data.get("name", ""),
-            tuple(data.get("kept", ())),
-            tuple(data.get("cleared", ())),
-        )
+        return await known_fork(self._store, ns, ask.new_run, ask.run)
 
     async def _events(self, ns: str, ask: ForkAsk) -> list[Event]:
         found: list[Event] = []
@@ -175,7 +153,7 @@ class Forks:
         if flaw := flaw_of_body(body):
             raise Refused(f"{what}: {flaw}", "bad_request")
         digest = sha256(body).hexdigest()
-        if len(body) <= INLINE_LIMIT:
+        if len(body) <= INLINE_LIMIT or ask.dry_run:
             return Body(body, None, len(body), digest)
         return Body(body, await store_blob(self._blobs, ns, ask.new_run, body), len(body), digest)
 
@@ -186,10 +164,80 @@ class Forks:
             raise Refused(
                 "payload: expected a JSON object of parameter name to value", "bad_payload"
             )
+        if (spec := await self._spec(ns, source, ask)) is not None:
+            try:
+                check_payload(payload.body, bytes(spec.payload_schema))
+            except Unfit as e:
+                raise Refused(str(e), e.code) from None
+
+    async def _check_state(
+        self,
+        ns: str,
+        source: ForkSource,
+        ask: ForkAsk,
+        state: bytes,
+        inline: bytes,
+        ref: BlobRef | None,
+    ) -> Literal["", "ok", "unlike"]:
+        """Whether the edited state fits the type that the task registered; raises Refused.
+
+        If the state before it does not fit either (saved by an older version, and `migrate=` knows
+        what to do with it), the schema says nothing about the new one.
+        """
+        spec = await self._spec(ns, source, ask)
+        schema = b"" if spec is None else bytes(spec.state_schema)
+        if not schema:
+            return ""
+        try:
+            check_state(state, schema)
+        except Unfit as e:
+            with suppress(Unfit, NoBlob):
+                before = inline if ref is None else await self._blobs.get(ref.key)
+                check_state(before, schema)
+                raise Refused(str(e), e.code) from None
+            return "unlike"
+        return "ok"
+
+    async def _spec(self, ns: str, source: ForkSource, ask: ForkAsk) -> TaskSpec | None:
+        """Of the version that the fork will run with."""
         version = source.run.version if ask.version == "original" else ask.version
         found = await self._store.spec(ns, source.run.task, version)
-        if found is not None:
-            check_payload(payload.body, bytes(found[1].payload_schema))
+        return None if found is None else found[1]
+
+
+async def known_fork(store: Store, ns: str, new_run: str, origin: str) -> Forked | None:
+    """The answer, if this new id is a run already; raises Refused if it is another's."""
+    run = await store.get(ns, new_run)
+    if run is None:
+        return None
+    first = (await store.events(ns, new_run, 0, 1))[:1]
+    if run.origin != origin or not first or first[0].kind != "forked":
+        raise Refused(f"run id {new_run} belongs to another run", "conflict")
+    data = first[0].data
+    return Forked(
+        run.id,
+        "already",
+        run.state.status,
+        data.get("checkpoint", 0),
+        data.get("name", ""),
+        tuple(data.get("kept", ())),
+        tuple(data.get("cleared", ())),
+    )
+
+
+async def record_copy(
+    store: Store, dispatcher: Dispatcher, relay: Relay, ns: str, new: NewRun
+) -> EnqueueOutcome:
+    """Commit a replay or fork, and tell of it; raises Refused if the store does not take it."""
+    outcomes, dispatches = await store.enqueue(ns, [new], {})
+    counts = {new.run.queue: (0, 1) if new.run.shared else (1, 0)}
+    dispatcher.settle(ns, counts, {}, dispatches)
+    out = outcomes[0]
+    if out.record is not None:
+        relay.events(ns, out.run, out.record.task, out.record.queue, out.events)
+    if out.outcome == "rejected":
+        raise Refused(out.reason, out.code or "refused")
+    return out
 
 
 def check_ask(ask: ForkAsk) -> None:

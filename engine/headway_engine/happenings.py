@@ -123,6 +123,15 @@ class Resume(Struct, frozen=True):
     """(key, done | rerun | fail) for ambiguous once marks."""
     values: tuple[tuple[str, bytes], ...] = ()
     override: bool = False
+    request: str = ""
+    """Of the caller: recorded, so that a repeat is recognised."""
+
+
+class Acknowledge(Struct, frozen=True):
+    """Somebody has seen the failure (or takes that back)."""
+
+    actor: str
+    undo: bool = False
 
 
 class Overdue(Struct, frozen=True):
@@ -147,6 +156,7 @@ Happening = (
     | Cancel
     | Stopped
     | Resume
+    | Acknowledge
     | Overdue
     | VersionMissing
 )

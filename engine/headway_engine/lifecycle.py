@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headway.states import LIVE, OPEN, SAVEABLE, TERMINAL, RunState
+from headway.states import FAILURES, LIVE, OPEN, SAVEABLE, TERMINAL, RunState
 from headway.wire import ErrorInfo
 from headway.wire.events import Event
 from headway.wire.rpc import MarkRecord
 from headway_engine import attempt_rules as attempt
 from headway_engine.happenings import (
+    Acknowledge,
     Cancel,
     Claim,
     Due,
@@ -154,7 +155,7 @@ def _resume(run: Run, h: Resume, now: datetime) -> Transition:
         m = Move(run, now)
         m.run.resumed = run.state is S.RETRYING
         m.run.due_at = None
-        m.event("resumed", to=S.QUEUED, actor=h.actor, skipped_until=run.due_at)
+        m.event("resumed", to=S.QUEUED, actor=h.actor, skipped_until=run.due_at, request=h.request)
         return m.done()
     if run.state is not S.REVIEW:
         return refuse(
@@ -191,13 +192,14 @@ def _resume(run: Run, h: Resume, now: datetime) -> Transition:
     if marks:
         m.extra["marks"] = marks
     if "fail" in chosen.values():
-        return _failed_by(m, h.actor, next(k for k, d in chosen.items() if d == "fail"))
+        return _failed_by(m, h, next(k for k, d in chosen.items() if d == "fail"))
     m.run.marks = tuple(mark for mark in run.marks if mark.key not in chosen)
     m.run.reason, m.run.lost, m.run.resumed = "", 0, True
     if h.override:
         m.run.unconfirmed = ()
     m.run.unstarted, m.run.unstarted_agents = 0, ()
-    m.event("resumed", to=S.QUEUED, actor=h.actor, override=h.override and bool(run.unconfirmed))
+    overrides = h.override and bool(run.unconfirmed)
+    m.event("resumed", to=S.QUEUED, actor=h.actor, override=overrides, request=h.request)
     return m.done()
 
 
@@ -223,12 +225,27 @@ def _undecided(run: Run, h: Resume, chosen: dict[str, str]) -> Transition | None
     return None
 
 
-def _failed_by(m: Move, actor: str, key: str) -> Transition:
+def _failed_by(m: Move, h: Resume, key: str) -> Transition:
     """An operator's word on an interrupted once block: the run has failed."""
     error = ErrorInfo("OnceAmbiguous", f"once({key!r}) was interrupted; decided: failed")
     m.run.reason = "once"
-    m.event("failed", to=S.FAILED, actor=actor, cause="once", error=error_data(error))
+    m.event(
+        "failed", to=S.FAILED, actor=h.actor, cause="once", error=error_data(error),
+        request=h.request,
+    )  # fmt: skip
     m.end(End(error=error))
+    m.run.acked = True  # a person said so: nobody else has to look
+    return m.done()
+
+
+def _acknowledge(run: Run, h: Acknowledge, now: datetime) -> Transition:
+    if run.state not in FAILURES:
+        return refuse(f"the run is {run.state.status}: what has failed is acknowledged")
+    if run.acked is not h.undo:
+        return ALREADY
+    m = Move(run, now)
+    m.run.acked = not h.undo
+    m.event("unacknowledged" if h.undo else "acknowledged", actor=h.actor)
     return m.done()
 
 
@@ -251,6 +268,7 @@ _RULES: dict[type[Any], Callable[[Run, Any, datetime], Transition]] = {
     Cancel: _cancel,
     Stopped: attempt.stopped,
     Resume: _resume,
+    Acknowledge: _acknowledge,
     Overdue: _overdue,
     VersionMissing: _version_missing,
 }

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headway.states import MOVES, TERMINAL, RunState
+from headway.safe import failure_class
+from headway.states import FAILURES, MOVES, TERMINAL, RunState
 from headway.wire.events import Event
 from headway_engine.store.records import End, Run, Stop, Transition
 
@@ -83,8 +84,10 @@ class Move:
             self.extra["stop"] = Stop(self.run.agent, epoch, why)
 
     def end(self, end: End) -> None:
-        """What is kept of the run's end."""
+        """What is kept of the run's end; a failure is a dead letter from now on."""
         self.extra["end"] = end
+        if self.run.state in FAILURES and end.error is not None:
+            self.run.failure = failure_class(end.error.type)
 
     def done(self) -> Transition:
         """The transition."""

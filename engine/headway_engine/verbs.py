@@ -9,8 +9,10 @@ from msgspec import Raw, Struct
 
 from headway.errors import Refused
 from headway.ids import is_run_id
+from headway.states import RunState
 from headway.wire import INLINE_LIMIT, NOTHING, PAYLOAD_LIMIT, BlobRef, clean_text, decode, decoder
 from headway.wire.commands import (
+    AckAsk,
     AgentRow,
     BlobGet,
     BlobPart,
@@ -20,6 +22,8 @@ from headway.wire.commands import (
     BulkPage,
     CancelAsk,
     CheckpointRow,
+    DeadAsk,
+    DeadPage,
     Deployment,
     Done,
     DrainAsk,
@@ -37,15 +41,18 @@ from headway.wire.commands import (
     RunsPage,
     RunsQuery,
     SignedPut,
+    StateAnswer,
+    StateAsk,
     TaskSpec,
     UsageAsk,
     UsageRow,
 )
 from headway.wire.events import gist
-from headway.wire.replays import ForkAsk, Forked, StateAnswer, StateAsk
+from headway.wire.replays import ForkAsk, Forked
 from headway_engine.bulk import bulk
 from headway_engine.control import ApiRefused, Asker
-from headway_engine.happenings import Cancel, Resume
+from headway_engine.forks import record_copy
+from headway_engine.happenings import Acknowledge, Cancel, Resume
 from headway_engine.names import unknown_queue
 from headway_engine.store.replay import moved
 from headway_engine.why import Facts, explain
@@ -56,6 +63,7 @@ if TYPE_CHECKING:
     from headway.wire.events import Event
     from headway_engine.blobs import Blobs
     from headway_engine.blobs.uploads import Uploads
+    from headway_engine.board import Board
     from headway_engine.commits import Commits
     from headway_engine.control import Handler
     from headway_engine.dispatch import Dispatcher
@@ -69,6 +77,8 @@ log = logging.getLogger("headway.engine")
 
 PAGE_BYTES = 512 * 1024
 """About how many bytes a page of an answer holds."""
+REPEATS = 200
+"""So many events later a repeated request is still recognised."""
 DETAIL_ROWS = 500
 """Events in the answer of `run`; older ones by `events`."""
 
@@ -96,6 +106,7 @@ class TaskRow(Struct, omit_defaults=True):
 
 
 _STATE, _USAGE = decoder(StateAsk), decoder(UsageAsk)
+_DEAD, _ACK = decoder(DeadAsk), decoder(AckAsk)
 _FACETS = decoder(FacetsAsk)
 
 
@@ -113,11 +124,12 @@ class Verbs:
         uploads: Uploads,
         forks: Forks,
         info: Callable[[], Awaitable[Info]],
+        board: Board,
     ) -> None:
         self._store, self._commits, self._dispatcher = store, commits, dispatcher
         self._ticks, self._relay = ticks, relay
         self._blobs, self._uploads, self._info = blobs, uploads, info
-        self._forks = forks
+        self._forks, self._board = forks, board
 
     def table(self) -> dict[str, Handler]:
         """Verb to handler."""
@@ -131,9 +143,11 @@ class Verbs:
             "state": self._state,
             "why": self._why,
             "usage": self._usage,
+            "dead": self._dead,
             "result": self._result,
             "cancel": self._cancel,
             "resume": self._resume,
+            "ack": self._ack,
             "bulk": self._bulk,
             "replay": self._replay,
             "fork": self._fork,
@@ -158,12 +172,14 @@ class Verbs:
     async def _runs(self, asker: Asker, body: bytes) -> RunsPage:
         page = await self._store.runs(asker.ns, decode(_RUNS, body))
         await self._spent(asker, page.runs)
+        await self._asked(asker, page.runs)
         # Rows are small, but errors and tags may be long: a page always fits a message.
         size = 0
         for i, row in enumerate(page.runs):
             error = row.error
             size += 600 + sum(map(len, row.tags)) * 4
             size += len(error.message) * 4 + len(error.traceback) * 4 if error else 0
+            size += 4000 if row.review else 0
             if size > PAGE_BYTES and i:
                 page.runs, page.more, page.next = page.runs[:i], True, page.runs[i - 1].run
                 break
@@ -180,6 +196,16 @@ class Verbs:
         for row in rows:
             if (used := spent.get(row.run)) is not None:
                 row.tokens_in, row.tokens_out, row.cost_usd = used
+
+    async def _asked(self, asker: Asker, rows: list[RunRow]) -> None:
+        """Write into the rows of reviews what they wait for."""
+        waits = [row.run for row in rows if row.status == RunState.REVIEW.status]
+        found = await self._store.reviews(asker.ns, waits) if waits else {}
+        for row in rows:
+            row.review = found.get(row.run)
+
+    async def _dead(self, asker: Asker, body: bytes) -> DeadPage:
+        return await self._store.dead(asker.ns, decode(_DEAD, body))
 
     async def _usage(self, asker: Asker, body: bytes) -> list[UsageRow]:
         return await self._store.usage(asker.ns, decode(_USAGE, body or b"{}"))
@@ -210,6 +236,7 @@ class Verbs:
         if detail is None:
             raise ApiRefused("not_found", f"no run {run} in namespace {asker.ns}")
         await self._spent(asker, [detail.row])
+        await self._asked(asker, [detail.row])
         detail.events = gist(detail.events, DETAIL_ROWS)
         detail.checkpoints = detail.checkpoints[-DETAIL_ROWS:]
         detail.marks = detail.marks[-DETAIL_ROWS:]
@@ -273,10 +300,16 @@ class Verbs:
         return answer
 
     async def _queues(self, asker: Asker, body: bytes) -> list[Any]:
-        return list(await self._store.queue_rows(asker.ns))
+        rows = await self._store.queue_rows(asker.ns)
+        self._board.on_queues(asker.ns, rows)
+        for row in rows:
+            row.depth = tuple(self._ticks.depths.get((asker.ns, row.queue), ()))
+        return list(rows)
 
     async def _agents(self, asker: Asker, body: bytes) -> list[Any]:
-        return list(await self._store.agent_rows(asker.ns))
+        rows = await self._store.agent_rows(asker.ns)
+        self._board.on_agents(asker.ns, rows)
+        return list(rows)
 
     async def _deployments(self, asker: Asker, body: bytes) -> list[Any]:
         return list(await self._store.deployments(asker.ns))
@@ -313,7 +346,26 @@ class Verbs:
             tuple(ask.once.items()),
             tuple((key, bytes(value)) for key, value in ask.values.items()),
             ask.override,
+            ask.request,
         )
+        _check_text(ask.request, "request")
+        outcome = await self._commits.move(ask.run, happening)
+        if ask.request and outcome.outcome in ("refused", "stale") and await self._was_done(
+            asker, ask
+        ):  # fmt: skip
+            outcome.outcome, outcome.message = "already", ""
+        return done_of(ask.run, outcome)
+
+    async def _was_done(self, asker: Asker, ask: ResumeAsk) -> bool:
+        """True if this very request was carried out before: its answer was lost."""
+        run = await self._record(asker, ask.run)
+        events = await self._store.events(asker.ns, ask.run, max(0, run.n - REPEATS), REPEATS)
+        return any(e.actor == asker.actor and e.data.get("request") == ask.request for e in events)
+
+    async def _ack(self, asker: Asker, body: bytes) -> Done:
+        ask = decode(_ACK, body)
+        await self._record(asker, ask.run)
+        happening = Acknowledge(asker.actor, ask.undo)
         return done_of(ask.run, await self._commits.move(ask.run, happening))
 
     async def _bulk(self, asker: Asker, body: bytes) -> BulkPage:
@@ -331,14 +383,7 @@ class Verbs:
         for key in new.blobs:
             # Before the rows that name them; repeating it is safe.
             await self._blobs.put(moved(key, ask.run, new.run.id), await self._blobs.get(key))
-        outcomes, dispatches = await self._store.enqueue(asker.ns, [new], {})
-        counts = {new.run.queue: (0, 1) if new.run.shared else (1, 0)}
-        self._dispatcher.settle(asker.ns, counts, {}, dispatches)
-        out = outcomes[0]
-        if out.record is not None:
-            self._relay.events(asker.ns, out.run, out.record.task, out.record.queue, out.events)
-        if out.outcome == "rejected":
-            raise ApiRefused(out.code or "refused", out.reason)
+        out = await record_copy(self._store, self._dispatcher, self._relay, asker.ns, new)
         status = out.record.state.status if out.record is not None else ""
         return Done(out.run, "ok" if out.outcome == "recorded" else "already", status)
 
@@ -357,6 +402,9 @@ class Verbs:
                 raise ApiRefused("bad_request", f"{what}: 0 (none) to 1000000")
         if ask.priority is not None and not -1000 <= ask.priority <= 1000:
             raise ApiRefused("bad_request", "priority: -1000 to 1000")
+        _check_text(ask.reason, "reason")
+        if ask.reason and ask.paused is not True:
+            raise ApiRefused("bad_request", "reason: goes with paused")
         if not ask.create:
             await self._check_queue(asker, ask.queue)
         row = await self._store.set_queue(asker.ns, ask, asker.actor)
@@ -369,18 +417,23 @@ class Verbs:
         ask = decode(_DRAIN, body)
         if ask.undo and ask.now:
             raise ApiRefused("bad_request", "undo and now: one of them")
+        _check_text(ask.reason, "reason")
+        if ask.reason and ask.undo:
+            raise ApiRefused("bad_request", "reason: not with undo")
         known = [row.agent for row in await self._store.agent_rows(asker.ns)]
         if ask.agent not in known:
             have = ", ".join(sorted(known)) or "none"
             raise ApiRefused("no_agent", f"no agent {ask.agent} in {asker.ns}; there is: {have}")
         how = "" if ask.undo else "now" if ask.now else "drain"
-        await self._store.drain(asker.ns, ask.agent, how, asker.actor)
+        await self._store.drain(asker.ns, ask.agent, how, asker.actor, ask.reason)
         log.info(
             "agent drains: ns=%s agent=%s how=%s by=%s",
             asker.ns, ask.agent, how or "undone", asker.actor,
         )  # fmt: skip
         self._ticks.wake()
-        return next(r for r in await self._store.agent_rows(asker.ns) if r.agent == ask.agent)
+        rows = await self._store.agent_rows(asker.ns)
+        self._board.on_agents(asker.ns, rows)
+        return next(row for row in rows if row.agent == ask.agent)
 
     async def _deploy(self, asker: Asker, body: bytes) -> dict[str, Any]:
         what = decode(_DEPLOY, body)

@@ -1,4 +1,4 @@
-"""cancel and resume by query: count, confirm, then page after page in the engine."""
+"""cancel, resume and ack by query: count, confirm, then page after page in the engine."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 FEW = 10
 """Up to so many runs a plain yes is enough."""
 SHOWN = 5
-_PAST = {"cancel": "cancelled", "resume": "resumed"}
+_PAST = {"cancel": "cancelled", "resume": "resumed", "ack": "acknowledged"}
 
-Verb = Literal["cancel", "resume"]
+Verb = Literal["cancel", "resume", "ack"]
 
 
 class Consent(NamedTuple):

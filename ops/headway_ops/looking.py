@@ -1,4 +1,4 @@
-"""ls, show, agents, queue ls: ask the engine, print the answer."""
+"""ls, show, dead, agents, queue ls: ask the engine, print the answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ from rich.text import Text
 
 from headway.config import from_environment
 from headway.follow import stored_events
-from headway.wire.commands import AgentRow, QueueRow, RunDetail, RunRow, RunsPage, RunsQuery
+from headway.wire.commands import (
+    AgentRow,
+    DeadAsk,
+    DeadPage,
+    Metrics,
+    MetricsAsk,
+    QueueRow,
+    RunDetail,
+    RunRow,
+    RunsPage,
+    RunsQuery,
+)
 from headway_ops import link, render, say, story
 from headway_ops.querying import total_of
 
@@ -80,6 +91,20 @@ def show_run(run: str, *, whole: bool, as_json: bool) -> None:
         say.show(story.story(found, datetime.now(UTC), whole=whole))
 
 
+def list_dead(by: Literal["task", "error"], limit: int, *, as_json: bool) -> None:
+    """Print failures that nobody has acknowledged, by class."""
+    page = link.with_client(lambda client: client.api("dead", DeadAsk(by, limit), DeadPage))
+    if as_json:
+        say.data(page)
+        return
+    if not page.classes:
+        say.tell("no dead letters: every failure has been acknowledged")
+        return
+    say.show(render.dead_table(page.classes, page.as_of))
+    more = f" in {page.more} more classes and these" if page.more else ""
+    say.tell(f"{page.total} runs{more}; headway ls 'status:dead failure:CLASS', headway ack")
+
+
 def list_agents(*, as_json: bool) -> None:
     """Print the agents."""
     rows = link.with_client(lambda client: client.api("agents", None, list[AgentRow]))
@@ -100,3 +125,23 @@ def list_queues(*, as_json: bool) -> None:
         say.show(render.queues_table(rows, datetime.now(UTC)))
     else:
         say.tell("no queues yet: a queue appears with its first task or run")
+
+
+def show_metrics(last: int, *, as_json: bool) -> None:
+    """Print the curves of all engines together, as the console draws them."""
+    from headway_tui.model.metrics import MetricsView
+
+    found = link.with_client(lambda client: client.api("metrics", MetricsAsk(last), Metrics))
+    if as_json:
+        say.data(found)
+        return
+    view = MetricsView()
+    view.snapshot(found)
+    say.show(render.curves_table(view.curves(found.now, last)))
+    engines = ", ".join(view.live(found.now)) or "none"
+    say.tell(f"engines: {engines}; of {view.held(found.now, last)} s, all namespaces added up")
+    if found.log_dropped or found.spans_dropped:
+        say.tell(
+            f"dropped: {found.log_dropped:,} of {found.log_lines:,} log lines,"
+            f" {found.spans_dropped:,} spans"
+        )

@@ -15,13 +15,15 @@ from rich.text import Text
 
 from headway.looks import UNKNOWN, look
 from headway.safe import safe_line
+from headway_tui.model.sparks import spark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from headway.looks import Look
-    from headway.wire.commands import AgentRow, QueueRow, RunRow
+    from headway.wire.commands import AgentRow, DeadClass, QueueRow, RunRow
+    from headway_tui.model.metrics import Curve
 
 
 _STYLES = {
@@ -140,6 +142,23 @@ def _try_of(row: RunRow) -> str:
     return f"{row.attempt}/{row.max_attempts}" if row.max_attempts else str(row.attempt)
 
 
+def dead_table(classes: Sequence[DeadClass], now: datetime) -> Table:
+    """Dead letters by class: how many, since when, how far most had come, the newest of them."""
+    table = a_table("RUNS", "CLASS", "TASK", "FIRST", "LAST", "CHECKPOINT", "SAMPLE", wide=1)
+    for c in classes:
+        point = f"#{c.checkpoint} {c.checkpoint_name}" if c.checkpoint else "-"
+        table.add_row(
+            Text(str(c.count), style="bold red"),
+            cut(c.failure),
+            Text(safe_line(c.task, 24)) if c.tasks == 1 else Text(f"{c.tasks} tasks"),
+            age(c.first_at, now),
+            age(c.last_at, now),
+            Text(safe_line(point, 14)),
+            Text(safe_line(c.sample, 26)),
+        )
+    return table
+
+
 def counts_line(counts: Mapping[str, int]) -> Text:
     """Live runs by status, on one line."""
     text = Text()
@@ -152,7 +171,7 @@ def counts_line(counts: Mapping[str, int]) -> Text:
 def queues_table(rows: Sequence[QueueRow], now: datetime) -> Table:
     """The queues: limits and what waits in them."""
     table = a_table("QUEUE", "STATE", "LIMIT", "OPEN", "QUEUED", "RETRY", "DELAY", "AGENTS",
-                    "OLDEST", wide=0)  # fmt: skip
+                    "OLDEST", "NOTE", wide=9)  # fmt: skip
     for row in rows:
         limit = str(row.limit) if row.limit else "none"
         if row.key_limit:
@@ -167,8 +186,25 @@ def queues_table(rows: Sequence[QueueRow], now: datetime) -> Table:
             str(row.delayed),
             Text(str(row.agents), style="" if row.agents else "bold yellow"),
             age(row.oldest_at, now),
+            cut(_paused(row)),
         )
     return table
+
+
+def curves_table(curves: Sequence[Curve], width: int = 40) -> Table:
+    """Metrics with their last value, their greatest, and how they went."""
+    table = a_table("METRIC", "NOW", "MAX", "CURVE")
+    for curve in curves:
+        drawn = spark(curve.values, width, ascii_only=not unicode_output())
+        table.add_row(curve.name, curve.now, curve.high, drawn)
+    return table
+
+
+def _paused(row: QueueRow) -> str:
+    if not row.paused:
+        return ""
+    why = f' "{row.reason}"' if row.reason else ""
+    return f"by {row.paused_by.removeprefix('user:') or '?'}{why}"
 
 
 def agents_table(rows: Sequence[AgentRow]) -> Table:

@@ -58,6 +58,7 @@ MARKS: dict[str, tuple[str, str]] = {
     "new": ("▲", "^"),
     "down": ("▼", "v"),
     "error": ("✗", "x"),
+    "dead": ("†", "d"),
     "resumed": ("↻", "r"),
     "live": ("●", "*"),
     "away": ("○", "o"),

@@ -48,6 +48,14 @@ def safe_line(text: str, limit: int = 2000) -> str:
     return safe_text(_BREAKS.sub(" ", text))
 
 
+FAILURE_LIMIT = 120
+
+
+def failure_class(type_name: str) -> str:
+    """What failures are grouped by: the error's type as one safe, short line, never empty."""
+    return safe_line(type_name, FAILURE_LIMIT)[:FAILURE_LIMIT].strip() or "Error"
+
+
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match.group())
     if code < 0x10000:

@@ -57,6 +57,8 @@ S = RunState
 
 TERMINAL = frozenset({S.SUCCEEDED, S.FAILED, S.TIMED_OUT, S.CANCELLED, S.EXPIRED})
 LIVE = frozenset(S) - TERMINAL
+FAILURES = frozenset({S.FAILED, S.TIMED_OUT})
+"""Ends without what the run was for: dead letters, until a person has acknowledged them."""
 OPEN = frozenset({S.STARTING, S.RUNNING, S.CANCELLING})
 """An attempt may be alive in these: an agent holds a lease for it."""
 SAVEABLE = frozenset({S.STARTING, S.RUNNING})

@@ -19,10 +19,10 @@ from typing import (
 
 import msgspec
 
-from headway import subjects
+from headway import codec, subjects
 from headway.children import start_children
 from headway.context import current_or_none
-from headway.errors import BadPolicy, BadTask, NotInRun
+from headway.errors import BadPolicy, BadTask, NotEncodable, NotInRun
 from headway.ids import new_run_id
 from headway.payloads import Signature, import_name, place
 from headway.retry import Duration, Retry, seconds
@@ -92,8 +92,10 @@ class Options(TypedDict, total=False):
 class Task(Generic[P, R]):
     """A function that runs durably. Made by `@task`; calling it runs the function plainly."""
 
-    def __init__(self, fn: Callable[..., Any], id: str, spec: TaskSpec, retry: Retry) -> None:
-        self.id, self.fn, self.retry = id, fn, retry
+    def __init__(
+        self, fn: Callable[..., Any], id: str, spec: TaskSpec, retry: Retry, state: Any = None
+    ) -> None:
+        self.id, self.fn, self.retry, self.state = id, fn, retry, state
         self.is_async = inspect.iscoroutinefunction(fn)
         self.signature = Signature(fn, id)
         self.place = place(fn)
@@ -107,8 +109,13 @@ class Task(Generic[P, R]):
 
     def spec(self) -> TaskSpec:
         """Policy and schemas, as they are registered; raises BadTask if a type has no JSON form."""
+        try:
+            state = b"" if self.state is None else codec.schema_of(self.state)
+        except NotEncodable as e:
+            raise BadTask(f"task {self.id!r}: state={e}") from None
         return msgspec.structs.replace(
             self._spec,
+            state_schema=msgspec.Raw(state),
             module=import_name(self.fn),
             payload_schema=msgspec.Raw(self.signature.schema),
             schema_hash=self.signature.schema_hash,
@@ -280,6 +287,7 @@ def task(
     grace: Duration = "10s",
     keep_checkpoints: int = 20,
     suspend_after: Duration = "60s",
+    state: Any = None,
 ) -> _Decorator: ...
 def task(fn: Callable[..., Any] | None = None, /, **policy: Any) -> Any:
     """Make a function a task, bare or with a policy.
@@ -288,7 +296,8 @@ def task(fn: Callable[..., Any] | None = None, /, **policy: Any) -> Any:
     `cpus`, `pids`: limits of its container. `isolation`: "run" = one container per run, "shared" =
     many runs in one live process, for small trusted tasks. `env`, `secrets`: names of what the
     agent's provider gives. `grace`: between a cancel and the kill. `suspend_after`: a wait longer
-    than this holds no container.
+    than this holds no container. `state`: the type of what it saves; whoever forks a run with an
+    edited state hears at once which field does not fit.
 
     Raises BadTask (also for an id that another function has), BadPolicy or BadName.
     """
@@ -312,6 +321,7 @@ def _define(
     grace: Duration = "10s",
     keep_checkpoints: int = 20,
     suspend_after: Duration = "60s",
+    state: Any = None,
 ) -> Task[..., Any]:
     if not inspect.isfunction(fn):
         raise BadTask(f"@task takes a function, not {fn!r}")
@@ -364,6 +374,7 @@ def _define(
             doc=(inspect.getdoc(fn) or "")[:2000],
         ),
         retry,
+        state,
     )
     known = _registry.get(task_id)
     if known is not None and known.place != made.place:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from headway.ids import encode
 from headway.query import BadQuery, parse, write
 from headway.query.evaluate import matches
-from headway.states import TERMINAL, RunState
+from headway.states import FAILURES, TERMINAL, RunState
 from headway.wire import ErrorInfo
 from headway.wire import encode as json
 from headway.wire.commands import Facet, FacetsAsk, RunsQuery
@@ -43,20 +43,25 @@ async def some_rows(dsn: str) -> list[str]:
     for i in range(COUNT):
         state = rand.choice(list(RunState))
         at = EPOCH - timedelta(seconds=rand.randrange(7200), microseconds=rand.randrange(10**6))
-        run = encode(int(at.timestamp() * 1000), i * 7 + (rand.getrandbits(40) << 40))
+        parent, origin = (rand.choice(["", "", *ids[:5]]) for _ in range(2))
+        # Ids of what others derived are older than their runs; of the rest an hour off at most.
+        off = rand.randrange(-3_600_000, 3_600_000)
+        made = -rand.randrange(10**9) if parent or origin else off
+        ms = int(at.timestamp() * 1000) + made
+        run = encode(ms, i * 7 + (rand.getrandbits(40) << 40))
         started = at + timedelta(milliseconds=rand.randrange(5000)) if state in _STARTED else None
         took = timedelta(microseconds=rand.choice((0, 1000, 999_999, 60_000_000)))
         ended = (started or at) + took if state in TERMINAL else None
         await conn.execute(
             "INSERT INTO runs (id, ns, task, queue, state, created_at, started_at, ended_at, n,"
             " failures, ck, priority, version, agent, reason, tags, parent, origin, key, limit_key,"
-            " dispatch) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $12, $13, $14,"
-            " $15, $16, $17, $18, $19, $20)",
+            " dispatch, failure, acked) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11,"
+            " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
             run, NS if i % 10 else "other", word(), word(), state.value, at, started, ended,
             rand.randrange(4), i % 2, rand.randrange(-3, 12), word(), word(), word(),
-            [w for w in WORDS if rand.random() < 0.15], rand.choice(["", *ids[:5]]),
-            rand.choice(["", *ids[:5]]), word(), word(),
+            [w for w in WORDS if rand.random() < 0.15], parent, origin, word(), word(),
             rand.choice([None, 1]) if state is RunState.QUEUED else None,
+            word() or "Error" if state in FAILURES else "", rand.random() < 0.3,
         )  # fmt: skip
         await conn.execute(
             "INSERT INTO checkpoints (at, size, epoch, run_epoch, number, run, name, sha256, state)"
@@ -64,6 +69,8 @@ async def some_rows(dsn: str) -> list[str]:
         )  # fmt: skip
         text = f'{word()}\x00 \\u0000 \\\x00\n"{word()}"\u2028'
         error = ErrorInfo(word(), text, "nobody asks for tracebacks") if i % 3 else None
+        if state is RunState.SUCCEEDED:
+            error = None  # as every end has it: such runs are not looked at
         await conn.execute(
             "INSERT INTO results (run, body, error) VALUES ($1, '', $2)",
             run, None if error is None else json(error),
@@ -212,7 +219,7 @@ async def test_of_many_runs_the_newest_are_counted_and_that_is_said(
 ) -> None:
     await some_rows(postgres_kit.dsn)
     monkeypatch.setattr(pages, "SCAN", 20)
-    found = await postgres_kit.store.facets(NS, FacetsAsk(by=("status",)))
+    found = await postgres_kit.store.facets(NS, FacetsAsk(by=("status",), n=20))
     assert found.partly
     assert found.matched == 21
     assert sum(f.runs for f in found.values["status"]) == 21

@@ -49,6 +49,8 @@ def happenings(epoch: int) -> list[h.Happening]:
         h.Stopped(epoch, "cancel"),
         h.Cancel("user:me", "enough"),
         h.Resume("user:me"),
+        h.Acknowledge("user:me"),
+        h.Acknowledge("user:me", undo=True),
         h.VersionMissing("v1"),
     ]
 

@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from headway.ids import new_run_id
 from headway.wire import NOTHING, ErrorInfo, rpc
+from headway.wire.commands import TaskSpec
 from headway.wire.replays import BodyEdit, ForkAsk
 from headway_ops.verify import Ask, verify
 from support.stacks import assigned, stack
@@ -88,3 +89,33 @@ async def test_forks_are_refused_in_words(nats: str, database: str) -> None:
             (ForkAsk(new_run_id(), new), "conflict"),
         ):
             assert (await refused(caller, ask))[0] == why, ask
+
+
+async def test_an_edited_state_is_checked_against_the_tasks_type(nats: str, database: str) -> None:
+    schema = Raw(
+        b'{"$ref":"#/$defs/N","$defs":{"N":{"type":"object","required":["model"],"properties":'
+        b'{"model":{"type":"string"},"turns":{"type":"array","items":{"type":"integer"}}}}}}'
+    )
+    spec = TaskSpec(task="noop", max_attempts=1, state_schema=schema)
+    async with stack(nats, database, spec) as (_, caller, agent):
+        await agent.start()
+        run = await failed_run(caller, agent, b'{"model":"sonnet","turns":[1]}')
+        for patch, said in (
+            (b'{"model":7}', "state.model: expected string, got integer"),
+            (b'{"turns":[1,"x"]}', "state.turns[1]: expected integer, got string"),
+            (b'{"modle":"haiku"}', "state.modle: no such field (known: model, turns)"),
+            (b'{"model":null}', "state: missing model"),
+        ):
+            ask = ForkAsk(run, new_run_id(), state=BodyEdit(patch=Raw(patch)))
+            assert await refused(caller, ask) == ("bad_state", said)
+        ask = ForkAsk(run, new_run_id(), state=BodyEdit(patch=Raw(b'{"model":"haiku"}')))
+        ask.dry_run = True
+        told = await caller.api("fork", ask)
+        assert (told["outcome"], told["checked"], told["kept"]) == ("planned", "ok", ["mail"])
+        assert (await caller.api_raw("run", {"run": ask.new_run})).error is not None
+        ask.dry_run = False
+        assert (await caller.api("fork", ask))["outcome"] == "ok"
+        # What was saved as something else is not judged by what the type is now.
+        odd = await failed_run(caller, agent, b'{"n":1}')
+        ask = ForkAsk(odd, new_run_id(), state=BodyEdit(patch=Raw(b'{"n":2}')))
+        assert (await caller.api("fork", ask))["checked"] == "unlike"

@@ -12,8 +12,8 @@ from msgspec import Raw
 
 from headway.config import Settings
 from headway.errors import Refused
-from headway.wire import ErrorInfo, replays
-from headway.wire.commands import CheckpointRow, FacetsAsk, RunDetail, RunRow
+from headway.wire import ErrorInfo
+from headway.wire.commands import CheckpointRow, FacetsAsk, RunDetail, RunRow, StateAnswer
 from headway.wire.events import AgentBeat, EngineBeat, Event, LogChunk
 from headway_engine.store.listing import facets_of
 from headway_tui.app import HeadwayApp, Options
@@ -159,7 +159,7 @@ async def open_run(app: HeadwayApp, pilot: Any) -> RunScreen:
     for number, state in ((1, b'{"topic": "limits", "i": 1, "messages": ["a"]}'),
                           (2, b'{"topic": "limits", "i": 2, "messages": ["a", "b"]}')):  # fmt: skip
         row = CheckpointRow(number, f"iteration-{number}", len(state), T0, 1)
-        answer = replays.StateAnswer(row, Raw(state))
+        answer = StateAnswer(row, Raw(state))
         screen._states[number] = answer  # pyright: ignore[reportPrivateUsage]
     at = T0 + timedelta(seconds=1)
     chunks = [

@@ -23,10 +23,16 @@ from headway_tui.actions import (
 from headway_tui.app import HeadwayApp
 from headway_tui.dialogs import help_text
 from headway_tui.keys import BadKeys, Keymap, remapped
+from headway_tui.screens.dead import DeadScreen
+from headway_tui.screens.metrics import MetricsScreen
+from headway_tui.screens.queues import QueuesScreen
+from headway_tui.screens.replay import ReplayScreen
 from headway_tui.screens.run import RunScreen
 from headway_tui.screens.runs import RunsScreen
 from headway_tui.themes import ROLES, contrast
+from headway_tui.widgets.dead import Letters, Reviews
 from headway_tui.widgets.log_tail import LogTail
+from headway_tui.widgets.replays import Form, ItemsTable, JobsTable, Sides, WordLines
 from headway_tui.widgets.state_pane import StatePane
 from headway_tui.widgets.table import VTable
 from headway_tui.widgets.waterfall import Waterfall
@@ -41,8 +47,13 @@ force on your machine, `?` shows it. Other keys: `$XDG_CONFIG_HOME/headway/keys.
 """
 DOERS: dict[str, type] = {
     "app": HeadwayApp, "runs": RunsScreen, "run": RunScreen, "table": VTable,
-    "timeline": Waterfall, "logs": LogTail, "state": StatePane,
+    "timeline": Waterfall, "logs": LogTail, "state": StatePane, "replay": ReplayScreen,
+    "draft": Form, "plan": WordLines, "jobs": JobsTable, "items": ItemsTable, "compare": Sides,
+    "dead": DeadScreen, "letters": Letters, "reviews": Reviews, "queues": QueuesScreen,
+    "agents": QueuesScreen, "metrics": MetricsScreen,
 }  # fmt: skip
+SCREENS: dict[str, type] = dict.fromkeys(("draft", "jobs", "items", "compare"), ReplayScreen)
+"""Panes for which their screen acts."""
 
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda a: a.id)
@@ -53,9 +64,10 @@ def test_an_action_lacks_nothing(action: Action) -> None:
     assert action.writes == (action.confirm != "none") == action.title.endswith("…")
     assert not action.writes or action.cli != SCREEN_ONLY
     for place in action.where:
-        method = getattr(DOERS[place], f"do_{action.id}", None)
-        assert callable(method), (place, action.id)
-        takes = [p for p in signature(method).parameters if p != "self"]
+        doers = (DOERS[place], SCREENS.get(place, DOERS[place]))
+        methods = [m for d in doers if callable(m := getattr(d, f"do_{action.id}", None))]
+        assert methods, (place, action.id)
+        takes = [p for p in signature(methods[0]).parameters if p != "self"]
         assert bool(takes) == bool(action.takes)
 
 
@@ -108,7 +120,11 @@ def test_two_actions_on_one_key_are_refused_by_name() -> None:
 
 
 def test_no_letter_alone_changes_anything_without_a_sheet() -> None:
-    assert {a.id for a in ACTIONS if a.writes} == {"cancel", "resume", "replay"}
+    assert {a.id for a in ACTIONS if a.writes} == {
+        "cancel", "resume", "replay", "start_plan", "approve", "hold", "stop_job", "ack",
+        "fork_class", "replay_class", "ack_class", "decide_done", "decide_rerun", "decide_fail",
+        "override", "pause", "limit", "drain",
+    }  # fmt: skip
     assert all(a.confirm == "sheet" for a in ACTIONS if a.writes)
 
 

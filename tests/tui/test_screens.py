@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,17 +24,17 @@ from headway.wire.commands import (
 from headway.wire.events import LogChunk
 from headway_tui.actions import for_places
 from headway_tui.memory import View
+from headway_tui.screens.queues import QueuesScreen
 from headway_tui.screens.run import RunScreen
 from headway_tui.screens.runs import RunsScreen
+from support.boards import open_metrics, open_queues
 from support.consoles import NOW, RUN, console, events, open_run, rows, show
-from support.screens import roles_of, strips_of, text_of
+from support.goldens import SIZES, agreed
+from support.screens import strips_of, text_of
 from support.terminal_tasks import CORPUS
 
 if TYPE_CHECKING:
-    from headway_tui.app import HeadwayApp
-
-GOLDEN = Path(__file__).with_name("golden")
-SIZES = [(120, 40), (80, 24)]
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -45,21 +43,11 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
     time.tzset()
 
 
-def agreed(name: str, size: tuple[int, int], app: HeadwayApp) -> None:
-    """Texts, and the roles of colours in a second file."""
-    for end, text in (("txt", text_of(app)), ("roles", roles_of(app))):
-        file = GOLDEN / f"{name}-{size[0]}x{size[1]}.{end}"
-        if os.environ.get("WRITE_GOLDEN"):
-            file.parent.mkdir(exist_ok=True)
-            file.write_text(text)
-        assert text == file.read_text()
-
-
 @pytest.mark.parametrize("size", SIZES, ids=str)
 async def test_screens_look_as_agreed(size: tuple[int, int]) -> None:
     async with console(size) as (app, pilot):
         agreed("runs", size, app)
-        await pilot.press("r")
+        await pilot.press("c")
         await pilot.pause()
         agreed("sheet", size, app)
         await pilot.press("escape")
@@ -77,6 +65,25 @@ async def test_screens_look_as_agreed(size: tuple[int, int]) -> None:
         agreed("help", size, app)
 
 
+@pytest.mark.parametrize("size", SIZES, ids=str)
+async def test_queues_agents_and_metrics_look_as_agreed(size: tuple[int, int]) -> None:
+    async with console(size) as (app, pilot):
+        await open_queues(app, pilot)
+        agreed("queues", size, app)
+        await pilot.press("s", *"bill")
+        await pilot.pause()
+        agreed("pause", size, app)
+        await pilot.press("escape", "tab")
+        await show(app, pilot)
+        agreed("agents", size, app)
+        await pilot.press("l")
+        await pilot.pause()
+        agreed("agent", size, app)
+        await pilot.press("escape")
+        await open_metrics(app, pilot)
+        agreed("metrics", size, app)
+
+
 async def test_ascii_means_ascii() -> None:
     async with console((120, 40), ascii_only=True) as (app, pilot):
         assert text_of(app).replace("研究", "").isascii()
@@ -85,6 +92,10 @@ async def test_ascii_means_ascii() -> None:
         assert text_of(app).replace("研究", "").isascii()
         await pilot.press("escape")
         await open_run(app, pilot)
+        assert text_of(app).isascii()
+        await open_queues(app, pilot)
+        assert text_of(app).isascii()
+        await open_metrics(app, pilot)
         assert text_of(app).isascii()
 
 
@@ -173,6 +184,10 @@ async def test_any_terminal_will_do(size: tuple[int, int]) -> None:
     async with console(size) as (app, pilot):
         text_of(app)
         await open_run(app, pilot)
+        text_of(app)
+        await open_queues(app, pilot)
+        text_of(app)
+        await open_metrics(app, pilot)
         text_of(app)
 
 
@@ -534,3 +549,88 @@ async def test_the_palette_has_everything_that_can_be_done_here(tmp_path: Path) 
         await pilot.pause()
     async with console(memory=file) as (app, pilot):
         assert "enter opens a run" not in text_of(app)
+
+
+async def test_keys_go_between_the_screens_and_the_list_stays_below() -> None:
+    async with console() as (app, pilot):
+        await open_queues(app, pilot)
+        await pilot.press("5")
+        await pilot.press("2", "2")
+        await pilot.pause()
+        assert isinstance(app.screen, QueuesScreen)
+        assert len(app.screen_stack) == 2
+        await pilot.press("1")
+        await pilot.pause()
+        assert isinstance(app.screen, RunsScreen)
+
+
+@pytest.mark.parametrize(
+    ("keys", "filter_"), [(["j"], "queue:default"), (["tab", "j"], "agent:edge-4")], ids=str
+)
+async def test_the_runs_of_a_queue_or_an_agent_are_the_list_with_a_filter(
+    keys: list[str], filter_: str
+) -> None:
+    async with console() as (app, pilot):
+        await open_queues(app, pilot)
+        await pilot.press(*keys, "enter")
+        await pilot.pause()
+        screen = app.screen
+        assert isinstance(screen, RunsScreen)
+        assert screen.filter_text == filter_
+
+
+async def test_rows_are_sorted_and_the_window_is_changed() -> None:
+    async with console() as (app, pilot):
+        screen = await open_queues(app, pilot)
+        await pilot.press("o")
+        await show(app, pilot)
+        assert [line.name for line in screen.queue_lines] == ["agents", "slow", "gpu", "default"]
+        metrics = await open_metrics(app, pilot)
+        await pilot.press("w", "w")
+        await show(app, pilot)
+        assert metrics.window == 60
+        assert "metrics  1m" in text_of(app)
+
+
+async def test_a_limit_has_to_be_a_number_before_it_is_sent() -> None:
+    async with console() as (app, pilot):
+        await open_queues(app, pilot)
+        await pilot.press("L", *"x", "enter")
+        await pilot.pause()
+        assert "a whole number from 0 (no limit) to 1,000,000" in text_of(app)
+        await pilot.press("backspace", *"40")
+        await pilot.pause()
+        assert "$ headway queue limit agents 40" in text_of(app)
+        await pilot.press("escape")
+        await show(app, pilot)
+        assert "left as it is" in text_of(app)
+
+
+async def test_what_may_be_old_is_dimmed_and_its_age_said() -> None:
+    async with console() as (app, pilot):
+        screen = await open_queues(app, pilot)
+        app.link.connected, app.link.since = False, screen.clock() - 12
+        screen.queue_table.touch()
+        await show(app, pilot)
+        assert "as of 12.0s ago" in text_of(app)
+        cells = screen.queue_table._fetch(0)  # pyright: ignore[reportPrivateUsage]
+        assert cells is not None
+        assert {cell.role for cell in cells[1:]} == {"muted"}
+        await pilot.press("s")
+        await show(app, pilot)
+        assert "not done: there is no link to NATS" in text_of(app)
+
+
+async def test_an_empty_screen_says_the_next_step() -> None:
+    async with console() as (app, pilot):
+        screen = await open_queues(app, pilot)
+        screen.queues.snapshot([])
+        screen.agents.snapshot([])
+        screen.queue_table.touch()
+        await show(app, pilot)
+        text = text_of(app)
+        assert "no queue yet" in text
+        assert "no agent is connected; 0 runs wait: `headway agent`" in text
+        await pilot.press("s")
+        await show(app, pilot)
+        assert "no queue is meant" in text_of(app)

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 COMMANDS = [
     "up", "demo", "engine", "agent", "enqueue", "run", "ls", "show", "watch", "logs", "trace",
-    "result", "cancel", "resume", "fork", "replay", "queue", "agents", "check", "deploy", "image",
-    "doctor",
-    "bench",
+    "dead", "ack", "result", "cancel", "resume", "fork", "replay", "queue", "agents", "check",
+    "deploy", "image", "doctor", "bench",
 ]  # fmt: skip
 
 

@@ -27,6 +27,7 @@ ROW = RunRow(
     agent="edge-3", tags=("customer=acme", "eu"), started_at=NOW - timedelta(minutes=30),
     ended_at=NOW - timedelta(minutes=20), reason="error",
     error=ErrorInfo("HTTPStatusError", "429 Too Many\nRequests \x00"), key="order-17",
+    failure="HTTPStatusError",
 )  # fmt: skip
 
 

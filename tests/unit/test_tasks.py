@@ -348,3 +348,21 @@ def test_types_of_the_public_verbs() -> None:
 
     assert ast.parse("body")
     assert body
+
+
+def test_a_declared_state_is_registered_with_its_schema() -> None:
+    class Notes(msgspec.Struct):
+        model: str
+
+    @task(id="stateful", state=Notes)
+    async def stateful() -> None: ...
+
+    schema = msgspec.json.decode(bytes(stateful.spec().state_schema))
+    assert "model" in str(schema)
+    assert bytes(made().spec().state_schema) == b""
+
+    @task(id="odd-state", state=object())
+    async def odd() -> None: ...
+
+    with pytest.raises(BadTask, match="odd-state"):
+        odd.spec()

@@ -16,7 +16,7 @@ from textual.reactive import var
 from textual.widgets import Input
 
 from headway._version import __version__
-from headway_tui import clipboard
+from headway_tui import clipboard, places
 from headway_tui.actions import (
     ACTIONS,
     SCREEN_ONLY,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from textual.events import Event
     from textual.screen import Screen
 
+    from headway.bundle import Bundle
     from headway.config import Settings
 
 CLOCK = 1 / 15
@@ -66,6 +67,8 @@ class Options:
     """Open this run at once."""
     mouse: bool = True
     """False: the terminal keeps its own selection."""
+    bundle: Bundle | None = None
+    """Show what this file holds; no server is asked."""
     actions: tuple[Action, ...] = field(default=ACTIONS)
     """With the keys that are in force."""
     memory: Path | None = None
@@ -104,7 +107,7 @@ class HeadwayApp(App[None]):
         self.options = options
         self.settings = options.settings
         self.ascii_only, self.readonly = options.ascii_only, options.readonly
-        self.link = Link(options.settings)
+        self.link = linked(options)
         self.actions = options.actions
         self.keymap = Keymap(options.actions)
         self.memory = Memory(options.memory)
@@ -239,6 +242,10 @@ class HeadwayApp(App[None]):
         """Carry it out: the focused pane, its screen, or the app knows how."""
         if action.writes and (self.readonly or not self.link.connected):
             why = "this console is read-only" if self.readonly else "there is no link to NATS"
+            if self.link.offline:
+                why = (
+                    "this is an offline bundle; `headway fork --bundle FILE` makes a new run of it"
+                )
             self.pane_screen.say(f"not done: {why}", "warning")
             return
         for who in (self.screen.focused, self.pane_screen, self):
@@ -259,6 +266,34 @@ class HeadwayApp(App[None]):
     def do_quit(self) -> None:
         """Quit."""
         self.exit()
+
+    def do_go_queues(self) -> None:
+        """Queues and agents."""
+        places.go(self, "queues")
+
+    def do_go_metrics(self) -> None:
+        """The curves."""
+        places.go(self, "metrics")
+
+    def do_go_dead(self) -> None:
+        """Dead letters and reviews."""
+        places.go(self, "dead")
+
+    def do_replays(self, argument: str = "") -> None:
+        """The replay console: a script, or the draft as it was left."""
+        self.pane_screen.open_replay(script=argument)
+
+    def do_job(self, argument: str) -> None:
+        """A job by its id."""
+        if argument:
+            self.pane_screen.open_replay(job=argument)
+        else:
+            self.pane_screen.say("which job? `:job ID`; `J` in the replay console lists them")
+
+    def do_rec(self, argument: str) -> None:
+        """Record decisions of the replay console, or write them down."""
+        self.pane_screen.open_replay()
+        self.call_after_refresh(lambda: self.pane_screen.rec(argument))
 
     def do_palette(self) -> None:
         """All commands."""
@@ -312,8 +347,7 @@ class HeadwayApp(App[None]):
 
     def do_go_runs(self, argument: str = "") -> None:
         """The list of runs, with another query if one is given."""
-        while len(self.screen_stack) > 1:
-            self.pop_screen()
+        places.go(self)
         first = self.screen_stack[0]
         if argument and isinstance(first, RunsScreen):
             first.set_filter("" if argument == "*" else argument)
@@ -452,6 +486,15 @@ def _name(event: events.Key) -> str:
     if character is not None and len(character) == 1 and character.isprintable():
         return "space" if character == " " else character
     return event.key
+
+
+def linked(options: Options) -> Link:
+    """The link to NATS, or to a bundle."""
+    if options.bundle is None:
+        return Link(options.settings)
+    from headway_tui.offline import OfflineLink
+
+    return OfflineLink(options.settings, options.bundle)
 
 
 def run(options: Options) -> None:

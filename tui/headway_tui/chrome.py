@@ -65,6 +65,10 @@ class Header(Bar):
         if kind != "none":
             style = app.palette.alarm if kind == "alarm" else app.palette.band
             return [Segment(fit(f" ! {words}", width, self.sign("cut")), style)]
+        if link.offline:
+            words = fit(link.offline, max(1, width - 12), self.sign("cut"))
+            told = [Segment(" headway ", app.palette.key), self.text(f" {words} ", "warning")]
+            return self._placed(told, width)
         wide = width >= 100
         left = [Segment(" headway ", app.palette.key),
                 self.text(f" {safe(app.settings.namespace, 24)} ")]  # fmt: skip
@@ -86,6 +90,10 @@ class Header(Bar):
             ]
         if app.readonly:
             left += [self.text("  read-only ", "warning")]
+        return self._placed(left, width)
+
+    def _placed(self, left: list[Segment], width: int) -> list[Segment]:
+        """The facts, and the place at the right end if there is room."""
         have = sum(cell_len(s.text) for s in left)
         right = self._places(width - have - 1)
         room = width - have - 1 - sum(cell_len(s.text) for s in right)

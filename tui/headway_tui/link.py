@@ -54,6 +54,10 @@ class Link:
         """Seconds of the last round trip to NATS."""
         self.engines: dict[str, tuple[EngineBeat, float]] = {}
         self.agents: dict[str, tuple[AgentBeat, float]] = {}
+        self.offline = ""
+        """A bundle is shown: which, in words. Nothing is live then, and nothing can be written."""
+        self.as_of: datetime | None = None
+        """When the bundle was made."""
         self._store: bool | None = None
         self._store_since = self.since
         self.lives = 0

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from headway.errors import HeadwayError
-from headway.ids import new_run_id
-from headway.wire.commands import BulkAsk, BulkPage, CancelAsk, Done, ReplayAsk, ResumeAsk
+from headway.wire.commands import AckAsk, BulkAsk, BulkPage, CancelAsk, Done, ResumeAsk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from headway_tui.link import Link
 
-_WORDS = {"cancel": "cancelled", "resume": "resumed", "replay": "replayed"}
+_WORDS = {"cancel": "cancelled", "resume": "resumed", "ack": "acknowledged"}
 
 
 async def write(link: Link, verb: str, run: str) -> str:
@@ -35,19 +34,15 @@ async def write(link: Link, verb: str, run: str) -> str:
     elif verb == "resume":
         body = ResumeAsk(run)
     else:
-        body = ReplayAsk(run, new_run_id())
+        body = AckAsk(run)
     done = await link.ask(verb, body, Done)
     if done.outcome not in {"ok", "already"}:
         raise HeadwayError(done.message or f"{done.outcome}: the run is {done.status}")
     if done.outcome == "already":
         return f"{run} is {done.status.lower()} already"
-    if verb == "replay":
-        return f"{run} replayed: the new run is {done.run}"
     return f"{run} {_WORDS[verb]}, now {done.status.lower()}"
 
 
-BULK = frozenset({"cancel", "resume"})
-"""What the engine does to all runs of a query."""
 IDS = 100
 """Runs named in one query."""
 

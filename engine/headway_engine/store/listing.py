@@ -7,16 +7,45 @@ from typing import TYPE_CHECKING
 
 from headway.query.evaluate import error_text
 from headway.states import RunState
-from headway.wire.commands import AgentRow, Facet, Facets, FacetsAsk, RunRow
+from headway.wire.commands import AgentRow, Facet, Facets, FacetsAsk, OpenMark, Review, RunRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
+    from typing import Any
 
-    from headway_engine.store.records import AgentState
+    from headway.wire import ErrorInfo
+    from headway_engine.store.records import AgentState, OnceMark
 
 S = RunState
 COUNTED = frozenset({S.STARTING, S.RUNNING, S.CANCELLING, S.WAITING, S.SUCCEEDED})
+
+
+NEWEST = 200
+"""So many dead letters of a class say what most of them had reached."""
+MESSAGE = 500
+"""Characters of an error's message that a class shows."""
+
+
+def message_of(error: ErrorInfo | None) -> str:
+    """The message of a class's sample."""
+    return "" if error is None else error.message[:MESSAGE]
+
+
+def review_of(
+    since: datetime | None,
+    data: Mapping[str, Any],
+    marks: Iterable[OnceMark],
+    unconfirmed: Sequence[int],
+) -> Review:
+    """What a run in REVIEW waits for, from the event that sent it there and its record."""
+    why = data.get("why")
+    return Review(
+        since,
+        why[:MESSAGE] if isinstance(why, str) else "",
+        tuple(OpenMark(m.key, m.token, m.epoch, m.status) for m in marks),
+        tuple(unconfirmed),
+    )
 
 
 def attempt_of(state: RunState, failures: int) -> int:
@@ -72,6 +101,7 @@ def agent_rows(agents: Iterable[AgentState], images: Mapping[str, str]) -> list[
             a.drain,
             a.drain_by,
             a.drain_at,
+            a.drain_reason,
         )
         for a in agents
     ]

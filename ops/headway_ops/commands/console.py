@@ -27,6 +27,15 @@ def tui(
     mouse: Annotated[
         bool, typer.Option("--mouse/--no-mouse", help="Without, the terminal selects text.")
     ] = True,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve it to browsers of this machine; until Ctrl+C.")
+    ] = False,
+    at: Annotated[
+        str, typer.Option("--serve-at", help="[HOST:]PORT for browsers; 0 = any that is free.")
+    ] = "0",
+    url: Annotated[
+        str, typer.Option("--serve-url", help="https://NAME of a proxy with TLS in front of it.")
+    ] = "",
     keys: Annotated[
         bool, typer.Option("--keys", help="Print the keys in force as Markdown, and end.")
     ] = False,
@@ -37,4 +46,8 @@ def tui(
     if keys:
         console.print_keys()
         return
-    console.open_console(run, text, theme, ascii_only=ascii_only, readonly=readonly, mouse=mouse)
+    opened = console.Opened(run, text, theme, ascii_only=ascii_only, readonly=readonly, mouse=mouse)
+    if serve or at != "0" or url:
+        console.serve_console(opened, at, url)
+    else:
+        console.open_console(opened)

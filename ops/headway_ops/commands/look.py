@@ -1,4 +1,4 @@
-"""ls, show, agents: what is there."""
+"""ls, show, dead, agents: what is there."""
 
 from __future__ import annotations
 
@@ -63,6 +63,21 @@ def show(
     looking.show_run(run, whole=whole, as_json=as_json)
 
 
+def dead(
+    by: Annotated[
+        Literal["task", "error"], typer.Option("--by", help="An error of one task, or of all.")
+    ] = "task",
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=1000, help="At most so many classes.")
+    ] = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """List failures that nobody has acknowledged, by class."""
+    from headway_ops import looking
+
+    looking.list_dead(by, limit, as_json=as_json)
+
+
 def agents(ctx: typer.Context, as_json: JsonFlag = False) -> None:
     """List the agents: alive, what they serve, how full they are."""
     if ctx.invoked_subcommand is not None:
@@ -70,3 +85,15 @@ def agents(ctx: typer.Context, as_json: JsonFlag = False) -> None:
     from headway_ops import looking
 
     looking.list_agents(as_json=as_json)
+
+
+def metrics(
+    last: Annotated[
+        int, typer.Option("--last", min=60, max=900, help="Seconds, of the 900 that engines keep.")
+    ] = 900,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what engines and agents did: rates, waits, curves."""
+    from headway_ops import looking
+
+    looking.show_metrics(last, as_json=as_json)

@@ -34,6 +34,9 @@ MOVES: dict[str, frozenset[str]] = {
 }  # fmt: skip
 """Every legal move. A copy on purpose: a wrong table in the engine must not hide itself here."""
 
+SEEN = frozenset({"acknowledged", "unacknowledged"})
+"""What a person may still say of a run that has failed: it moves nothing."""
+
 
 def check(h: History, report: Report) -> Iterator[Violation]:
     """The path of one run. Sets `h.holes` if events are missing: the rest then cannot be judged."""
@@ -92,8 +95,8 @@ def _end(h: History) -> Iterator[Violation]:
     ends = [e for e in h.events if e.target in TERMINAL]
     for e in ends[1:]:
         yield _of(h, "I3", e, f"the run ended before, with event {ends[0].n}")
-    if ends and len(ends) == 1 and h.events[-1] is not ends[0]:
-        late = h.events[h.events.index(ends[0]) + 1]
+    later = h.events[h.events.index(ends[0]) + 1 :] if len(ends) == 1 else []
+    for late in [e for e in later if e.kind not in SEEN][:1]:
         yield _of(h, "I3", late, f"{late.kind} after the end, which was event {ends[0].n}")
     run = h.run
     if run.state in TERMINAL and run.ended_at is None:

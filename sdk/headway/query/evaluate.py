@@ -78,6 +78,8 @@ def _holds(term: Term, row: RunRow, now: datetime) -> bool:
 
 def _one(field: str, value: Value, row: RunRow, now: datetime) -> bool:
     match value:
+        case Status("dead"):
+            return row.failure != "" and not row.acked
         case Status(word):
             return any(s.status == row.status for s in STATUS_WORDS.get(word, ()))
         case Number(op, number):
@@ -135,6 +137,7 @@ _TEXTS: dict[str, Callable[[RunRow], tuple[str, ...]]] = {
     "queue": lambda r: (r.queue,),
     "tag": lambda r: r.tags,
     "error": lambda r: (error_text(r),),
+    "failure": lambda r: (r.failure,),
     "reason": lambda r: (r.reason,),
     "ckpt": lambda r: (r.checkpoint_name,),
     "agent": lambda r: (r.agent,),

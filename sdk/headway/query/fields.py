@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from headway.states import LIVE, TERMINAL, RunState
+from headway.states import FAILURES, LIVE, TERMINAL, RunState
 
 
 class Kind(Enum):
@@ -36,6 +36,7 @@ FIELDS: tuple[Field, ...] = (
     Field("queue", Kind.WORD, "queue", "queue:agents"),
     Field("tag", Kind.WORD, "one of its tags", "tag:customer=acme"),
     Field("error", Kind.TEXT, "type and message of the error that it ended with", 'error:"429"'),
+    Field("failure", Kind.WORD, "class of that error, if it failed", "failure:RateLimitError"),
     Field("reason", Kind.WORD, "why it is in REVIEW or has failed", "reason:once"),
     Field("attempts", Kind.NUMBER, "attempts that used a retry", "attempts:>2"),
     Field("priority", Kind.NUMBER, "priority", "priority:>=10"),
@@ -60,9 +61,9 @@ STATUS_WORDS: dict[str, frozenset[RunState]] = {
     **{s.status: frozenset({s}) for s in RunState},
     "live": LIVE,
     "ended": TERMINAL,
-    "dead": frozenset({RunState.FAILED, RunState.TIMED_OUT}),
+    "dead": FAILURES,
 }
-"""Word to states. `dead`: ended without what it was for; somebody should look."""
+"""Word to states. `dead` means a flag besides: failures that nobody has acknowledged."""
 
 
 def states_of(words: frozenset[str]) -> frozenset[RunState]:

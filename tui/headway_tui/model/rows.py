@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from headway.states import TERMINAL
+from headway.safe import failure_class
+from headway.states import FAILURES, TERMINAL
 from headway.wire import ErrorInfo
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from headway.wire.events import Event, RunEvents
 
 _ENDED = {s.value for s in TERMINAL}
+_FAILED = {s.value for s in FAILURES}
 KEEP_STRANGERS = 10_000
 """Runs outside the list whose being new is remembered."""
 
@@ -40,6 +42,12 @@ def moved(row: RunRow, event: Event) -> RunRow:
     if event.target in _ENDED:
         change["ended_at"] = event.at
     kind = event.kind
+    if event.target in _FAILED:
+        error = error_of(data.get("error"))
+        change["failure"] = failure_class(error.type if error is not None else "")
+        change["acked"] = event.actor.startswith("user:")
+    elif kind in {"acknowledged", "unacknowledged"}:
+        change["acked"] = kind == "acknowledged"
     if kind == "starting":
         change["agent"] = _text(data.get("agent"))
         if isinstance(data.get("attempt"), int):

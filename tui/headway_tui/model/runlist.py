@@ -94,7 +94,8 @@ def _last(row: RunRow, paper: Paper) -> Cell:
         kind = safe(row.error.type if row.error else "", 60)
         return Cell(f"next in {span(left)}  {kind}", "warning")
     if row.error is not None and row.status not in {"succeeded", "cancelled"}:
-        return Cell(safe(f"{row.error.type}: {row.error.message}", 200), "bad-soft")
+        flag = f"{paper.sign('dead')} " if row.failure and not row.acked else ""
+        return Cell(flag + safe(f"{row.error.type}: {row.error.message}", 200), "bad-soft")
     if row.reason and row.status in {"review", "queued", "waiting"}:
         return Cell(safe(row.reason, 200), "warning")
     return Cell(safe(" ".join(row.tags), 200), "muted")

@@ -16,7 +16,7 @@ from headway_tui.dialogs import Meant
 from headway_tui.query import Hint
 from headway_tui.widgets.lines import Lines
 from headway_tui.widgets.prompt import Prompt
-from headway_tui.writes import BULK, Sum, bulk, naming, write
+from headway_tui.writes import Sum, bulk, naming, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from textual.widgets import Input
 
     from headway_tui.app import HeadwayApp
+    from headway_tui.model.drafts import Draft
 
 SMALL = 100
 """Below so many columns panes become tabs and columns drop."""
@@ -94,6 +95,28 @@ class Pane(Screen[None]):
         from headway_tui.screens.run import RunScreen
 
         self.app.push_screen(RunScreen(run))
+
+    def open_replay(
+        self,
+        draft: Draft | None = None,
+        script: str = "",
+        job: str = "",
+        pair: tuple[str, str] | None = None,
+    ) -> None:
+        """The replay console: a draft, a script's file, a job, or two runs beside each other.
+
+        Without any of them the draft as it was left.
+        """
+        from headway_tui.screens.replay import ReplayScreen
+
+        while isinstance(self.app.screen, ReplayScreen):
+            if draft is None and not (script or job or pair):
+                return
+            self.app.pop_screen()
+        self.app.push_screen(ReplayScreen(draft, script, job, pair))
+
+    def rec(self, argument: str) -> None:
+        """What `:rec` says; the replay console knows how."""
 
     # --- layout
 
@@ -208,8 +231,18 @@ class Pane(Screen[None]):
         self._write("resume")
 
     def do_replay(self) -> None:
-        """Replay, after a sheet."""
-        self._write("replay")
+        """A draft of the chosen runs; nothing is started."""
+        from headway_tui.model.drafts import new_draft
+
+        runs = self.chosen_runs()
+        if runs:
+            self.open_replay(new_draft(ids=[run for run, _ in runs]))
+        else:
+            self.say("no run is meant: put the cursor on one, or mark some", "warning")
+
+    def do_ack(self) -> None:
+        """Acknowledge, after a sheet."""
+        self._write("ack")
 
     def meant_query(self) -> str:
         """The query, if all runs that match it are meant; else empty."""
@@ -219,10 +252,7 @@ class Pane(Screen[None]):
         runs, query = self.chosen_runs(), self.meant_query()
         if not runs:
             self.say("no run is meant: put the cursor on one, or mark some", "warning")
-        elif verb not in BULK and query:
-            self.say(f"{verb} of all that match is a replay job: headway replay plan - takes"
-                     " `headway ls QUERY --ids`", "warning")  # fmt: skip
-        elif verb in BULK and (query or len(runs) > 1):
+        elif query or len(runs) > 1:
             self.run_worker(self._many(verb, runs, query), group="write", exit_on_error=True)
         else:
             ids = [run for run, _ in runs]

@@ -12,7 +12,7 @@ from textual.containers import Horizontal, Vertical
 
 from headway.errors import HeadwayError
 from headway.looks import look
-from headway.wire import BlobRef, commands, replays
+from headway.wire import BlobRef, commands
 from headway_tui.chrome import Note
 from headway_tui.feeds import RunFeed
 from headway_tui.model.states import counted, read
@@ -86,7 +86,7 @@ class RunScreen(Pane):
         self.number = 0
         """The checkpoint whose state is shown; 0 = the last."""
         self._wanted = 0
-        self._states: dict[int, replays.StateAnswer] = {}
+        self._states: dict[int, commands.StateAnswer] = {}
         self._zoomed = False
         self._lower: Lines = self.logs
 
@@ -106,6 +106,8 @@ class RunScreen(Pane):
         if self._logs_first:
             self._lower, self._zoomed = self.logs, True
         self.set_focus(self.logs if self._logs_first else self.waterfall)
+        if (then := self.console_app.link.as_of) is not None:
+            self.now = lambda: then  # what was running is shown as it was
         self.feed = RunFeed(
             self.console_app.link, self.run_id, self._on_detail, self._on_event, self._on_chunk
         )
@@ -337,13 +339,13 @@ class RunScreen(Pane):
             bodies["old"] = read(bytes(old.state))
         self.state.show(bodies, bytes(new.state))
 
-    async def _state_of(self, number: int) -> replays.StateAnswer | None:
+    async def _state_of(self, number: int) -> commands.StateAnswer | None:
         if number in self._states:
             return self._states[number]
         link = self.console_app.link
         try:
-            ask = replays.StateAsk(self.run_id, number)
-            answer = await link.ask("state", ask, replays.StateAnswer)
+            ask = commands.StateAsk(self.run_id, number)
+            answer = await link.ask("state", ask, commands.StateAnswer)
         except HeadwayError as e:
             if e.code in {"not_found", "no_such_run"}:
                 return None

@@ -256,6 +256,8 @@ class RunsScreen(Pane):
             many = f"{len(self.view.rows):,}{'+' if feed.more else ''} runs"
         else:
             many = f"{'about ' if feed.estimated else ''}{plural(feed.total, 'run')}"
+        if self.console_app.link.offline:
+            return f"{many}   offline", "muted"
         state = f"{many}   {self._sign('live')} live"
         if self.view.new:
             state += f"   {len(self.view.new):,} new {self._sign('new')} gg"
@@ -492,6 +494,29 @@ class RunsScreen(Pane):
                  else f"{plural(len(self.marks), 'run')} marked")  # fmt: skip
         self.table.touch()
         self.foot.refresh()
+
+    def do_replay(self) -> None:
+        """A draft of the marked runs, or of the query where all that match are marked."""
+        from headway_tui.model.drafts import new_draft
+
+        if query := self.meant_query():
+            self.open_replay(new_draft(query))
+        else:
+            super().do_replay()
+
+    def do_compare(self) -> None:
+        """Two marked runs, or the one under the cursor with what it was forked from."""
+        rows = [self.view.rows[r] for r in self.view.order if r in self.marks]
+        row = self.chosen()
+        if not rows and row is not None and row.origin:
+            pair = (row.origin, row.run)
+        elif len(rows) == 2:
+            first, second = sorted(rows, key=lambda r: r.created_at)
+            pair = (first.run, second.run)
+        else:
+            self.say("mark two runs, or put the cursor on a fork", "warning")
+            return
+        self.open_replay(pair=pair)
 
     def do_unmark(self) -> None:
         """No marks."""

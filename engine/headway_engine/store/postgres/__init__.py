@@ -7,7 +7,7 @@ happens when one fails. The statements are in `sql/`, the schema is in `migratio
 - commit: `commit.py` (load, decide, write) · leases: `leases.py`
 - timers, outbox, pruner: `timers.py`
 - connections: `db.py`, `connections.py` · what need not be read again: `recent.py`
-- registry: `registry.py`, `specs.py` · lists: `lists.py`
+- registry: `registry.py`, `specs.py` · lists: `lists.py` · dead letters, reviews: `dead.py`
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from headway_engine.store.postgres import identity, statements
 from headway_engine.store.postgres.base import Outbox
 from headway_engine.store.postgres.claims import Claims
 from headway_engine.store.postgres.db import Db
+from headway_engine.store.postgres.dead import Dead
 from headway_engine.store.postgres.dispatching import Dispatches
 from headway_engine.store.postgres.enqueue import Enqueues
 from headway_engine.store.postgres.jobs import Jobs
@@ -29,13 +30,16 @@ from headway_engine.store.postgres.migrate import migrate
 from headway_engine.store.postgres.recent import Recent
 from headway_engine.store.postgres.registry import Registry
 from headway_engine.store.postgres.saves import Saves
+from headway_engine.store.postgres.sources import Sources
 from headway_engine.store.postgres.specs import Specs
 from headway_engine.store.postgres.timers import Timers
 
 _SQL = statements.load("lists")
 
 
-class PostgresStore(Enqueues, Dispatches, Claims, Saves, Lists, Timers, Registry, Jobs):
+class PostgresStore(
+    Enqueues, Dispatches, Claims, Saves, Lists, Dead, Timers, Registry, Sources, Jobs
+):
     """The truth about runs, in Postgres. See the port for what each method guarantees."""
 
     def __init__(
@@ -82,6 +86,10 @@ class PostgresStore(Enqueues, Dispatches, Claims, Saves, Lists, Timers, Registry
     async def close(self) -> None:
         """Give connections back; idempotent."""
         await self.db.close()
+
+    def use(self) -> tuple[int, int]:
+        """(connections that are busy, connections that there may be)."""
+        return self.db.use()
 
     async def facts(self) -> StoreFacts:
         """Version and settings, and what an operator should change."""

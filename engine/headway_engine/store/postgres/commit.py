@@ -281,6 +281,8 @@ def arguments(name: str, plans: Sequence[Plan]) -> list[list[Any]]:
         [r.reason for r in new],
         [" ".join(map(str, r.unconfirmed)) for r in new],
         [p.free_key for p in plans],
+        [r.failure for r in new],
+        [r.acked for r in new],
     ]
     return [*head, *event_columns(plans), *end_columns(plans), *mark_columns(plans)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -35,9 +36,14 @@ def run_of(row: Any) -> Run:
     run.state = STATES[run.state]
     run.unstarted_agents = tuple(run.unstarted_agents)
     run.unconfirmed = tuple(run.unconfirmed)
-    if row[COLUMNS] is not None:
-        run.marks = tuple(OnceMark(*m) for m in _marks.decode(row[COLUMNS]))
+    run.failure, run.acked = row["failure"], row["acked"]
+    run.marks = marks_of(row[COLUMNS])
     return run
+
+
+def marks_of(column: str | None) -> tuple[OnceMark, ...]:
+    """The column open_marks."""
+    return () if column is None else tuple(OnceMark(*m) for m in _marks.decode(column))
 
 
 def ref_of(column: bytes | None) -> BlobRef | None:
@@ -86,7 +92,7 @@ def mark_of(row: Any) -> MarkRecord:
         row["key"],
         row["kind"],
         row["fn"],
-        row["status"],
+        intern(row["status"]),  # a field is left out only if it is its default itself
         row["epoch"],
         Raw(row["value"]) if row["value"] else NOTHING,
         ref_of(row["ref"]),

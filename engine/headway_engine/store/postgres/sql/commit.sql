@@ -11,11 +11,12 @@ WITH i AS MATERIALIZED (
                             $15::bool[], $16::text[], $17::bigint[], $18::text[],
                             $19::timestamptz[], $20::timestamptz[], $21::timestamptz[],
                             $22::timestamptz[], $23::timestamptz[], $24::timestamptz[],
-                            $25::timestamptz[], $26::text[], $27::text[], $28::bool[])
+                            $25::timestamptz[], $26::text[], $27::text[], $28::bool[],
+                            $29::text[], $30::bool[])
                 AS x (id, expected, n, state, epoch, failures, lost, lost_ck, unstarted, unstarted_agents,
                       version, resumed, agent, session, nonce, due_at, ttl_at, deadline_at,
                       claimed_at, started_at, attempt_at, ended_at, reason, unconfirmed,
-                      free_key)),
+                      free_key, failure, acked)),
      k AS MATERIALIZED (
        SELECT s.ns, s.task, s.scope, s.key FROM i JOIN runs r ON r.id = i.id JOIN keys s
            ON s.ns = r.ns AND s.task = r.task AND s.scope = r.key_scope AND s.key = r.key
@@ -31,29 +32,30 @@ WITH i AS MATERIALIZED (
               resumed = i.resumed, agent = i.agent, session = i.session, nonce = i.nonce,
               due_at = i.due_at, ttl_at = i.ttl_at, deadline_at = i.deadline_at,
               claimed_at = i.claimed_at, started_at = i.started_at, attempt_at = i.attempt_at,
-              ended_at = i.ended_at, reason = i.reason,
+              ended_at = i.ended_at, reason = i.reason, failure = i.failure, acked = i.acked,
               unconfirmed = string_to_array(i.unconfirmed, ' ')::bigint[],
-              dispatch = CASE WHEN r.state = i.state THEN r.dispatch END
+              dispatch = CASE WHEN r.state = i.state THEN r.dispatch END,
+              queued_at = CASE WHEN i.state = 'QUEUED' AND r.state <> 'QUEUED' THEN $3 ELSE r.queued_at END
          FROM i JOIN l ON l.id = i.id WHERE r.id = i.id RETURNING r.id, r.n),
      e AS (
        INSERT INTO events (run, n, at, kind, epoch, source, target, actor, data)
        SELECT x.run, x.n, $3, x.kind, x.epoch, x.source, x.target, x.actor, x.data
-         FROM unnest($29::text[], $30::int[], $31::text[], $32::bigint[], $33::text[], $34::text[],
-                     $35::text[], $36::bytea[])
+         FROM unnest($31::text[], $32::int[], $33::text[], $34::bigint[], $35::text[], $36::text[],
+                     $37::text[], $38::bytea[])
               AS x (run, n, kind, epoch, source, target, actor, data) JOIN u ON u.id = x.run),
      s AS (
        INSERT INTO results (run, size, body, ref, error)
        SELECT x.run, x.size, x.body, x.ref, x.error
-         FROM unnest($37::text[], $38::bigint[], $39::bytea[], $40::bytea[], $41::bytea[])
+         FROM unnest($39::text[], $40::bigint[], $41::bytea[], $42::bytea[], $43::bytea[])
               AS x (run, size, body, ref, error) JOIN u ON u.id = x.run),
      m AS (
        INSERT INTO marks (run, key, kind, fn, status, token, epoch, value, ref, error, due_at,
                           resolved, after, at)
        SELECT x.run, x.key, x.kind, x.fn, x.status, x.token, x.epoch, x.value, x.ref, x.error,
               x.due_at, x.resolved, x.after, $3
-         FROM unnest($42::text[], $43::text[], $44::text[], $45::text[], $46::text[], $47::text[],
-                     $48::bigint[], $49::bytea[], $50::bytea[], $51::bytea[], $52::timestamptz[],
-                     $53::text[], $54::int[])
+         FROM unnest($44::text[], $45::text[], $46::text[], $47::text[], $48::text[], $49::text[],
+                     $50::bigint[], $51::bytea[], $52::bytea[], $53::bytea[], $54::timestamptz[],
+                     $55::text[], $56::int[])
               AS x (run, key, kind, fn, status, token, epoch, value, ref, error, due_at, resolved,
                     after) JOIN u ON u.id = x.run
        ON CONFLICT (run, key) DO UPDATE
@@ -70,7 +72,7 @@ WITH i AS MATERIALIZED (
      o AS (
        INSERT INTO outbox (at, engine, runs, numbers)
        SELECT $3, $1, array_agg(x.run), array_agg(x.n)
-         FROM unnest($29::text[], $30::int[]) AS x (run, n) JOIN u ON u.id = x.run
+         FROM unnest($31::text[], $32::int[]) AS x (run, n) JOIN u ON u.id = x.run
        HAVING count(*) > 0 RETURNING id)
 SELECT u.id, (SELECT id FROM o) AS outbox FROM u;
 
