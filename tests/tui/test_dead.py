@@ -162,7 +162,6 @@ async def test_a_token_is_copied_and_a_class_opened_as_a_list(
         screen = app.screen
         assert isinstance(screen, RunsScreen)
         assert screen.filter_text == "status:dead failure:RateLimitError task:research-agent"
-        assert not screen.flaw
 
 
 async def test_hostile_text_reaches_no_terminal() -> None:

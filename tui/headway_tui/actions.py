@@ -201,7 +201,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("agent_log", ("l",), "agent-log", "agent log",
            "All that is known of the agent, what it counted, and where its log is.",
            "headway agents", ("agents",), footer=18),
-    _view("sort", "o", "sort", "sort", "The next order of the rows.", *_BOARD, footer=19),
+    _view("sort_rows", "o", "sort", "sort", "The next order of the rows.", *_BOARD, footer=19),
     _view("window", "w", "window", "window", "The next window: 1, 15 or 60 minutes.", "metrics",
           footer=15),
     # --- timeline
