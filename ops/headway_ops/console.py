@@ -30,6 +30,7 @@ class Opened(NamedTuple):
     theme: str
     ascii_only: bool
     readonly: bool
+    mouse: bool = True
 
     def arguments(self) -> list[str]:
         """The same as arguments of `headway`."""
@@ -37,6 +38,7 @@ class Opened(NamedTuple):
         found += ["--filter", self.text] if self.text else []
         found += ["--ascii"] if self.ascii_only else []
         found += ["--readonly"] if self.readonly else []
+        found += [] if self.mouse else ["--no-mouse"]
         return [*found, "--", self.run] if self.run else found
 
 
@@ -90,6 +92,7 @@ def open_console(opened: Opened) -> None:
             theme=opened.theme,
             filter=opened.text,
             run=opened.run,
+            mouse=opened.mouse,
             actions=_actions(),
             memory=state_file(os.environ),
         )

@@ -104,7 +104,8 @@ class JobFeed:
         wanted = [i.fork for i in (*running, *new)][:WATCHED] + [i.run for i in shown[:WATCHED]]
         if wanted and tuple(wanted) != self._asked:
             self._asked = tuple(wanted)
-            self._runs.ask(f"id:{','.join(self._asked)}")
+            self._runs.ask(ids=self._asked)
+            self._runs.want(len(self._asked))
 
     def _known(self, item: JobItem) -> bool:
         row = self.rows.get(item.fork)

@@ -54,6 +54,7 @@ class Pane(Screen[None]):
         self.header = Header(self.where, self.lag)
         self._before: Widget | None = None
         self._ticks = 0
+        self._lines: list[Lines] = []
 
     @property
     def console_app(self) -> HeadwayApp:
@@ -138,7 +139,9 @@ class Pane(Screen[None]):
             return
         self._ticks += 1
         self.settle()
-        for lines in self.query(Lines):
+        if self._ticks % 15 == 1:  # walking the tree at every tick would cost more than painting
+            self._lines = list(self.query(Lines))
+        for lines in self._lines:
             if lines.display:
                 lines.paint()
         if self._ticks % 8 == 0:

@@ -287,7 +287,7 @@ class QueuesScreen(Pane):
         self._alone = not self._alone
         self._arrange()
 
-    def do_sort(self) -> None:
+    def do_sort_rows(self) -> None:
         """The next order."""
         view, sorts = (
             (self.queues, queues.SORTS) if self.place == "queues" else (self.agents, agents.SORTS)

@@ -238,6 +238,8 @@ class RunScreen(Pane):
         follow = f"{down} follow" if logs.following else "held: G follows"
         least = "" if logs.least == "D" else f"  {logs.least}+"
         title = f"logs {follow}{least}  {plural(store.received, 'line')}"
+        if logs.only_words:
+            title += f"  {safe(logs.only_words, 30)}"
         if store.missing:
             title += f"  {store.missing:,} missing"
         _retitle(self.logs_box, title, "/ search" if not self.small else "")
@@ -437,6 +439,15 @@ class RunScreen(Pane):
         self.set_focus(pane)
         self._lower = pane if pane is not self.waterfall else self._lower
         self.call_after_refresh(self._arrange)
+
+    def do_span_lines(self) -> None:
+        """Only the output of the time of the timeline's row, or all."""
+        node = self.waterfall.chosen()
+        if self.logs.only is not None or node is None:
+            self.logs.keep(None)
+            return
+        start, end = node.start, node.end or self.now()
+        self.logs.keep(lambda line: start <= line.at <= end, f"only {node.label}")
 
     def do_full_logs(self) -> None:
         """The output alone."""
