@@ -33,6 +33,7 @@ from headway.wire.rpc import (
 )
 from headway_engine.blobs import BlobsDown, blob_key, store_blob
 from headway_engine.counters import Counters
+from headway_engine.flows import Flows
 from headway_engine.happenings import VersionMissing
 from headway_engine.saves import BUSY
 from headway_engine.store import StoreDown
@@ -77,6 +78,7 @@ class Agents:
         ensure_queue: Callable[[str, str], Awaitable[None]],
         image_grace: float = 30.0,
         counters: Counters | None = None,
+        flows: Flows | None = None,
     ) -> None:
         """`ensure_queue(ns, queue)`: make the queue's consumer in WORK, once."""
         self._store, self._blobs = store, blobs
@@ -89,6 +91,7 @@ class Agents:
         self._loop = asyncio.get_running_loop()
         self.claimed = 0
         self._counters = counters if counters is not None else Counters()
+        self._flows = flows if flows is not None else Flows()
         self._image_grace = image_grace
 
     def serve(self, door: Door) -> None:
@@ -117,6 +120,7 @@ class Agents:
             return
         self._health.good()
         self._images[asked.ns, ask.agent] = frozenset(ask.images)
+        self._flows.moves += 1
         credits = self._dispatcher.credits
         credits.registered(
             asked.ns, ask.agent, ask.queues, ask.slots, ask.shared_slots, self._loop.time()
@@ -204,6 +208,7 @@ class Agents:
             self._relay.events(run.ns, run.id, run.task, run.queue, given.events)
         self._dispatcher.taken(ask.runs)
         self.claimed += len(answer.claimed)
+        self._flows.claimed(answer.claimed)
         self._counters["claim_refused"] += len(answer.refused)
         body = self._encode(answer.claimed, answer.refused)
         if len(body) > ANSWER_LIMIT:

@@ -40,7 +40,7 @@ log = logging.getLogger("headway.engine")
 
 ANSWER_LIMIT = 1000 * 1024
 """Bytes of an answer; the server's limit is 1 MB a message."""
-NO_STORE = frozenset({"info", "logs", "spans"})
+NO_STORE = frozenset({"info", "logs", "metrics", "spans"})
 """Verbs that are answered without the store."""
 
 

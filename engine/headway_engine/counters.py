@@ -57,8 +57,11 @@ class Counters(dict[str, int]):
         """Events of committed transitions, by kind."""
 
     def save(self, done: SaveDone) -> None:
-        """A save that made no event."""
-        if (name := _SAVES.get(done.outcome)) is not None:
+        """A save."""
+        if done.events:
+            if done.events[0].kind == "started":  # the save came before the report of it
+                self.kinds["started"] = self.kinds.get("started", 0) + 1
+        elif (name := _SAVES.get(done.outcome)) is not None:
             self[name] += 1
 
     def moved(self, outcomes: Iterable[Outcome]) -> None:

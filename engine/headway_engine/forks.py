@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from headway_engine.relay import Relay
     from headway_engine.store import Store
     from headway_engine.store.forking import ForkSource
+    from headway_engine.store.records import EnqueueOutcome, NewRun
 
 EVENTS_PAGE = 2000
 
@@ -103,37 +104,14 @@ class Forks:
             except NoBlob as e:
                 raise Refused(f"a body of run {ask.run} is gone: {e}", "conflict") from None
             await self._blobs.put(moved(key, ask.run, ask.new_run), body)
-        outcomes, dispatches = await self._store.enqueue(ns, [new], {})
-        counts = {new.run.queue: (0, 1) if new.run.shared else (1, 0)}
-        self._dispatcher.settle(ns, counts, {}, dispatches)
-        out = outcomes[0]
-        if out.record is not None:
-            self._relay.events(ns, out.run, out.record.task, out.record.queue, out.events)
-        if out.outcome == "rejected":
-            raise Refused(out.reason, out.code or "refused")
+        out = await record_copy(self._store, self._dispatcher, self._relay, ns, new)
         if out.outcome != "recorded" and (known := await self._known(ns, ask)) is not None:
             return known
         status = out.record.state.status if out.record is not None else ""
         return Forked(ask.new_run, "ok", status, number, name, kept, again, checked)
 
     async def _known(self, ns: str, ask: ForkAsk) -> Forked | None:
-        """The answer, if this new id is a run already; raises Refused if it is another's."""
-        run = await self._store.get(ns, ask.new_run)
-        if run is None:
-            return None
-        first = (await self._store.events(ns, ask.new_run, 0, 1))[:1]
-        if run.origin != ask.run or not first or first[0].kind != "forked":
-            raise Refused(f"run id {ask.new_run} belongs to another run", "conflict")
-        data = first[0].data
-        return Forked(
-            run.id,
-            "already",
-            run.state.status,
-            data.get("checkpoint", 0),
-            data.get("name", ""),
-            tuple(data.get("kept", ())),
-            tuple(data.get("cleared", ())),
-        )
+        return await known_fork(self._store, ns, ask.new_run, ask.run)
 
     async def _events(self, ns: str, ask: ForkAsk) -> list[Event]:
         found: list[Event] = []
@@ -225,6 +203,41 @@ class Forks:
         version = source.run.version if ask.version == "original" else ask.version
         found = await self._store.spec(ns, source.run.task, version)
         return None if found is None else found[1]
+
+
+async def known_fork(store: Store, ns: str, new_run: str, origin: str) -> Forked | None:
+    """The answer, if this new id is a run already; raises Refused if it is another's."""
+    run = await store.get(ns, new_run)
+    if run is None:
+        return None
+    first = (await store.events(ns, new_run, 0, 1))[:1]
+    if run.origin != origin or not first or first[0].kind != "forked":
+        raise Refused(f"run id {new_run} belongs to another run", "conflict")
+    data = first[0].data
+    return Forked(
+        run.id,
+        "already",
+        run.state.status,
+        data.get("checkpoint", 0),
+        data.get("name", ""),
+        tuple(data.get("kept", ())),
+        tuple(data.get("cleared", ())),
+    )
+
+
+async def record_copy(
+    store: Store, dispatcher: Dispatcher, relay: Relay, ns: str, new: NewRun
+) -> EnqueueOutcome:
+    """Commit a replay or fork, and tell of it; raises Refused if the store does not take it."""
+    outcomes, dispatches = await store.enqueue(ns, [new], {})
+    counts = {new.run.queue: (0, 1) if new.run.shared else (1, 0)}
+    dispatcher.settle(ns, counts, {}, dispatches)
+    out = outcomes[0]
+    if out.record is not None:
+        relay.events(ns, out.run, out.record.task, out.record.queue, out.events)
+    if out.outcome == "rejected":
+        raise Refused(out.reason, out.code or "refused")
+    return out
 
 
 def check_ask(ask: ForkAsk) -> None:

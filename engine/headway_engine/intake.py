@@ -125,6 +125,13 @@ class Intake(Service):
             repair=repair,
         )
         self.recorded = self.rejected = self.malformed = 0
+        self.pulled = 0
+        """Messages that were delivered here."""
+
+    @property
+    def holds(self) -> bool:
+        """The store is away: nothing more is pulled."""
+        return self._down
 
     # --- pulling
 
@@ -133,6 +140,7 @@ class Intake(Service):
 
     def _deliver(self, messages: list[Msg]) -> None:
         now = self._loop.time()
+        self.pulled += len(messages)
         self._waiting.extend((m, now) for m in messages)
         self._rouse()
 

@@ -11,7 +11,7 @@ from headway.ids import derived_run_id
 from headway.wire.replays import JobRow, Pace
 
 LIVE = ("running", "canary")
-"""States in which an engine looks at a job."""
+"""States in which a job moves by itself. The others are looked at while forks of theirs run."""
 OPEN = ("running", "canary", "held")
 """States that are not the end."""
 BURST = 1.0
@@ -43,8 +43,10 @@ class Decision(NamedTuple):
 
 
 def decide(facts: JobFacts, now: datetime) -> Decision:
-    """The next move of a job that is running, or waits for its canary's approval."""
+    """The next move of a job that an engine holds."""
     row, pace = facts.row, facts.pace
+    if row.state not in LIVE:
+        return Decision()  # its forks are only seen to their ends
     if not row.waiting and not row.running:
         return Decision(state="done")
     streak = pace.stop_after_failures
@@ -74,6 +76,9 @@ def job_id(plan: str) -> str:
     return f"rj_{plan[:12]}"
 
 
-def fork_id(at: datetime, plan: str, run: str) -> str:
-    """The id of an item's fork: the same however often, and by whichever engine, it is made."""
-    return derived_run_id(int(at.timestamp() * 1000), plan, run)
+def fork_id(at: datetime, plan: str, run: str, mode: str = "fork") -> str:
+    """The id of an item's fork: the same however often, and by whichever engine, it is made.
+
+    A run that is resumed stays itself.
+    """
+    return run if mode == "resume" else derived_run_id(int(at.timestamp() * 1000), plan, run)

@@ -20,16 +20,20 @@ from headway.wire.replays import (
     JobRow,
     JobsPage,
     PlanStart,
+    SourcesAsk,
+    SourcesPage,
 )
 from headway_engine.blobs import NoBlob
 from headway_engine.control import ApiRefused, Asker
 from headway_engine.forks import check_ask
+from headway_engine.happenings import Resume
 from headway_engine.jobrules import LIVE, OPEN, decide, fork_id, job_id, paced
 from headway_engine.service import Ticker
 
 if TYPE_CHECKING:
     from headway.wire.replays import Plan
     from headway_engine.blobs import Blobs
+    from headway_engine.commits import Commits
     from headway_engine.control import Handler
     from headway_engine.forks import Forks
     from headway_engine.jobrules import JobFacts
@@ -41,8 +45,13 @@ log = logging.getLogger("headway.engine")
 PASS_EVERY = 0.25
 IDLE = 1.0
 """Seconds between two looks while there is no job."""
+LOOK_BACK = 50
+"""Events of a run among which its being resumed by a job is looked for."""
 
-_START, _ASK = decoder(PlanStart), decoder(JobAsk)
+PAGE_BYTES = 512 * 1024
+"""About how many bytes a page of an answer holds."""
+
+_START, _ASK, _SOURCES = decoder(PlanStart), decoder(JobAsk), decoder(SourcesAsk)
 
 
 class Jobs(Ticker):
@@ -50,11 +59,14 @@ class Jobs(Ticker):
 
     name = "jobs"
 
-    def __init__(self, store: Store, forks: Forks, post: Post, hold: float = 15.0) -> None:
+    def __init__(
+        self, store: Store, forks: Forks, commits: Commits, post: Post, hold: float = 15.0
+    ) -> None:
         """`hold`: seconds for which this engine holds a job without looking at it."""
         super().__init__(IDLE)
         self._hold = hold
         self._store, self._forks, self._post = store, forks, post
+        self._commits = commits
         self.started = 0
 
     async def once(self) -> float | None:
@@ -75,6 +87,11 @@ class Jobs(Ticker):
             # Before they are made: a crash in between makes the job slower, never faster.
             await self._store.job_paced(ns, job, paced(facts, len(items), now))
             for number, fork, item in items:
+                if plan.mode == "resume":
+                    why = await self._resume(ns, item.run, facts.row)
+                    await self._store.job_given(ns, job, number, why)
+                    self.started += 1
+                    continue
                 start = f"#{item.checkpoint}" if item.checkpoint else "start"
                 ask = ForkAsk(
                     item.run, fork, start, state=item.state, payload=item.payload,
@@ -82,7 +99,7 @@ class Jobs(Ticker):
                 )  # fmt: skip
                 await self._store.job_given(ns, job, number, await self._make(ns, ask, facts.row))
                 self.started += 1
-        await self._beat(ns, job)
+        await self.beat(ns, job)
 
     async def _make(self, ns: str, ask: ForkAsk, row: JobRow) -> str:
         """Fork; why not, if it is refused. StoreDown and BlobsDown end the pass: it is repeated."""
@@ -96,7 +113,28 @@ class Jobs(Ticker):
             await faults.point("engine.jobs.forked")
         return ""
 
-    async def _beat(self, ns: str, job: str) -> None:
+    async def _resume(self, ns: str, run: str, row: JobRow) -> str:
+        """The run's next attempt now; why not, if it is refused.
+
+        An engine that died after this and before the item was booked is found out by the run's own
+        event: a run is not said to be refused that was resumed.
+        """
+        record = await self._store.get(ns, run)
+        if record is None:
+            return f"no run {run} in namespace {ns}"
+        if faults.armed:
+            await faults.point("engine.jobs.forking")
+        outcome = await self._commits.move(run, Resume(row.actor))
+        if faults.armed:
+            await faults.point("engine.jobs.forked")
+        if outcome.outcome == "ok":
+            return ""
+        events = await self._store.events(ns, run, max(0, record.n - LOOK_BACK), 2 * LOOK_BACK)
+        mine = any(e.kind == "resumed" and e.actor == row.actor and e.at >= row.at for e in events)
+        return "" if mine else outcome.message or f"the run is {record.state.status}"
+
+    async def beat(self, ns: str, job: str) -> None:
+        """Tell those who follow it how it stands."""
         for row, _ in await self._store.jobs(ns, job):
             self._post.put(subjects.beat_job(ns, job), encode(row))
 
@@ -111,6 +149,7 @@ class JobVerbs:
         """Verb to handler."""
         return {
             "jobs": self._list,
+            "plan-rows": self._sources,
             "job": self._one,
             "plan-start": self._start,
             "job-approve": self._approve,
@@ -120,6 +159,20 @@ class JobVerbs:
 
     async def _list(self, asker: Asker, body: bytes) -> JobsPage:
         return JobsPage([row for row, _ in await self._store.jobs(asker.ns)])
+
+    async def _sources(self, asker: Asker, body: bytes) -> SourcesPage:
+        ask = decode(_SOURCES, body)
+        if bool(ask.query.strip()) == bool(ask.ids):
+            raise ApiRefused("bad_request", "a query, or ids: one of them")
+        page = await self._store.sources(asker.ns, ask)
+        # Keys may be long: a page always fits a message.
+        size = 0
+        for i, row in enumerate(page.rows):
+            size += 200 + 2 * sum(map(len, row.once))
+            if size > PAGE_BYTES and i:
+                page.rows, page.next = page.rows[:i], page.rows[i - 1].run
+                break
+        return page
 
     async def _one(self, asker: Asker, body: bytes) -> JobDetail:
         ask = decode(_ASK, body)
@@ -140,7 +193,9 @@ class JobVerbs:
             raise ApiRefused("bad_request", "the plan differs from its sha256")
         plan = read(raw)
         now = await self._store.now()
-        for item in plan.items:
+        if plan.mode == "resume":
+            _check_resume(plan)
+        for item in plan.items if plan.mode == "fork" else ():
             fork = fork_id(now, ask.sha256, item.run)
             try:
                 check_ask(
@@ -187,5 +242,13 @@ class JobVerbs:
         row, _ = await self._known(asker, ask)
         if not moved and row.state != state:
             raise ApiRefused("conflict", f"the job is {row.state}")
+        await self._jobs.beat(asker.ns, ask.job)
         self._jobs.wake()
         return row
+
+
+def _check_resume(plan: Plan) -> None:
+    """A run that goes on is not edited; raises ApiRefused."""
+    edits = any(i.state is not None or i.payload is not None or i.checkpoint for i in plan.items)
+    if edits or plan.clear or plan.image or plan.queue or plan.tags:
+        raise ApiRefused("bad_request", "a plan that resumes runs changes nothing else of them")

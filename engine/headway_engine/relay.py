@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -48,8 +49,11 @@ ANSWER_BYTES = 512 * 1024
 """Largest answer to a caller, well below the server's limit of 1 MB a message."""
 PAUSE = 0.2
 """Seconds between two tries while RUNS cannot be written."""
+RECENT_FOR = 150.0
+"""Seconds for which acknowledged messages are kept, to be told again to a restarted server: RUNS is
+fsynced every two minutes, so what is older is on its disk."""
 RECENT_BYTES = 8 * 1024 * 1024
-"""Bytes of acknowledged messages that are kept to be told again to a restarted server."""
+"""Bytes of them at most."""
 SWEEP_EVERY = 5.0
 """Seconds: also how old an event must be before anybody but its writer publishes it."""
 
@@ -63,7 +67,13 @@ class Relay(Service):
     name = "relay"
 
     def __init__(
-        self, nc: NatsClient, store: Store, answers: Post, work: Post, capacity: int = 50_000
+        self,
+        nc: NatsClient,
+        store: Store,
+        answers: Post,
+        work: Post,
+        capacity: int = 50_000,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self._nc, self._store = nc, store
@@ -74,24 +84,37 @@ class Relay(Service):
         self.published = 0
         self.left = 0
         """Events left to the sweeper since too much was waiting."""
-        self._recent: deque[tuple[str, bytes]] = deque()
+        self._recent: deque[tuple[float, str, bytes]] = deque()
         self._recent_bytes = 0
+        self._clock = clock
         self._server = ""
         self._back = False
         self.again = 0
         """Messages told again since a server was killed."""
         self.on_trouble: Callable[[], object] = lambda: None
         """Called when RUNS cannot be written: it may be gone."""
+        self.seen: Callable[[str, str, list[Event]], object] = lambda _ns, _queue, _events: None
+        """Called with (namespace, queue, events) of what this engine has committed."""
 
     @property
     def waiting(self) -> int:
         """Calls whose events wait for the publisher."""
         return len(self._queue)
 
+    @property
+    def recent(self) -> int:
+        """Acknowledged messages that are kept for a server that was killed."""
+        return len(self._recent)
+
     # --- what others call after a commit; never waits
 
     def events(self, ns: str, run: str, task: str, queue: str, events: list[Event]) -> None:
-        """Publish these events of one run, oldest first."""
+        """Publish these events of one run, just committed, oldest first."""
+        self.seen(ns, queue, events)
+        self.publish(ns, run, task, queue, events)
+
+    def publish(self, ns: str, run: str, task: str, queue: str, events: list[Event]) -> None:
+        """Publish these events of one run, whoever committed them."""
         if not events:
             return
         if len(self._queue) >= self._capacity:
@@ -183,21 +206,26 @@ class Relay(Service):
 
     def _remember(self, batch: list[tuple[str, bytes]]) -> None:
         self._server = self._server or server_of(self._nc)
-        self._recent += batch
-        self._recent_bytes += sum(len(body) for _, body in batch)
-        while self._recent_bytes > RECENT_BYTES:
-            self._recent_bytes -= len(self._recent.popleft()[1])
+        now = self._clock()
+        for subject, body in batch:
+            self._recent.append((now, subject, body))
+            self._recent_bytes += len(subject) + len(body)
+        # What a server that is just back may have lost grew no older while it was away.
+        oldest = float("-inf") if self._back else now - RECENT_FOR
+        while self._recent and (self._recent_bytes > RECENT_BYTES or self._recent[0][0] < oldest):
+            _, subject, body = self._recent.popleft()
+            self._recent_bytes -= len(subject) + len(body)
 
     async def _tell_again(self) -> None:
         """RUNS acknowledges before it writes: a server that was killed may have lost the last ones.
 
-        A longer loss (the machine's power) is not mended here: history is then asked of the store.
+        What is lost beyond those that are kept is asked of the store by whoever misses it.
         """
         server = server_of(self._nc)
         if not self._back or not self._nc.is_connected:
             return
         if self._recent and server != self._server:
-            recent = list(self._recent)
+            recent = [(subject, body) for _, subject, body in self._recent]
             for at in range(0, len(recent), BATCH_MESSAGES):
                 if not await self._publish(recent[at : at + BATCH_MESSAGES]):
                     return  # the next turn begins anew
@@ -278,7 +306,7 @@ class Sweeper(Ticker):
         """One look at the outbox of everybody."""
         rows = await self._store.unpublished(self._older_than)
         for run, ns, task, queue, events in rows:
-            self._relay.events(ns, run, task, queue, events)
+            self._relay.publish(ns, run, task, queue, events)
         if rows:
             self._counters["replayed_outbox"] += len(rows)
             log.info("sweeper publishes: runs=%d", len(rows))

@@ -8,7 +8,7 @@ the lifecycle. Both are answered after the commit, with one outcome per item in 
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from headway import faults
 from headway.errors import Refused
@@ -38,7 +38,7 @@ from headway_engine.reports import happening_of, outcome_of
 from headway_engine.store import StoreDown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from headway.wire.rpc import Report
     from headway_engine.blobs import Blobs
@@ -58,7 +58,9 @@ Owned = tuple[str, AnySave]
 
 _SAVED_BUSY = encode(Saved(busy=BUSY))
 _REPORTED_BUSY = encode(Reported(busy=BUSY))
-_OK = "ok"
+_GOING = "an older copy is going"
+
+BodyAnswer = TypeVar("BodyAnswer", PutAnswer, UrlAnswer, GetAnswer)
 
 
 class SaveLanes(Grouping["Owned", "SaveDone"]):
@@ -84,7 +86,7 @@ class SaveLanes(Grouping["Owned", "SaveDone"]):
             for (_, save), d in zip(saves, done, strict=True):
                 if d.events:
                     relay.events(d.ns, save.run, d.task, "", d.events)
-                elif not isinstance(save, SaveUsage):
+                if not isinstance(save, SaveUsage):
                     counted.save(d)
             return done
 
@@ -197,15 +199,10 @@ class Attempts:
 
     async def _put(self, asked: Asked) -> None:
         part = decode(PUT_PART, asked.body)
-        try:
-            if not await self._holds(asked, part.run, part.epoch):
-                asked.answer(PutAnswer("stale_epoch", message="the attempt is not this agent's"))
-                return
-            if part.last and not await self._store.keep_blob(
-                asked.ns, part.run, blob_key(asked.ns, part.run, part.sha256)
-            ):
-                asked.answer(PutAnswer("busy", message="an older copy is going", busy=BUSY))
-                return
+
+        async def put() -> PutAnswer:
+            if part.last and not await self._keep(asked.ns, part.run, part.sha256):
+                return PutAnswer("busy", message=_GOING, busy=BUSY)
             ref = await self._uploads.part(
                 asked.ns,
                 part.run,
@@ -218,46 +215,30 @@ class Attempts:
             )
             if faults.armed and part.last:
                 await faults.point("engine.blobs.stored")
-        except Refused as e:
-            asked.answer(PutAnswer("refused", message=str(e)))
-        except (BlobsDown, StoreDown) as e:
-            asked.answer(PutAnswer("busy", message=str(e), busy=BUSY))
-        else:
-            asked.answer(PutAnswer(ref=ref))
+            return PutAnswer(ref=ref)
+
+        await self._of_attempt(asked, part.run, part.epoch, PutAnswer, put)
 
     async def _url(self, asked: Asked) -> None:
         ask = decode(URL_ASK, asked.body)
-        try:
-            if not await self._holds(asked, ask.run, ask.epoch):
-                asked.answer(UrlAnswer("stale_epoch", message="the attempt is not this agent's"))
-                return
-            key = blob_key(asked.ns, ask.run, ask.sha256)
-            if not await self._store.keep_blob(asked.ns, ask.run, key):
-                asked.answer(UrlAnswer("busy", message="an older copy is going", busy=BUSY))
-                return
+
+        async def url() -> UrlAnswer:
+            if not await self._keep(asked.ns, ask.run, ask.sha256):
+                return UrlAnswer("busy", message=_GOING, busy=BUSY)
             url, headers = await self._uploads.url(
                 asked.ns, ask.run, ask.size, ask.sha256, limit=CHECKPOINT_LIMIT
             )
-        except Refused as e:
-            asked.answer(UrlAnswer("refused", message=str(e)))
-        except (BlobsDown, StoreDown) as e:
-            asked.answer(UrlAnswer("busy", message=str(e), busy=BUSY))
-        else:
-            asked.answer(UrlAnswer(url=url, headers=headers))
+            return UrlAnswer(url=url, headers=headers)
+
+        await self._of_attempt(asked, ask.run, ask.epoch, UrlAnswer, url)
 
     async def _done(self, asked: Asked) -> None:
         ask = decode(URL_ASK, asked.body)
-        try:
-            if not await self._holds(asked, ask.run, ask.epoch):
-                asked.answer(PutAnswer("stale_epoch", message="the attempt is not this agent's"))
-                return
-            ref = await self._uploads.done(asked.ns, ask.run, ask.size, ask.sha256)
-        except Refused as e:
-            asked.answer(PutAnswer("refused", message=str(e)))
-        except (BlobsDown, StoreDown) as e:
-            asked.answer(PutAnswer("busy", message=str(e), busy=BUSY))
-        else:
-            asked.answer(PutAnswer(ref=ref))
+
+        async def done() -> PutAnswer:
+            return PutAnswer(ref=await self._uploads.done(asked.ns, ask.run, ask.size, ask.sha256))
+
+        await self._of_attempt(asked, ask.run, ask.epoch, PutAnswer, done)
 
     async def _get(self, asked: Asked) -> None:
         part = decode(GET_PART, asked.body)
@@ -265,17 +246,38 @@ class Attempts:
             asked.answer(GetAnswer("refused", message="not a blob of this run"))
             return
         length = min(max(1, part.length), 512 * 1024)
+
+        async def get() -> GetAnswer:
+            try:
+                return GetAnswer(data=await self._blobs.get(part.key, max(0, part.offset), length))
+            except NoBlob as e:
+                return GetAnswer("not_found", message=str(e))
+
+        await self._of_attempt(asked, part.run, part.epoch, GetAnswer, get)
+
+    async def _of_attempt(
+        self,
+        asked: Asked,
+        run: str,
+        epoch: int,
+        kind: type[BodyAnswer],
+        work: Callable[[], Awaitable[BodyAnswer]],
+    ) -> None:
+        """Answer with what `work` gives, if the attempt is the asker's; else with why not."""
         try:
-            if not await self._holds(asked, part.run, part.epoch):
-                asked.answer(GetAnswer("stale_epoch", message="the attempt is not this agent's"))
-                return
-            data = await self._blobs.get(part.key, max(0, part.offset), length)
-        except NoBlob as e:
-            asked.answer(GetAnswer("not_found", message=str(e)))
+            if await self._holds(asked, run, epoch):
+                answer = await work()
+            else:
+                answer = kind("stale_epoch", message="the attempt is not this agent's")
+        except Refused as e:
+            answer = kind("refused", message=str(e))
         except (BlobsDown, StoreDown) as e:
-            asked.answer(GetAnswer("busy", message=str(e), busy=BUSY))
-        else:
-            asked.answer(GetAnswer(data=data))
+            answer = kind("busy", message=str(e), busy=BUSY)
+        asked.answer(answer)
+
+    async def _keep(self, ns: str, run: str, digest: str) -> bool:
+        """A body is about to be written; False while an older copy of it is being removed."""
+        return await self._store.keep_blob(ns, run, blob_key(ns, run, digest))
 
     async def _holds(self, asked: Asked, run: str, epoch: int) -> bool:
         """An agent reads and writes bodies of its own attempts only; raises StoreDown."""

@@ -331,6 +331,11 @@ async def oldest(nc: NatsClient, stream: str) -> datetime | None:
     return datetime.fromisoformat(state["first_ts"]) if state["messages"] else None
 
 
+async def waiting(nc: NatsClient, stream: str) -> int:
+    """How many messages a stream holds. Raises as `jsapi`."""
+    return int((await jsapi(nc, f"STREAM.INFO.{stream}"))["state"]["messages"])
+
+
 async def drift(nc: NatsClient, limits: Limits | None = None, replicas: int = 1) -> list[str]:
     """What is declared and what is there: every difference, for `doctor`. Changes nothing."""
     found: list[str] = []

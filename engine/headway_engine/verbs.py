@@ -27,6 +27,8 @@ from headway.wire.commands import (
     Deployment,
     Done,
     DrainAsk,
+    Facets,
+    FacetsAsk,
     Info,
     QueueAsk,
     ReplayAsk,
@@ -39,14 +41,17 @@ from headway.wire.commands import (
     RunsPage,
     RunsQuery,
     SignedPut,
+    StateAnswer,
+    StateAsk,
     TaskSpec,
     UsageAsk,
     UsageRow,
 )
 from headway.wire.events import gist
-from headway.wire.replays import ForkAsk, Forked, StateAnswer, StateAsk
+from headway.wire.replays import ForkAsk, Forked
 from headway_engine.bulk import bulk
 from headway_engine.control import ApiRefused, Asker
+from headway_engine.forks import record_copy
 from headway_engine.happenings import Acknowledge, Cancel, Resume
 from headway_engine.names import unknown_queue
 from headway_engine.store.replay import moved
@@ -58,6 +63,7 @@ if TYPE_CHECKING:
     from headway.wire.events import Event
     from headway_engine.blobs import Blobs
     from headway_engine.blobs.uploads import Uploads
+    from headway_engine.board import Board
     from headway_engine.commits import Commits
     from headway_engine.control import Handler
     from headway_engine.dispatch import Dispatcher
@@ -101,6 +107,7 @@ class TaskRow(Struct, omit_defaults=True):
 
 _STATE, _USAGE = decoder(StateAsk), decoder(UsageAsk)
 _DEAD, _ACK = decoder(DeadAsk), decoder(AckAsk)
+_FACETS = decoder(FacetsAsk)
 
 
 class Verbs:
@@ -117,17 +124,19 @@ class Verbs:
         uploads: Uploads,
         forks: Forks,
         info: Callable[[], Awaitable[Info]],
+        board: Board,
     ) -> None:
         self._store, self._commits, self._dispatcher = store, commits, dispatcher
         self._ticks, self._relay = ticks, relay
         self._blobs, self._uploads, self._info = blobs, uploads, info
-        self._forks = forks
+        self._forks, self._board = forks, board
 
     def table(self) -> dict[str, Handler]:
         """Verb to handler."""
         return {
             "info": self._who,
             "runs": self._runs,
+            "facets": self._facets,
             "run": self._run,
             "events": self._events,
             "checkpoints": self._checkpoints,
@@ -175,6 +184,9 @@ class Verbs:
                 page.runs, page.more, page.next = page.runs[:i], True, page.runs[i - 1].run
                 break
         return page
+
+    async def _facets(self, asker: Asker, body: bytes) -> Facets:
+        return await self._store.facets(asker.ns, decode(_FACETS, body or b"{}"))
 
     async def _spent(self, asker: Asker, rows: list[RunRow]) -> None:
         """Write into the rows what their runs have used."""
@@ -288,10 +300,16 @@ class Verbs:
         return answer
 
     async def _queues(self, asker: Asker, body: bytes) -> list[Any]:
-        return list(await self._store.queue_rows(asker.ns))
+        rows = await self._store.queue_rows(asker.ns)
+        self._board.on_queues(asker.ns, rows)
+        for row in rows:
+            row.depth = tuple(self._ticks.depths.get((asker.ns, row.queue), ()))
+        return list(rows)
 
     async def _agents(self, asker: Asker, body: bytes) -> list[Any]:
-        return list(await self._store.agent_rows(asker.ns))
+        rows = await self._store.agent_rows(asker.ns)
+        self._board.on_agents(asker.ns, rows)
+        return list(rows)
 
     async def _deployments(self, asker: Asker, body: bytes) -> list[Any]:
         return list(await self._store.deployments(asker.ns))
@@ -365,14 +383,7 @@ class Verbs:
         for key in new.blobs:
             # Before the rows that name them; repeating it is safe.
             await self._blobs.put(moved(key, ask.run, new.run.id), await self._blobs.get(key))
-        outcomes, dispatches = await self._store.enqueue(asker.ns, [new], {})
-        counts = {new.run.queue: (0, 1) if new.run.shared else (1, 0)}
-        self._dispatcher.settle(asker.ns, counts, {}, dispatches)
-        out = outcomes[0]
-        if out.record is not None:
-            self._relay.events(asker.ns, out.run, out.record.task, out.record.queue, out.events)
-        if out.outcome == "rejected":
-            raise ApiRefused(out.code or "refused", out.reason)
+        out = await record_copy(self._store, self._dispatcher, self._relay, asker.ns, new)
         status = out.record.state.status if out.record is not None else ""
         return Done(out.run, "ok" if out.outcome == "recorded" else "already", status)
 
@@ -391,6 +402,9 @@ class Verbs:
                 raise ApiRefused("bad_request", f"{what}: 0 (none) to 1000000")
         if ask.priority is not None and not -1000 <= ask.priority <= 1000:
             raise ApiRefused("bad_request", "priority: -1000 to 1000")
+        _check_text(ask.reason, "reason")
+        if ask.reason and ask.paused is not True:
+            raise ApiRefused("bad_request", "reason: goes with paused")
         if not ask.create:
             await self._check_queue(asker, ask.queue)
         row = await self._store.set_queue(asker.ns, ask, asker.actor)
@@ -403,18 +417,23 @@ class Verbs:
         ask = decode(_DRAIN, body)
         if ask.undo and ask.now:
             raise ApiRefused("bad_request", "undo and now: one of them")
+        _check_text(ask.reason, "reason")
+        if ask.reason and ask.undo:
+            raise ApiRefused("bad_request", "reason: not with undo")
         known = [row.agent for row in await self._store.agent_rows(asker.ns)]
         if ask.agent not in known:
             have = ", ".join(sorted(known)) or "none"
             raise ApiRefused("no_agent", f"no agent {ask.agent} in {asker.ns}; there is: {have}")
         how = "" if ask.undo else "now" if ask.now else "drain"
-        await self._store.drain(asker.ns, ask.agent, how, asker.actor)
+        await self._store.drain(asker.ns, ask.agent, how, asker.actor, ask.reason)
         log.info(
             "agent drains: ns=%s agent=%s how=%s by=%s",
             asker.ns, ask.agent, how or "undone", asker.actor,
         )  # fmt: skip
         self._ticks.wake()
-        return next(r for r in await self._store.agent_rows(asker.ns) if r.agent == ask.agent)
+        rows = await self._store.agent_rows(asker.ns)
+        self._board.on_agents(asker.ns, rows)
+        return next(row for row in rows if row.agent == ask.agent)
 
     async def _deploy(self, asker: Asker, body: bytes) -> dict[str, Any]:
         what = decode(_DEPLOY, body)

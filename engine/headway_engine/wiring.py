@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,7 +14,10 @@ from headway._version import __version__
 from headway.wire.commands import Info
 from headway.wire.events import EngineBeat
 from headway_engine import streams
+from headway_engine.backlog import Backlog
 from headway_engine.blobs.uploads import Uploads
+from headway_engine.board import Board
+from headway_engine.bundles import Bundles
 from headway_engine.children import Children
 from headway_engine.claims import Agents
 from headway_engine.commits import Commits
@@ -23,12 +27,14 @@ from headway_engine.credits import Credits
 from headway_engine.dispatch import Dispatcher
 from headway_engine.door import Door
 from headway_engine.elsewhere import Elsewhere
+from headway_engine.flows import Flows
 from headway_engine.forks import Forks
 from headway_engine.intake import Intake
 from headway_engine.jobs import Jobs, JobVerbs
 from headway_engine.logbook import Logbook
 from headway_engine.metrics.endpoint import Endpoint
 from headway_engine.metrics.families import Family, engine_families
+from headway_engine.metrics.states import States
 from headway_engine.orphans import Orphans
 from headway_engine.otlp import OtlpExport, make_exporter
 from headway_engine.post import Post
@@ -37,6 +43,7 @@ from headway_engine.pruner import Pruner
 from headway_engine.recorder import Recorder
 from headway_engine.relay import Relay, Sweeper
 from headway_engine.rescuer import Rescuer, reached
+from headway_engine.sampling import Sampler
 from headway_engine.saves import Attempts, SaveLanes
 from headway_engine.service import Health, Probe, Service, StoreClock
 from headway_engine.store import StoreDown
@@ -49,6 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headway.bus import Connection
+    from headway.wire.events import Sample
     from headway_engine.blobs import Blobs
     from headway_engine.broker import Broker
     from headway_engine.config import EngineConfig
@@ -90,7 +98,7 @@ class Parts:
             self.config.roles,
         )
 
-    def beat(self, counters: dict[str, float]) -> EngineBeat:
+    def beat(self, counters: dict[str, float], moves: int, sample: Sample) -> EngineBeat:
         """What the eyes see of this engine."""
         return EngineBeat(
             self.id,
@@ -101,6 +109,8 @@ class Parts:
             datetime.now(UTC),
             counters,
             self.config.roles,
+            moves,
+            sample,
         )
 
 
@@ -121,12 +131,16 @@ def wire(p: Parts) -> list[Service]:
         dispatcher = Dispatcher(work, store, post_work, Credits(), work_created, broker.repair)
     else:
         dispatcher = Elsewhere(work, store, post_work)
-    ticks = QueueTick(dispatcher, store, post_work)
+    flows = Flows()
+    relay.seen = flows.seen
+    reads = bool(roles & {"dispatch", "api"})
+    ticks = QueueTick(p.id, dispatcher, store, post_work, flows, reads=reads)
 
     counts = Counters()
 
     def tell(outcomes: Sequence[Outcome]) -> None:
         counts.moved(outcomes)
+        flows.told(outcomes)
         relay.told(outcomes)
         dispatcher.told(outcomes)
         due.told(outcomes)
@@ -161,6 +175,7 @@ def wire(p: Parts) -> list[Service]:
         ensure_queue=broker.ensure_queue,
         image_grace=c.image_grace,
         counters=counts,
+        flows=flows,
     )
     door = Door(answers, post_answers, p.id, store_down=p.health.down)
     agents.serve(door)
@@ -178,11 +193,13 @@ def wire(p: Parts) -> list[Service]:
         return p.health.down_reason if p.health.down() else ""
 
     forks = Forks(store, blobs, dispatcher, relay)
-    verbs = Verbs(store, commits, dispatcher, ticks, relay, blobs, uploads, forks, info)
-    jobs = Jobs(store, forks, post_work, c.lease)
+    board = Board(work)
+    verbs = Verbs(store, commits, dispatcher, ticks, relay, blobs, uploads, forks, info, board)
+    jobs = Jobs(store, forks, commits, post_work, c.lease)
     logbook = Logbook(work)
     table = verbs.table() | JobVerbs(store, blobs, jobs).table()
-    table |= {"logs": logbook.logs, "spans": logbook.spans}
+    table |= {"logs": logbook.logs, "spans": logbook.spans, "metrics": board.metrics}
+    table |= Bundles(store, blobs, dispatcher, relay).table()
     control = Control(
         answers,
         post_answers,
@@ -212,6 +229,7 @@ def wire(p: Parts) -> list[Service]:
     async def probe() -> None:
         p.clock.set(await store.now())
 
+    backlog = Backlog(work, intake)
     export = OtlpExport(work, c, make_exporter) if c.otlp_endpoint else None
 
     def counters() -> dict[str, float]:
@@ -232,6 +250,8 @@ def wire(p: Parts) -> list[Service]:
             "tasks": len(asyncio.all_tasks()),
             "saves_waiting": saves.waiting,
             "commits_waiting": commits.waiting,
+            "ingest_messages": backlog.waiting,
+            "store_connections": store.use()[0],
             "spans_exported": export.exported if export else 0,
             "spans_refused": export.failed if export else 0,
         }
@@ -256,7 +276,12 @@ def wire(p: Parts) -> list[Service]:
     )
     relay.on_trouble = watch.wake
     me = p.id if "dispatch" in roles else ""
-    hints = Hints(work, answers, dispatcher, me, p.started, sweep.after_loss)
+
+    def engine_lost() -> None:
+        sweep.after_loss()
+        ticks.stir()
+
+    hints = Hints(work, answers, dispatcher, me, p.started, engine_lost, ticks.heard)
 
     async def oldest_enqueue() -> datetime | None:
         return await streams.oldest(work, subjects.INGEST)
@@ -264,7 +289,16 @@ def wire(p: Parts) -> list[Service]:
     # Leases end only where agents can renew them: the rescuer stays with the door (DECISIONS B1).
     rescuer = Rescuer(store, c.lease, lambda: reached(work, answers), tell, counts)
     pruner = Pruner(store, blobs, c.prune_every)
-    beat = Beat(p.id, post_work, lambda: p.beat(counters()))
+    sampler = Sampler(counts.kinds, flows.wait, flows.start, saves.timing, time.monotonic())
+
+    def say() -> EngineBeat:
+        now = datetime.now(UTC)
+        sample = sampler.take(now, time.monotonic(), backlog.waiting, store.use())
+        return p.beat(counters(), flows.moves, sample)
+
+    beat = Beat(p.id, post_work, say)
+
+    states = States(store)
 
     def families() -> list[Family]:
         return engine_families(
@@ -280,10 +314,14 @@ def wire(p: Parts) -> list[Service]:
             store_up=p.health.ready(),
             ends=counts.kinds,
             queues=ticks.states.values(),
+            waits=flows.waits,
+            start=flows.start,
+            states=states.counts,
         )
 
     extra: list[tuple[str, Service]] = []
     if c.metrics_listen:
+        extra.append(("", states))
         extra.append(("", Endpoint(c.metrics_listen, families)))
     if export is not None:
         extra.append(("", export))
@@ -296,7 +334,7 @@ def wire(p: Parts) -> list[Service]:
         ("agents", saves),
         ("dispatch", dispatcher),
         ("", Probe(p.health, probe)),
-        ("dispatch api", ticks),
+        ("", ticks),
         ("timers", due),
         ("timers", OverdueTimer(store, commits)),
         ("timers", jobs),
@@ -308,7 +346,9 @@ def wire(p: Parts) -> list[Service]:
         ("upkeep", Orphans(store, blobs, p.clock.now, oldest_enqueue, p.store_facts.identity)),
         ("", beat),
         ("intake", intake),
+        ("intake", backlog),
         ("agents", door),
+        ("api", board),
         ("api", control),
         ("", hints),
         *extra,

@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from headway.replays.runs import view
+from headway.replays.compare import checkpoints, numbers, timeline
+from headway.replays.reading import output_changes, state_changes
 from headway_ops import link, say
-from headway_ops.forking import changed
 from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
     from headway.client import Client
-    from headway.wire.commands import RunDetail
 
 PARTS = ("numbers", "checkpoints", "state", "output")
-NUMBERS = ("status", "error_class", "duration", "attempts", "checkpoints", "version", "cost_usd")
 
 
 def compare(original: str, other: str, only: str, *, as_json: bool) -> None:
@@ -40,6 +36,7 @@ def lines(found: dict[str, Any]) -> list[str]:
         told.append(f"{' ' if a == b else '~'} {name:<12} {_word(a):<24} {_word(b)}")
     told += [
         f"{row['mark']} {row['name']:<24} {_number(row['a']):<8} {_number(row['b'])}"
+        + ("   (shared)" if row["shared"] else "")
         for row in found.get("checkpoints", ())
     ]
     for what in ("state", "output"):
@@ -62,51 +59,21 @@ async def _both(
 ) -> dict[str, Any]:
     a, b = await asyncio.gather(link.detail(client, original), link.detail(client, other))
     found: dict[str, Any] = {"original": a.row.run, "fork": b.row.run}
+    rows = checkpoints(timeline(a, b))
     if "numbers" in wanted:
-        one, two = view(a), view(b)
-        found["numbers"] = {n: [getattr(one, n), getattr(two, n)] for n in NUMBERS}
-    rows = aligned(a, b)
+        found["numbers"] = {n.name: [n.original, n.fork] for n in numbers(a, b)}
     if "checkpoints" in wanted:
-        found["checkpoints"] = rows
+        found["checkpoints"] = [
+            {"name": r.name, "a": r.a.number if r.a else 0, "b": r.b.number if r.b else 0,
+             "mark": r.mark, "shared": r.shared}
+            for r in rows
+        ]  # fmt: skip
     if "state" in wanted:
-        found["state"] = await _states(client, a, b, rows)
+        found["state"] = [
+            f"{row.name}: {change.text()}"
+            for row in rows
+            for change in await state_changes(client, a.row.run, b.row.run, row)
+        ]
     if "output" in wanted:
-        found["output"] = changed(await _output(client, a), await _output(client, b))
+        found["output"] = [c.text() for c in await output_changes(client, a, b)]
     return found
-
-
-def aligned(a: RunDetail, b: RunDetail) -> list[dict[str, Any]]:
-    """Checkpoints of both by name, in the order of the original, then what only the fork has."""
-    left = {c.name: c for c in a.checkpoints}
-    right = {c.name: c for c in b.checkpoints}
-    found: list[dict[str, Any]] = []
-    for name in dict.fromkeys([*left, *right]):
-        one, two = left.get(name), right.get(name)
-        mark = "+" if one is None else "-" if two is None else "~"
-        if one is not None and two is not None and one.sha256 == two.sha256:
-            mark = " "
-        found.append(
-            {"name": name, "a": one.number if one else 0, "b": two.number if two else 0,
-             "mark": mark}
-        )  # fmt: skip
-    return found
-
-
-async def _states(
-    client: Client, a: RunDetail, b: RunDetail, rows: list[dict[str, Any]]
-) -> list[str]:
-    told: list[str] = []
-    for row in rows:
-        if row["mark"] != "~":
-            continue
-        _, one = await client.state(a.row.run, row["a"])
-        _, two = await client.state(b.row.run, row["b"])
-        changes = changed(msgspec.json.decode(one), msgspec.json.decode(two))
-        told += [f"{row['name']}: {change}" for change in changes]
-    return told
-
-
-async def _output(client: Client, detail: RunDetail) -> Any:
-    ref = detail.result_ref
-    body = bytes(detail.result) if ref is None else await client.fetch_blob(ref)
-    return msgspec.json.decode(body) if body else None

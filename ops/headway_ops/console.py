@@ -1,43 +1,171 @@
-"""`headway tui`: check what is needed, then hand the terminal to the console."""
+"""`headway tui`: check what is needed, then hand the terminal to the console; or serve it."""
 
 from __future__ import annotations
 
+import asyncio
 import locale
 import logging
 import os
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from headway.config import from_environment
-from headway_ops.say import Exit, Fail
+from headway.config import Settings, from_environment
+from headway_ops.say import Exit, Fail, line, tell
+from headway_ops.serving import logs, on_stop
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from headway.bundle import Bundle
+    from headway_tui.actions import Action
 
 
-def open_console(run: str, text: str, theme: str, *, ascii_only: bool, readonly: bool) -> None:
+class Opened(NamedTuple):
+    """How it is opened."""
+
+    run: str
+    text: str
+    theme: str
+    ascii_only: bool
+    readonly: bool
+
+    def arguments(self) -> list[str]:
+        """The same as arguments of `headway`."""
+        found = ["tui", "--theme", self.theme]
+        found += ["--filter", self.text] if self.text else []
+        found += ["--ascii"] if self.ascii_only else []
+        found += ["--readonly"] if self.readonly else []
+        return [*found, "--", self.run] if self.run else found
+
+
+def serve_console(opened: Opened, at: str, url: str) -> None:
+    """Serve it to browsers until SIGTERM or Ctrl+C. Fail where it must not listen, or cannot."""
+    from headway_ops.browser import door, server
+
+    logs()
+    try:
+        where = door.place(at, url)
+    except door.BadAddress as e:
+        raise Fail(str(e), e.todo, Exit.USAGE) from None
+    # What is wrong with the settings is told here, not in a browser.
+    settings = from_environment()
+    title = f"headway {settings.namespace}"
+    argv = (sys.executable, "-m", "headway_ops", *opened.arguments())
+
+    async def main() -> None:
+        one = server.BrowserServer(where, argv, title)
+        stopping = asyncio.Event()
+        on_stop(stopping.set)
+        try:
+            address = await one.open()
+        except OSError as e:
+            raise Fail(
+                f"{where.host}:{where.port}: {e.strerror or e}",
+                "another port: --serve-at PORT, or none for any that is free",
+                Exit.USAGE,
+            ) from None
+        line(address)
+        tell("whoever has this address has the rights of this console; Ctrl+C ends it")
+        await stopping.wait()
+        await one.close()
+
+    asyncio.run(main())
+
+
+def open_console(opened: Opened) -> None:
     """Open the console; returns when it is closed. Fail where there is no terminal for it."""
-    # Textual paints on stderr.
-    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+    _prepare()
+    from headway_tui import app
+
+    app.run(
+        app.Options(
+            from_environment(),
+            ascii_only=opened.ascii_only or not _utf8(),
+            readonly=opened.readonly,
+            theme=opened.theme,
+            filter=opened.text,
+            run=opened.run,
+            actions=_actions(),
+            memory=state_file(os.environ),
+        )
+    )
+
+
+def open_offline(bundle: Bundle, run: str, theme: str, *, ascii_only: bool) -> None:
+    """The console on a bundle, at one of its runs; closes the bundle in the end."""
+    with bundle:
+        _prepare()
+        from headway_tui import app
+
+        app.run(
+            app.Options(
+                Settings(namespace=bundle.manifest.namespace),
+                ascii_only=ascii_only or not _utf8(),
+                readonly=True,
+                theme=theme,
+                run=run,
+                bundle=bundle,
+                actions=_actions(),
+            )
+        )
+
+
+def _prepare() -> None:
+    """Check the terminal and make it ours."""
+    # Textual paints on stderr. In a browser its driver has neither of them.
+    if "WebDriver" not in os.environ.get("TEXTUAL_DRIVER", "") and not all(
+        stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)
+    ):
         raise Fail(
             "the console needs a terminal, and this is a pipe or a file",
             "headway watch   (or: headway ls, headway show RUN)",
             Exit.USAGE,
         )
-    settings = from_environment()
     # What the library logs would be painted over the screen; the console shows the link itself.
     logging.getLogger("headway").addHandler(logging.NullHandler())
     logging.getLogger("headway").propagate = False
     # 60 frames a second are more than eyes need; over ssh each of them is bytes on the wire.
     os.environ.setdefault("TEXTUAL_FPS", "15" if os.environ.get("SSH_CONNECTION") else "30")
-    from headway_tui import app
 
-    app.run(
-        app.Options(
-            settings,
-            ascii_only=ascii_only or not _utf8(),
-            readonly=readonly,
-            theme=theme,
-            filter=text,
-            run=run,
-        )
-    )
+
+def print_keys() -> None:
+    """The table of keys that is in force, as Markdown."""
+    from headway_tui.actions import reference
+
+    line(reference(_actions()).rstrip())
+
+
+def _actions() -> tuple[Action, ...]:
+    """All actions, with the user's own keys. Raises Fail that names what clashes."""
+    from headway_tui import keys
+
+    file = config_file(os.environ)
+    try:
+        return keys.remapped(_read(file))
+    except keys.BadKeys as e:
+        raise Fail(f"{file}: {e}", "edit it, or move it away", Exit.USAGE) from e
+
+
+def config_file(env: Mapping[str, str]) -> Path:
+    """Where a user's own keys are."""
+    folder = env.get("XDG_CONFIG_HOME") or os.path.join(env.get("HOME", "/"), ".config")
+    return Path(folder) / "headway" / "keys.toml"
+
+
+def state_file(env: Mapping[str, str]) -> Path:
+    """Where saved views and typed commands are kept."""
+    folder = env.get("XDG_STATE_HOME") or os.path.join(env.get("HOME", "/"), ".local", "state")
+    return Path(folder) / "headway" / "console.json"
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as e:
+        raise Fail(f"{file} cannot be read: {e}", "its rights, or move it away", Exit.USAGE) from e
 
 
 def _utf8() -> bool:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from headway.client import Client
     from headway.follow import RunLog
+    from headway.wire.events import LogChunk
 
 ENDED = {state.value for state in TERMINAL}
 TASK_WIDTH = 12
@@ -178,16 +179,27 @@ async def stored_logs(client: Client, run: str, attempt: int = 0) -> list[RunLog
     from headway.wire.events import LOG_CHUNK
 
     found: list[RunLog] = []
-    expected: dict[int, int] = {}
+    numbered = LineNumbers()
     async for _, epoch, data in stored(client, run, 0, attempt):
         try:
             chunk = decode(LOG_CHUNK, data)
         except Malformed:
             continue
-        missing = max(0, chunk.first - expected.get(epoch, 1))
-        expected[epoch] = max(expected.get(epoch, 1), chunk.first + len(chunk.lines))
-        found.append(RunLog(epoch, chunk, missing))
+        found.append(RunLog(epoch, chunk, numbered.missing(epoch, chunk)))
     return found
+
+
+class LineNumbers:
+    """Sees where the numbers of lines jump."""
+
+    def __init__(self) -> None:
+        self._next: dict[int, int] = {}
+
+    def missing(self, epoch: int, chunk: LogChunk) -> int:
+        """How many lines are missing before this chunk, the next one of its attempt."""
+        expected = self._next.get(epoch, 1)
+        self._next[epoch] = max(expected, chunk.first + len(chunk.lines))
+        return max(0, chunk.first - expected)
 
 
 def print_log(log: RunLog, *, as_json: bool, show: Callable[[str], None] = say.line) -> None:

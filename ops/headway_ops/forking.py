@@ -15,6 +15,7 @@ from msgspec import Raw
 
 from headway.forks import check_start, choose, edit_of, failures_of, merge, no_checkpoint
 from headway.ids import new_run_id
+from headway.replays.compare import changes
 from headway.safe import safe_text
 from headway.wire.commands import CheckpointRow, RunAsk
 from headway.wire.events import Event
@@ -66,7 +67,11 @@ def fork(run: str, wish: Wish, *, as_json: bool) -> None:
         )
         return await client.fork(ask)
 
-    done = link.with_client(work)
+    told(link.with_client(work), as_json=as_json)
+
+
+def told(done: Forked, *, as_json: bool) -> None:
+    """Say what was forked; the new id goes to stdout."""
     if as_json:
         say.data(done)
         return
@@ -138,8 +143,8 @@ def _edited(body: bytes, patch: Any, what: str) -> BodyEdit | None:
     new = in_editor(old if patch is None else merge(old, patch), what)
     if (told := shape_change(old, new)) is not None:
         raise Fail(f"{what}: {told}", "keep its shape; nothing was forked", Exit.USAGE)
-    changes = changed(old, new)
-    say.tell(f"{what}: {'; '.join(changes) if changes else 'not changed'}")
+    told = [change.text() for change in changes(old, new)]
+    say.tell(f"{what}: {'; '.join(told) if told else 'not changed'}")
     return edit_of(old, new)
 
 
@@ -201,28 +206,3 @@ def kind_of(value: Any) -> str:
             return "null"
         case _:
             return "an object"
-
-
-def changed(old: Any, new: Any, path: str = "") -> list[str]:
-    """What is different, one line per member: `model: "sonnet" -> "haiku"`."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        told: list[str] = []
-        for key in dict.fromkeys([*old, *new]):  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] JSON
-            place = f"{path}.{key}" if path else str(key)  # pyright: ignore[reportUnknownArgumentType]
-            if key not in new:
-                told.append(f"{place} removed")
-            elif key not in old:
-                told.append(f"{place} added: {_short(new[key])}")
-            else:
-                told += changed(old[key], new[key], place)
-        return told
-    if kind_of(old) == kind_of(new) and old == new:
-        return []
-    if isinstance(old, list) and isinstance(new, list):
-        return [f"{path or 'list'}: {len(old)} to {len(new)} items"]  # pyright: ignore[reportUnknownArgumentType]
-    return [f"{path + ': ' if path else ''}{_short(old)} -> {_short(new)}"]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."

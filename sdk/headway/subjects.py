@@ -254,6 +254,11 @@ def beat_queue(ns: str, queue: str = "*") -> str:
     return f"hw.hb.queue.{name(ns, 'namespace')}.{token}"
 
 
+BEATS_OF_AGENTS = "hw.hb.agent.*.*"
+BEATS_OF_QUEUES = "hw.hb.queue.*.*"
+"""Of all namespaces: for engines."""
+
+
 def beat_job(ns: str, job: str = "*") -> str:
     """Numbers of replay jobs for the eyes (core NATS)."""
     token = job if job == "*" else _token(job, "job")

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from chaos.mutant import Mutant, Stale, file_of, patched
-from chaos.mutations import IN_STORE, PURE, Mutation, Patch
+from chaos.mutations import PURE, Mutation, Patch
+from chaos.mutations_sql import IN_STORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -137,6 +137,33 @@ async def test_engine_and_agent_die_at_each_point_and_nothing_is_lost_or_doubled
     await once_each(site)
 
 
+async def goes_on(site: Site, runs: int = 5) -> None:
+    """So many more runs end: others do the work."""
+
+    async def ended() -> int:
+        rows = await site.rows("SELECT count(*) FROM runs WHERE ended_at IS NOT NULL")
+        return rows[0]["count"]
+
+    before = await ended()
+
+    async def more() -> bool:
+        return await ended() >= before + runs
+
+    await until(more, 30, what="others go on", every=0.05)
+
+
+async def left(site: Site, agent: str) -> None:
+    """The agent's lease ends, and none of its runs is its own any more."""
+
+    async def none_left() -> bool:
+        return not await site.rows(
+            "SELECT FROM runs WHERE agent = $1 AND state IN ('STARTING', 'RUNNING', 'CANCELLING')",
+            agent,
+        )
+
+    await until(none_left, 30, what=f"{agent} has lost its runs", every=0.05)
+
+
 async def once_each(site: Site) -> None:
     """Every run ends, with one effect under one token.
 
@@ -280,7 +307,7 @@ async def test_one_of_two_engines_goes_wrong_at_a_point(site: Site, rule: str) -
     role.kill()
     async with load(site):
         await fires(site, role, rule)
-        await asyncio.sleep(2.0)  # the other one goes on alone
+        await goes_on(site)
         role.kill()
         role.start()
     await once_each(site)
@@ -293,6 +320,7 @@ async def test_one_of_two_agents_dies_at_a_point(site: Site, point: str) -> None
     role.kill()
     async with load(site):
         await fires(site, role, f"{point}=crash")
-        await asyncio.sleep(2.0)  # nobody adopts: after the lease the other one has its runs
+        await left(site, role.name)
+        await goes_on(site)
         role.start()
     await site.verify(killed_inside_once=True)

@@ -15,7 +15,8 @@ import pytest
 
 from chaos.guard import NONE
 from chaos.mutant import Stale, file_of, patched
-from chaos.mutations import IN_STORE, PURE, Mutation, Patch
+from chaos.mutations import PURE, Mutation, Patch
+from chaos.mutations_sql import IN_STORE
 
 TESTS = Path(__file__).parents[1]
 
@@ -76,8 +77,9 @@ def test_each_mutation_of_the_sql_makes_its_tests_fail() -> None:
 def test_a_mutation_fits_the_code_of_today(mutation: Mutation) -> None:
     texts: dict[str, str] = {}
     for patch in mutation.patches:
-        text = texts.get(patch.module) or file_of(patch.module).read_text("utf-8")
-        texts[patch.module] = patched(patch, text)
+        before = texts.get(patch.module) or file_of(patch.module).read_text("utf-8")
+        texts[patch.module] = patched(patch, before)
+        assert texts[patch.module] != before
 
 
 @pytest.mark.parametrize("old", ["no such line", "return", "def backoff("])

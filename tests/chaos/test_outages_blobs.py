@@ -66,17 +66,17 @@ async def test_row_49_a_blob_store_that_does_not_answer_costs_time_and_no_try(
             # More often than a run may be claimed without a start.
             return (await kinds(stack, run.id)).count("given_back") >= 6
 
-        await until(given_back_often, 30, every=0.1)
+        await until(given_back_often, 90, every=0.1)
         assert (await run.detail()).row.status.lower() in ("queued", "starting")
         s3.heal()
-        assert await run.result(20) == LARGE
+        assert await run.result(60) == LARGE
         # A state that cannot be written is not named by any row, and is written later.
         s3.faults["PUT"] = "500"
         grows = await stack.start(t.b_grows, str(tmp_path), LARGE)
-        await until(lambda: s3.failed["PUT"] >= 3, 20)
+        await until(lambda: s3.failed["PUT"] >= 3, 60)
         assert "checkpoint" not in await kinds(stack, grows.id)
         s3.heal()
-        assert await grows.result(20) == [1, 1, 1, LARGE]
+        assert await grows.result(60) == [1, 1, 1, LARGE]
         assert await refs_without_blob(database, s3) == []
 
 
@@ -104,4 +104,4 @@ async def test_row_49_a_body_that_stays_damaged_waits_for_a_person(
         assert "started" not in [e.kind for e in detail.events]
         s3.heal()
         await stack.client.api("resume", ResumeAsk(run.id), dict[str, Any])
-        assert await run.result(20) == LARGE
+        assert await run.result(60) == LARGE

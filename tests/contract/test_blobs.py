@@ -18,6 +18,7 @@ from headway_engine.blobs.memory import MemoryBlobs
 from headway_engine.blobs.objects import CHUNK, ObjectBlobs
 from headway_engine.blobs.s3 import S3Blobs
 from headway_engine.blobs.uploads import Uploads
+from support.blobplaces import blobs_at, opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -30,29 +31,14 @@ MIB = 1024 * 1024
 @pytest.fixture(params=["memory", "objects", "s3"])
 def made(request: pytest.FixtureRequest) -> Blobs:
     """One of each; servers are started outside of the loop."""
-    if request.param == "memory":
-        return MemoryBlobs()
-    if request.param == "objects":
-        return ObjectBlobs(request.getfixturevalue("connection"), "test-blobs")
-    server = request.getfixturevalue("s3")
-    # One bucket, since each takes several of the small server's volumes.
-    return S3Blobs(
-        "test-blobs",
-        endpoint=server.endpoint,
-        access_key=server.access_key,
-        secret_key=server.secret_key,
-        prefix=f"{secrets.token_hex(4)}/",
-    )
+    return blobs_at(request.param, request)
 
 
 @pytest_asyncio.fixture
 async def blobs(made: Blobs) -> AsyncGenerator[Blobs]:
-    """Opened; closed in the end."""
-    await made.open()
-    await made.open()
-    yield made
-    await made.close()
-    await made.close()
+    """Opened."""
+    async with opened(made) as blobs:
+        yield blobs
 
 
 async def keys(blobs: Blobs, prefix: str = "") -> set[str]:

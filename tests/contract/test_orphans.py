@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -17,10 +16,9 @@ from headway.wire import encode
 from headway.wire.commands import EnqueueBatch
 from headway_engine.blobs import Blobs, store_blob
 from headway_engine.blobs.memory import MemoryBlobs
-from headway_engine.blobs.objects import ObjectBlobs
-from headway_engine.blobs.s3 import S3Blobs
 from headway_engine.orphans import AGE, OWNERS, SKEW, Orphans, place_of
 from headway_engine.streams import ensure_streams, oldest
+from support.blobplaces import blobs_at, opened
 from support.factories import NS, an_enqueue
 
 if TYPE_CHECKING:
@@ -35,24 +33,14 @@ MINUTE = timedelta(minutes=1)
 @pytest.fixture(params=["objects", "s3"])
 def made(request: pytest.FixtureRequest) -> Blobs:
     """Both real places."""
-    if request.param == "objects":
-        return ObjectBlobs(request.getfixturevalue("connection"), "test-blobs")
-    server = request.getfixturevalue("s3")
-    return S3Blobs(
-        "test-blobs",
-        endpoint=server.endpoint,
-        access_key=server.access_key,
-        secret_key=server.secret_key,
-        prefix=f"{secrets.token_hex(4)}/",
-    )
+    return blobs_at(request.param, request)
 
 
 @pytest_asyncio.fixture
 async def blobs(made: Blobs) -> AsyncGenerator[Blobs]:
     """Opened."""
-    await made.open()
-    yield made
-    await made.close()
+    async with opened(made) as blobs:
+        yield blobs
 
 
 async def keys(blobs: Blobs) -> set[str]:

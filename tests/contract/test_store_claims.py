@@ -317,3 +317,21 @@ async def test_dispatch_gives_no_run_twice(kit: Kit, room: int) -> None:
     while some := await dispatched(kit, room=room):
         found += some
     assert sorted(found) == sorted(r.id for r in runs)
+
+
+async def test_a_claim_says_how_long_the_run_waited_in_its_queue(kit: Kit) -> None:
+    session = await kit.ready()
+    (run,) = await kit.enqueued(an_enqueue())
+    await kit.advance(5.0)
+    await dispatched(kit)
+    (got,) = (await claim(kit, session, run.id)).claimed
+    assert got.waited == pytest.approx(5.0, abs=2.0)
+    (again,) = (await claim(kit, session, run.id)).claimed
+    assert again.waited is None  # a repeat is not another wait
+    await kit.advance(60.0)
+    session = await kit.ready()
+    await kit.move(run.id, Lost(got.run.epoch, "gone"))
+    await kit.advance(3.0)
+    await dispatched(kit)
+    (back,) = (await claim(kit, session, run.id, nonce="n2")).claimed
+    assert back.waited == pytest.approx(3.0, abs=2.0)

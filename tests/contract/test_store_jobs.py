@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from headway.ids import new_run_id
-from headway.wire.replays import Pace, Plan, PlanItem
+from headway.wire.replays import Pace, Plan, PlanItem, Source, SourcesAsk
 from headway_engine.happenings import Cancel
 from headway_engine.jobrules import LIVE, job_id
 from support.factories import NS, an_enqueue
@@ -93,3 +93,54 @@ async def test_a_job_moves_only_from_a_state_that_was_seen(kit: Kit) -> None:
     assert await kit.store.job_move(NS, JOB, LIVE, "stopped", "enough")
     ((row, _),) = await kit.store.jobs(NS, JOB)
     assert (row.state, row.reason, row.ended_at) == ("stopped", "enough", kit.now())
+
+
+async def test_a_job_goes_with_the_retention_of_what_it_made(kit: Kit) -> None:
+    await kit.store.job_put(NS, a_plan(), SHA, "user:me")
+    other = "f" * 64
+    await kit.store.job_put(NS, a_plan(), other, "user:me")
+    await kit.store.job_move(NS, JOB, LIVE, "stopped")
+    await kit.advance(29 * 86400)
+    while await kit.store.prune():
+        pass
+    assert len(await kit.store.jobs(NS)) == 2
+    await kit.advance(2 * 86400)
+    while await kit.store.prune():
+        pass
+    assert [row.job for row, _ in await kit.store.jobs(NS)] == [job_id(other)]
+    assert await kit.store.job_items(NS, JOB, 0, 10) == []
+
+
+async def test_a_stopped_job_is_held_while_its_forks_run(kit: Kit) -> None:
+    await kit.ready()
+    await kit.store.job_put(NS, a_plan(), SHA, "user:me")
+    ((_, fork, _),) = await kit.store.job_next(NS, JOB, 1, 3)
+    await kit.enqueued(an_enqueue(id=fork))
+    await kit.store.job_given(NS, JOB, 1)
+    await kit.store.job_move(NS, JOB, LIVE, "stopped")
+    ((_, _, facts),) = await kit.store.jobs_take(10)
+    assert (facts.row.state, facts.row.running) == ("stopped", 1)
+    await kit.move(fork, Cancel("user:me"))
+    ((_, _, facts),) = await kit.store.jobs_take(10)
+    assert facts.row.running == 0
+    assert await kit.store.jobs_take(10) == []
+
+
+async def test_a_plan_reads_of_many_runs_what_a_fork_would_choose(kit: Kit) -> None:
+    await kit.ready()
+    one, two = sorted(r.id for r in await kit.enqueued(an_enqueue(), an_enqueue()))
+    await kit.move(one, Cancel("user:me"))
+    page = await kit.store.sources(NS, SourcesAsk("status:cancelled", start="last"))
+    assert page.rows == [Source(one, "cancelled")]
+    page = await kit.store.sources(NS, SourcesAsk(ids=(one, two), start="before-error"))
+    assert [(r.run, r.status) for r in page.rows] == [(two, "queued"), (one, "cancelled")]
+    page = await kit.store.sources(NS, SourcesAsk("task:*", n=1))
+    assert ([r.run for r in page.rows], page.next) == ([two], two)
+    page = await kit.store.sources(NS, SourcesAsk("task:*", after=page.next, n=1))
+    assert ([r.run for r in page.rows], page.next) == ([one], "")
+    plan = Plan((PlanItem(one),), "p")
+    await kit.store.job_put(NS, plan, SHA, "user:me")
+    await kit.store.job_given(NS, JOB, 1)
+    page = await kit.store.sources(NS, SourcesAsk(ids=(one,)))
+    assert page.rows[0].job == JOB
+    assert (await kit.store.sources("other", SourcesAsk(ids=(one,)))).rows == []

@@ -11,7 +11,7 @@ from headway.ids import encode
 from headway.states import RunState
 from headway.wire import ErrorInfo
 from headway.wire.commands import QueueAsk, RunsQuery
-from headway_engine.happenings import Failed, Finished
+from headway_engine.happenings import Failed, Finished, Lost
 from support.factories import NS, a_checkpoint, a_deployment, a_step, an_agent, an_enqueue
 
 if TYPE_CHECKING:
@@ -176,3 +176,39 @@ async def test_bodies_come_back_bit_exact(kit: Kit) -> None:
     found = await kit.store.state(NS, run.id, 0)
     assert found is not None
     assert found[1] == body
+
+
+async def test_a_queue_keeps_who_paused_it_and_why(kit: Kit) -> None:
+    row = await kit.store.set_queue(NS, QueueAsk("q", paused=True, reason="llm bill"), "user:ana")
+    assert (row.paused_by, row.reason, row.paused_at is not None) == ("user:ana", "llm bill", True)
+    row = await kit.store.set_queue(NS, QueueAsk("q", limit=4), "user:bob")
+    assert (row.paused, row.paused_by, row.reason) == (True, "user:ana", "llm bill")
+    (state,) = [q for q in await kit.store.queues() if q.queue == "q"]
+    assert (state.paused_by, state.reason) == ("user:ana", "llm bill")
+    assert state.paused_at == row.paused_at
+    row = await kit.store.set_queue(NS, QueueAsk("q", paused=False), "user:bob")
+    assert (row.paused, row.paused_by, row.reason) == (False, "user:bob", "")
+
+
+async def test_live_runs_are_counted_by_namespace_and_state(kit: Kit) -> None:
+    session = await kit.ready()
+    for state in (RunState.RUNNING, RunState.RETRYING, RunState.DELAYED):
+        await kit.in_state(state, session)
+    await kit.enqueued(an_enqueue())
+    ended = await kit.attempt(session)
+    await kit.move(ended.id, Finished(ended.epoch))
+    wanted = dict.fromkeys(("running", "retrying", "delayed", "queued"), 1)
+    assert await kit.store.live() == {(NS, state): n for state, n in wanted.items()}
+
+
+async def test_the_longest_wait_of_a_queue_counts_from_its_last_coming(kit: Kit) -> None:
+    session = await kit.ready()
+    run = await kit.attempt(session)
+    await kit.advance(50.0)
+    await kit.move(run.id, Lost(run.epoch, "gone"))
+    (row,) = await kit.store.queue_rows(NS)
+    (state,) = await kit.store.queues()
+    assert row.at is not None
+    assert row.oldest_at is not None
+    assert row.oldest_at == state.oldest_at
+    assert (row.at - row.oldest_at).total_seconds() < 40

@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 COUNT = 1_000_000
 TIMES = 12
 LIMIT_MS = 150.0
+"""What is promised of nearly all requests; of half of them, half of it."""
 KINDS = (
     "", "status:failed", "status:running", "status:queued", "status:waiting,review", "status:live",
     "status:expired", "!status:succeeded", "status:failed since:2h", "since:2h",
@@ -35,18 +36,20 @@ KINDS = (
     "error:429", "error:429 since:2h", "error:nothing", "nothing", "c1234", "attempts:>1",
     "dur:>5m", "ckpt:iteration-7", "agent:edge-3 status:running", "image:r3", "id:01KE0",
     "status:succeeded image:r3", "status:dead", "status:dead failure:SmtpError task:nightly-sums",
-    "!status:dead status:failed",
+    "!status:dead status:failed", "status:dead since:1d", "status:ended since:1d",
+    "status:review,waiting,failed task:research-*", "since:1m", "!until:1m", "agent:edge-3",
+    "key:x", "error:429,smtp status:failed since:7d", "parent:{parent}", "origin:{origin}",
 )  # fmt: skip
 ROUNDS = 6
 _LISTED = next(
     sql for _, text in migrations() for sql in text.split(";") if "INDEX runs_listed" in sql
 )
 _CREATED = "CREATE INDEX runs_created ON runs (ns, created_at)"
+"""What `since:` had before: the price of one more index of all runs, for comparison."""
 INDEXES = {
-    "without both": ("DROP INDEX IF EXISTS runs_listed, runs_created",),
+    "without": ("DROP INDEX IF EXISTS runs_listed, runs_created",),
     "runs_listed": (_LISTED,),
-    "both": (_CREATED,),
-    "runs_created": ("DROP INDEX runs_listed",),
+    "and one of all runs": (_CREATED,),
 }
 CLOCK = "CREATE OR REPLACE FUNCTION hw_now() RETURNS timestamptz LANGUAGE sql STABLE AS '{}'"
 
@@ -69,8 +72,13 @@ async def test_a_page_out_of_a_million_runs_comes_in_time(database: str) -> None
     at = million.END.isoformat()
     await store.db.fetch(CLOCK.format(f"SELECT timestamptz ''{at}''"))
     slow: list[str] = []
+    child, fork = [
+        (await store.runs("default", RunsQuery(query=f"{field}:0", n=1))).runs[0]
+        for field in ("parent", "origin")
+    ]
+    kinds = [text.format(parent=child.parent, origin=fork.origin) for text in KINDS]
     print(f"\n{'query':42} {'p50':>8} {'p95':>8} {'total p95':>10}  of")  # noqa: T201
-    for text in KINDS:
+    for text in kinds:
         page = await timed(lambda text=text: store.runs("default", RunsQuery(query=text)))
         asked = RunsQuery(query=text, n=1, total=True)
         total = await timed(lambda asked=asked: store.runs("default", asked))
@@ -79,8 +87,8 @@ async def test_a_page_out_of_a_million_runs_comes_in_time(database: str) -> None
             f"{text:42} {statistics.median(page):8.1f} {page[-2]:8.1f} {total[-2]:10.1f}"
             f"  {'about ' if answer.estimated else ''}{answer.total:,}"
         )
-        if page[-2] > LIMIT_MS:
-            slow.append(f"{text}: {page[-2]:.0f} ms")
+        if page[-2] > LIMIT_MS or statistics.median(page) > LIMIT_MS / 2:
+            slow.append(f"{text}: {statistics.median(page):.0f} ms, {page[-2]:.0f} ms")
     for by in ("task", "error"):
         classes = await timed(lambda by=by: store.dead("default", DeadAsk(by)))
         dead = await store.dead("default", DeadAsk(by))

@@ -12,10 +12,11 @@ import asyncpg
 import pytest
 
 from headway.states import RunState
+from headway_engine.happenings import Started
 from headway_engine.store.postgres import PostgresStore, statements
 from headway_engine.store.postgres.commit import in_one_write
 from headway_engine.store.postgres.migrate import SchemaTooNew, migrate, migrations, numbers
-from support.factories import a_checkpoint
+from support.factories import a_checkpoint, a_step
 
 if TYPE_CHECKING:
     from support.stores import PostgresKit
@@ -133,3 +134,34 @@ async def test_facts_name_what_a_crash_could_lose(postgres_kit: PostgresKit) -> 
     assert any("fsync" in p for p in facts.problems) is not facts.durable
     newest = migrations()[-1][0]
     assert (facts.kind, facts.schema) == ("postgres", newest)
+
+
+async def test_a_save_changes_no_index_of_runs(postgres_kit: PostgresKit) -> None:
+    kit = postgres_kit
+    session = await kit.ready()
+    runs = [await kit.attempt(session) for _ in range(3)]
+    for run in runs:
+        await kit.move(run.id, Started(run.epoch))
+    await kit.store.close()  # a connection that ends tells what it did
+    before = await updates(kit)
+    await kit.store.open()
+    for number in range(1, 11):
+        await kit.store.save([a_checkpoint(runs[0], number)])  # alone
+        await kit.store.save([a_checkpoint(r, number) for r in runs[1:]])  # in a group
+        await kit.store.save([a_step(runs[0], f"s{number}")])
+    await kit.store.close()
+    seen = before
+    while seen[0] < before[0] + 40:
+        seen = await updates(kit)
+    assert seen[0] - before[0] == 40
+    # Now and then a page is full, and the row moves to another one.
+    assert seen[1] - before[1] > 30
+    await kit.store.open()
+
+
+async def updates(kit: PostgresKit) -> tuple[int, int]:
+    """Rows of runs that were updated, and how many of them without a new entry in any index."""
+    (row,) = await kit.fetch(
+        "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'runs'"
+    )
+    return row["n_tup_upd"], row["n_tup_hot_upd"]

@@ -18,7 +18,8 @@ from headway.query.evaluate import matches
 from headway.states import FAILURES, TERMINAL, RunState
 from headway.wire import ErrorInfo
 from headway.wire import encode as json
-from headway.wire.commands import RunsQuery
+from headway.wire.commands import Facet, FacetsAsk, RunsQuery
+from headway_engine.store.listing import facets_of
 from headway_engine.store.postgres import pages
 from support.factories import EPOCH, NS, an_enqueue
 from support.queries import WORDS, queries
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from support.stores import Kit, PostgresKit
 
 COUNT = 150
+FIELDS = ("status", "task", "queue", "tag", "error", "agent", "image")
 _STARTED = frozenset(RunState) - {RunState.DELAYED, RunState.QUEUED, RunState.EXPIRED}
 
 
@@ -41,7 +43,12 @@ async def some_rows(dsn: str) -> list[str]:
     for i in range(COUNT):
         state = rand.choice(list(RunState))
         at = EPOCH - timedelta(seconds=rand.randrange(7200), microseconds=rand.randrange(10**6))
-        run = encode(int(at.timestamp() * 1000), i * 7 + (rand.getrandbits(40) << 40))
+        parent, origin = (rand.choice(["", "", *ids[:5]]) for _ in range(2))
+        # Ids of what others derived are older than their runs; of the rest an hour off at most.
+        off = rand.randrange(-3_600_000, 3_600_000)
+        made = -rand.randrange(10**9) if parent or origin else off
+        ms = int(at.timestamp() * 1000) + made
+        run = encode(ms, i * 7 + (rand.getrandbits(40) << 40))
         started = at + timedelta(milliseconds=rand.randrange(5000)) if state in _STARTED else None
         took = timedelta(microseconds=rand.choice((0, 1000, 999_999, 60_000_000)))
         ended = (started or at) + took if state in TERMINAL else None
@@ -52,8 +59,7 @@ async def some_rows(dsn: str) -> list[str]:
             " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
             run, NS if i % 10 else "other", word(), word(), state.value, at, started, ended,
             rand.randrange(4), i % 2, rand.randrange(-3, 12), word(), word(), word(),
-            [w for w in WORDS if rand.random() < 0.15], rand.choice(["", *ids[:5]]),
-            rand.choice(["", *ids[:5]]), word(), word(),
+            [w for w in WORDS if rand.random() < 0.15], parent, origin, word(), word(),
             rand.choice([None, 1]) if state is RunState.QUEUED else None,
             word() or "Error" if state in FAILURES else "", rand.random() < 0.3,
         )  # fmt: skip
@@ -63,6 +69,8 @@ async def some_rows(dsn: str) -> list[str]:
         )  # fmt: skip
         text = f'{word()}\x00 \\u0000 \\\x00\n"{word()}"\u2028'
         error = ErrorInfo(word(), text, "nobody asks for tracebacks") if i % 3 else None
+        if state is RunState.SUCCEEDED:
+            error = None  # as every end has it: such runs are not looked at
         await conn.execute(
             "INSERT INTO results (run, body, error) VALUES ($1, '', $2)",
             run, None if error is None else json(error),
@@ -164,3 +172,54 @@ async def test_large_queries_are_answered_or_refused(kit: Kit, text: str) -> Non
             await kit.store.runs(NS, RunsQuery(query=text))
     else:
         assert (await kit.store.runs(NS, RunsQuery(query=text))).runs == []
+
+
+async def test_memory_and_sql_count_alike(postgres_kit: PostgresKit) -> None:
+    ids = await some_rows(postgres_kit.dsn)
+    rows = await everything(postgres_kit, RunsQuery(n=1000))
+    now, loop = postgres_kit.now(), asyncio.get_running_loop()
+    some = st.sampled_from(ids).flatmap(lambda i: st.integers(1, 26).map(lambda n: i[:n]))
+
+    async def compare(query: Query, by: Any, n: int) -> None:
+        ask = FacetsAsk(write(query), by, n)
+        expected = facets_of((r for r in rows if matches(query, r, now)), ask, now)
+        found = await postgres_kit.store.facets(NS, ask)
+        assert (found.matched, found.partly) == (expected.matched, False)
+        assert found.values == expected.values
+
+    @settings(
+        max_examples=30, deadline=None, database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )  # fmt: skip
+    @given(
+        queries(some), st.lists(st.sampled_from(FIELDS), min_size=1, unique=True).map(tuple),
+        st.integers(1, 20),
+    )  # fmt: skip
+    def every(query: Query, by: Any, n: int) -> None:
+        asyncio.run_coroutine_threadsafe(compare(query, by, n), loop).result()
+
+    await asyncio.to_thread(every)
+
+
+async def test_every_store_counts_what_a_query_means(kit: Kit) -> None:
+    runs = [an_enqueue(tags=("a", "b") if i else ("a",)) for i in range(3)]
+    await kit.enqueued(*runs)
+    found = await kit.store.facets(NS, FacetsAsk("tag:a", ("status", "tag", "error")))
+    assert found.matched == 3
+    assert not found.partly
+    assert found.values == {
+        "status": [Facet("queued", 3)], "tag": [Facet("a", 3), Facet("b", 2)], "error": [],
+    }  # fmt: skip
+    with pytest.raises(BadQuery, match="column 1"):
+        await kit.store.facets(NS, FacetsAsk("nope:1"))
+
+
+async def test_of_many_runs_the_newest_are_counted_and_that_is_said(
+    postgres_kit: PostgresKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await some_rows(postgres_kit.dsn)
+    monkeypatch.setattr(pages, "SCAN", 20)
+    found = await postgres_kit.store.facets(NS, FacetsAsk(by=("status",), n=20))
+    assert found.partly
+    assert found.matched == 21
+    assert sum(f.runs for f in found.values["status"]) == 21

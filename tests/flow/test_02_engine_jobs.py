@@ -189,3 +189,67 @@ async def test_an_engine_that_dies_in_a_job_is_followed_by_another(
             assert len(page["runs"]) == 12
     report = await verify(Ask(database))
     assert not report.violations, report.violations
+
+
+def waits_then_ends(a: rpc.Assignment) -> list[rpc.Report]:
+    """The first attempt fails and is retried in an hour, the second one succeeds."""
+    if a.epoch == 1:
+        error = ErrorInfo("ReadTimeout", "30 s")
+        return [rpc.AttemptFailed(a.run, a.epoch, "error", error, retry=True, retry_in=3600.0)]
+    return [rpc.Finished(a.run, a.epoch, Raw(b"1"), size=1)]
+
+
+async def retrying_runs(caller: Caller, n: int) -> list[str]:
+    runs = [new_run_id() for _ in range(n)]
+    await caller.send(*(EnqueueItem(r, "noop", Raw(b'{"x":1}')) for r in runs))
+
+    async def all_wait() -> bool:
+        page = await caller.api("runs", {"query": "status:retrying"})
+        return len(page["runs"]) == n
+
+    await until(all_wait, 20, what="retrying", every=0.05)
+    return runs
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "",
+        pytest.param("engine.jobs.forked=error@2", marks=pytest.mark.nightly),
+    ],
+)
+async def test_a_plan_resumes_what_waits_and_never_says_it_did_not(
+    nats: str, database: str, point: str
+) -> None:
+    told: dict[str, Any] = {}
+    async with stack(nats, database, lease=2.0, beat_every=0.6) as (_, caller, agent):
+        agent.script = waits_then_ends
+        await agent.start()
+        runs = await retrying_runs(caller, 3)
+        gone = new_run_id()
+        items = tuple(PlanItem(r) for r in (*runs, gone))
+        plan = Plan(items, "go on", pace=Pace(rate=100), mode="resume")
+        edited = Plan((PlanItem(runs[0], 1),), mode="resume")
+        answer = await caller.api_raw("plan-start", PlanStart(name_of(canonical(edited)),
+                                                              Raw(canonical(edited))))  # fmt: skip
+        assert answer.error is not None
+        assert "changes nothing else" in answer.error.message
+        if not point:
+            job = await started(caller, plan)
+            told = await reaches(caller, job, "done", agent=agent)
+    if point:
+        async with agent_on(nats) as agent:
+            agent.script = waits_then_ends
+            faults.arm(point)
+            try:
+                job = await dies(nats, database, plan)
+            finally:
+                faults.arm("")
+            async with (
+                running_engine(config_for(nats, database, lease=2.0, beat_every=0.6)),
+                calling(nats) as caller,
+            ):
+                await agent.start()
+                told = await reaches(caller, job, "done", agent=agent)
+    assert [(i["fork"], i["status"]) for i in told["items"][:3]] == [(r, "succeeded") for r in runs]
+    assert f"no run {gone}" in told["items"][3]["reason"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from headway.nkeys import Key
+from headway_engine.bundles import Bundles
 from headway_engine.control import NO_STORE
 from headway_engine.jobs import JobVerbs
 from headway_engine.verbs import Verbs
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 R = "01JZ0000000000000000000000"
 READ = ["info", "runs", "run", "events", "checkpoints", "state", "why", "result", "queues",
         "agents", "deployments", "tasks", "blob-get", "logs", "spans", "job",
-        "jobs", "usage", "dead"]  # fmt: skip
+        "jobs", "plan-rows", "usage", "dead", "metrics", "facets", "bundle"]  # fmt: skip
 CLIENT = ["info", "run", "runs", "result", "cancel", "events", "logs", "tasks", "blob-get",
           "spans", "blob-put", "blob-url", "blob-done"]  # fmt: skip
-WRITE = ["cancel", "resume", "ack", "replay", "fork", "queue-set", "bulk", "agent-drain", "deploy",
-         "blob-put",
-         "blob-url", "blob-done", "plan-start", "job-approve", "job-hold", "job-stop"]  # fmt: skip
+WRITE = ["cancel", "resume", "ack", "replay", "fork", "fork-bundle", "queue-set", "bulk",
+         "agent-drain", "deploy", "blob-put", "blob-url", "blob-done", "plan-start",
+         "job-approve", "job-hold", "job-stop"]  # fmt: skip
 RPC = ["register", "beat", "claim", "load", "save", "report", "enqueue", "ends", "child_get",
        "blob_put", "blob_url", "blob_done", "blob_get"]  # fmt: skip
 STREAMS = ["INGEST", "WORK", "RUNS", "LOGS", "SPANS", "KV_headway-agents", "KV_headway-settings",
@@ -70,7 +71,7 @@ EXPECTED: dict[str, tuple[list[str], list[str]]] = {
          "$JS.API.CONSUMER.CREATE.INGEST.intake", "$JS.API.CONSUMER.INFO.INGEST.intake",
          "$JS.API.CONSUMER.MSG.NEXT.INGEST.intake", "$JS.ACK.INGEST.intake.>",
          "$JS.API.CONSUMER.CREATE.WORK.*.>", "$JS.API.CONSUMER.INFO.WORK.*"],
-        ["_INBOX.engine.>", "hw.wake", "hw.hb.engine.*"],
+        ["_INBOX.engine.>", "hw.wake", "hw.hb.engine.*", "hw.hb.agent.>", "hw.hb.queue.>"],
     ),
     "engine-answers": (
         ["_INBOX.>", "_R_.>", "hw.reply.>"],
@@ -259,6 +260,7 @@ async def test_a_stranger_and_a_renewed_key_are_turned_away(server: Guarded) -> 
 
 def test_each_verb_of_the_engine_is_somebody_s() -> None:
     nothing: Any = None
-    table = Verbs(*[nothing] * 9).table() | JobVerbs(*[nothing] * 3).table()
-    assert {*table, "logs", "spans"} == set(rights.OPERATOR_VERBS) == {*READ, *WRITE}
+    table = Verbs(*[nothing] * 10).table() | JobVerbs(*[nothing] * 3).table()
+    table |= Bundles(*[nothing] * 4).table()
+    assert {*table, "logs", "metrics", "spans"} == set(rights.OPERATOR_VERBS) == {*READ, *WRITE}
     assert set(rights.READ_VERBS) >= NO_STORE

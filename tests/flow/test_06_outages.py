@@ -135,7 +135,8 @@ async def test_an_engine_killed_under_load_is_replaced_by_the_other() -> None:
 
 
 async def test_an_agent_that_comes_back_within_its_lease_keeps_its_runs() -> None:
-    async with running_site() as site:
+    # Long enough for a start on a busy machine.
+    async with running_site(engine={"lease": 20.0, "beat_every": 0.5}) as site:
         works = await site.work(4)
         await site.saved(works)
         site.roles[1].kill()

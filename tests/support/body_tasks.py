@@ -360,6 +360,33 @@ async def b_spends() -> int:
     return attempt().attempt
 
 
+class Turns(msgspec.Struct):
+    """Where a run that is exported stands."""
+
+    turn: int = 0
+    model: str = "sonnet"
+    auth: str = ""
+    text: str = ""
+
+
+@task(retry=Retry(max_attempts=1))
+async def b_turns(folder: str, size: int = 0) -> list[str]:
+    """Two turns, a letter, and an error unless its model is another one by then."""
+    s = await resume(Turns())
+    said = [await step("ask-0", str.upper, "hello")]
+    if not s.turn:
+        usage(tokens_in=10, tokens_out=1, cost_usd=0.25, model="sonnet")
+        print("authorised by sk-abcdefghijklmnopqrstuvwxyz")
+    while s.turn < 2:
+        s.turn += 1
+        s.auth, s.text = "sk-abcdefghijklmnopqrstuvwxyz", "x" * size
+        await checkpoint(f"turn-{s.turn}", s)
+    said.append(str(await once("mail", _noted, folder, "mail")))
+    if s.model != "haiku":
+        raise ValueError("429 from llm")
+    return [*said, s.model, str(attempt().run)]
+
+
 def all_tasks() -> list[Any]:
     """The tasks of this module."""
     return [v for k, v in globals().items() if k.startswith("b_")]

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import time
 from contextlib import asynccontextmanager
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
 from headway.config import Settings
-from headway.wire import ErrorInfo, replays
-from headway.wire.commands import CheckpointRow, RunDetail, RunRow
+from headway.errors import Refused
+from headway.wire import ErrorInfo
+from headway.wire.commands import CheckpointRow, FacetsAsk, RunDetail, RunRow, StateAnswer
 from headway.wire.events import AgentBeat, EngineBeat, Event, LogChunk
+from headway_engine.store.listing import facets_of
 from headway_tui.app import HeadwayApp, Options
 from headway_tui.link import Link
 from headway_tui.screens.run import RunScreen
 from headway_tui.screens.runs import RunsScreen
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 NOW = T0 + timedelta(minutes=5)
@@ -27,7 +30,21 @@ RUN = "01JD9K4W2M8QZ5V7N3XBTRFHCA"
 
 
 class StillLink(Link):
-    """Connected, with beats, and nobody behind it."""
+    """Connected, with beats; behind it are the answers that a test gives, or nobody."""
+
+    answers: dict[str, Callable[[Any], Any]]
+    asked: list[tuple[str, Any]]
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.answers, self.asked = {}, []
+
+    async def ask(self, verb: str, body: Any, kind: Any) -> Any:
+        """What was given for this verb."""
+        self.asked.append((verb, copy(body)))
+        if verb not in self.answers:
+            raise Refused(f"nobody answers {verb}", "not_served")
+        return self.answers[verb](body)
 
     async def run(self) -> None:
         """Beats once; nothing is asked."""
@@ -115,6 +132,9 @@ async def console(
         screen.view.snapshot(rows())
         screen.feed.loading = False
         screen.feed.counts = {"running": 1, "queued": 1, "retrying": 1, "review": 1}
+        screen.feed.total = len(rows())
+        assert screen.counting is not None
+        screen.counting.known["", ("status", "error")] = facets_of(rows(), FacetsAsk(), NOW)
         await show(app, pilot)
         yield app, pilot
 
@@ -139,7 +159,7 @@ async def open_run(app: HeadwayApp, pilot: Any) -> RunScreen:
     for number, state in ((1, b'{"topic": "limits", "i": 1, "messages": ["a"]}'),
                           (2, b'{"topic": "limits", "i": 2, "messages": ["a", "b"]}')):  # fmt: skip
         row = CheckpointRow(number, f"iteration-{number}", len(state), T0, 1)
-        answer = replays.StateAnswer(row, Raw(state))
+        answer = StateAnswer(row, Raw(state))
         screen._states[number] = answer  # pyright: ignore[reportPrivateUsage]
     at = T0 + timedelta(seconds=1)
     chunks = [

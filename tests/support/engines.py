@@ -117,7 +117,7 @@ class Caller:
     async def api_raw(self, verb: str, body: Any = None, *, ns: str = "") -> ApiAnswer:
         """The envelope."""
         subject = subjects.api(ns or self.ns, self.user, verb)
-        msg = await self.nc.request(subject, encode(body) if body else b"", timeout=5)
+        msg = await self.nc.request(subject, encode(body) if body else b"", timeout=20)
         return decode(API_ANSWER, msg.data)
 
     async def deploy(self, *specs: TaskSpec, version: str = "v1") -> None:

@@ -36,7 +36,9 @@ class Operator:
         """For nats-server."""
         limits = {"subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1,
                   "wildcards": True, "conn": -1, "leaf": -1}  # fmt: skip
-        account = {"type": "account", "limits": limits, "signing_keys": [self._signing.public]}
+        streams = {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1}
+        account = {"type": "account", "limits": limits | streams,
+                   "signing_keys": [self._signing.public]}  # fmt: skip
         system = {"type": "account", "limits": limits}
         made = {
             self._account.public: token(self._key, self._account.public, "HW", account),

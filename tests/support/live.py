@@ -63,7 +63,7 @@ class Live:
             detail = await handle.detail()
             return detail if detail.row.status.lower() == status else None
 
-        found = await until(there, 20, what=f"{handle.id} {status}", every=0.05)
+        found = await until(there, 60, what=f"{handle.id} {status}", every=0.05)
         assert found is not None
         return found
 

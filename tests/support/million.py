@@ -20,7 +20,7 @@ SPAN = timedelta(days=30)
 END = START + SPAN
 _RUNS = (
     "id", "ns", "task", "queue", "state", "created_at", "started_at", "ended_at", "due_at", "n",
-    "epoch", "failures", "ck", "priority", "version", "agent", "reason", "tags", "parent",
+    "epoch", "failures", "ck", "priority", "version", "agent", "reason", "tags", "parent", "origin",
     "failure", "acked",
 )  # fmt: skip
 _TASKS = ("research-agent", "research-report", "send-mail", "import-rows", "nightly-sums")
@@ -39,9 +39,13 @@ _ERRORS = (
 
 
 def rows(count: int, ns: str, seed: int = 7) -> Iterator[tuple[Any, ...]]:
-    """Rows of `runs`, oldest first; nearly all have ended, few old ones live on."""
+    """Rows of `runs`, oldest first; nearly all have ended, few old ones live on.
+
+    Every tenth is a child, whose id has its parent's time; one in a thousand is a fork.
+    """
     rand = random.Random(seed)
     newest = count - 2000
+    some: list[tuple[int, str]] = [(0, "")]
     for i in range(count):
         at = START + SPAN * i / count
         ms = int(at.timestamp() * 1000)
@@ -55,14 +59,19 @@ def rows(count: int, ns: str, seed: int = 7) -> Iterator[tuple[Any, ...]]:
         ended = state in {"SUCCEEDED", "FAILED", "TIMED_OUT", "CANCELLED", "EXPIRED"}
         started = state not in {"QUEUED", "DELAYED", "EXPIRED"}
         took = timedelta(seconds=rand.expovariate(1 / 40))
+        made, parent = rand.choice(some[-50:]) if i % 10 == 9 and i > 100 else (ms, "")
+        run = encode(made, rand.getrandbits(80))
+        if i % 10 == 0:
+            some.append((ms, run))
         yield (
-            encode(ms, rand.getrandbits(80)), ns, _TASKS[min(4, int(rand.expovariate(1)))],
+            run, ns, _TASKS[min(4, int(rand.expovariate(1)))],
             "agents" if rand.random() < 0.8 else "slow", state, at,
             at + timedelta(seconds=1) if started else None, at + took if ended else None,
             END if state in {"RETRYING", "WAITING", "DELAYED"} else None, 5, 1,
             int(rand.random() < 0.1), 3 if started else 0, 0, f"r{i * 40 // count}",
             f"edge-{rand.randrange(8)}" if started else "", reason,
-            [f"customer=c{rand.randrange(5000)}", *(["golden"] if i % 997 == 0 else [])], "",
+            [f"customer=c{rand.randrange(5000)}", *(["golden"] if i % 997 == 0 else [])],
+            parent, some[-1][1] if i % 1000 == 7 else "",
             rand.choice(_ERRORS).type if state in {"FAILED", "TIMED_OUT"} else "", i < newest // 2,
         )  # fmt: skip
 
@@ -78,9 +87,11 @@ async def fill(dsn: str, count: int, ns: str = "default") -> None:
         await conn.copy_records_to_table(
             "results",
             records=[
-                (r[0], b"", bodies[min(2, int(rand.expovariate(1)))])
+                (r[0], b"7", None)
+                if r[4] == "SUCCEEDED"
+                else (r[0], b"", bodies[min(2, int(rand.expovariate(1)))])
                 for r in made
-                if r[4] in {"FAILED", "TIMED_OUT"}
+                if r[7] is not None
             ],
             columns=("run", "body", "error"),
         )

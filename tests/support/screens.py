@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 
+from headway_tui.themes import ROLES as THEMES
+
 if TYPE_CHECKING:
     from rich.style import Style
     from textual.app import App
@@ -29,6 +31,53 @@ def text_of(app: App[Any]) -> str:
         assert cell_len(text) == app.size.width, (cell_len(text), text)
         lines.append(text.rstrip())
     return "\n".join(lines) + "\n"
+
+
+def roles_of(app: Any) -> str:
+    """The colours of the screen by role, one line each: `text 12, bad 4 cursor, ...`.
+
+    A role that shares its colour with another one has the name of the first.
+    """
+    names: dict[str, str] = {}
+    for name, color in sorted(THEMES[app.theme].items()):
+        names.setdefault(color, name)
+    for name, color in (("text", "#d8dee9"), ("back", "#11161d")):
+        names[THEMES[app.theme].get(name, color)] = name
+    lines: list[str] = []
+    for strip in strips_of(app):
+        runs: list[tuple[str, int]] = []
+        for segment in strip:
+            if segment.control or not segment.text:
+                continue
+            role = _role(segment.style, names) if segment.text.strip() else _paper(segment, names)
+            cells = cell_len(segment.text)
+            if runs and runs[-1][0] == role:
+                cells += runs.pop()[1]
+            runs.append((role, cells))
+        lines.append(", ".join(f"{role} {cells}".strip() for role, cells in runs))
+    return "\n".join(lines) + "\n"
+
+
+def _name(color: Any, names: dict[str, str]) -> str:
+    if color is None or color.is_default:
+        return ""
+    triplet = color.get_truecolor()
+    return names.get(triplet.hex, triplet.hex)
+
+
+def _paper(segment: Any, names: dict[str, str]) -> str:
+    back = _name(segment.style.bgcolor, names) if segment.style is not None else ""
+    return "-" if back in {"", "back"} else f"on {back}"
+
+
+def _role(style: Style | None, names: dict[str, str]) -> str:
+    if style is None:
+        return "-"
+    back = _name(style.bgcolor, names)
+    parts = [_name(style.color, names) or "-"]
+    parts += [f"on {back}"] if back not in {"", "back"} else []
+    parts += [w for w in ("bold", "dim", "reverse", "underline") if getattr(style, w)]
+    return " ".join(parts)
 
 
 def _rgb(style: Style | None, which: str, default: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -61,7 +61,7 @@ class ScriptedAgent:
     ) -> Any:
         """One rpc; to its own engine if it has one."""
         subject = subjects.rpc(self.ns, self.name, verb, self.engine if direct else None)
-        msg = await self.nc.request(subject, encode(body), timeout=5)
+        msg = await self.nc.request(subject, encode(body), timeout=20)
         assert b"rpc_error" not in msg.data, msg.data
         return decode(answer, msg.data)
 

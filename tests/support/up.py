@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 APP = """
 import asyncio
+import os
 
 from msgspec import Struct
 
@@ -40,13 +41,15 @@ async def greet(name: str) -> str:
 
 
 @task(queue="slow")
-async def count(to: int, pace: float = 0.0) -> list[int]:
+async def count(to: int, pace: float = 0.0, gate: str = "") -> list[int]:
     state = await resume(Count())
     start = state.n
     while state.n < to:
         state.n += 1
         await checkpoint(f"n-{state.n}", state)
         await asyncio.sleep(pace)
+        while gate and state.n >= 3 and not os.path.exists(gate):
+            await asyncio.sleep(0.05)
     return [start, state.n]
 """
 WITHIN = 30.0
@@ -73,7 +76,7 @@ class Up:
         return subprocess.run(
             [sys.executable, "-m", "headway_ops", *arguments],
             cwd=self.folder, env=clean_environment() | (env or {}), capture_output=True, text=True,
-            timeout=60, check=False,
+            timeout=120, check=False,
         )  # fmt: skip
 
     def shell(self, line: str) -> subprocess.CompletedProcess[str]:
@@ -81,7 +84,7 @@ class Up:
         return subprocess.run(
             ["bash", "-c", f'headway() {{ "{sys.executable}" -m headway_ops "$@"; }}; {line}'],
             cwd=self.folder, env=clean_environment(), capture_output=True, text=True,
-            timeout=60, check=False,
+            timeout=120, check=False,
         )  # fmt: skip
 
     def result(self, *arguments: str) -> Any:

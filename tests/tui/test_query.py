@@ -1,32 +1,141 @@
-"""The filter line."""
+"""The filter line: what it means, how it goes on, what is wrong with it."""
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from headway.wire.commands import RunsQuery
-from headway_tui.query import BadFilter, filter_of
+from headway.query.evaluate import matches
+from headway.states import RunState
+from headway.wire.commands import RunRow
+from headway.wire.events import Event, RunEvents
+from headway_tui.query import (
+    complete,
+    flaw_of,
+    hints,
+    looser,
+    possible,
+    same_error,
+    window,
+    with_term,
+)
+from support.queries import queries
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+if TYPE_CHECKING:
+    from headway.query import Query
 
 
-def test_words_become_what_the_engine_is_asked() -> None:
-    text = "status:failed,retrying task:research-* tag:a tag:b since:2h 429 llm"
-    assert filter_of(text, NOW) == RunsQuery(
-        status=("failed", "retrying"), task="research-*", tags=("a", "b"),
-        since=NOW - timedelta(hours=2), text="429 llm",
-    )  # fmt: skip
-    assert filter_of("", NOW) == RunsQuery()
+@pytest.fixture(autouse=True)
+def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+
+
+NOW = datetime(2026, 1, 2, 13, 4, 5, tzinfo=UTC)
+
+
+def counted(field: str, before: str) -> list[tuple[str, int]]:
+    return {
+        "status": [("failed", 97), ("retrying", 21)],
+        "error": [("RateLimitError", 97), ("Time out", 3)],
+        "task": [("report-daily", 5), ("report-weekly", 2)] if not before else [],
+    }.get(field, [])
 
 
 @pytest.mark.parametrize(
-    ("text", "at", "what"),
-    [("task:x status:fail", 7, "no status 'fail'"), ("statsu:failed", 0, "no field"),
-     ("since:soon", 0, "a time span"), ("task:", 0, "needs a value")],
-)  # fmt: skip
-def test_a_bad_word_is_named_with_its_place(text: str, at: int, what: str) -> None:
-    with pytest.raises(BadFilter, match=what) as caught:
-        filter_of(text, NOW)
-    assert caught.value.at == at
+    ("text", "found"),
+    [
+        ("st", [("status:", None)]),
+        ("status:f", [("status:failed", 97)]),
+        ("task:x status:failed,ret", [("task:x status:failed,retrying", 21)]),
+        ("!task:rep", [("!task:report-daily", 5), ("!task:report-weekly", 2)]),
+        ("error:ti", [('error:"Time out: "', 3)]),
+        ("a task:rep", []),
+        ('error:"half', []),
+        ("dur:", []),
+    ],
+)
+def test_a_word_goes_on_with_keys_and_then_with_what_there_is(
+    text: str, found: list[tuple[str, int | None]]
+) -> None:
+    assert [(h.text, h.runs) for h in hints(text, counted)] == found
+
+
+def test_states_are_offered_though_nobody_has_them() -> None:
+    found = hints("status:", counted)
+    assert [h.label for h in found[:3]] == ["failed", "retrying", "delayed"]
+    assert found[2].runs is None
+
+
+@given(st.text('abct:statusk*!," -', max_size=20))
+def test_hints_for_anything_typed_are_queries_that_can_go_on(text: str) -> None:
+    for hint in hints(text, counted):
+        if hint.runs is not None and flaw_of(text.rpartition(" ")[0]) is None:
+            assert flaw_of(hint.text) is None
+
+
+def test_what_is_half_typed_is_not_followed() -> None:
+    assert [complete(t) for t in ("", "acme", "status:failed", "a status:dead ")] == [True] * 4
+    assert [complete(t) for t in ("sta", "acme !t", "status:fai", "since:")] == [False] * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "part", "what"),
+    [
+        ("task:x status:fail", "fail", "no status 'fail'"),
+        ("statsu:failed", "statsu:failed", "no field"),
+        ("a since:soon b", "soon", "no time"),
+        ("task:", "", "a value of task: is missing"),
+    ],
+)
+def test_a_flaw_has_its_place_and_says_what_was_expected(text: str, part: str, what: str) -> None:
+    flaw = flaw_of(text)
+    assert flaw is not None
+    assert text[flaw.start : flaw.end] == part
+    assert what in flaw.words
+    assert "expected" in flaw.words
+    assert flaw_of("status:failed") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("status:failed", "all time"),
+        ("since:2h", "from 11:04:05"),
+        ("since:10:00 until:2026-01-02T12:00Z", "from 10:00, until 12:00"),
+        ("!since:2d", "before 2025-12-31 13:04:05"),
+        ("since:", ""),
+    ],
+)
+def test_the_window_is_always_said(text: str, words: str) -> None:
+    assert window(text, NOW) == words
+
+
+def test_other_queries_are_made_of_one() -> None:
+    text = "status:failed task:a since:2h word"
+    assert same_error(text, "RateLimitError") == 'task:a since:2h error:"RateLimitError: "'
+    assert with_term(text, "status", "dead") == "task:a since:2h word status:dead"
+    assert with_term("nope:1", "tag", "a b") == 'tag:"a b"'
+    assert looser("status:failed since:2h") == [
+        ("status:failed", "since:2h"), ("since:2h", "status:failed"),
+    ]  # fmt: skip
+
+
+@given(queries(st.just("01JD")), st.sampled_from(list(RunState)), st.data())
+def test_no_run_that_comes_to_match_is_passed_over(
+    query: Query, state: RunState, data: st.DataObject
+) -> None:
+    """Whatever the rest of the run: if it matches after an event, it was possible."""
+    word = st.text("abc-", max_size=3)
+    task, queue = data.draw(word), data.draw(word)
+    row = RunRow(
+        "01JD9K4W2M8QZ5V7N3XBTRFHCA", task, state.status, queue, NOW - timedelta(minutes=1)
+    )
+    body = RunEvents(row.run, "default", task, [Event(3, NOW, "x", target=state.value)], queue)
+    if matches(query, row, NOW):
+        assert possible(query, body)

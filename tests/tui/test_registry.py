@@ -2,38 +2,73 @@
 
 from __future__ import annotations
 
+import os
+from inspect import signature
+from pathlib import Path
+
 import pytest
 
 from headway_ops.commands import table
-from headway_tui.actions import ACTIONS, BY_ID, SCREEN_ONLY, Action, footer, named, shown_keys
+from headway_tui.actions import (
+    ACTIONS,
+    BY_ID,
+    RESERVED,
+    SCREEN_ONLY,
+    Action,
+    footer,
+    named,
+    reference,
+    shown_keys,
+)
 from headway_tui.app import HeadwayApp
 from headway_tui.dialogs import help_text
-from headway_tui.keys import BadKeys, Keymap
+from headway_tui.keys import BadKeys, Keymap, remapped
 from headway_tui.screens.dead import DeadScreen
+from headway_tui.screens.metrics import MetricsScreen
+from headway_tui.screens.queues import QueuesScreen
+from headway_tui.screens.replay import ReplayScreen
 from headway_tui.screens.run import RunScreen
 from headway_tui.screens.runs import RunsScreen
 from headway_tui.themes import ROLES, contrast
 from headway_tui.widgets.dead import Letters, Reviews
 from headway_tui.widgets.log_tail import LogTail
+from headway_tui.widgets.replays import Form, ItemsTable, JobsTable, Sides, WordLines
 from headway_tui.widgets.state_pane import StatePane
 from headway_tui.widgets.table import VTable
 from headway_tui.widgets.waterfall import Waterfall
 
+HEAD = """# Keys of `headway tui`
+
+Made from the table of actions (`headway_tui/actions.py`); `headway tui --keys` prints what is in
+force on your machine, `?` shows it. Other keys: `$XDG_CONFIG_HOME/headway/keys.toml` (usually
+`~/.config/headway/keys.toml`), a table `[keys]` from ids to keys, such as `cancel = "X"` or
+`top = ["g g", "home"]`. Two actions on one key are refused at the start, with both names.
+
+"""
 DOERS: dict[str, type] = {
     "app": HeadwayApp, "runs": RunsScreen, "run": RunScreen, "table": VTable,
-    "timeline": Waterfall, "logs": LogTail, "state": StatePane, "dead": DeadScreen,
-    "letters": Letters, "reviews": Reviews,
+    "timeline": Waterfall, "logs": LogTail, "state": StatePane, "replay": ReplayScreen,
+    "draft": Form, "plan": WordLines, "jobs": JobsTable, "items": ItemsTable, "compare": Sides,
+    "dead": DeadScreen, "letters": Letters, "reviews": Reviews, "queues": QueuesScreen,
+    "agents": QueuesScreen, "metrics": MetricsScreen,
 }  # fmt: skip
+SCREENS: dict[str, type] = dict.fromkeys(("draft", "jobs", "items", "compare"), ReplayScreen)
+"""Panes for which their screen acts."""
 
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda a: a.id)
 def test_an_action_lacks_nothing(action: Action) -> None:
-    assert all((action.keys, action.name, action.title, action.help, action.cli, action.where))
+    assert all((action.name, action.title, action.help, action.cli, action.where))
+    assert action.keys or action.takes or action.id == "version"
     assert action.help.endswith((".", ":"))
     assert action.writes == (action.confirm != "none") == action.title.endswith("…")
     assert not action.writes or action.cli != SCREEN_ONLY
     for place in action.where:
-        assert callable(getattr(DOERS[place], f"do_{action.id}", None)), (place, action.id)
+        doers = (DOERS[place], SCREENS.get(place, DOERS[place]))
+        methods = [m for d in doers if callable(m := getattr(d, f"do_{action.id}", None))]
+        assert methods, (place, action.id)
+        takes = [p for p in signature(methods[0]).parameters if p != "self"]
+        assert bool(takes) == bool(action.takes)
 
 
 def test_nothing_can_be_done_that_the_table_lacks() -> None:
@@ -86,8 +121,10 @@ def test_two_actions_on_one_key_are_refused_by_name() -> None:
 
 def test_no_letter_alone_changes_anything_without_a_sheet() -> None:
     assert {a.id for a in ACTIONS if a.writes} == {
-        "cancel", "resume", "replay", "ack", "fork", "edit_fork", "fork_class", "replay_class",
-        "ack_class", "decide_done", "decide_rerun", "decide_fail", "override",
+        "cancel", "resume", "replay", "start_plan", "approve", "hold", "stop_job", "ack", "fork",
+        "edit_fork",
+        "fork_class", "replay_class", "ack_class", "decide_done", "decide_rerun", "decide_fail",
+        "override", "pause", "limit", "drain",
     }  # fmt: skip
     assert all(a.confirm == "sheet" for a in ACTIONS if a.writes)
 
@@ -99,3 +136,58 @@ def test_colours_can_be_read(name: str) -> None:
         if role not in {"back", "panel"}:
             assert contrast(color, roles["back"]) >= 4.5, role
             assert contrast(color, roles["panel"]) >= 4.5, role
+
+
+def test_own_keys_are_in_force_everywhere() -> None:
+    actions = remapped('[keys]\ncancel = "X"\ntop = ["g t", "ctrl+t"]\npreview = []\n')
+    have = {a.id: a for a in actions}
+    keys = Keymap(actions)
+    assert keys.press((), "X", ("runs", "app")).action is have["cancel"]
+    assert keys.press((), "c", ("runs", "app")).action is None
+    assert keys.press(("g",), "t", ("table",)).action is have["top"]
+    assert keys.press((), "p", ("runs",)).action is None
+    text = help_text(("runs", "table", "app"), actions).plain
+    assert "X                :cancel" in text
+    assert ":preview " in text
+    assert "| `gt` `ctrl+t` | `top` |" in reference(actions)
+    assert [k.id for k in remapped("") if k not in ACTIONS] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('[keys]\ncancel = "r"', "in runs: .*cancel has 'r'.*replay has 'r'.*another key"),
+        ('[keys]\nzoom_in = "z"', "in timeline: .*fold has 'z z'.*zoom_in has 'z'"),
+        ('[keys]\ncancle = "X"', "no action 'cancle'; did you mean 'cancel'"),
+        ('[keys]\ncancel = "j"', "cancel: 'j' is reserved"),
+        ('[keys]\ncancel = "space c"', "cancel: 'space c' is reserved"),
+        ("[keys]\ncancel = 3", "cancel: a key such as"),
+        ("[colours]\n", "'colours' is unknown"),
+        ("keys = 1", "a table"),
+        ("[keys", "no TOML"),
+    ],
+)
+def test_a_bad_table_of_keys_is_refused_with_what_is_wrong(text: str, why: str) -> None:
+    with pytest.raises(BadKeys, match=why):
+        remapped(text)
+
+
+def test_reserved_keys_move_find_and_leave_everywhere() -> None:
+    """No screen gives them another sense: each belongs to one name, or to those that it lists."""
+    meant: dict[str, set[str]] = {}
+    for action in ACTIONS:
+        for key in action.keys:
+            if key in RESERVED:
+                meant.setdefault(key, set()).add(action.id)
+    assert meant["j"] == {"down"}
+    assert meant["k"] == {"up"}
+    assert meant["q"] == meant["escape"] == {"back"}
+    assert meant["/"] == {"filter", "search"}
+
+
+def test_the_page_of_keys_is_what_the_table_says() -> None:
+    """`WRITE_GOLDEN=1` writes it."""
+    file = Path(__file__).parents[2] / "tui" / "KEYS.md"
+    if os.environ.get("WRITE_GOLDEN"):
+        file.write_text(HEAD + reference())
+    assert file.read_text() == HEAD + reference()

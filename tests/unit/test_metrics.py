@@ -38,6 +38,7 @@ def everything() -> list[Family]:
         dict.fromkeys(ENGINE_COUNTERS | ENGINE_GAUGES, 3.0),
         {name: Timing() for name in ENGINE_TIMINGS},
         ready=True, store_up=True, ends={"succeeded": 2}, queues=[QueueState("d", 'q"\n\\')],
+        waits={("d", "q"): Timing()}, start=Timing(), states={("d", "running"): 1},
     )  # fmt: skip
     agent = agent_families(
         {"agent": "a"},

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headway.errors import HeadwayError
-from headway.replays import BadQuery, BadScript, Pace, RunView, load, parse
+from headway.replays import BadScript, Pace, RunView, load, parse
 from headway.replays.expect import BadExpectation, Unknown, holds
 from headway.replays.plans import canonical, name_of, read
-from headway.replays.query import translate
-from headway.wire import ErrorInfo, Malformed
+from headway.wire import Malformed
 from headway.wire import replays as wire
-from headway.wire.commands import RunRow
 
 EXAMPLES = Path(__file__).parents[2] / "ops" / "examples" / "replays"
-NOW = datetime(2026, 11, 22, 12, 42, tzinfo=UTC)
 RUN = "01JGQ0M4N5B6Q7R8S9T0V1W2X3"
 
 
@@ -41,10 +37,6 @@ def test_the_recorded_script_reads() -> None:
     assert script.edit.state == {"model": "haiku"}
     assert script.pace.wire() == wire.Pace(5.0, 10, 3, 3, 0.0)
     assert [c.severity for c in script.check] == ["fail", "warn"]
-    wanted = translate(script.select.query, NOW)
-    assert wanted.query.status == ("failed", "timed_out", "expired")
-    assert (wanted.query.task, wanted.error) == ("research-agent", "429")
-    assert wanted.query.since == NOW - timedelta(hours=2)
 
 
 def test_the_python_script_edits_drops_and_judges() -> None:
@@ -83,7 +75,9 @@ def test_the_gate_takes_only_named_variables_from_the_environment() -> None:
         ('[select]\nquery = "status:dead"\n[pace]\n  canary = "x"', "line 4, column 3"),
         ('[select]\nquery = "status:dead"\n[pace]\nrate = "5"', "expected NUMBER/s"),
         ('[select]\nquery = "status:dead"\n[replay]\nfrom = "first"', "expected start, last"),
-        ('[select]\nquery = "status:dead"\n[replay]\nonce = "ask"', "headway fork"),
+        ('[select]\nquery = "status:dead"\n[replay]\nonce = "no"', "expected keep, ask or clear"),
+        ('[select]\nquery = "status:dead"\n[replay]\nonce = "clear:"', "expected keep, ask"),
+        ('[select]\nquery = "x"\n[replay]\nmode = "resume"\nqueue = "q"', "the same run"),
         ('[select]\nquery = "x"\n[[check]]\nexpect = "import os"', "expect 'import os'"),
         ('version = 1', "missing required field `select`"),
     ],
@@ -109,18 +103,20 @@ def test_mistakes_of_python_scripts_have_their_place(tmp_path: Path) -> None:
         assert said in str(bad.value)
 
 
-@pytest.mark.parametrize("query", ["cost:>0.5", "word", "status:done", "since:soon", 'error:"x'])
-def test_a_query_that_is_not_understood_is_refused_by_name(query: str) -> None:
-    with pytest.raises(BadQuery, match="query"):
-        translate(query, NOW)
-
-
-def test_the_error_of_a_query_is_looked_for_in_the_error_alone() -> None:
-    wanted = translate("error:429", NOW)
-    row = RunRow(RUN, "t", "failed", "q", NOW, tags=("429",))
-    assert not wanted.fits(row)
-    row.error = ErrorInfo("HTTPError", "429 too many requests")
-    assert wanted.fits(row)
+@pytest.mark.parametrize(
+    ("select", "said"),
+    [
+        ('query = "status:done"', "no status 'done'"),
+        ('query = "status:dead costs:>1"', "column 13: no field 'costs'"),
+        ("", "expected a query, or ids"),
+        ('query = "x"\nids = ["01JGQ0M4N5"]', "one of them"),
+        ('ids = ["x"]', "'x' is no run id"),
+    ],
+)
+def test_what_is_selected_is_one_query_or_ids(select: str, said: str) -> None:
+    with pytest.raises(BadScript) as bad:
+        parse(f"[select]\n{select}", "x", {})
+    assert said in str(bad.value)
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,20 @@ def test_a_task_that_cancels_itself_has_failed():
     assert report.cause == "error"
 
 
+def test_who_is_stopped_by_the_daemon_or_the_host_is_lost_and_has_not_failed():
+    stopped = Fail(1, 1, "cancelled", ErrorInfo("CancelledError"))
+    outside = evidence(intent="outside")
+    report = on_frame(outside, stopped)
+    assert isinstance(report, rpc.AttemptLost)
+    assert "SIGTERM" in report.why
+    assert on_frame(outside, stopped, exits=True) is None, "its process goes too: that is awaited"
+    for code in (1, 137, None):
+        report = on_end(evidence(intent="outside", ended=Ended(code)))
+        assert isinstance(report, rpc.AttemptLost)
+    done = on_frame(outside, Finish(1, 1, Raw(b"1"), size=1))
+    assert isinstance(done, rpc.Finished), "what ends in time counts"
+
+
 def test_a_wait_suspends():
     report = on_frame(evidence(), Wait(1, 1, "nap", "sleep", seconds=90.0, after=3))
     assert report == rpc.Suspend(RUN, 2, "nap", "sleep", "", 90.0, 3)

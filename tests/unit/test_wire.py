@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway import wire
-from headway.wire import commands, events, frames, replays, rpc
+from headway.wire import bundles, commands, events, frames, replays, rpc
 
 GOLDEN = Path(__file__).parent / "golden"
-MODULES = (commands, events, frames, replays, rpc)
+MODULES = (bundles, commands, events, frames, replays, rpc)
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 RUN = "01JGQ0M4N5B6Q7R8S9T0V1W2X3"
 

@@ -7,7 +7,10 @@ whichever has it first. Pure: no Textual here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SCREEN_ONLY = "-"
 """In `cli`: it changes nothing but this screen, so there is no line for it."""
@@ -19,7 +22,7 @@ class Action:
 
     id: str
     keys: tuple[str, ...]
-    """As written; the keys of a chord are separated by a space."""
+    """As written; the keys of a chord are separated by a space. None: only after `:`."""
     name: str
     """After `:`."""
     title: str
@@ -28,23 +31,32 @@ class Action:
     cli: str
     """The same from a shell; `{run}` is the run meant."""
     where: tuple[str, ...]
-    """Places: app, runs, run, dead, table, timeline, logs, state, letters, reviews."""
+    """Places: app, runs, run, replay, dead, table, timeline, logs, state, draft, plan, jobs, items,
+    compare, letters, reviews, queues, agents, metrics."""
     writes: bool = False
     confirm: Literal["none", "sheet"] = "none"
     footer: int = 0
     """Its place among the keys at the bottom; 0 = not there."""
+    takes: str = ""
+    """What may follow its `:` name, as help shows it: `[QUERY]`; empty = nothing."""
 
 
 def _view(
-    id_: str, keys: str, name: str, title: str, help_: str, *where: str, footer: int = 0
-) -> Action:
+    id_: str, keys: str, name: str, title: str, help_: str, *where: str, footer: int = 0,
+    takes: str = "",
+) -> Action:  # fmt: skip
     """An action that changes only what is seen; keys are separated by `, `."""
     return Action(
-        id_, tuple(keys.split(", ")), name, title, help_, SCREEN_ONLY, where, footer=footer
-    )
+        id_, tuple(k for k in keys.split(", ") if k), name, title, help_, SCREEN_ONLY, where,
+        footer=footer, takes=takes,
+    )  # fmt: skip
 
 
-_LISTS = ("table", "timeline", "logs", "state", "letters", "reviews")
+_REPLAY = ("draft", "plan", "jobs", "items", "compare")
+_DEAD = ("letters", "reviews")
+_BOARD = ("queues", "agents")
+_LISTS = ("table", "timeline", "logs", "state", *_REPLAY, *_DEAD)
+_PANES = ("run", "replay", "dead", *_BOARD)
 
 ACTIONS: tuple[Action, ...] = (
     # --- moving
@@ -60,39 +72,72 @@ ACTIONS: tuple[Action, ...] = (
     _view("side_left", "shift+left", "left", "left", "Sideways to the left.", *_LISTS),
     _view("side_right", "shift+right", "right", "right", "Sideways to the right.", *_LISTS),
     # --- going
+    Action("go_runs", ("1",), "runs", "Runs",
+           "The list of runs; with a query: what it means, and an empty one `*` for all.",
+           "headway ls", ("app",), takes="[QUERY]"),
     Action("go_dead", ("4",), "dead", "Dead",
            "Dead letters by class, and runs that wait for a person.", "headway dead", ("app",)),
+    Action("open_run", (), "run", "run", "A run, by its id or the beginning of it.",
+           "headway show {run}", ("app",), takes="ID"),
+    _view("last_view", "-", "last-view", "last view", "Where you were before: screen and filter.",
+          "app"),
     _view("back", "escape, q", "back", "back", "Back to the screen before; at the first one: quit.",
           "app", footer=90),
     _view("quit", "ctrl+q", "q", "quit", "Quit.", "app"),
-    _view("next_pane", "tab", "pane", "pane", "To the next pane.", "run", "dead", footer=60),
-    _view("last_pane", "shift+tab", "pane-back", "pane back", "To the pane before.", "run",
-          "dead"),
-    _view("zoom_pane", "Z", "zoom-pane", "zoom pane", "The pane alone, or all again.", "run",
-          "dead", footer=65),
+    _view("next_pane", "tab", "pane", "pane", "To the next pane.", *_PANES, footer=60),
+    _view("last_pane", "shift+tab", "pane-back", "pane back", "To the pane before.", *_PANES),
+    _view("zoom_pane", "Z", "zoom-pane", "zoom pane", "The pane alone, or all again.", *_PANES,
+          footer=65),
+    Action("go_queues", ("2",), "queues", "queues", "To queues and agents.", "headway queue ls",
+           ("app",)),
+    Action("go_metrics", ("5",), "metrics", "metrics", "To the curves of engines and agents.",
+           "headway metrics", ("app",)),
+    _view("replays", "6", "replays", "replays", "The replay console, with the draft as it was left"
+          " or with a script.", "app", takes="[SCRIPT]"),
+    _view("job", "", "job", "job", "Follow a replay job, by its id.", "app", takes="ID"),
+    _view("rec", "", "rec", "record", "`start` records what is decided in the replay console into a"
+          " script, `save` writes it.", "app", takes="start [NAME] | save"),
     _view("palette", "ctrl+p", "palette", "palette", "All commands, to be searched.", "app"),
     _view("command", ":", "command", "cmd", "Type a command.", "app", footer=95),
     _view("help", "?, f1", "help", "help", "What the keys do here.", "app", footer=99),
     _view("reconnect", "ctrl+r", "refresh", "refresh", "Read everything again, now.", "app"),
-    _view("theme", "f2", "theme", "theme", "The next theme; `:theme NAME` a certain one.", "app"),
+    _view("theme", "f2", "theme", "theme", "The next theme, or a certain one.", "app",
+          takes="[NAME]"),
+    _view("view", "", "view", "view", "A saved view; `save NAME` keeps filter and order,"
+          " `drop NAME` forgets them.", "app", takes="[NAME | save NAME | drop NAME]"),
+    _view("keys", "", "keys", "keys", "All keys; `--md` copies them as Markdown.", "app",
+          takes="[--md]"),
+    _view("version", "", "version", "version", "Versions of the console and of the engines.",
+          "app"),
     # --- finding
-    _view("filter", "/", "filter", "filter", "Filter the list: words, status: task: queue: tag:"
-          " since: until:", "runs", footer=50),
+    _view("filter", "/", "filter", "filter", "Filter the list as you type; tab completes.",
+          "runs", footer=50),
+    _view("facets", "f", "facets", "facets", "States and errors of the list with their counts;"
+          " choose one to filter.", "runs"),
+    _view("sort", "o", "sort", "sort", "The order of the list.", "runs",
+          takes="[newest | oldest]"),
     _view("search", "/", "search", "search", "Find in the output: a text, or /an expression/.",
           "run", footer=50),
-    _view("next_hit", "n", "next", "next", "The next hit; in a timeline the next failure.",
-          "logs", "timeline"),
-    _view("last_hit", "N", "previous", "previous", "The hit or failure before.",
-          "logs", "timeline"),
+    _view("next_hit", "n", "next", "next", "The next hit, failure or difference.",
+          "logs", "timeline", "compare"),
+    _view("last_hit", "N", "previous", "previous", "The hit, failure or difference before.",
+          "logs", "timeline", "compare"),
     # --- runs
-    Action("open", ("enter",), "run", "open", "The run under the cursor.", "headway show {run}",
+    Action("open", ("enter",), "open", "open", "The run under the cursor.", "headway show {run}",
            ("runs",), footer=10),
+    _view("full_logs", "l", "logs", "logs", "The output alone.", "runs", "run"),
     _view("preview", "p", "preview", "preview", "Show or hide the preview.", "runs"),
+    _view("preview_side", "P", "preview-side", "preview side", "The preview beside the list, or"
+          " below it.", "runs"),
     _view("mark", "space", "mark", "mark", "Mark the run, or take the mark off.", "runs",
           footer=20),
-    _view("mark_all", "*", "mark-all", "mark all", "Mark all runs of the list.", "runs"),
+    _view("mark_range", "V", "mark-range", "mark range", "Mark from here to where the cursor goes;"
+          " again: to here.", "runs"),
+    _view("mark_all", "*", "mark-all", "mark all", "Mark all runs that match, loaded or not.",
+          "runs"),
     _view("unmark", "u", "unmark", "clear marks", "Take all marks off.", "runs"),
-    _view("same_error", "E", "same-error", "same error", "Only runs with the same error.", "runs"),
+    _view("same_error", "E", "same-error", "same error", "Only runs with the same error.", "runs",
+          "run"),
     _view("next_run", "}", "next-run", "next run", "The next run of the list.", "run"),
     _view("last_run", "{", "previous-run", "previous run", "The run before, of the list.", "run"),
     Action("cancel", ("c",), "cancel", "cancel…", "Cancel: final, running code is stopped.",
@@ -103,8 +148,8 @@ ACTIONS: tuple[Action, ...] = (
            "headway resume {run}", ("runs", "run", "reviews"), writes=True, confirm="sheet",
            footer=35),
     Action("replay", ("r",), "replay", "replay…",
-           "A new run from the start with the same payload; done once marks are kept.",
-           "headway replay run {run}", ("runs", "run"), writes=True, confirm="sheet", footer=30),
+           "New runs of the marked ones, or of all that match: opens a draft, starts nothing.",
+           "headway replay plan SCRIPT", ("runs", "run"), writes=True, confirm="sheet", footer=30),
     Action("fork", ("F",), "fork", "fork…",
            "A new run from the checkpoint under the cursor (in the list: from the last one).",
            "headway fork {run}", ("runs", "run"), writes=True, confirm="sheet", footer=32),
@@ -147,6 +192,24 @@ ACTIONS: tuple[Action, ...] = (
            "Decide although an older attempt is not confirmed dead; recorded with your name.",
            "headway resume {run} --override", ("reviews",), writes=True, confirm="sheet",
            footer=32),
+    # --- queues and agents
+    Action("pause", ("s",), "pause", "switch…",
+           "Pause the queue, with a reason for the others, or have it go on.",
+           "headway queue pause {queue}", ("queues",), writes=True, confirm="sheet", footer=15),
+    Action("limit", ("L",), "limit", "limit…", "Change how many of its runs may be open at once.",
+           "headway queue limit {queue} {limit}", ("queues",), writes=True, confirm="sheet",
+           footer=16),
+    Action("drain", ("s",), "drain", "switch…",
+           "Give the agent nothing new, with a reason for the others, or have it take runs again.",
+           "headway agents drain {agent}", ("agents",), writes=True, confirm="sheet", footer=15),
+    Action("its_runs", ("enter",), "its-runs", "its runs", "The runs of the queue or the agent.",
+           "headway ls", _BOARD, footer=17),
+    Action("agent_log", ("l",), "agent-log", "agent log",
+           "All that is known of the agent, what it counted, and where its log is.",
+           "headway agents", ("agents",), footer=18),
+    _view("sort", "o", "sort", "sort", "The next order of the rows.", *_BOARD, footer=19),
+    _view("window", "w", "window", "window", "The next window: 1, 15 or 60 minutes.", "metrics",
+          footer=15),
     # --- timeline
     _view("fold", "z z, enter, left, right, h, l", "fold", "fold", "Fold or unfold the row.",
           "timeline"),
@@ -156,11 +219,15 @@ ACTIONS: tuple[Action, ...] = (
     _view("zoom_out", "-", "zoom-out", "zoom out", "Double the time.", "timeline"),
     _view("zoom_fit", "=", "zoom-fit", "fit", "All of the time.", "timeline"),
     _view("idle", "i", "idle", "idle", "Fold idle stretches, or show them at length.", "timeline"),
-    _view("next_view", "v", "view", "view", "The next view of this pane.", "timeline", "state"),
+    _view("next_view", "v", "next-view", "view", "The next view of the pane.", "timeline",
+          "state", "compare"),
     # --- logs
     Action("follow", ("f",), "follow", "follow", "Stay at the last line.",
            "headway logs {run} --follow", ("logs",)),
-    _view("level", "L", "level", "level", "The lowest level that is shown: D I W E.", "logs"),
+    _view("level", "L", "level", "level", "The lowest level that is shown.", "logs",
+          takes="[D | I | W | E]"),
+    _view("goto", "", "goto", "goto", "To a time of day in the output.", "logs",
+          takes="HH:MM[:SS]"),
     _view("clock", "T", "clock", "clock", "Times: of day, since the beginning, none.", "logs"),
     _view("minute_on", "m", "minute", "+1 min", "A minute later.", "logs"),
     _view("minute_back", "M", "minute-back", "-1 min", "A minute earlier.", "logs"),
@@ -168,7 +235,51 @@ ACTIONS: tuple[Action, ...] = (
     # --- state
     _view("next_checkpoint", "]", "checkpoint", "next ◆", "The next checkpoint.", "run"),
     _view("last_checkpoint", "[", "checkpoint-back", "last ◆", "The checkpoint before.", "run"),
+    # --- replays
+    Action("start_plan", ("S",), "start", "start plan…",
+           "Start the job of the plan; the number of runs has to be typed.",
+           "headway replay run SCRIPT --plan NAME", ("replay",), writes=True, confirm="sheet",
+           footer=10),
+    Action("dry_run", ("D",), "plan", "dry run", "What would start: nothing is sent.",
+           "headway replay plan SCRIPT", ("replay",), footer=12),
+    Action("approve", ("a",), "approve", "approve…", "Start what is left after the canary.",
+           "headway replay approve JOB", ("replay",), writes=True, confirm="sheet", footer=14),
+    Action("hold", ("h",), "hold", "hold…",
+           "Start nothing more until it is approved; held: go on.",
+           "headway replay hold JOB", ("replay",), writes=True, confirm="sheet", footer=16),
+    Action("stop_job", ("X",), "stop", "stop…", "End the job; what runs goes on.",
+           "headway replay stop JOB", ("replay",), writes=True, confirm="sheet", footer=18),
+    _view("edit_field", "enter", "field", "change", "Type another value for the field.", "draft",
+          footer=4),
+    _view("choose", "space", "choose", "choose", "The next of the field's choices.", "draft"),
+    _view("clear_field", "x", "clear-field", "clear", "The field as it is without a word.",
+          "draft"),
+    _view("edit_script", "e", "edit", "edit", "The whole script in $EDITOR.", "replay", footer=20),
+    _view("view_runs", "v", "view-runs", "view runs", "The runs that the query means.", "draft",
+          footer=22),
+    _view("jobs_list", "J", "jobs", "jobs", "The list of jobs.", "replay", footer=24),
+    Action("open_job", ("enter",), "open-job", "open", "Follow the job under the cursor.",
+           "headway replay status JOB", ("jobs",), footer=6),
+    Action("open_fork", ("enter",), "fork", "open fork", "The run that was made of the item.",
+           "headway show {run}", ("items",), footer=6),
+    _view("only_failures", "E", "only-failures", "failures", "Only items that failed, or all.",
+          "items", footer=26),
+    Action("compare", ("d",), "compare", "compare",
+           "Original and fork side by side; in the list: two marked runs, or a run and its fork.",
+           "headway replay compare {run} FORK", ("replay", "runs"), footer=45),
+    _view("save_script", "w", "save", "save script", "Write the script to its file.", "replay",
+          footer=30),
+    _view("save_script_as", "W", "save-as", "save as", "Write the script to another file.",
+          "replay"),
+    _view("record", "@", "record", "record", "Record decisions into the script, or stop.",
+          "replay"),
+    _view("new_draft", "C", "new-draft", "new draft", "Begin anew; the draft before stays on disk.",
+          "replay"),
+    *(_view(f"tab_{i}", str(i), f"tab-{i}", name, f"To the pane {name}.", "replay")
+      for i, name in enumerate(("select", "plan", "follow", "compare with original"), 1)),
     # --- copying
+    _view("copy_name", "y y", "copy-name", "copy name", "Copy the name of the queue or agent.",
+          *_BOARD),
     Action("copy_id", ("y y",), "copy-id", "copy id", "Copy the run's id.", "headway show {run}",
            ("runs", "run", "dead")),
     Action("copy_token", ("y t",), "copy-token", "copy token",
@@ -180,43 +291,85 @@ ACTIONS: tuple[Action, ...] = (
            "headway show {run} --json", ("run",)),
     Action("copy_state", ("y s",), "copy-state", "copy state", "Copy the state of the checkpoint.",
            "headway show {run} --json", ("run",)),
+    Action("copy_result", ("y o",), "copy-result", "copy result", "Copy the result.",
+           "headway result {run}", ("run",)),
     Action("copy_lines", ("y l",), "copy-lines", "copy lines", "Copy the lines on screen.",
            "headway logs {run}", ("run",)),
     Action("copy_log", ("y L",), "copy-log", "copy log", "Copy all lines that are loaded.",
            "headway logs {run}", ("run",)),
     Action("copy_cli", ("y c",), "copy-cli", "copy command", "Copy the same as a command line.",
-           "headway ls", ("runs", "run", "dead")),
+           "headway ls", ("runs", "run", "replay", "dead", *_BOARD, "metrics")),
     Action("copy_subject", ("y u",), "copy-subject", "copy subject",
            "Copy the NATS subject of its events.", "headway watch {run}", ("runs", "run")),
 )  # fmt: skip
 
 BY_ID = {a.id: a for a in ACTIONS}
+RESERVED = frozenset({
+    "j", "k", "h", "l", "g", "G", "n", "N", "/", ":", "?", "q", "escape", "space", "tab", "enter",
+})  # fmt: skip
+"""Keys that mean the same to everybody: nobody's `keys.toml` gives them to another action."""
 
 
-def for_places(places: tuple[str, ...]) -> list[Action]:
+def for_places(places: tuple[str, ...], actions: Sequence[Action] = ACTIONS) -> list[Action]:
     """Actions of these places, those of the first place first."""
     found: dict[str, Action] = {}
     for place in places:
-        for action in ACTIONS:
+        for action in actions:
             if place in action.where:
                 found.setdefault(action.id, action)
     return list(found.values())
 
 
-def footer(places: tuple[str, ...]) -> list[Action]:
+def footer(places: tuple[str, ...], actions: Sequence[Action] = ACTIONS) -> list[Action]:
     """What stands at the bottom, in its order."""
-    return sorted((a for a in for_places(places) if a.footer), key=lambda a: a.footer)
+    have = for_places(places, actions)
+    return sorted((a for a in have if a.footer), key=lambda a: a.footer)
 
 
-def named(text: str, places: tuple[str, ...]) -> Action | None:
+def named(text: str, places: tuple[str, ...], actions: Sequence[Action] = ACTIONS) -> Action | None:
     """The action of a `:` name, or of a prefix that only one has."""
-    have = for_places(places)
+    have = for_places(places, actions)
     exact = [a for a in have if a.name == text]
     begins = [a for a in have if a.name.startswith(text)]
     return (exact or (begins if len(begins) == 1 else [None]))[0]
 
 
+def tabs(actions: Sequence[Action] = ACTIONS) -> list[tuple[str, str]]:
+    """Screens that a digit opens: (digit, title)."""
+    found = [(a.keys[0], a.title) for a in actions if a.id.startswith("go_") and a.keys]
+    return sorted(found)
+
+
+_SHOWN = {"escape": "esc", "pagedown": "PgDn", "pageup": "PgUp"}
+
+
 def shown_keys(action: Action) -> str:
-    """Its keys for people: `gg Home`."""
-    names = {"escape": "esc", "pagedown": "PgDn", "pageup": "PgUp"}
-    return " ".join(names.get(k, k.replace(" ", "")) for k in action.keys)
+    """Its keys for people: `gg home`; empty if it has none."""
+    return " ".join(_SHOWN.get(k, k.replace(" ", "")) for k in action.keys)
+
+
+PLACES = {
+    "app": "Everywhere", "runs": "List of runs", "run": "One run", "table": "Lists",
+    "timeline": "Timeline", "logs": "Output", "state": "State",
+}  # fmt: skip
+"""Places in the order of the reference, as people call them."""
+
+
+def reference(actions: Sequence[Action] = ACTIONS) -> str:
+    """All of it in Markdown: what `:keys --md` copies and the manual has."""
+    places = dict.fromkeys([*PLACES, *(w for a in actions for w in a.where)])
+    parts: list[str] = []
+    for place in places:
+        here = [a for a in actions if place in a.where]
+        if not here:
+            continue
+        parts += [f"### {PLACES.get(place, place.capitalize())}", "",
+                  "| keys | after `:` | what | the same from a shell |",
+                  "| --- | --- | --- | --- |"]  # fmt: skip
+        for a in here:
+            keys = " ".join(f"`{_SHOWN.get(k, k.replace(' ', ''))}`" for k in a.keys) or "-"
+            cells = (keys, f"`{a.name}`" + (f" `{a.takes}`" if a.takes else ""), a.help,
+                     "-" if a.cli == SCREEN_ONLY else f"`{a.cli}`")  # fmt: skip
+            parts.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
+        parts.append("")
+    return "\n".join(parts)

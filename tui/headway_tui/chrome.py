@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 from rich.cells import cell_len
@@ -12,46 +11,14 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from headway.looks import MARKS
-from headway_tui.actions import footer, shown_keys
-from headway_tui.link import SILENT_AFTER
-from headway_tui.model.texts import fit, plural, safe, span
+from headway_tui.actions import footer, shown_keys, tabs
+from headway_tui.model.bands import band_of
+from headway_tui.model.texts import fit, plural, safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headway_tui.app import HeadwayApp
-    from headway_tui.link import Link
-
-
-def band_of(link: Link, *, first: bool) -> tuple[str, str]:
-    """The worst trouble: (`alarm` or `band` or nothing, what is said). `first`: never linked."""
-    for_ = span(time.monotonic() - link.since)
-    if not link.connected:
-        if first:
-            why = safe(link.trouble, 300)
-            return ("alarm", f"NO NATS LINK   try {link.tries}   {why}") if link.tries else ("", "")
-        at = datetime.now().astimezone()
-        return (
-            "alarm",
-            f"NATS LINK LOST ({for_})   trying again   ctrl+r now   what is shown may be old,"
-            f" writes are refused   {at:%H:%M:%S}",
-        )
-    silent = link.silent()
-    if silent > SILENT_AFTER:
-        alive, known = link.agents_now()
-        return (
-            "alarm",
-            f"ENGINE SILENT {span(silent)}   no heartbeat from any engine   agents {alive}/{known}"
-            " alive   runs continue until their next checkpoint",
-        )
-    if link.store_ok() is False:
-        return (
-            "alarm",
-            "POSTGRES DOWN   running tasks hold at their next save   new runs wait in NATS",
-        )
-    if link.trouble:
-        return "band", safe(link.trouble, 300)
-    return "", ""
 
 
 class Bar(Widget):
@@ -94,10 +61,14 @@ class Header(Bar):
         """One line of facts."""
         app = self.console_app
         link = app.link
-        kind, words = band_of(link, first=link.lives == 0)
-        if kind:
+        kind, words = band_of(link.facts(app.behind))
+        if kind != "none":
             style = app.palette.alarm if kind == "alarm" else app.palette.band
             return [Segment(fit(f" ! {words}", width, self.sign("cut")), style)]
+        if link.offline:
+            words = fit(link.offline, max(1, width - 12), self.sign("cut"))
+            told = [Segment(" headway ", app.palette.key), self.text(f" {words} ", "warning")]
+            return self._placed(told, width)
         wide = width >= 100
         left = [Segment(" headway ", app.palette.key),
                 self.text(f" {safe(app.settings.namespace, 24)} ")]  # fmt: skip
@@ -119,14 +90,30 @@ class Header(Bar):
             ]
         if app.readonly:
             left += [self.text("  read-only ", "warning")]
+        return self._placed(left, width)
+
+    def _placed(self, left: list[Segment], width: int) -> list[Segment]:
+        """The facts, and the place at the right end if there is room."""
         have = sum(cell_len(s.text) for s in left)
-        right = self._where()
-        if have + cell_len(right) + 1 <= width:
-            left += [
-                self.text(" " * (width - have - cell_len(right) - 1)),
-                self.text(right, "muted"),
-            ]
-        return left
+        right = self._places(width - have - 1)
+        room = width - have - 1 - sum(cell_len(s.text) for s in right)
+        return [*left, self.text(" " * room), *right] if room >= 0 else left
+
+    def _places(self, room: int) -> list[Segment]:
+        """Where this is; at a screen that a digit opens: all of those, as many as fit."""
+        app, where = self.console_app, self._where()
+        have = tabs(app.actions)
+        if not any(title == where for _, title in have):
+            return [self.text(where, "muted")]
+        for length in (20, 4, 3):
+            if sum(len(title[:length]) + len(key) + 1 for key, title in have) <= room:
+                break
+        out: list[Segment] = []
+        for key, title in have:
+            out.append(self.text(f" {key}", "muted"))
+            style = app.palette.key if title == where else app.palette["muted"]
+            out.append(Segment(title[:length], style))
+        return out
 
 
 class Keys(Bar):
@@ -140,8 +127,8 @@ class Keys(Bar):
         items = (
             [(f"{pending.chord} {keys}", a.title) for keys, a in pending.then]
             if pending is not None
-            else [(shown_keys(a).split(" ")[0], a.title) for a in footer(app.places())
-                  if not (a.writes and app.readonly)]
+            else [(shown_keys(a).split(" ")[0] or f":{a.name}", a.title)
+                  for a in footer(app.places(), app.actions) if not (a.writes and app.readonly)]
         )  # fmt: skip
         room = width - 1
         for keys, title in items:

@@ -40,15 +40,17 @@ def copy(text: str, osc52: Callable[[str], None], env: Mapping[str, str] | None 
     to = f"copied {count} → "
     file = yank_file(env)
     kept = _keep(file, text)
-    if env.get("TMUX") and _pipe(("tmux", "load-buffer", "-w", "-"), text):
+    # What this process has is nothing to a browser, which obeys OSC 52 itself.
+    browser = "WebDriver" in env.get("TEXTUAL_DRIVER", "")
+    if not browser and env.get("TMUX") and _pipe(("tmux", "load-buffer", "-w", "-"), text):
         return to + "tmux buffer"
-    if not env.get("SSH_CONNECTION"):
+    if not browser and not env.get("SSH_CONNECTION"):
         for variable, command in _LOCAL:
             if (not variable or env.get(variable)) and _pipe(command, text):
                 return to + command[0]
     if len(text) <= OSC_LIMIT:
         osc52(text)
-        return to + "the terminal (OSC 52)"
+        return to + ("the browser" if browser else "the terminal (OSC 52)")
     if kept:
         return f"{count}: too much for the terminal → {file}"
     return f"not copied: {count} is too much for the terminal, and {file} cannot be written"

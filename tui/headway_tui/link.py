@@ -11,12 +11,14 @@ import importlib
 import random
 import time
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from headway import subjects
 from headway.errors import HeadwayError
 from headway.wire import Malformed, decode
 from headway.wire.events import AGENT_BEAT, ENGINE_BEAT, AgentBeat, EngineBeat
+from headway_tui.model.bands import SILENT_AFTER, Facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SILENT_AFTER = 3.0
-"""Seconds without a beat of any engine after which that is said."""
 AGENT_GONE = 15.0
 CONNECT_WITHIN = 1.5
 PING_EVERY = 2.0
@@ -54,6 +54,12 @@ class Link:
         """Seconds of the last round trip to NATS."""
         self.engines: dict[str, tuple[EngineBeat, float]] = {}
         self.agents: dict[str, tuple[AgentBeat, float]] = {}
+        self.offline = ""
+        """A bundle is shown: which, in words. Nothing is live then, and nothing can be written."""
+        self.as_of: datetime | None = None
+        """When the bundle was made."""
+        self._store: bool | None = None
+        self._store_since = self.since
         self.lives = 0
         """Connections made so far: a screen that sees another number reads anew."""
         self.changed = asyncio.Event()
@@ -104,6 +110,11 @@ class Link:
                     self.trouble = str(e) or type(e).__name__
                 if nc.denied:
                     self.trouble = nc.denied
+                elif nc.unheard:
+                    subject = next(reversed(nc.unheard))
+                    self.trouble = (
+                        f"your NATS user may not read {subject}: what comes on it is not shown"
+                    )
             self._mark()
             await asyncio.sleep(PING_EVERY)
 
@@ -129,6 +140,8 @@ class Link:
         except Malformed:
             return
         self.engines[beat.engine] = (beat, time.monotonic())
+        if (ok := self.store_ok()) is not self._store:
+            self._store, self._store_since = ok, time.monotonic()
 
     async def _on_agent(self, msg: Msg) -> None:
         try:
@@ -156,6 +169,15 @@ class Link:
         for name in [n for n, (_, at) in self.agents.items() if at < late - AGENT_GONE * 20]:
             del self.agents[name]
         return sum(at > late for _, at in self.agents.values()), len(self.agents)
+
+    def facts(self, behind: float = 0.0) -> Facts:
+        """All of it together, for the band."""
+        now, late = time.monotonic(), time.monotonic() - SILENT_AFTER
+        return Facts(
+            datetime.now().astimezone(), self.connected, self.lives > 0, now - self.since,
+            self.tries, self.trouble, self.silent(), self.store_ok(), now - self._store_since,
+            self.agents_now(), sum(b.open for b, at in self.agents.values() if at > late), behind,
+        )  # fmt: skip
 
     async def ask(self, verb: str, body: Struct | None, kind: type[T]) -> T:
         """A request to the engine; raises HeadwayError, also while there is no connection."""

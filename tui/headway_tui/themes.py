@@ -72,6 +72,8 @@ class Palette:
         self.band = Style(color=roles["back"], bgcolor=roles["warning"], bold=True)
         self.alarm = Style(color=roles["back"], bgcolor=roles["bad"], bold=True)
         self.cursor = Style(bgcolor=roles["panel"], bold=True)
+        self.flaw = Style(color=roles["bad"], bold=True, underline=True)
+        self.chosen = Style(color=roles["accent"], bold=True, reverse=True)
         self.hit = Style(color=roles["back"], bgcolor=roles["warning"])
         self.key = Style(color=roles["accent"], bold=True)
 

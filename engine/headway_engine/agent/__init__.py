@@ -2,9 +2,9 @@
 
 One run through it: `claims` pulls work and asks for it, `attempt` finds it a `worker` from the
 `pool`, `handover` sends it, `sockets` brings its frames back, `uplink` carries saves and reports,
-`verdict` says how it ended. Beside that: `leases` (beats), `adoption` and `journal` (a restart),
-`port` and `link` (NATS), `ways` (sockets or TCP), `logs` and `redact` (output), `provider`
-(variables and secrets), `bodies` (what is large).
+`ending` and `verdict` say how it ended. Beside that: `leases` (beats), `adoption` and `journal` (a
+restart), `port` and `link` (NATS), `ways` (sockets or TCP), `logs` and `redact` (output),
+`provider` (variables and secrets), `bodies` (what is large).
 """
 
 from __future__ import annotations

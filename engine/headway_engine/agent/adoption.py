@@ -199,4 +199,4 @@ async def settle(workers: list[Worker], pool: Pool, attempts: Attempts) -> None:
             log.info("%s: slot %d of %s is over", run, slot, worker.name)
             attempt = worker.slots[slot]
             attempt.intent = "recycle"
-            attempts.conclude(attempt, None)
+            attempts.ending.conclude(attempt, None)

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from headway_engine.agent.worker import Worker
 
 Terminal = Finish | Fail | Wait
-STRENGTH = {"": 0, "drain": 1, "timeout": 2, "recycle": 3, "cancel": 4, "stale": 5}
-"""Why an attempt is stopped; a stronger reason replaces a weaker one."""
+STRENGTH = {
+    "": 0, "drain": 1, "timeout": 2, "recycle": 3, "outside": 3, "cancel": 4, "stale": 5,
+}  # fmt: skip
+"""Why an attempt is stopped; a stronger reason replaces a weaker one. `outside`: by SIGTERM, and
+not by us (the Docker daemon or the host stops)."""
 
 
 @dataclass(slots=True, eq=False)

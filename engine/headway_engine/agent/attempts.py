@@ -9,17 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from headway import faults
-from headway.failures import MESSAGE_LIMIT, TRACEBACK_LIMIT, clean
 from headway.wire import (
     INLINE_LIMIT,
-    RESULT_LIMIT,
-    BlobRef,
     ErrorInfo,
-    encode,
     flaw_of_body,
 )
 from headway.wire.frames import (
@@ -42,24 +36,22 @@ from headway.wire.frames import (
 from headway.wire.rpc import (
     Assignment,
     AttemptFailed,
-    Finished,
     GivenBack,
     Report,
     ReportOutcome,
-    Stopped,
 )
-from headway_engine.agent.attempt import Attempt, Journal, Terminal
+from headway_engine.agent.attempt import Attempt, Journal
 from headway_engine.agent.bodies import BadParts, Carrier
 from headway_engine.agent.children import Children
+from headway_engine.agent.ending import Ending
 from headway_engine.agent.handover import Handover
 from headway_engine.agent.output import Outputs
 from headway_engine.agent.plans import NotAllowed, Plans
-from headway_engine.agent.redact import Redactor
+from headway_engine.agent.redact import NO_SECRETS
 from headway_engine.agent.saving import Saving
 from headway_engine.agent.spans import SpanRelay
 from headway_engine.agent.starting import Starting
 from headway_engine.agent.stopping import Stopping
-from headway_engine.agent.verdict import Ended, Evidence, on_end, on_frame
 from headway_engine.metrics.timing import Timing
 
 if TYPE_CHECKING:
@@ -76,9 +68,6 @@ log = logging.getLogger("headway.agent")
 
 TRIES = 2
 """Workers that an attempt is offered to before it is given back."""
-NO_SECRETS = Redactor(())
-EXIT_TIME = 5.0
-"""Seconds that a runner has to exit after its only run has ended."""
 
 
 class Attempts:
@@ -116,6 +105,7 @@ class Attempts:
         self.spans = SpanRelay(config, clock, self._publish_spans, NO_SECRETS)
         self.saving, self.stopping = Saving(self), Stopping(self)
         self.starting, self.children = Starting(self), Children(self)
+        self.ending = Ending(self)
         self.handover = Handover(carrier, uplink, config.ns, clock)
         self.starts, self.durations = Timing(), Timing()
         """How long attempts took to start, and altogether."""
@@ -149,7 +139,7 @@ class Attempts:
             self.run_used += 1
         if (why := self.stopped.pop(key, "")) != "":
             attempt.intent = why
-            self.conclude(attempt, None)
+            self.ending.conclude(attempt, None)
             return
         self._offer(attempt)
 
@@ -183,7 +173,7 @@ class Attempts:
             report: Report = AttemptFailed(*key, "blob", error, retry=False)
         else:
             report = GivenBack(*key, why, fault="agent" if cause == "away" else "run")
-        self._report(attempt, report, 0, None)
+        self.ending.report(attempt, report, 0, None)
 
     def worker_ready(self, worker: Worker) -> None:
         """Its code is loaded: hand over what waits for it."""
@@ -204,7 +194,7 @@ class Attempts:
             if kind is RunStarted:
                 self.starting.started(worker, frame)
             elif kind is Finish or kind is Fail or kind is Wait:
-                self._terminal(worker, frame)
+                self.ending.terminal(worker, frame)
             elif kind is Checkpoint or kind is Mark:
                 self.saving.save(worker, frame)
             elif kind is Log:
@@ -260,135 +250,17 @@ class Attempts:
                 self.violation(worker, f"slot {slot} was never given")
         return attempt
 
-    # --- 4. the end
-
-    def _terminal(self, worker: Worker, frame: Terminal) -> None:
-        attempt = self.attempt_of(worker, frame.slot, frame.seq)
-        if attempt is None or worker.seen(frame.seq):
-            return
-        if attempt.log is not None:
-            attempt.log.flush(final=True)
-        if isinstance(frame, Finish) and frame.blob:
-            self.saving.upload(worker, attempt, frame, RESULT_LIMIT, self._ended_by)
-        elif isinstance(frame, Finish) and (flaw := self.flaw_of(frame.result)):
-            self.violation(worker, flaw, attempt)
-        else:
-            self._ended_by(worker, attempt, frame, None)
-
-    def _ended_by(
-        self, worker: Worker, attempt: Attempt, frame: Terminal, ref: BlobRef | None
-    ) -> None:
-        if attempt.reporting or not self.here(attempt):
-            return
-        if faults.armed:
-            faults.here("agent.end.received")
-        attempt.terminal = frame
-        evidence = Evidence(attempt.run, attempt.epoch, started=True, intent=attempt.intent)
-        report = on_frame(evidence, frame, ref, exits=not attempt.shared)
-        if report is None:
-            # After a cancel only the confirmed end counts; the answer lets the runner go.
-            outcome = "stale_epoch" if attempt.intent == "stale" else "ok"
-            worker.answer(Ack(attempt.slot, frame.seq, outcome))
-            return
-        if isinstance(report, AttemptFailed):
-            report.error = self.clean(worker, report.error)
-        elif isinstance(report, Finished) and worker.oom:
-            report.warning = "a child process was killed for memory"
-        attempt.reporting = True
-        size = len(bytes(frame.result)) if isinstance(frame, Finish) else 0
-        self._report(attempt, report, size, frame.seq)
-
-    def clean(self, worker: Worker, error: ErrorInfo) -> ErrorInfo:
-        """An error without secrets, within its bounds."""
-        redactor = worker.redactor or NO_SECRETS
-        return ErrorInfo(
-            clean(redactor.text(error.type), 200),
-            clean(redactor.text(error.message), MESSAGE_LIMIT),
-            clean(redactor.text(error.traceback), TRACEBACK_LIMIT),
-        )
-
-    def _report(self, attempt: Attempt, report: Report, size: int, seq: int | None) -> None:
-        self.starting.before(attempt)
-        self._release(attempt)
-        if attempt.log is not None and isinstance(report, Finished | AttemptFailed | Stopped):
-            report.lines = attempt.log.last  # so that who shows its end knows what comes before it
-        if isinstance(report, AttemptFailed):
-            size += len(encode(report.error))
-        self.send(attempt.engine, report, size, partial(self._reported, attempt, report, seq))
-
     def send(
         self, engine: str, report: Report, size: int, done: Callable[[ReportOutcome], None]
     ) -> None:
         """Queue a report."""
         self.uplink.report(engine, report, size, done)
 
-    def _reported(
-        self, attempt: Attempt, report: Report, seq: int | None, outcome: ReportOutcome
-    ) -> None:
-        if faults.armed:
-            faults.here("agent.end.answered")
-        worker = attempt.worker
-        if worker is not None and seq is not None:
-            worker.answer(Ack(attempt.slot, seq, outcome.outcome, outcome.message))
-        if outcome.outcome == "refused" and seq is not None and not isinstance(report, Stopped):
-            # A cancel came between: the runner ends now, and its end is what counts.
-            log.info("%s: %s", attempt.run, outcome.message)
-            attempt.reporting = False
-            attempt.intent = attempt.intent or "cancel"
-            if attempt.shared:
-                self.conclude(attempt, None)
-            elif attempt.stage == 0:
-                attempt.stage, attempt.stop_at = 1, self.clock() + 1.0
-            return
-        if outcome.outcome == "stale_epoch" and not isinstance(report, Stopped):
-            self.confirm(attempt)
-        self.forget(attempt)
-
     def here(self, attempt: Attempt) -> bool:
         """Is it not over and told yet?"""
         return self.live.get(attempt.run) is attempt or attempt in self.superseded
 
-    def confirm(self, attempt: Attempt, *, killed: bool = False) -> None:
-        """Its run goes on elsewhere, and may wait to hear that this one is certainly dead.
-
-        Said when its process is gone; of a task that ended in a shared one at once, unless that
-        process is being `killed` under it.
-        """
-        worker = attempt.worker
-        ended = attempt.shared and not killed
-        if worker is None or worker.gone or ended or not attempt.dispatched_at:
-            self._confirmed(attempt.run, attempt.epoch)
-        else:
-            worker.over.append((attempt.run, attempt.epoch))
-
-    def _confirmed(self, run: str, epoch: int) -> None:
-        self.send("", Stopped(run, epoch, "stale"), 0, lambda _outcome: None)
-
-    def forget(self, attempt: Attempt) -> None:
-        """It is over and told: free its place."""
-        if attempt in self.superseded:
-            self.superseded.discard(attempt)
-        elif self.live.get(attempt.run) is attempt:
-            del self.live[attempt.run]
-        else:
-            return
-        self.finished += 1
-        if attempt.dispatched_at:
-            self.durations.add(self.clock() - attempt.dispatched_at)
-        self._release(attempt)
-        self.outputs.end(attempt)
-        self.children.forget(attempt)
-        self.journal.end(attempt)
-        worker = attempt.worker
-        if worker is not None:
-            worker.slots.pop(attempt.slot, None)
-            if not worker.gone and self.pool is not None:
-                if not attempt.shared and attempt.dispatched_at:
-                    self._loop.call_later(EXIT_TIME, self.pool.kill, worker)  # it exits by itself
-                elif attempt.shared and worker.idle and not self.pool.is_current(worker):
-                    self.pool.discard(worker)
-
-    def _release(self, attempt: Attempt) -> None:
+    def release(self, attempt: Attempt) -> None:
         """Its slot is free: the report that says its end also says so, and more work may come."""
         if attempt.released:
             return
@@ -422,7 +294,7 @@ class Attempts:
         """Its process is certainly gone: what it leaves is decided now."""
         over, worker.over = worker.over, []
         for run, epoch in over:
-            self._confirmed(run, epoch)
+            self.ending.confirmed(run, epoch)
         orphans, worker.waiting = [*worker.slots.values(), *worker.waiting], []
         foreign = worker.adopted or worker.load_error or worker.start_error  # no fault of this host
         if orphans and not worker.ready and not foreign:
@@ -445,7 +317,7 @@ class Attempts:
                 attempt.dispatched_at = attempt.sent_at = 0.0
                 self._offer(attempt)
             else:
-                self.conclude(attempt, worker)
+                self.ending.conclude(attempt, worker)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside."""
@@ -456,39 +328,3 @@ class Attempts:
 
     def _publish_spans(self, chunks: list[tuple[str, int, bytes]]) -> None:
         self.uplink.spawn(self.uplink.link.publish_spans(chunks))
-
-    def conclude(self, attempt: Attempt, worker: Worker | None) -> None:
-        """Without a deciding frame: the verdict from the evidence."""
-        if attempt.reporting or not self.here(attempt):
-            return
-        ended, load_error, start_error, agent_error = None, None, "", ""
-        if worker is not None:
-            ended = worker.ended or Ended()
-            if ended.tail and worker.redactor is not None:
-                ended = Ended(
-                    ended.exit_code, ended.oom, worker.redactor.text(ended.tail), ended.error
-                )
-            load_error = self.clean(worker, worker.load_error) if worker.load_error else None
-            if not attempt.started:
-                start_error, agent_error = worker.start_error, worker.agent_error
-        neighbours = max(0, len(worker.slots) - 1) if worker is not None and attempt.slot else 0
-        report = on_end(
-            Evidence(
-                attempt.run,
-                attempt.epoch,
-                attempt.started,
-                attempt.intent,
-                attempt.violation,
-                ended,
-                neighbours,
-                load_error,
-                start_error,
-                agent_error,
-                handed=attempt.sent_at > 0,
-            )
-        )
-        if report is None:
-            self.forget(attempt)
-            return
-        attempt.reporting = True
-        self._report(attempt, report, 0, None)

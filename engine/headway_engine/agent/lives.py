@@ -42,6 +42,9 @@ log = logging.getLogger("headway.agent")
 GONE_TIMEOUT = 3.0
 """Seconds after an EOF until a runner that neither ends nor dials again is killed."""
 CLOSE_TIMEOUT = 10.0
+SWEEP_AFTER = 60.0
+"""Seconds after its start was asked for, from which on a runner that nobody knows is removed: one
+that another agent of this name has just started must not be taken for ours."""
 
 
 class Lives:
@@ -69,6 +72,8 @@ class Lives:
         self.stopping = False
         self.starts = 0
         """Runners started so far."""
+        self.swept = 0
+        """Runners removed that nobody knew."""
 
     @property
     def owner(self) -> str:
@@ -211,12 +216,14 @@ class Lives:
 
     async def _until_gone(self, worker: Worker) -> bool:
         """True when its process is gone, with the evidence noted; False if it dialled again."""
-        end = self._clock() + GONE_TIMEOUT
+        end, said = self._clock() + GONE_TIMEOUT, False
         while worker.handle is not None:
             try:
                 state = await self._runtime.inspect(worker.handle)
             except RuntimeUnavailable as e:
-                log.warning("cannot look at %s: %s", worker.name, e)
+                log.log(logging.DEBUG if said else logging.WARNING, "cannot look at %s: %s",
+                        worker.name, e)  # fmt: skip
+                said = True
             else:
                 if not state.running:
                     tail = ""
@@ -278,8 +285,29 @@ class Lives:
         """Take away its process's remains and its endpoint."""
         if worker.handle is not None:
             await self._runtime.remove(worker.handle)
-        if worker.endpoint is not None:
-            await worker.endpoint.close()
+        # Each refers to the other: unbound, both go at once and not with the next collection.
+        endpoint, worker.endpoint = worker.endpoint, None
+        if endpoint is not None:
+            await endpoint.close()
+
+    async def sweep(self) -> None:
+        """Remove the runners that the runtime has under our name and that we do not know.
+
+        Their removal failed since the daemon was away, or their start was given up and took place
+        all the same. To be called when the session was just confirmed: whoever has lost it would
+        remove those of its successor. A crash in the middle leaves the rest to the next one.
+        """
+        try:
+            handles = await self._runtime.list_all(self.owner)
+        except RuntimeUnavailable as e:
+            log.debug("cannot look for runners that nobody knows: %s", e)
+            return
+        before = time.time() - SWEEP_AFTER
+        for handle in handles:
+            if handle.name not in self.workers and handle.created_ms / 1000 < before:
+                log.info("%s is removed: nobody knows it", handle.name)
+                self.swept += 1
+                await self._runtime.remove(handle)
 
     async def close(self, *, kill: bool) -> None:
         """Stop; with `kill` end and remove every runner, else leave them for an adopter."""

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from headway_engine.agent.logs import Bucket, LogStream
-from headway_engine.agent.redact import Redactor
+from headway_engine.agent.redact import NO_SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,6 @@ class Outputs:
         self._dirty: dict[tuple[str, int], LogStream] = {}
         self._chunks: list[tuple[str, int, bytes]] = []
         self._flush_logs: asyncio.TimerHandle | None = None
-        self._no_secrets = Redactor(())
         self._loop = asyncio.get_running_loop()
         self.lines = self.dropped = 0
         """Lines of all attempts since the start: taken, and dropped."""
@@ -56,7 +55,7 @@ class Outputs:
         stream = attempt.log
         now = self._clock()
         if stream is None:
-            redactor = worker.redactor or self._no_secrets
+            redactor = worker.redactor or NO_SECRETS
             bucket = Bucket(2 * self._config.log_rate, 2 * self._config.log_burst, now)
             stream = attempt.log = LogStream(
                 redactor, bucket, partial(self._chunk, attempt.run, attempt.epoch)

@@ -55,7 +55,7 @@ class Saving:
             )  # fmt: skip
             size = len(bytes(frame.state))
         else:
-            error = self._a.clean(worker, frame.error) if frame.error is not None else None
+            error = self._a.ending.clean(worker, frame.error) if frame.error is not None else None
             save = SaveMark(
                 attempt.run, attempt.epoch, frame.key, frame.kind, frame.fn, frame.status,
                 frame.token, frame.value, ref, frame.size, frame.seconds, error, frame.after,

@@ -24,6 +24,7 @@ from headway_engine.agent.attempts import Attempts
 from headway_engine.agent.bodies import Carrier
 from headway_engine.agent.certificate import NoCertificate
 from headway_engine.agent.claims import Claims
+from headway_engine.agent.host import Host
 from headway_engine.agent.journal import FileJournal, read
 from headway_engine.agent.leases import Leases
 from headway_engine.agent.plans import Plans
@@ -54,6 +55,11 @@ SILENT_AFTER = 15.0
 FAILED_STARTS = 3
 """Failed starts of different runs, with none that worked between, until the agent stops pulling."""
 PROBE_EVERY = 5.0
+SWEEP_EVERY = 60.0
+"""Seconds between looks for runners that nobody knows."""
+IMAGES_EVERY = 10.0
+FIRST_IMAGES, IMAGES_PATIENCE = 5.0, 0.5
+"""Seconds that a registration, and a beat, wait for the host's images: the next beat has them."""
 _DRAINS = {
     "": "not draining any more: takes work again",
     "drain": "drains: takes nothing new, what runs goes on to its end",
@@ -94,6 +100,8 @@ class Agent:
         self._failed_starts: set[str] = set()
         self._images: tuple[str, ...] = ()
         self._images_at = float("-inf")
+        self._looking: asyncio.Task[None] | None = None
+        self._swept_at = clock()
         self._stopped = False
         self._started = False
         self._ready = asyncio.Event()
@@ -183,10 +191,11 @@ class Agent:
         )  # fmt: skip
         self._update_pause()
 
-    def _go(self, work: Coroutine[Any, Any, None]) -> None:
+    def _go(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
+        return task
 
     def _task_ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -220,6 +229,9 @@ class Agent:
         self._update_pause()
         self._ready.set()
         self.link.wake()
+        if self.clock() - self._swept_at > SWEEP_EVERY:
+            self._swept_at = self.clock()
+            self.pool.go(self.pool.sweep())
 
     # --- what the parts ask
 
@@ -233,10 +245,20 @@ class Agent:
         return [(a.run, a.epoch) for a in self.attempts.live.values()]
 
     async def _image_ids(self) -> tuple[str, ...]:
-        if self.clock() - self._images_at > 10:
-            self._images_at = self.clock()
-            self._images = await self.runtime.images()
+        """What the host has, as last looked up: a daemon that hangs must not hold up a beat."""
+        looking = self._looking
+        if looking is None and self.clock() - self._images_at > IMAGES_EVERY:
+            looking = self._looking = self._go(self._look_for_images())
+        if looking is not None:
+            first = self._images_at == float("-inf")
+            await asyncio.wait([looking], timeout=FIRST_IMAGES if first else IMAGES_PATIENCE)
         return self._images
+
+    async def _look_for_images(self) -> None:
+        try:
+            self._images = await self.runtime.images()
+        finally:
+            self._images_at, self._looking = self.clock(), None
 
     def _kill_all(self) -> None:
         self.uplink.end_session()
@@ -347,7 +369,10 @@ class Agent:
 
     async def _beats(self) -> None:
         """For the eyes; the lease has its own beat."""
+        host = Host()
         while True:
+            host.look()
+            free, shared_free = self.claims.free()
             beat = AgentBeat(
                 agent=self.config.name,
                 ns=self.config.ns,
@@ -362,6 +387,13 @@ class Agent:
                 draining=bool(self.draining),
                 at=datetime.now(UTC),
                 counters=self._counters(),
+                version=__version__,
+                cpu=host.cpu(),
+                memory=host.memory,
+                memory_total=host.memory_total,
+                containers=len(self.pool.workers),
+                free=free,
+                shared_free=shared_free,
             )
             await self.link.publish_beat(encode(beat))
             await asyncio.sleep(1.0)

@@ -40,11 +40,11 @@ class Stopping:
         self.stale += why == "stale"
         worker, pool = attempt.worker, self._a.pool
         if worker is None or pool is None:
-            self._a.conclude(attempt, None)
+            self._a.ending.conclude(attempt, None)
             return
         if attempt in worker.waiting:
             worker.waiting.remove(attempt)
-            self._a.conclude(attempt, None)
+            self._a.ending.conclude(attempt, None)
             pool.give_back(worker)
             return
         if why == "recycle":
@@ -54,6 +54,19 @@ class Stopping:
         if attempt.stage == 0 or why == "stale":
             attempt.stage = 1
             attempt.stop_at = self._a.clock() + grace + 0.2
+
+    def asked_outside(self, attempt: Attempt) -> None:
+        """Its runner says that it was stopped: if not by us, then by whoever stops its container.
+
+        The daemon and the host do that; it is no fault of the task, and takes none of its tries.
+        """
+        worker, pool = attempt.worker, self._a.pool
+        if attempt.intent or worker is None or pool is None:
+            return
+        attempt.intent = "outside"
+        pool.forget_shared(worker)  # it takes no more runs
+        if not attempt.shared:
+            attempt.stage, attempt.stop_at = 1, self._a.clock() + self._a.config.kill_after
 
     def leave_all(self) -> None:
         """Give back what runs: each after its next checkpoint, or when its grace is over."""
@@ -162,11 +175,11 @@ class Stopping:
             attempt.reporting = True
             if attempt.worker is not None and attempt in attempt.worker.waiting:
                 attempt.worker.waiting.remove(attempt)
-            self._a.confirm(attempt, killed=True)
+            self._a.ending.confirm(attempt, killed=True)
         for worker in workers:
             if worker.endpoint is not None:
                 worker.endpoint.cut()
             self._a.pool.forget_shared(worker)
             self._a.pool.kill(worker)
         for attempt in attempts:
-            self._a.forget(attempt)
+            self._a.ending.forget(attempt)

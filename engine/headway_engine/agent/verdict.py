@@ -23,6 +23,7 @@ from headway.wire.rpc import (
 
 OUTSIDE = {129: "SIGHUP", 130: "SIGINT", 137: "SIGKILL", 143: "SIGTERM"}
 """Signals that a task does not send to itself: somebody else ended it."""
+ASKED = "asked to end from outside by SIGTERM"
 SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 11: "SIGSEGV", 31: "SIGSYS"}
 
 
@@ -42,7 +43,7 @@ class Evidence(Struct, frozen=True):
     epoch: int
     started: bool = False
     intent: str = ""
-    """cancel | drain | timeout | stale | recycle: recorded before anything was killed."""
+    """cancel | drain | timeout | stale | recycle | outside: recorded before anything was killed."""
     violation: str = ""
     """What this attempt did on its channel that nobody may."""
     ended: Ended | None = None
@@ -80,11 +81,13 @@ def on_frame(
         return Suspend(run, epoch, frame.key, kind, frame.fn, frame.seconds, frame.after)
     if frame.cause == "cancelled" and e.intent in ("drain", "recycle"):
         return None if exits else Stopped(run, epoch, "drain")
+    if frame.cause == "cancelled" and e.intent == "outside":
+        return None if exits else AttemptLost(run, epoch, ASKED, _evidence(e, Ended()))
     cause = frame.cause
     if e.intent == "timeout" or cause == "timeout":
         cause = "timeout"
     elif cause == "cancelled":
-        cause = "error"  # nobody cancelled it: the task raised CancelledError itself
+        cause = "error"  # its runner says so of itself, and nobody has asked it to
     return AttemptFailed(
         run,
         epoch,
@@ -153,6 +156,8 @@ def _unstarted(e: Evidence, end: Ended, evidence: str) -> Report | None:
 
 def _of_code(e: Evidence, end: Ended, evidence: str) -> Report | None:
     run, epoch, code = e.run, e.epoch, end.exit_code
+    if e.intent == "outside":
+        return AttemptLost(run, epoch, ASKED, evidence)
     if e.intent == "recycle":
         return AttemptLost(run, epoch, "the shared worker was recycled", evidence)
     if code is None:

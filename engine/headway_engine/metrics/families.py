@@ -14,6 +14,7 @@ from headway_engine.counters import COUNTED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from headway_engine.credits import Place
     from headway_engine.metrics.timing import Timing
     from headway_engine.store.records import QueueState
 
@@ -49,11 +50,14 @@ ENGINE_GAUGES = {
     "events_left": "events that are not yet acknowledged by RUNS",
     "saves_waiting": "saves that wait for the store",
     "commits_waiting": "transitions that wait for the store",
+    "ingest_messages": "messages of enqueues that wait in NATS; every engine says the same",
+    "store_connections": "connections to the store that are busy",
 }
 ENGINE_TIMINGS = {
     "save": "one group of saves at the store, from its statement to its commit",
     "commit": "one group of transitions at the store",
     "intake": "one batch of enqueues at the store",
+    "start": "from an agent's claim until user code began",
 }
 AGENT_COUNTERS = {
     "ended": "attempts that ended here",
@@ -82,8 +86,15 @@ def engine_families(
     store_up: bool,
     ends: Mapping[str, int],
     queues: Iterable[QueueState],
+    waits: Mapping[Place, Timing],
+    start: Timing,
+    states: Mapping[tuple[str, str], int],
 ) -> list[Family]:
-    """All of an engine; `labels`: of `headway_engine_info`; `ends`: transitions by event kind."""
+    """All of an engine; `labels`: of `headway_engine_info`; `ends`: transitions by event kind.
+
+    `waits`: of each queue, until the claim; `start`: from there; `states`: live runs by namespace
+    and state.
+    """
     found = [
         Family("headway_engine_info", "gauge", "who this is: always 1", [(labels, 1.0)]),
         Family("headway_engine_ready", "gauge", "1 while it serves", [({}, float(ready))]),
@@ -96,7 +107,16 @@ def engine_families(
         ),
         *_plain("headway_engine", "counter", ENGINE_COUNTERS, counters),
         *_plain("headway_engine", "gauge", ENGINE_GAUGES, counters),
-        *_timed("headway_engine", ENGINE_TIMINGS, timings),
+        *_timed("headway_engine", ENGINE_TIMINGS, {**timings, "start": start}),
+        Family(
+            "headway_engine_wait_seconds", "histogram",
+            "from coming into the queue until an agent took the run",
+            [({"ns": ns, "queue": queue}, t) for (ns, queue), t in sorted(waits.items())],
+        ),
+        Family(
+            "headway_runs", "gauge", "live runs by state, as the store has them",
+            [({"ns": ns, "state": s}, float(n)) for (ns, s), n in sorted(states.items())],
+        ),
     ]  # fmt: skip
     return found + _queues(sorted(queues, key=lambda q: (q.ns, q.queue)))
 

@@ -59,8 +59,9 @@ class DockerRuntime:
     """Runners as containers of a Docker engine on this host.
 
     `base_image`: used where a version names no image (development). `path_map`: (inside, outside),
-    when the agent itself runs in a container: its channel folder as the daemon sees it. Without
-    `base_url`, DOCKER_HOST says where the engine is, else it is the default socket.
+    when the agent itself runs in a container: its channel folder as the daemon sees it. `patience`:
+    seconds for each answer of the daemon. Without `base_url`, DOCKER_HOST says where the engine is,
+    else it is the default socket.
     """
 
     def __init__(
@@ -70,10 +71,11 @@ class DockerRuntime:
         base_image: str = "",
         path_map: tuple[str, str] | None = None,
         threads: int = 6,
+        patience: int = 30,
     ) -> None:
         self.base_url = base_url or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
         self.base_image = base_image
-        self._path_map = path_map
+        self._path_map, self._patience = path_map, patience
         self._pool = ThreadPoolExecutor(threads, "docker")
         self._client: Any = None
         self._connecting = threading.Lock()
@@ -96,7 +98,7 @@ class DockerRuntime:
             if self._client is None:
                 # The version is asked once; one connection per thread.
                 self._client = docker.APIClient(
-                    self.base_url, version="auto", timeout=30, num_pools=8
+                    self.base_url, version="auto", timeout=self._patience, num_pools=8
                 )
             return self._client
 
@@ -303,7 +305,7 @@ class DockerRuntime:
     async def remove(self, handle: Handle) -> None:
         """Force; see the port."""
         # Gone already, or another removal is under way: both are what we want. Without a daemon
-        # the sweeper comes back to it.
+        # the agent's sweep comes back to it.
         with contextlib.suppress(DockerException, OSError):
             await self._call(lambda c: c.remove_container(handle.id, force=True, v=True))
 
@@ -348,6 +350,7 @@ class DockerRuntime:
         }
         while not (stop.is_set() or self._closed):
             client: Any = None
+            stream: Any = None
             try:
                 client = docker.APIClient(self.base_url, version="auto", timeout=FOREVER)
                 stream = client.events(filters=filters, decode=True)
@@ -360,6 +363,8 @@ class DockerRuntime:
             except Exception as e:
                 why = str(e)[:200]
             finally:
+                if stream in self._streams:
+                    self._streams.remove(stream)
                 if client is not None:
                     client.close()
             if not stop.is_set():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -35,6 +36,8 @@ from headway_engine.runtime import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+log = logging.getLogger("headway.agent")
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 
@@ -141,6 +144,7 @@ class ProcessRuntime:
         """Start the runner; see the port."""
         home = self.dir / spec.name
         groups: list[Path] = []
+        pid, pidfd = 0, -1
         try:
             home.mkdir(parents=True)
             (home / "tmp").mkdir()
@@ -151,25 +155,37 @@ class ProcessRuntime:
                 groups = made.create(spec.name, spec.limits.memory, spec.limits.pids)
             pid = self._start(spec, home, groups)
             pidfd = os.pidfd_open(pid)
+            handle = Handle(
+                id=str(pid),
+                name=spec.name,
+                owner=spec.owner,
+                key=spec.key,
+                directory=spec.grant.directory,
+                protocol=PROTOCOL,
+                created_ms=spec.created_ms,
+                source=spec.source,
+            )
+            self._write(Record(handle, pid, start_ticks(pid)))
         except (FileNotFoundError, PermissionError, NotADirectoryError) as e:
-            self._clean(spec.owner, spec.name)
+            self._give_up(spec, pid, pidfd)
             raise CannotStart(f"cannot start {self.python}: {e}") from e
         except OSError as e:
-            self._clean(spec.owner, spec.name)
+            self._give_up(spec, pid, pidfd)
             raise RuntimeUnavailable(f"no new process: {e}") from e
-        handle = Handle(
-            id=str(pid),
-            name=spec.name,
-            owner=spec.owner,
-            key=spec.key,
-            directory=spec.grant.directory,
-            protocol=PROTOCOL,
-            created_ms=spec.created_ms,
-            source=spec.source,
-        )
-        self._write(Record(handle, pid, start_ticks(pid)))
         self._watch(spec.name, pidfd)
         return handle
+
+    def _give_up(self, spec: RunnerSpec, pid: int, pidfd: int) -> None:
+        """Nothing is left of a start that failed in the middle: nobody would ever find it."""
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)  # it was killed: a matter of milliseconds
+        if pidfd >= 0:
+            os.close(pidfd)
+        self._records.pop(spec.name, None)
+        self._clean(spec.owner, spec.name)
 
     def _start(self, spec: RunnerSpec, home: Path, groups: list[Path]) -> int:
         limits = {
@@ -243,7 +259,10 @@ class ProcessRuntime:
         if groups := self._group(record.handle.owner):
             record.oom = groups.ooms(name) > 0
         record.ended = True
-        self._write(record)
+        try:
+            self._write(record)
+        except OSError as e:  # it is for the next agent, which looks at the process as well
+            log.warning("the end of %s cannot be written down: %s", name, e)
         for queue in self._listeners:
             queue.put_nowait(Exited(name, record.exit_code))
 

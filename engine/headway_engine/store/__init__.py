@@ -24,6 +24,8 @@ from headway.wire.commands import (
     DeadPage,
     Deployment,
     DeploymentRow,
+    Facets,
+    FacetsAsk,
     MarkRow,
     QueueAsk,
     QueueRow,
@@ -56,8 +58,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from headway.wire.bundles import BundleMark
     from headway.wire.events import Event
-    from headway.wire.replays import JobItem, JobRow, Plan, PlanItem
+    from headway.wire.replays import JobItem, JobRow, Plan, PlanItem, SourcesAsk, SourcesPage
     from headway.wire.rpc import AnySave, Beat, MarkRecord, Register
     from headway_engine.happenings import Told
     from headway_engine.jobrules import JobFacts
@@ -275,7 +278,7 @@ class Store(Protocol):
         """
         ...
 
-    async def drain(self, ns: str, agent: str, how: str, actor: str) -> None:
+    async def drain(self, ns: str, agent: str, how: str, actor: str, reason: str = "") -> None:
         """Keep an operator's word for this agent, with who gave it and when (`Renewed.drain`).
 
         It outlives the agent's sessions; an agent that is not known is left unknown.
@@ -411,8 +414,19 @@ class Store(Protocol):
         """Of these runs those in REVIEW, and what each waits for."""
         ...
 
+    async def facets(self, ns: str, ask: FacetsAsk) -> Facets:
+        """The values of some fields and how many runs have each; raises BadQuery.
+
+        Of many runs only the newest are looked at: the answer says so.
+        """
+        ...
+
     async def marks(self, ns: str, run: str) -> list[MarkRow]:
         """Recorded steps, once marks and waits."""
+        ...
+
+    async def mark_page(self, ns: str, run: str, after: str, n: int) -> list[BundleMark]:
+        """At most `n` marks with a key above `after`, in order of their keys, with values."""
         ...
 
     async def replay(self, ns: str, ask: ReplayAsk, actor: str) -> NewRun | str:
@@ -424,6 +438,10 @@ class Store(Protocol):
         ...
 
     # --- replay jobs
+
+    async def sources(self, ns: str, ask: SourcesAsk) -> SourcesPage:
+        """What a plan has to know of a page of runs; raises BadQuery."""
+        ...
 
     async def job_put(self, ns: str, plan: Plan, sha256: str, actor: str) -> None:
         """Record a job of this plan with the ids of its forks, unless there is one already."""
@@ -469,6 +487,14 @@ class Store(Protocol):
         approve: bool = False,
     ) -> bool:
         """Change the job's state if it is in one of `seen`, and let go of it."""
+        ...
+
+    async def live(self) -> dict[tuple[str, str], int]:
+        """Live runs by (namespace, state in lower case), of namespaces with a known queue."""
+        ...
+
+    def use(self) -> tuple[int, int]:
+        """(connections to it that are busy, connections that there may be)."""
         ...
 
     async def named_queues(self, ns: str) -> frozenset[str]:

@@ -5,28 +5,41 @@ What one database writes differently stands in a `Dialect`; everything else is t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from headway.ids import encode
 from headway.query.evaluate import folded, moment
 from headway.query.fields import states_of
-from headway.query.tree import Duration, Number, Pattern, Prefix, Status
-from headway.states import RunState
+from headway.query.tree import Duration, Number, Pattern, Prefix, Status, Term
+from headway.states import FAILURES, TERMINAL, RunState
 from headway_engine.store.listing import COUNTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from headway.query.tree import Query, Term
+    from headway.query.tree import Query
 
 ID_LENGTH = 26
-AHEAD_MS = 2 * 3600 * 1000
-"""An id is made at most one hour after its run is recorded (`checks.py`), by its maker's clock."""
+APART_MS = 2 * 3600 * 1000
+"""An id is made at most one hour before or after its run arrives (`checks.py`); with room."""
 FIRST_YEAR = 1971
 """Of an id's time."""
-SCANNED = frozenset({"status", "since", "until", "id", "parent"})
+SCANNED = frozenset({"status", "since", "until", "id", "parent", "origin"})
 """Fields with an index: their conditions choose the rows that a request looks at."""
+WITH_ERROR = TERMINAL - {RunState.SUCCEEDED}
+"""States of runs that may have an error."""
+_KINSHIP = frozenset({"parent", "origin"})
+_OPPOSITE = {"since": "until", "until": "since"}
+
+
+class Part(NamedTuple):
+    """Some of the runs, and how an index gives them."""
+
+    condition: str
+    order: Literal["alone", "among", "none"]
+    """`alone`: them alone, in the order of ids; `among`: in that order among others, of which there
+    are not too many; `none`: in another order."""
 
 
 DEAD = "r.failure <> '' AND NOT r.acked"
@@ -34,7 +47,7 @@ DEAD = "r.failure <> '' AND NOT r.acked"
 
 
 class Dialect(Protocol):
-    """How one database writes it. Columns are those of `runs r`, `results s`, `checkpoints c`."""
+    """How one database writes it. Columns: those of `runs r`, and what `column` names."""
 
     def column(self, field: str) -> str:
         """The text that a field looks at."""
@@ -48,8 +61,11 @@ class Dialect(Protocol):
         """The placeholder of this value."""
         ...
 
-    def states(self, states: Sequence[str], put: Callable[[Any], str]) -> str:
-        """The run is in one of these states; `put` makes a parameter."""
+    def states(self, states: frozenset[RunState], put: Callable[[Any], str]) -> list[Part]:
+        """The run is in one of these states: alternatives of which no two hold for one run.
+
+        `put` makes a parameter.
+        """
         ...
 
     def among(self, column: str, values: str) -> str:
@@ -72,12 +88,12 @@ class Dialect(Protocol):
 class Where(NamedTuple):
     """Conditions of a query."""
 
-    scan: str
-    """Over `runs r`, by index."""
+    parts: list[Part]
+    """Over `runs r`, each by an index; no run meets two of them."""
     rest: str
-    """Over `r`, `s` and `c`, row by row; empty = there is none."""
+    """Over `r` and what it joins, row by row; empty = there is none."""
     args: list[Any]
-    """Those that were given, those of `scan`, those of `rest`."""
+    """Those that were given, those of `parts`, those of `rest`."""
     scanned: int
     """How many of them a statement without `rest` takes."""
 
@@ -91,12 +107,70 @@ def where(
     twice.
     """
     writer = _Writer(dialect, now, list(args), bounds=bounds)
-    scan = [writer.term(t) for t in query.terms if t.field in SCANNED]
+    terms = [_straight(t) for t in query.terms]
+    left, dead = _states(terms), _dead_only(terms)
+    states = [Part(DEAD, "alone")] if dead and left else dialect.states(left, writer.put)
+    states = states or [Part("false", "none")]
+    made = _since(terms, writer) if bounds else [Part("", "among")]
+    named = any(t.field in _KINSHIP and not t.negated for t in terms)
+    common = [writer.term(t) for t in terms if t.field in SCANNED - {"status"}]
     scanned = len(writer.args)
-    rest = [writer.term(t) for t in query.terms if t.field not in SCANNED]
-    if any(t.negated and Status("dead") in t.values for t in query.terms):
-        rest.append(f"NOT ({DEAD})")  # no index has what is not in another one
-    return Where(" AND ".join(scan), " AND ".join(rest), writer.args, scanned)
+    rest = [writer.term(t) for t in terms if t.field not in SCANNED]
+    rest += writer.flagged(terms, left if dead else frozenset())
+    parts = [
+        Part(
+            " AND ".join(c for c in (s.condition, m.condition, *common) if c),
+            "none" if s.order == "among" and (named or m.order == "none") else s.order,
+        )
+        for s in states
+        for m in made
+    ]
+    return Where(parts, " AND ".join(rest), writer.args, scanned)
+
+
+def _straight(term: Term) -> Term:
+    """Not since then is until then: there are bounds for that."""
+    if term.negated and term.field in _OPPOSITE:
+        return Term(_OPPOSITE[term.field], term.values, column=term.column)
+    return term
+
+
+def _words(term: Term) -> frozenset[str]:
+    return frozenset(v.word for v in term.values if isinstance(v, Status))
+
+
+def _dead_only(terms: Sequence[Term]) -> bool:
+    """Dead letters alone are asked for."""
+    return any(t.field == "status" and not t.negated and _words(t) == {"dead"} for t in terms)
+
+
+def _states(terms: Sequence[Term]) -> frozenset[RunState]:
+    """What all terms together leave; only some states come with an error."""
+    left = frozenset(RunState)
+    for term in terms:
+        if term.field == "status":
+            # Not to be a dead letter leaves every state: some failures are acknowledged.
+            named = states_of(_words(term) - ({"dead"} if term.negated else set()))
+            left = left - named if term.negated else left & named
+        elif term.field == "error" and not term.negated:
+            left &= WITH_ERROR
+    return left
+
+
+def _since(terms: Sequence[Term], writer: _Writer) -> list[Part]:
+    """Where a scan by ids may stop: runs by the time of their id, or by when they were made.
+
+    An id that is derived from a parent's or a plan's is older than its run by any time.
+    """
+    times = [moment(v, writer.now) for t in terms if t.field == "since" for v in t.values]
+    if not times or max(times).year < FIRST_YEAR:
+        return [Part("", "among")]
+    first = int(max(times).timestamp() * 1000) - APART_MS
+    bound = f"r.parent = '' AND r.origin = '' AND r.id >= {writer.put(encode(first, 0))}"
+    # Their index begins with the state, so one is always named.
+    every = writer.among("r.state", sorted(s.value for s in RunState))
+    derived = f"(r.parent <> '' OR r.origin <> '') AND {every}"
+    return [Part(bound, "among"), Part(derived, "none")]
 
 
 def like(pattern: Pattern) -> str:
@@ -108,47 +182,60 @@ def like(pattern: Pattern) -> str:
 
 class _Writer:
     def __init__(self, dialect: Dialect, now: datetime, args: list[Any], *, bounds: bool) -> None:
-        self._dialect, self._now, self.args, self._bounds = dialect, now, args, bounds
+        self._dialect, self.now, self.args, self._bounds = dialect, now, args, bounds
 
-    def _put(self, value: Any) -> str:
+    def put(self, value: Any) -> str:
+        """A parameter with this value."""
         self.args.append(value)
         return self._dialect.parameter(len(self.args), value)
 
+    def among(self, column: str, values: list[str]) -> str:
+        """The column is one of these."""
+        return self._dialect.among(column, self.put(values))
+
     def term(self, term: Term) -> str:
         """One term as a condition that is never NULL."""
-        if term.field == "status":
-            return self._status(term)
         one_of = " OR ".join(self._conditions(term))
         return f"NOT coalesce({one_of}, false)" if term.negated else f"({one_of})"
 
-    def _status(self, term: Term) -> str:
-        """Not to be in some states is to be in the others: for those there are indexes."""
-        words = frozenset(v.word for v in term.values if isinstance(v, Status))
-        asked = states_of(words - {"dead"})
-        if term.negated:
-            asked = frozenset(RunState) - asked
-        states = self._dialect.states(sorted(s.value for s in asked), self._put)
-        return f"({states} OR ({DEAD}))" if "dead" in words and not term.negated else f"({states})"
+    def flagged(self, terms: Sequence[Term], left: frozenset[RunState]) -> list[str]:
+        """What the states do not say of dead letters; `left`: theirs, if others could be read."""
+        found: list[str] = []
+        for words, negated in ((_words(t), t.negated) for t in terms if t.field == "status"):
+            if "dead" not in words:
+                continue
+            if negated:
+                found.append(f"NOT ({DEAD})")  # no index has what is not in another one
+            elif others := states_of(words - {"dead"}):
+                one_of = self.among("r.state", sorted(s.value for s in others))
+                found.append(f"({one_of} OR ({DEAD}))")
+        if left and left != FAILURES:
+            found.append(self.among("r.state", sorted(s.value for s in left)))
+        return found
 
     def _conditions(self, term: Term) -> list[str]:
         """One of them must hold."""
         match term.field:
             case "since":
-                times = [self._put(moment(v, self._now)) for v in term.values]
+                times = [self.put(moment(v, self.now)) for v in term.values]
                 return [f"r.created_at >= {at}" for at in times]
             case "until":
-                return [self._until(moment(v, self._now)) for v in term.values]
+                return [self._until(moment(v, self.now)) for v in term.values]
             case "attempts":
                 counted = sorted(s.value for s in COUNTED)
-                open_one = self._dialect.among("r.state", self._put(counted))
+                open_one = self.among("r.state", counted)
                 number = f"(r.failures + CASE WHEN {open_one} THEN 1 ELSE 0 END)"
                 return self._compared(term, number)
             case "priority":
                 return self._compared(term, "r.priority")
             case "dur":
-                return self._compared(term, self._dialect.span_ms(self._put(self._now)))
+                return self._compared(term, self._dialect.span_ms(self.put(self.now)))
             case "tag":
                 return [self._dialect.tagged(c) for c in self._texts(term, "tag")]
+            case "parent" | "origin" as field:
+                # Said with it, so that the index is known to have them.
+                column = self._dialect.column(field)
+                return [f"({column} <> '' AND {c})" for c in self._texts(term, column)]
             case "":
                 return self._anywhere(term)
             case "error":
@@ -159,9 +246,9 @@ class _Writer:
     def _until(self, at: datetime) -> str:
         """With a bound for the id, so that a scan begins there; children's ids are older yet."""
         if not self._bounds or at.year < FIRST_YEAR:
-            return f"r.created_at < {self._put(at)}"
-        made = int(at.timestamp() * 1000) + AHEAD_MS
-        before, bound = self._put(at), self._put(encode(made, 0))
+            return f"r.created_at < {self.put(at)}"
+        made = int(at.timestamp() * 1000) + APART_MS
+        before, bound = self.put(at), self.put(encode(made, 0))
         return f"(r.created_at < {before} AND r.id < {bound})"
 
     def _compared(self, term: Term, column: str) -> list[str]:
@@ -169,7 +256,7 @@ class _Writer:
         for value in term.values:
             match value:
                 case Number(op, number) | Duration(op, number):
-                    found.append(f"{column} {op} {self._put(number)}")
+                    found.append(f"{column} {op} {self.put(number)}")
                 case _:
                     raise TypeError(f"{term.field}: {value!r}")
         return found
@@ -183,16 +270,16 @@ class _Writer:
                 case Pattern((text,)):
                     whole.append(text)
                 case Pattern():
-                    found.append(f"{column} LIKE {self._put(like(value))}")
+                    found.append(f"{column} LIKE {self.put(like(value))}")
                 case Prefix(text) if len(text) == ID_LENGTH:
                     whole.append(text)
                 case Prefix(text):
-                    low, high = self._put(text), self._put(f"{text}~")
+                    low, high = self.put(text), self.put(f"{text}~")
                     found.append(f"({column} >= {low} AND {column} < {high})")
                 case _:
                     raise TypeError(f"{term.field}: {value!r}")
         if whole:
-            found.insert(0, self._dialect.among(column, self._put(whole)))
+            found.insert(0, self.among(column, whole))
         return found
 
     def _inside(self, term: Term, *columns: str) -> list[str]:
@@ -200,7 +287,7 @@ class _Writer:
         for value in term.values:
             if not isinstance(value, Pattern):
                 raise TypeError(f"{term.field}: {value!r}")
-            asked = self._put(folded(like(Pattern(("", *value.parts, "")))))
+            asked = self.put(folded(like(Pattern(("", *value.parts, "")))))
             found += [f"{self._dialect.lower(c)} LIKE {asked}" for c in columns]
         return found
 

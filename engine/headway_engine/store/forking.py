@@ -8,16 +8,20 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from headway.codec import payload_hash
-from headway.forks import cleared
+from headway.forks import kept_marks
 from headway.states import TERMINAL, RunState
 from headway.wire import BlobRef
 from headway.wire.commands import CheckpointRow
-from headway_engine.store.records import Body, ForkPoint, NewRun, Run
+from headway_engine.newruns import policy_of
+from headway_engine.store.records import Body, ForkPoint, GivenMark, GivenPoint, NewRun, Run, Start
 from headway_engine.store.replay import moved
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
+    from headway.wire.bundles import BundleFork
+    from headway.wire.commands import TaskSpec
     from headway.wire.replays import ForkAsk
 
 
@@ -38,21 +42,64 @@ class ForkSource(Struct):
     """Done ones: (key, kind, number of the last checkpoint before it, large value)."""
 
 
+def given(
+    ns: str,
+    ask: BundleFork,
+    spec: TaskSpec,
+    now: datetime,
+    payload: Body,
+    point: GivenPoint | None,
+    marks: Sequence[GivenMark],
+    actor: str,
+) -> NewRun:
+    """A new run from what a bundle holds, under the task's policy and queue here.
+
+    Nothing of the original is here: it has no parent, takes no key, and is told its origin by id
+    alone. The root is kept, so that tokens stay the same, as in `forked`.
+    """
+    number = 0 if point is None else point.number
+    known = [(m.record.key, m.record.kind, m.after) for m in marks]
+    names, kept, gone = kept_marks(known, number, ask.clear)
+    wanted = set(names)
+    new = Run(
+        id=ask.new_run,
+        ns=ns,
+        task=ask.task,
+        queue=ask.queue or spec.queue,
+        state=RunState.QUEUED,
+        created_at=now,
+        version=ask.version,
+        shared=spec.isolation == "shared",
+        limit_key=ask.limit_key,
+        priority=ask.priority,
+        root=ask.new_run if gone else ask.root,
+        origin=ask.origin,
+        policy=policy_of(spec),
+        timeout=spec.timeout,
+        ck=number,
+    )
+    data: dict[str, Any] = {"origin": ask.origin, "checkpoint": number}
+    if point is not None:
+        data["name"] = point.name
+    more = {
+        "edited": list(ask.edited), "kept": kept, "cleared": gone, "by": actor,
+        "site": ask.site, "bundle": ask.bundle,
+    }  # fmt: skip
+    data |= {field: value for field, value in more.items() if value}
+    taken = tuple(m._replace(after=min(m.after, number)) for m in marks if m.record.key in wanted)
+    return NewRun(
+        new,
+        b"" if payload.ref is not None else payload.body,
+        payload.ref,
+        payload.sha256 if payload.ref is not None else payload_hash(payload.body),
+        tags=tuple(dict.fromkeys(ask.tags)),
+        queued_at=now,
+        start=Start(point, taken, data),
+    )
+
+
 GONE = "the run, or the checkpoint, was removed in this moment"
 """Why a fork is refused whose source is not there any more at its commit."""
-
-
-def copied_marks(source: ForkSource, number: int, clear: tuple[str, ...]) -> tuple[list[str], ...]:
-    """(all that are copied, once keys that stay done, once keys that are cleared).
-
-    Steps, waits and children recorded before checkpoint `number` was saved stay, later ones happen
-    again; done once marks stay on whichever side they are (DECISIONS G2).
-    """
-    once = [key for key, kind, _, _ in source.marks if kind == "once"]
-    gone = cleared(once, clear)
-    kept = sorted(set(once) - set(gone))
-    steps = [key for key, kind, after, _ in source.marks if kind != "once" and after < number]
-    return sorted([*kept, *steps]), kept, gone
 
 
 def forked(
@@ -77,7 +124,8 @@ def forked(
             " (cancel it first)"
         )
     number = 0 if start is None else start.number
-    marks, kept, gone = copied_marks(source, number, ask.clear)
+    known = [(key, kind, after) for key, kind, after, _ in source.marks]
+    marks, kept, gone = kept_marks(known, number, ask.clear)
     tags = tuple(dict.fromkeys((*source.tags, *ask.tags)))
     new = Run(
         id=ask.new_run,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from headway.query.evaluate import error_text
 from headway.states import RunState
-from headway.wire.commands import AgentRow, OpenMark, Review
+from headway.wire.commands import AgentRow, Facet, Facets, FacetsAsk, OpenMark, Review, RunRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
     from typing import Any
 
@@ -51,6 +53,35 @@ def attempt_of(state: RunState, failures: int) -> int:
     return failures + (state in COUNTED)
 
 
+_VALUES: dict[str, Callable[[RunRow], tuple[str, ...]]] = {
+    "status": lambda r: (r.status,),
+    "task": lambda r: (r.task,),
+    "queue": lambda r: (r.queue,),
+    "tag": lambda r: tuple(set(r.tags)),
+    "error": lambda r: (error_text(r).partition(": ")[0],),
+    "agent": lambda r: (r.agent,),
+    "image": lambda r: (r.version,),
+}
+
+
+def facets_of(rows: Iterable[RunRow], ask: FacetsAsk, now: datetime) -> Facets:
+    """The values of these rows, counted: what the SQL of `facets` must answer."""
+    counts: dict[str, Counter[str]] = {field: Counter() for field in ask.by}
+    matched = 0
+    for row in rows:
+        matched += 1
+        for field, counter in counts.items():
+            counter.update(value for value in _VALUES[field](row) if value)
+    return Facets(
+        now,
+        matched,
+        values={
+            field: [Facet(v, n) for v, n in sorted(c.items(), key=lambda i: (-i[1], i[0]))[: ask.n]]
+            for field, c in counts.items()
+        },
+    )
+
+
 def agent_rows(agents: Iterable[AgentState], images: Mapping[str, str]) -> list[AgentRow]:
     """Agents as the api shows them. `images`: image id to the version that it belongs to."""
     return [
@@ -70,6 +101,7 @@ def agent_rows(agents: Iterable[AgentState], images: Mapping[str, str]) -> list[
             a.drain,
             a.drain_by,
             a.drain_at,
+            a.drain_reason,
         )
         for a in agents
     ]

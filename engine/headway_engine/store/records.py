@@ -179,6 +179,33 @@ class ForkPoint(Struct):
     """Of the event `forked`."""
 
 
+class GivenMark(NamedTuple):
+    """A done mark that a run begins with; a large value lies in blobs, under the run."""
+
+    record: MarkRecord
+    token: str
+    after: int
+    size: int
+
+
+class GivenPoint(NamedTuple):
+    """The checkpoint that a run begins with."""
+
+    number: int
+    name: str
+    schema: str
+    state: Body
+
+
+class Start(Struct):
+    """What a run begins with that was given with it, not copied: a fork from a bundle."""
+
+    point: GivenPoint | None
+    marks: tuple[GivenMark, ...]
+    data: dict[str, Any]
+    """Of the event `forked`."""
+
+
 class NewRun(Struct):
     """One enqueue, decoded and checked, on its way into the store."""
 
@@ -201,11 +228,19 @@ class NewRun(Struct):
     """Replay, fork: keys of the original's blobs, copied under this run before it is enqueued."""
     fork: ForkPoint | None = None
     """Fork: what is copied of which run, and how its first event tells of it."""
+    start: Start | None = None
+    """Fork from a bundle: what it begins with."""
 
     @property
     def copies(self) -> bool:
-        """Something of another run is copied in the same commit."""
-        return bool(self.copy_from) or self.fork is not None
+        """More than the row of a new run is written in the same commit."""
+        return bool(self.copy_from) or self.fork is not None or self.start is not None
+
+    @property
+    def forked(self) -> dict[str, Any] | None:
+        """The data of its first event, if that is `forked`."""
+        point = self.fork or self.start
+        return None if point is None else point.data
 
 
 class EnqueueOutcome(Struct):
@@ -240,6 +275,8 @@ class Claimed(Struct):
     spec: TaskSpec
     version: VersionInfo
     events: list[Event]
+    waited: float | None = None
+    """Seconds that it waited in its queue; None = the claim is a repeat."""
 
 
 class SaveDone(Struct):
@@ -276,6 +313,13 @@ class QueueState(Struct):
     dispatched: int = 0
     dispatched_shared: int = 0
     open: int = 0
+    oldest_at: datetime | None = None
+    """Since when the one waits that has waited longest, of those not yet given to WORK."""
+    paused_by: str = ""
+    """Who paused it, or resumed it last."""
+    paused_at: datetime | None = None
+    reason: str = ""
+    """Why it is paused."""
 
 
 class AgentState(Struct):
@@ -298,6 +342,7 @@ class AgentState(Struct):
     """As `Renewed.drain`."""
     drain_by: str = ""
     drain_at: datetime | None = None
+    drain_reason: str = ""
 
 
 class Renewed(NamedTuple):

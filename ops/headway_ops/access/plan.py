@@ -119,7 +119,8 @@ EXPORTS = (
     Share("stream", "hw.live.>"),
     Share("stream", "hw.hb.>"),
 )
-"""Of a core account: the same whoever there is, so that somebody new changes the imports alone."""
+"""Of a core account: the same whoever there is, so that somebody new changes the imports alone:
+its own, and of an agent those of the core account and of who watches, for its beats."""
 
 TWO = (Principal("engine", "engine"), Principal("answers", "engine-answers"))
 ONE = (Principal("both", "engine"),)
@@ -143,7 +144,9 @@ def _of_tenant(tenant: Tenant, engine: Sequence[Principal]) -> list[Account]:
         account = Account(f"{tenant.name}.{one.label}", f"{one.kind} of {one.ns}", [one])
         made.append(account)
         if one.kind == "agent":
-            account.exports = (Share("stream", subjects.beat_agent(one.ns, one.name)),)
+            beat = subjects.beat_agent(one.ns, one.name)
+            account.exports = (Share("stream", beat),)
+            core.take(account, "stream", beat)
             agents.append(account)
             _for_agent(core, account, one)
         else:

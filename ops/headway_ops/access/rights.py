@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 READ_VERBS = (
-    "agents", "blob-get", "checkpoints", "dead", "deployments", "events", "info", "job", "jobs",
-    "logs", "queues", "result", "run", "runs", "spans", "state", "tasks", "usage",
-    "why",
+    "agents", "blob-get", "bundle", "checkpoints", "dead", "deployments", "events", "facets",
+    "info", "job", "jobs", "logs", "metrics", "plan-rows", "queues", "result", "run", "runs",
+    "spans", "state", "tasks", "usage", "why",
 )  # fmt: skip
 """What looks and changes nothing: for viewers."""
 CLIENT_VERBS = (
@@ -25,7 +25,8 @@ CLIENT_VERBS = (
 )  # fmt: skip
 """What a program needs that enqueues runs and waits for them."""
 _STEER_VERBS = (
-    "ack", "agent-drain", "bulk", "deploy", "fork", "job-approve", "job-hold", "job-stop",
+    "ack", "agent-drain", "bulk", "deploy", "fork", "fork-bundle", "job-approve", "job-hold",
+    "job-stop",
     "plan-start", "queue-set", "replay", "resume",
 )  # fmt: skip
 OPERATOR_VERBS = tuple(sorted({*READ_VERBS, *CLIENT_VERBS, *_STEER_VERBS}))
@@ -90,7 +91,7 @@ def engine_work() -> Rights:
             f"$JS.API.CONSUMER.CREATE.{subjects.WORK}.*.>",
             f"$JS.API.CONSUMER.INFO.{subjects.WORK}.*",
         ),
-        ("_INBOX.engine.>", subjects.WAKE, "hw.hb.engine.*"),
+        ("_INBOX.engine.>", subjects.WAKE, "hw.hb.engine.*", "hw.hb.agent.>", "hw.hb.queue.>"),
     )
 
 

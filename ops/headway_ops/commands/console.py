@@ -24,8 +24,27 @@ def tui(
     theme: Annotated[
         str, typer.Option("--theme", help="headway-dark, -light, -cb (colour-blind), -mono ...")
     ] = "headway-dark",
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve it to browsers of this machine; until Ctrl+C.")
+    ] = False,
+    at: Annotated[
+        str, typer.Option("--serve-at", help="[HOST:]PORT for browsers; 0 = any that is free.")
+    ] = "0",
+    url: Annotated[
+        str, typer.Option("--serve-url", help="https://NAME of a proxy with TLS in front of it.")
+    ] = "",
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Print the keys in force as Markdown, and end.")
+    ] = False,
 ) -> None:
     """The console: runs, timelines, logs and states, live. ? there explains the keys."""
     from headway_ops import console
 
-    console.open_console(run, text, theme, ascii_only=ascii_only, readonly=readonly)
+    if keys:
+        console.print_keys()
+        return
+    opened = console.Opened(run, text, theme, ascii_only=ascii_only, readonly=readonly)
+    if serve or at != "0" or url:
+        console.serve_console(opened, at, url)
+    else:
+        console.open_console(opened)

@@ -85,3 +85,15 @@ def agents(ctx: typer.Context, as_json: JsonFlag = False) -> None:
     from headway_ops import looking
 
     looking.list_agents(as_json=as_json)
+
+
+def metrics(
+    last: Annotated[
+        int, typer.Option("--last", min=60, max=900, help="Seconds, of the 900 that engines keep.")
+    ] = 900,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what engines and agents did: rates, waits, curves."""
+    from headway_ops import looking
+
+    looking.show_metrics(last, as_json=as_json)

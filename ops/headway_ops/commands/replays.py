@@ -13,7 +13,7 @@ ScriptArgument = Annotated[
 ]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job, rj_...")]
 From = Annotated[str, typer.Option("--from", help="With -: where the forks start.")]
-Once = Annotated[str, typer.Option("--once", help="With -: keep, or clear:GLOB.")]
+Once = Annotated[str, typer.Option("--once", help="With -: keep, ask, or clear:GLOB.")]
 
 
 def run(
@@ -37,13 +37,21 @@ def run(
         bool, typer.Option("--follow", help="A script: wait for the end, judge, approve.")
     ] = False,
     junit: Annotated[str, typer.Option("--junit", help="A script: write JUnit XML there.")] = "",
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "--count", help="A script that clears once marks: the number of runs, with --yes."
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Run again from the start: one run, or what a script says."""
     from headway_ops import replaying, steering
 
     if replaying.is_script(target):
-        replaying.start(target, plan, yes=yes, follow=follow, junit=junit, as_json=as_json)
+        replaying.start(
+            target, plan, yes=yes, follow=follow, junit=junit, as_json=as_json, typed=count
+        )
     else:
         steering.replay(target, tuple(clear or ()), version, queue, as_json=as_json)
 
@@ -84,23 +92,26 @@ def status(job: JobArgument, as_json: JsonFlag = False) -> None:
 
 def approve(job: JobArgument, as_json: JsonFlag = False) -> None:
     """Start what is left after a canary or a hold."""
+    from headway.replays import jobs
     from headway_ops import replaying
 
-    replaying.move(job, "job-approve", as_json=as_json)
+    replaying.move(job, jobs.approve, as_json=as_json)
 
 
 def hold(job: JobArgument, as_json: JsonFlag = False) -> None:
     """Start nothing more until it is approved; what runs goes on."""
+    from headway.replays import jobs
     from headway_ops import replaying
 
-    replaying.move(job, "job-hold", as_json=as_json)
+    replaying.move(job, jobs.hold, as_json=as_json)
 
 
 def stop(job: JobArgument, as_json: JsonFlag = False) -> None:
     """End a job: nothing more starts, what runs goes on."""
+    from headway.replays import jobs
     from headway_ops import replaying
 
-    replaying.move(job, "job-stop", as_json=as_json)
+    replaying.move(job, jobs.stop, as_json=as_json)
 
 
 def report(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from headway_ops.commands.options import JsonFlag, QueueArgument, RunArgument
+from headway_ops.commands.options import JsonFlag, QueueArgument
 
 OneRun = Annotated[
     str, typer.Argument(metavar="[RUN]", help="Run id, or a prefix that is its own.")
@@ -19,6 +19,9 @@ Yes = Annotated[bool, typer.Option("--yes", help="With --query: do not ask.")]
 Expect = Annotated[
     int | None,
     typer.Option("--expect", min=0, help="With --query: only if so many runs match."),
+]
+Reason = Annotated[
+    str, typer.Option("--reason", help="Shown to everybody who looks at it.", metavar="TEXT")
 ]
 Create = Annotated[bool, typer.Option("--create", help="Although nobody knows this queue yet.")]
 
@@ -119,7 +122,10 @@ def ack(
 
 
 def fork(
-    run: RunArgument,
+    run: Annotated[
+        str,
+        typer.Argument(metavar="[RUN]", help="Run id, or a prefix; with --bundle one of a tree."),
+    ] = "",
     start: Annotated[
         str,
         typer.Option("--from", help='last, start, "#7", "name:turn-*" or before-error.'),
@@ -141,15 +147,32 @@ def fork(
     ] = "",
     queue: Annotated[str, typer.Option("--queue", help="Instead of the run's queue.")] = "",
     tag: Annotated[list[str] | None, typer.Option("--tag", help="One more tag.")] = None,
+    bundle: Annotated[
+        str, typer.Option("--bundle", help="Of an exported run (see `export`), on this system.")
+    ] = "",
+    with_masks: Annotated[
+        bool,
+        typer.Option("--with-masks", help="With --bundle: although secrets were taken out of it."),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """A new run from a checkpoint of an old one, maybe edited."""
     from headway_ops import forking
+    from headway_ops.say import Exit, Fail
 
     wish = forking.Wish(
         start, tuple(setting or ()), edit, edit_payload, tuple(clear or ()), version, queue,
         tuple(tag or ()),
     )  # fmt: skip
+    if bundle:
+        from headway_ops import bundleforking
+
+        bundleforking.fork(bundle, run, wish, masks=with_masks, as_json=as_json)
+        return
+    if not run or with_masks:
+        raise Fail(
+            "which run?", "give RUN, or --bundle FILE (--with-masks goes with it)", Exit.USAGE
+        )
     forking.fork(run, wish, as_json=as_json)
 
 
@@ -160,11 +183,13 @@ def queue_ls(as_json: JsonFlag = False) -> None:
     looking.list_queues(as_json=as_json)
 
 
-def queue_pause(queue: QueueArgument, create: Create = False, as_json: JsonFlag = False) -> None:
+def queue_pause(
+    queue: QueueArgument, reason: Reason = "", create: Create = False, as_json: JsonFlag = False
+) -> None:
     """Start nothing more from a queue; what runs goes on."""
     from headway_ops import steering
 
-    steering.set_queue(queue, paused=True, create=create, as_json=as_json)
+    steering.set_queue(queue, paused=True, reason=reason, create=create, as_json=as_json)
 
 
 def queue_resume(queue: QueueArgument, as_json: JsonFlag = False) -> None:
@@ -203,9 +228,10 @@ def agents_drain(
             " when its grace is over. No retry is used.",
         ),
     ] = False,
+    reason: Reason = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Give an agent nothing new until it is undone; what it runs goes on to its end."""
     from headway_ops import steering
 
-    steering.drain(agent, undo=undo, now=now, as_json=as_json)
+    steering.drain(agent, undo=undo, now=now, reason=reason, as_json=as_json)

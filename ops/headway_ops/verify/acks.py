@@ -14,6 +14,7 @@ import msgspec
 
 from headway.ids import is_run_id
 from headway_ops.verify.bodies import prunable
+from headway_ops.verify.lines import Lines
 from headway_ops.verify.report import Violation
 
 if TYPE_CHECKING:
@@ -76,26 +77,18 @@ class Saved(NamedTuple):
 
 def read(path: Path, report: Report) -> Iterator[list[Ack]]:
     """The lines of one journal in batches; what does not read is noted. Raises OSError."""
+    lines = Lines([path], _ACK, lambda ack: is_run_id(ack.run))
     batch: list[Ack] = []
-    bad = 0
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                ack = _ACK.decode(line)
-            except msgspec.DecodeError:
-                bad += 1
-                continue
-            if not is_run_id(ack.run):
-                bad += 1
-                continue
-            batch.append(ack)
-            if len(batch) >= BATCH:
-                yield batch
-                batch = []
+    for ack in lines:
+        batch.append(ack)
+        if len(batch) >= BATCH:
+            yield batch
+            batch = []
     if batch:
         yield batch
-    if bad:
-        report.note("I1", f"{bad} lines of {path.name} do not read: half lines of killed processes")
+    if lines.bad:
+        what = f"{lines.bad} lines of {path.name} do not read"
+        report.note("I1", f"{what}: half lines of killed processes")
 
 
 def check(ack: Ack, stored: Stored, saved: Saved | None, report: Report) -> Iterator[Violation]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from headway_ops.verify.lines import Lines
 from headway_ops.verify.report import Violation
 
 if TYPE_CHECKING:
@@ -54,19 +55,12 @@ Ledger = dict[str, dict[str, list[Effect]]]
 def read(paths: Iterable[Path], report: Report) -> Ledger:
     """All effects with a token, by run and key. Raises OSError. Held in memory."""
     ledger: Ledger = defaultdict(lambda: defaultdict(list))
-    bad = 0
-    for path in paths:
-        with path.open("rb") as file:
-            for line in file:
-                try:
-                    effect = _EFFECT.decode(line)
-                except msgspec.DecodeError:
-                    bad += 1
-                    continue
-                if effect.token:
-                    ledger[effect.run][effect.key].append(effect)
-    if bad:
-        report.note("I9", f"{bad} lines of the ledger do not read")
+    lines = Lines(paths, _EFFECT)
+    for effect in lines:
+        if effect.token:
+            ledger[effect.run][effect.key].append(effect)
+    if lines.bad:
+        report.note("I9", f"{lines.bad} lines of the ledger do not read")
     return ledger
 
 

@@ -6,9 +6,10 @@ made of it is pure data whose sha256 is its name; the engine carries it out as a
 
 from __future__ import annotations
 
-from headway.replays.judging import JobReport, Judged, report
-from headway.replays.planning import Planned, TooMany, make_plan
-from headway.replays.query import BadQuery
+from headway.errors import BadQuery
+from headway.replays.judging import report
+from headway.replays.planning import make_plan
+from headway.replays.plans import Planned, TooMany
 from headway.replays.runs import RunView
 from headway.replays.script import (
     BadScript,
@@ -21,6 +22,8 @@ from headway.replays.script import (
     load,
     parse,
 )
+from headway.replays.verdicts import JobReport, Judged
+from headway.replays.writing import Written, write_toml
 
 __all__ = [
     "BadQuery",
@@ -35,9 +38,11 @@ __all__ = [
     "Script",
     "Select",
     "TooMany",
+    "Written",
     "drop_run",
     "load",
     "make_plan",
     "parse",
     "report",
+    "write_toml",
 ]

@@ -4,174 +4,199 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
+from msgspec.structs import replace
 
-from headway.errors import HeadwayError, Refused
-from headway.forks import choose, cleared, edit_of, failures_of
-from headway.replays.plans import canonical, name_of
-from headway.replays.query import translate
+from headway.errors import HeadwayError, NoSuchRun, Refused
+from headway.forks import cleared, edit_of
+from headway.ids import is_run_id
+from headway.query import parse, write
+from headway.query.evaluate import resolved
+from headway.replays.plans import Planned, TooMany, canonical, name_of
 from headway.replays.runs import view
-from headway.replays.script import BadScript, Drop
+from headway.replays.script import BadScript, Drop, Replay, clearing
 from headway.states import TERMINAL
-from headway.wire.commands import RunsPage
-from headway.wire.replays import BodyEdit, Plan, PlanItem
+from headway.wire.replays import BodyEdit, Plan, PlanItem, Source, SourcesAsk, SourcesPage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from headway.client import Client
-    from headway.replays.script import Loaded
-    from headway.wire.commands import CheckpointRow, RunDetail
+    from headway.replays.script import Loaded, Script
+    from headway.wire.commands import RunDetail
 
 AT_ONCE = 16
-"""Runs that are read at the same time."""
-_FORKABLE = {s.status for s in TERMINAL} | {"review"}
+"""Runs that are read at the same time, where an operator's functions want to see them."""
+PAGE = 1000
+_FORKABLE = frozenset({s.status for s in TERMINAL} | {"review"})
+_RESUMABLE = frozenset({"retrying", "delayed", "review"})
+
+Decide = Callable[[dict[str, int]], Awaitable[Collection[str]]]
+"""Asked with once keys and in how many runs each is done; which of them may happen again."""
 
 
-class TooMany(Refused):
-    """More runs match than the script allows."""
-
-
-class Planned(Struct):
-    """A plan and what a person should know of it."""
-
-    plan: Plan
-    body: bytes
-    """Its canonical JSON."""
-    name: str
-    dropped: list[tuple[str, str]]
-    """(run, why it is left out)."""
-    starts: dict[str, int]
-    """Where they start, in words, and how many."""
-    kept: dict[str, int]
-    """Once key to in how many runs it stays done."""
-    again: dict[str, int]
-    """Once key to in how many runs it may happen again."""
-    edited: int = 0
-
-
-class _Row(Struct):
+class _Row(NamedTuple):
     item: PlanItem | None
-    run: str
+    source: Source
     why: str = ""
-    start: str = ""
-    kept: tuple[str, ...] = ()
-    again: tuple[str, ...] = ()
 
 
-async def make_plan(client: Client, loaded: Loaded, ids: Sequence[str] | None = None) -> Planned:
-    """The plan of a script, now. `ids`: these runs, instead of those of its query.
+async def make_plan(client: Client, loaded: Loaded, decide: Decide | None = None) -> Planned:
+    """The plan of a script, now. `decide` is asked where the script says `once = "ask"`.
 
     Raises BadScript, BadQuery, TooMany (over `limit`), Refused if nothing is left.
     """
     script = loaded.script
-    runs = sorted(set(ids)) if ids is not None else await _selected(client, loaded)
-    if len(runs) > script.select.limit:
-        raise TooMany(f"more than {script.select.limit} runs match: raise limit, or select fewer")
-    if script.select.sample and script.select.sample < len(runs):
-        runs = sorted(random.Random(script.select.seed).sample(runs, script.select.sample))
-    gate = asyncio.Semaphore(AT_ONCE)
-
-    async def one(run: str) -> _Row:
-        async with gate:
-            return await _row(client, loaded, run)
-
-    rows = await asyncio.gather(*(one(run) for run in runs))
-    items = tuple(row.item for row in rows if row.item is not None)
-    dropped = [(row.run, row.why) for row in rows if row.item is None]
-    if not items:
+    select, replay = script.select, script.replay
+    if replay.once == "ask" and decide is None:
+        raise BadScript('once = "ask" needs a person: plan it on a terminal or in the console')
+    if not select.freeze and (loaded.edit is not None or loaded.choose is not None):
+        raise BadScript("freeze = false: what edit and select would say of later runs is not known")
+    sources = await _sources(client, script)
+    if len(sources) > select.limit:
+        raise TooMany(f"more than {select.limit} runs match: raise limit, or select fewer")
+    if select.sample and select.sample < len(sources):
+        chosen = random.Random(select.seed).sample(sources, select.sample)
+        sources = sorted(chosen, key=lambda source: source.run)
+    state, payload = map(_patch, script.edit.patches())
+    rows = [_row(script, source, state, payload) for source in sources]
+    if loaded.edit is not None or loaded.choose is not None:
+        rows = await _by_functions(client, loaded, rows)
+    told = [row for row in rows if row.item is not None]
+    dropped = [(row.source.run, row.why) for row in rows if row.item is None]
+    if not told:
         first = f": run {dropped[0][0]}: {dropped[0][1]}" if dropped else " that match"
         raise Refused(f"there are no runs to replay{first}", "refused")
-    replay = script.replay
-    plan = Plan(
-        items,
-        script.name,
-        (replay.once[6:],) if replay.once.startswith("clear:") else (),
-        "" if replay.image == "current" else replay.image,
-        replay.queue or None,
-        replay.tags,
-        script.pace.wire(),
-        script.check,
-        script.gate.max_failed,
-    )
+    keys = _count(key for row in told for key in row.source.once)
+    globs = replay.globs()
+    if replay.once == "ask" and decide is not None and keys:
+        globs = Replay(once=clearing(await decide(keys))).globs()
+    again = set(cleared(keys, globs))
+    head = Plan(
+        (), script.name, globs, "" if replay.image == "current" else replay.image,
+        replay.queue or None, replay.tags, script.pace.wire(), script.check,
+        script.gate.max_failed, "resume" if replay.mode == "resume" else "fork",
+    )  # fmt: skip
+    plan = replace(head, items=tuple(row.item for row in told if row.item is not None))
     body = canonical(plan)
-    told = [row for row in rows if row.item is not None]
+    name = name_of(body)
+    if not select.freeze:
+        # What is agreed on is what shall happen to whom by rule; the ids are those of the moment.
+        name = name_of(msgspec.json.encode([head, script.select, replay, script.edit.patches()],
+                                           order="sorted"))  # fmt: skip
     return Planned(
-        plan,
-        body,
-        name_of(body),
-        dropped,
-        _count(row.start for row in told),
-        _count(key for row in told for key in row.kept),
-        _count(key for row in told for key in row.again),
-        sum(i.state is not None or i.payload is not None for i in items),
-    )
+        plan, body, name, dropped,
+        _count(_start_of(row.item) for row in told if row.item is not None),
+        {k: n for k, n in keys.items() if k not in again},
+        {k: n for k, n in keys.items() if k in again},
+        sum(i.state is not None or i.payload is not None for i in plan.items),
+        _count(row.source.job for row in told if row.source.job),
+    )  # fmt: skip
 
 
-async def _selected(client: Client, loaded: Loaded) -> list[str]:
-    limit = loaded.script.select.limit
-    wanted = translate(loaded.script.select.query, datetime.now(UTC))
-    found: list[str] = []
+def _start_of(item: PlanItem) -> str:
+    return f"#{item.checkpoint}" if item.checkpoint else "start"
+
+
+async def _sources(client: Client, script: Script) -> list[Source]:
+    """What is known of the runs that are selected, in the order of their ids."""
+    select, replay = script.select, script.replay
+    start = replay.from_ if replay.mode == "fork" else "start"
+    found: list[Source] = []
+    if select.ids:
+        ids = sorted(set(select.ids))
+        short = [run for run in ids if not is_run_id(run)]
+        full = [(await client.run(run)).row.run for run in short]
+        ids = sorted({run for run in ids if is_run_id(run)} | set(full))
+        for at in range(0, len(ids), PAGE):
+            found += await _pages(client, SourcesAsk(ids=tuple(ids[at : at + PAGE]), start=start))
+        if missing := set(ids) - {source.run for source in found}:
+            raise NoSuchRun(f"no run {min(missing)} in namespace {client.namespace}", "not_found")
+    else:
+        fixed = resolved(parse(select.query), datetime.now(UTC))
+        ask = SourcesAsk(write(fixed), start=start)
+        found = await _pages(client, ask, select.limit)
+    return sorted(found, key=lambda source: source.run)
+
+
+async def _pages(client: Client, ask: SourcesAsk, limit: int = PAGE) -> list[Source]:
+    found: list[Source] = []
     while True:
-        page = await client.api("runs", wanted.query, RunsPage)
-        found += [row.run for row in page.runs if wanted.fits(row)]
-        if not page.more or not page.runs or len(found) > limit:
-            return sorted(found)
-        wanted.query.after = page.runs[-1].run
+        page = await client.api("plan-rows", ask, SourcesPage)
+        found += page.rows
+        if not page.next or len(found) > limit:
+            return found
+        ask.after = page.next
 
 
-async def _row(client: Client, loaded: Loaded, run: str) -> _Row:
-    detail = await client.run(run)
-    row, replay = detail.row, loaded.script.replay
-    run = row.run
-    if row.status not in _FORKABLE:
-        return _Row(None, run, f"it is {row.status}: a fork takes what has ended or is in review")
-    if loaded.choose is not None and not _call(loaded.choose, "select", run, view(detail)):
-        return _Row(None, run, "select said no")
-    start = None
-    if replay.mode == "fork" and replay.from_ != "start":
-        start = choose(replay.from_, detail.checkpoints, failures_of(detail.events))
-        if start is None and replay.missing == "error":
+def _row(script: Script, source: Source, state: BodyEdit | None, payload: BodyEdit | None) -> _Row:
+    """What becomes of a run; raises Refused where the script wants none left out."""
+    replay, run = script.replay, source.run
+    resumes = replay.mode == "resume"
+    if source.status not in (_RESUMABLE if resumes else _FORKABLE):
+        verb = ("resume takes what is in retrying, delayed or review" if resumes
+                else "a fork takes what has ended or is in review")  # fmt: skip
+        return _Row(None, source, f"it is {source.status}: {verb}")
+    if source.job and script.select.forked == "skip":
+        return _Row(None, source, f"job {source.job} has forked it already")
+    if resumes:
+        return _Row(PlanItem(run), source)
+    if not source.checkpoint and replay.mode == "fork" and replay.from_ != "start":
+        if replay.missing == "error":
             raise Refused(f"run {run} keeps no checkpoint {replay.from_}", "no_checkpoint")
-        if start is None and replay.missing == "skip":
-            return _Row(None, run, f"it keeps no checkpoint {replay.from_}")
-    state, payload = await _edits(client, loaded, detail, start)
+        if replay.missing == "skip":
+            return _Row(None, source, f"it keeps no checkpoint {replay.from_}")
+    edited = state if source.checkpoint else None
+    return _Row(PlanItem(run, source.checkpoint, edited, payload), source)
+
+
+async def _by_functions(client: Client, loaded: Loaded, rows: list[_Row]) -> list[_Row]:
+    """What the operator's functions make of the rows that are left."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(row: _Row) -> _Row:
+        if row.item is None:
+            return row
+        async with gate:
+            return await _by_function(client, loaded, row, row.item)
+
+    return list(await asyncio.gather(*(one(row) for row in rows)))
+
+
+async def _by_function(client: Client, loaded: Loaded, row: _Row, item: PlanItem) -> _Row:
+    run = item.run
+    detail = await client.run(run)
+    if loaded.choose is not None and not _call(loaded.choose, "select", run, view(detail)):
+        return _Row(None, row.source, "select said no")
+    if loaded.edit is None:
+        return row
+    state, payload = await _edits(client, loaded.edit, detail, item.checkpoint)
     if isinstance(state, Drop):
-        return _Row(None, run, state.reason)
-    once = [m.key for m in detail.marks if m.kind == "once" and m.status == "done"]
-    globs = [replay.once[6:]] if replay.once.startswith("clear:") else []
-    again = cleared(once, globs)
-    where = f"#{start.number}" if start is not None else "start"
-    item = PlanItem(run, 0 if start is None else start.number, state, payload)
-    return _Row(item, run, "", where, tuple(sorted(set(once) - set(again))), tuple(again))
+        return _Row(None, row.source, state.reason)
+    return _Row(PlanItem(run, item.checkpoint, state, payload), row.source)
 
 
 async def _edits(
-    client: Client, loaded: Loaded, detail: RunDetail, start: CheckpointRow | None
+    client: Client, edit: Callable[..., Any], detail: RunDetail, start: int
 ) -> tuple[BodyEdit | Drop | None, BodyEdit | None]:
-    edit = loaded.script.edit
-    if loaded.edit is None:
-        state = _patch(edit.state) if start is not None else None
-        return state, _patch(edit.payload)
     run = detail.row.run
     ref = detail.payload_ref
     raw = bytes(detail.payload) if ref is None else await client.fetch_blob(ref)
     payload = msgspec.json.decode(raw or b"{}")
-    body = None if start is None else (await client.state(run, start.number))[1]
+    body = (await client.state(run, start))[1] if start else None
     before = None if body is None else msgspec.json.decode(body)
     given = None if body is None else msgspec.json.decode(body)
-    answer = _call(loaded.edit, "edit", run, view(detail), msgspec.json.decode(raw or b"{}"), given)
+    answer = _call(edit, "edit", run, view(detail), msgspec.json.decode(raw or b"{}"), given)
     if isinstance(answer, Drop):
         return answer, None
     if not isinstance(answer, tuple) or len(answer) != 2:  # pyright: ignore[reportUnknownArgumentType]
         raise BadScript(f"edit: run {run}: return payload, state or drop_run(reason)")
     new_payload, new_state = answer  # pyright: ignore[reportUnknownVariableType]
     try:
-        changed = None if start is None else edit_of(before, new_state)
+        changed = edit_of(before, new_state) if start else None
         return changed, edit_of(payload, new_payload)
     except (TypeError, msgspec.MsgspecError) as e:
         raise BadScript(f"edit: run {run}: what it returns is no JSON: {e}") from None

@@ -5,11 +5,37 @@ from __future__ import annotations
 from hashlib import sha256
 
 import msgspec
+from msgspec import Struct
 
+from headway.errors import Refused
 from headway.wire import Malformed, decode, decoder
 from headway.wire.replays import Plan
 
 _PLAN = decoder(Plan)
+
+
+class TooMany(Refused):
+    """More runs match than the script allows."""
+
+
+class Planned(Struct):
+    """A plan and what a person should know of it."""
+
+    plan: Plan
+    body: bytes
+    """Its canonical JSON."""
+    name: str
+    dropped: list[tuple[str, str]]
+    """(run, why it is left out)."""
+    starts: dict[str, int]
+    """Where they start, in words, and how many."""
+    kept: dict[str, int]
+    """Once key to in how many runs it stays done."""
+    again: dict[str, int]
+    """Once key to in how many runs it may happen again."""
+    edited: int = 0
+    before: dict[str, int] = {}
+    """Job to how many of these runs it has forked already."""
 
 
 def canonical(plan: Plan) -> bytes:

@@ -6,6 +6,7 @@ alone; the engine gets the plan, which is data.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import tomllib
@@ -18,13 +19,15 @@ from msgspec import Meta, Struct
 
 from headway.errors import HeadwayError
 from headway.forks import check_start
+from headway.query import parse as parse_query
 from headway.replays.expect import check_expression
 from headway.retry import seconds
 from headway.wire import replays as wire
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+_ID = re.compile(r"[0-9A-Z]{6,26}")
 LIMIT = 1000
 """Runs that a plan may have if the script does not say."""
 
@@ -38,28 +41,46 @@ class BadScript(HeadwayError):
 class Select(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Which runs."""
 
-    query: str
+    query: str = ""
+    """In the query language (`headway.query`); relative times count from when the plan is made."""
+    ids: Annotated[tuple[str, ...], Meta(max_length=100_000)] = ()
+    """These runs, in place of a query: ids, or beginnings that only one run has."""
     limit: Annotated[int, Meta(ge=1, le=100_000)] = LIMIT
     """Refuse to plan if more match."""
     sample: Annotated[int, Meta(ge=0)] = 0
     """So many of them, chosen by `seed`; 0 = all."""
     seed: int = 0
     freeze: bool = True
-    """The plan holds the ids; there is no other way yet."""
+    """The name of the plan stands for the runs too: what matches later is another plan. False: it
+    stands for the query, and what matches when the job starts is taken, up to `limit`."""
+    forked: Literal["take", "skip"] = "take"
+    """Runs that a job has forked already: again, or left out."""
 
 
 class Replay(Struct, forbid_unknown_fields=True, omit_defaults=True, rename={"from_": "from"}):
     """What becomes of each."""
 
-    mode: Literal["fork", "replay"] = "fork"
+    mode: Literal["fork", "replay", "resume"] = "fork"
+    """`replay`: from the start. `resume`: the next attempt, now, of runs that have not ended."""
     from_: str = "last"
     image: str = "current"
     once: str = "keep"
-    """`keep`, or `clear:<glob>`: these effects may happen again."""
+    """`keep`; `ask` a person, key by key; or `clear:<glob>,<glob>`: these may happen again."""
     queue: str = ""
     tags: tuple[str, ...] = ()
     missing: Literal["start", "skip", "error"] = "start"
     """If a run has no such checkpoint."""
+
+    def globs(self) -> tuple[str, ...]:
+        """Those of once keys that may happen again."""
+        kind, _, rest = self.once.partition(":")
+        return tuple(g.strip() for g in rest.split(",") if g.strip()) if kind == "clear" else ()
+
+
+def clearing(keys: Iterable[str]) -> str:
+    """`Replay.once` for exactly these keys."""
+    globs = ",".join(glob.escape(key).replace(",", "?") for key in sorted(keys))
+    return f"clear:{globs}" if globs else "keep"
 
 
 class Pace(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -86,10 +107,23 @@ class Pace(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Edit(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Merge patches for all of the runs."""
+    """JSON merge patches for all of the runs: tables, or JSON text where one removes members."""
 
-    state: dict[str, Any] = {}
-    payload: dict[str, Any] = {}
+    state: dict[str, Any] | str = {}
+    payload: dict[str, Any] | str = {}
+
+    def patches(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(state, payload) as values. Raises BadScript."""
+        return _patch_of(self.state, "state"), _patch_of(self.payload, "payload")
+
+
+def _patch_of(patch: dict[str, Any] | str, what: str) -> dict[str, Any]:
+    if not isinstance(patch, str):
+        return patch
+    try:
+        return msgspec.json.decode(patch or "{}", type=dict[str, Any])
+    except msgspec.MsgspecError as e:
+        raise BadScript(f"edit.{what}: a JSON object is expected: {e}") from None
 
 
 class Variable(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -170,16 +204,31 @@ def check(script: Script) -> None:
     """What the types cannot say; raises HeadwayError."""
     check_start(script.replay.from_)
     script.pace.wire()
+    script.edit.patches()
+    select = script.select
+    if bool(select.query.strip()) == bool(select.ids):
+        raise BadScript(
+            "select: expected a query, or ids"
+            + (": one of them" if select.ids else ", such as query = 'status:dead since:2h'")
+        )
+    parse_query(select.query)
+    for run in select.ids:
+        if _ID.fullmatch(run) is None:
+            raise BadScript(f"select.ids: {run!r} is no run id: expected 6 to 26 of 0-9 and A-Z")
     once = script.replay.once
-    if once == "ask":
-        raise BadScript('once = "ask" needs a person at each run: use `headway fork`')
-    if once != "keep" and not once.startswith("clear:"):
-        raise BadScript(f"once {once!r}: expected keep or clear:<glob>")
+    if once not in ("keep", "ask") and not script.replay.globs():
+        raise BadScript(f"once {once!r}: expected keep, ask or clear:<glob>")
+    if script.replay.mode == "resume" and script.replay != Replay(mode="resume"):
+        raise BadScript("mode resume goes on with the same run: it takes no from, image, once,"
+                        " queue, tags or missing")  # fmt: skip
+    if script.replay.mode == "resume" and any(script.edit.patches()):
+        raise BadScript("mode resume goes on with the same run: edits need mode fork")
     for one in script.check:
         check_expression(one.expect)
 
 
-_VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
+_VARIABLE = re.compile(r"\$(\$|[A-Z][A-Z0-9_]*)")
+"""`$NAME` is a variable of [vars], `$$` a dollar."""
 
 
 def _filled(value: Any, known: dict[str, Variable], environment: Mapping[str, str]) -> Any:
@@ -195,6 +244,8 @@ def _filled(value: Any, known: dict[str, Variable], environment: Mapping[str, st
 
     def one(found: re.Match[str]) -> str:
         name = found.group(1)
+        if name == "$":
+            return "$"
         if name not in known:
             raise BadScript(f"${name} is not named in [vars]: only those come from the environment")
         if name not in environment and known[name].required:

@@ -21,7 +21,7 @@ from headway.wire import (
     Instant,
     decoder,
 )
-from headway.wire.events import Event
+from headway.wire.events import Event, Sample
 
 Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")]
 RunId = Annotated[str, Meta(pattern=r"\A[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")]
@@ -229,6 +229,38 @@ class RunsPage(Struct, omit_defaults=True):
     """`total` is what the database expects: too many to count."""
 
 
+class FacetsAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`facets`: which values have the runs that a query means, and how many runs each?"""
+
+    query: str = ""
+    by: Annotated[
+        tuple[Literal["status", "task", "queue", "tag", "error", "agent", "image"], ...],
+        Meta(min_length=1, max_length=7),
+    ] = ("status", "error")
+    """`error`: the type alone."""
+    n: Annotated[int, Meta(ge=1, le=100)] = 10
+    """Values of each, the most frequent ones."""
+
+
+class Facet(Struct):
+    """One value of a field."""
+
+    value: str
+    runs: int
+
+
+class Facets(Struct, omit_defaults=True):
+    """The answer of `facets`."""
+
+    as_of: Instant
+    matched: int
+    """Runs that were counted."""
+    partly: bool = False
+    """They are those among the newest runs only: more than one request looks at."""
+    values: dict[str, list[Facet]] = {}
+    """By field, the most frequent first. Runs without a value are left out."""
+
+
 class RunAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`run`, `why`, `result`, `events`, `checkpoints`: about one run.
 
@@ -309,6 +341,8 @@ class UsageAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Of this task alone."""
     model: Text = ""
     """Of this model alone."""
+    run: Text = ""
+    """Of this run alone."""
     since: Instant | None = None
     until: Instant | None = None
     n: Annotated[int, Meta(ge=1, le=1000)] = 200
@@ -335,6 +369,23 @@ class CheckpointRow(Struct, omit_defaults=True):
     at: Instant
     epoch: int
     sha256: str = ""
+    schema: str = ""
+    """Hash of the type that it was saved with."""
+
+
+class StateAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`state`: the body of one checkpoint; 0 = the last."""
+
+    run: str
+    number: int = 0
+
+
+class StateAnswer(Struct, omit_defaults=True):
+    """A checkpoint with its state; a large one comes as a reference, to be read by `blob-get`."""
+
+    row: CheckpointRow
+    state: Raw = NOTHING
+    key: str = ""
 
 
 class MarkRow(Struct, omit_defaults=True):
@@ -505,6 +556,8 @@ class DrainAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     undo: bool = False
     now: bool = False
     """Give running attempts back, after their next checkpoint or their grace; no retry is used."""
+    reason: Text = ""
+    """For those who see it drained: why."""
 
 
 class QueueAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -519,10 +572,31 @@ class QueueAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     paused: bool | None = None
     priority: int | None = None
     create: bool = False
+    reason: Text = ""
+    """With `paused`: why, for those who see it paused."""
+
+
+class QueueFlow(Struct, frozen=True, omit_defaults=True):
+    """What one engine saw of a queue: each run that comes or goes is seen by one engine alone.
+
+    All engines together: add up `came` and `went`; of the waits take the longest.
+    """
+
+    engine: str
+    at: Instant
+    came: float = 0.0
+    """Runs a second that came into the queue, new or again, over the last 10 s."""
+    went: float = 0.0
+    """Runs a second that left it for an agent, over the last 10 s."""
+    wait_p95: float | None = None
+    """Seconds within which 95 of 100 of the last minute left it; None = none did."""
 
 
 class QueueRow(Struct, omit_defaults=True):
-    """One queue."""
+    """One queue: in the answer of `queues`, and once a second on `hw.hb.queue.<ns>.<queue>`.
+
+    An engine that does not read the store beats without `at`: then only `flows` says something.
+    """
 
     queue: str
     limit: int = 0
@@ -533,9 +607,22 @@ class QueueRow(Struct, omit_defaults=True):
     dispatched: int = 0
     open: int = 0
     retrying: int = 0
+    """Like `delayed` and `agents`: not in beats."""
     delayed: int = 0
     agents: int = 0
     oldest_at: Instant | None = None
+    """Since when the one waits that has waited longest, of those not yet given to WORK."""
+    paused_by: str = ""
+    """Who paused it, or resumed it last: `user:<name>`."""
+    paused_at: Instant | None = None
+    reason: str = ""
+    """Why it is paused, if that was said."""
+    at: Instant | None = None
+    """When these numbers were read from the store."""
+    flows: tuple[QueueFlow, ...] = ()
+    """In a beat its engine's own; in an answer those of all engines that were heard."""
+    depth: tuple[int, ...] = ()
+    """In an answer: how many waited, second by second, at most a minute, the latest last."""
 
 
 class AgentRow(Struct, omit_defaults=True):
@@ -558,6 +645,48 @@ class AgentRow(Struct, omit_defaults=True):
     drain_by: str = ""
     """Who said so last, also of its end."""
     drain_at: Instant | None = None
+    drain_reason: str = ""
+    """Why, if that was said."""
+    version: str = ""
+    """This and what follows: of its last beat, if the engine that answers has heard one lately."""
+    cpu: float | None = None
+    memory: int = 0
+    memory_total: int = 0
+    containers: int = 0
+    warm: int = 0
+    beat_at: Instant | None = None
+
+
+class MetricsAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`metrics`: what engines and agents did, second by second."""
+
+    last: Annotated[int, Meta(ge=1, le=900)] = 900
+    """Seconds; with very many engines the answer has fewer."""
+
+
+class AgentsSample(Struct, frozen=True, omit_defaults=True):
+    """What all agents of a namespace did in a second."""
+
+    at: Instant
+    log_lines: float = 0.0
+    """Lines of output a second."""
+    log_dropped: float = 0.0
+    """Of those that runners or agents dropped over the rate limit."""
+    spans_dropped: float = 0.0
+
+
+class Metrics(Struct, omit_defaults=True):
+    """The answer of `metrics`: samples as the engine that answers has heard them, oldest first."""
+
+    now: Instant
+    engines: dict[str, list[Sample]] = {}
+    """By engine, of all namespaces; one that is gone stays for 15 minutes."""
+    agents: list[AgentsSample] = []
+    """Of the namespace."""
+    log_lines: int = 0
+    """This and what follows: of the agents heard lately, since each one's start."""
+    log_dropped: int = 0
+    spans_dropped: int = 0
 
 
 class TaskSpec(Struct, frozen=True, omit_defaults=True):
@@ -709,6 +838,7 @@ def schemas() -> dict[str, Any]:
         Answers,
         ApiAnswer,
         RunsQuery,
+        FacetsAsk,
         RunAsk,
         ResultsAsk,
         CancelAsk,

@@ -171,6 +171,34 @@ class SpanChunk(Struct, omit_defaults=True):
     task: str = ""
 
 
+class Sample(Struct, frozen=True, omit_defaults=True):
+    """What one engine did in its last second, for curves; it counts runs of all namespaces.
+
+    Engines side by side: add up what is per second and the connections, take the greatest of the
+    waits and of `pending`, which every engine sees alike.
+    """
+
+    at: Instant
+    started: float = 0.0
+    """Attempts a second of which user code began."""
+    failed: float = 0.0
+    """Runs a second that failed or timed out for good."""
+    retried: float = 0.0
+    """Attempts a second that failed and are tried again."""
+    wait_p95: float | None = None
+    """Seconds in the queue within which 95 of 100 of the last minute were claimed; None = none."""
+    start_p95: float | None = None
+    """The same from the claim until user code began."""
+    save_p95: float | None = None
+    """The same of groups of saves, checkpoints among them, until they were committed."""
+    pending: int = 0
+    """Messages of enqueues that wait in NATS to be recorded."""
+    pool_used: int = 0
+    """Connections to the store that are busy."""
+    pool_size: int = 0
+    """Connections to the store that there may be."""
+
+
 class AgentBeat(Struct, omit_defaults=True):
     """`hw.hb.agent.<ns>.<agent>`, once a second, for the eyes."""
 
@@ -188,6 +216,17 @@ class AgentBeat(Struct, omit_defaults=True):
     at: Instant | None = None
     counters: dict[str, float] = {}
     """What it refused and saw again since its start; `tasks`: asyncio tasks now."""
+    version: str = ""
+    cpu: float | None = None
+    """How busy its host is, all cores together: 0 to 1; None = not known."""
+    memory: int = 0
+    """Bytes of memory in use on its host."""
+    memory_total: int = 0
+    containers: int = 0
+    """Runners that live, those of the warm pool included."""
+    free: int | None = None
+    """Of `slots`, those that wait for a run; None = not known."""
+    shared_free: int | None = None
 
 
 class EngineBeat(Struct, omit_defaults=True):
@@ -202,6 +241,9 @@ class EngineBeat(Struct, omit_defaults=True):
     counters: dict[str, float] = {}
     roles: tuple[str, ...] = ()
     """Which of its services it runs; empty = all."""
+    moves: int = 0
+    """Grows with everything it did that may change what stands in a queue."""
+    sample: Sample | None = None
 
 
 RUN_EVENTS = decoder(RunEvents)

@@ -1,4 +1,4 @@
-"""What is asked about states, forks and replay jobs on `hw.api`, and the answers."""
+"""What is asked about forks and replay jobs on `hw.api`, and the answers."""
 
 from __future__ import annotations
 
@@ -7,22 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Raw, Struct
 
 from headway.wire import DURATION_LIMIT, NOTHING, BlobRef, Instant
-from headway.wire.commands import CheckpointRow, Name, RunId, Text
-
-
-class StateAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """`state`: the body of one checkpoint; 0 = the last."""
-
-    run: str
-    number: int = 0
-
-
-class StateAnswer(Struct, omit_defaults=True):
-    """A checkpoint with its state; a large one comes as a reference, to be read by `blob-get`."""
-
-    row: CheckpointRow
-    state: Raw = NOTHING
-    key: str = ""
+from headway.wire.commands import Name, RunId, Text
 
 
 class BodyEdit(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -86,6 +71,40 @@ class Forked(Struct, omit_defaults=True):
 # --- plans and jobs
 
 
+class SourcesAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`plan-rows`: what a plan has to know of runs, a page at a time, newest first."""
+
+    query: Annotated[str, Meta(max_length=8192)] = ""
+    """In the query language, or:"""
+    ids: Annotated[tuple[RunId, ...], Meta(max_length=1000)] = ()
+    start: Text = "last"
+    """As ForkAsk.start: which checkpoint is meant."""
+    after: Annotated[str, Meta(max_length=32)] = ""
+    """`next` of the page before."""
+    n: Annotated[int, Meta(ge=1, le=1000)] = 1000
+
+
+class Source(Struct, omit_defaults=True):
+    """A run as a plan sees it."""
+
+    run: str
+    status: str
+    checkpoint: int = 0
+    """The one that is meant; 0 = it keeps none."""
+    once: tuple[str, ...] = ()
+    """Keys of done once marks."""
+    job: str = ""
+    """The last job that has forked it already."""
+
+
+class SourcesPage(Struct, omit_defaults=True):
+    """The answer of `plan-rows`."""
+
+    rows: list[Source]
+    next: str = ""
+    """`after` of the next page; empty = this was the last one."""
+
+
 class Pace(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How fast a job starts its items."""
 
@@ -132,6 +151,8 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     checks: Annotated[tuple[Check, ...], Meta(max_length=100)] = ()
     max_failed: Annotated[int, Meta(ge=0)] = 0
     """The gate: more failed items than this, and the report is red."""
+    mode: Literal["fork", "resume"] = "fork"
+    """`resume`: the next attempt of runs that have not ended; there are no new runs then."""
     format: Literal[1] = 1
 
 

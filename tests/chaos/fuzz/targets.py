@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from headway import codec, ids, subjects
+from headway.bundle import BadBundle
 from headway.channel import parse_address
 from headway.errors import BadName, BadPolicy
 from headway.framing import FrameError, Frames
@@ -29,7 +30,7 @@ from headway.safe import safe_json, safe_line, safe_text
 from headway.states import RunState
 from headway.tasks import memory_bytes
 from headway.wire import Malformed, commands, decode, events, flaw_of_body, frames, rpc
-from headway_engine import checks, flaws, lifecycle, verbs
+from headway_engine import bundles, checks, flaws, lifecycle, verbs
 from headway_engine.agent import journal, plans, provider, redact, spans
 from headway_engine.agent.bodies import Assembly, BadParts
 from headway_engine.agent.config import Caps
@@ -40,6 +41,7 @@ from headway_engine.reports import happening_of
 from headway_engine.store import saving
 from headway_engine.store.records import Run
 from headway_ops import render, say, story
+from support import bundled
 
 GOLDEN = Path(__file__).parents[2] / "unit" / "golden"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -92,7 +94,9 @@ def _plain(module: ModuleType) -> Target:
     """All decoders of a module at once: each gets the same body."""
     short = module.__name__.rpartition(".")[2]
     them = decoders(module)
-    bodies = [b for n in ("commands", "events", "frames", "rpc") for b in golden(n).values()]
+    bodies = [
+        b for n in ("bundles", "commands", "events", "frames", "rpc") for b in golden(n).values()
+    ]
 
     def run(data: bytes) -> None:
         for dec in them.values():
@@ -378,6 +382,11 @@ def words(data: bytes) -> None:
         parse_address(given)
 
 
+def bundle_file(data: bytes) -> None:
+    """A run bundle of a stranger, read to its end."""
+    bundled.used(bundled.opened(data))
+
+
 UTF8 = (UnicodeDecodeError,)
 ITEMS = (golden("commands")["EnqueueItem"],)
 TEXT_SEEDS = (b"\x1b[2J", "\u202e\x9b".encode(), b"a-name", RUN.encode(), b"hw.>", b"1h30m", b"2g")
@@ -398,7 +407,7 @@ def _framed(bodies: tuple[bytes, ...]) -> tuple[bytes, ...]:
 
 
 TARGETS: list[Target] = [
-    *map(_plain, (commands, events, frames, rpc, verbs)),
+    *map(_plain, (bundles, commands, events, frames, rpc, verbs)),
     Target("frames.stream", stream, (FrameError, Malformed), _framed(_frames())),
     Target("frames.from_runner", from_runner, (Malformed,), _frames()),
     Target("enqueue.intake", intake, (Malformed,), (golden("commands")["EnqueueBatch"],)),
@@ -418,6 +427,7 @@ TARGETS: list[Target] = [
     Target("settings.file", settings_file, (BadConfig,), TOML_SEEDS),
     Target("settings.variable", settings_variable, (), TEXT_SEEDS),
     Target("settings.provider", provided, (), TOML_SEEDS),
+    Target("bundle.file", bundle_file, (BadBundle,), (bundled.packed(),)),
     Target("agent.journal", journal_file, (), JOURNAL_SEEDS),
     Target("subjects.names", names, UTF8, TEXT_SEEDS),
     Target("options.words", words, (), TEXT_SEEDS),

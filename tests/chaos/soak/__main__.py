@@ -25,6 +25,7 @@ from chaos.storm.load import Load
 from headway import subjects
 from headway.retry import seconds
 from headway.wire import Malformed, decode
+from headway.wire.commands import RunsQuery
 from headway.wire.events import AGENT_BEAT, ENGINE_BEAT
 from support.servers import clean_environment, open_folder
 
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
     from headway.client import Client
 
 EVERY = 5.0
-"""Seconds between two samples."""
+"""Seconds between two samples, on average: at even distances they would beat against what is done
+every 30 s, and a saw's teeth would look like a slope."""
+FILL = 150
+"""Runs at once in the beginning: pools that grow with the load are as large as they get from then
+on (connections to Postgres, and what they have prepared)."""
 ROLES = ("engine-1", "agent-1")
 BOUNDED = ("outbox", "dispatches", "agents", "queues", "early_cancels", "purges", "liveness")
 """Tables whose size depends on what goes on, not on what has been."""
@@ -91,7 +96,7 @@ class Samples:
                     # The names are ours: no test data reaches this text.
                     count = await db.fetchval(f'SELECT count(*) FROM "{table}"')
                     self.series[f"{table} rows"].append((now, float(count)))
-                await asyncio.sleep(EVERY)
+                await asyncio.sleep(random.uniform(0.5, 1.5) * EVERY)
         finally:
             await db.close()
 
@@ -130,7 +135,9 @@ async def soak(total: float, rate: float, folder: Path) -> Samples:
             samples, load = Samples(stack), Load([client, client], effects, random.randrange(99))
             await samples.listen(client)
             sampling = asyncio.create_task(samples.run())
-            await load.pour(int(total * rate), total)
+            await load.pour(FILL, 0.0)
+            await asyncio.gather(*(client.runs(RunsQuery()) for _ in range(8)))
+            await load.pour(int(total * rate), total, first=FILL)
             sampling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await sampling

@@ -73,12 +73,13 @@ class Load:
         self.said = Counter[str]()
         self.healed_at = float("inf")
 
-    async def pour(self, runs: int, seconds: float) -> None:
-        """Enqueue them, evenly, each by a caller of its own."""
+    async def pour(self, runs: int, seconds: float, first: int = 0) -> None:
+        """Enqueue them, evenly, each by a caller of its own; numbered from `first` on."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        for number in range(runs):
-            await asyncio.sleep(max(0.0, begun + number * seconds / runs - loop.time()))
+        for number in range(first, first + runs):
+            at = begun + (number - first) * seconds / runs
+            await asyncio.sleep(max(0.0, at - loop.time()))
             kind = self._rng.choices(list(SHARES), list(SHARES.values()))[0]
             task = asyncio.create_task(self._one(number, kind, random.Random(self._rng.random())))
             self._group.add(task)

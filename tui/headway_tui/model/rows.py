@@ -3,6 +3,9 @@
 Whatever the order in which snapshot and events get here, and however often an event comes, the rows
 are the same: a row's `n` says up to which event it is true. Rows keep their place; runs that are
 new are counted, and taken in when the reader asks for them.
+
+A long list is read from both ends: rows from its top, rows up to its bottom, and between them one
+place that stands for all that was not read yet.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from headway.states import FAILURES, TERMINAL
 from headway.wire import ErrorInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from headway.wire.commands import RunRow
     from headway.wire.events import Event, RunEvents
@@ -79,17 +82,32 @@ def _time(value: Any) -> datetime | None:
         return None
 
 
+def began(body: RunEvents) -> bool:
+    """True if these events are the first ones of a run."""
+    first = body.events[0] if body.events else None
+    return first is not None and not first.source and first.n == 1
+
+
 class RunsView:
     """Rows in their order, and what was heard of other runs."""
 
     def __init__(self) -> None:
         self.order: list[str] = []
+        """The rows from the top on."""
+        self.bottom: list[str] = []
+        """The rows up to the end of the list, where that was gone to; disjoint from `order`."""
         self.rows: dict[str, RunRow] = {}
         self.place: dict[str, int] = {}
+        """Of the rows from the top."""
         self.new: dict[str, None] = {}
-        """Runs that began after the snapshot and are not in the list, oldest first."""
+        """Runs that belong to the list now and are not in it, oldest first."""
+        self.maybe: dict[str, None] = {}
+        """Runs that may belong to it: the engine is to be asked."""
         self.gaps: set[str] = set()
         """Runs of which an event is missing: ask the engine for them again."""
+        self.interest: Callable[[RunEvents], bool] | None = None
+        """Whether a run that is not listed may belong to the list after these events; None = every
+        new run does."""
         self.events = 0
         self.changed = True
         self._early: dict[str, dict[int, Event]] = {}
@@ -104,21 +122,55 @@ class RunsView:
         self._asking = max(0, self._asking - 1)
 
     def snapshot(self, rows: Iterable[RunRow], *, more: bool = False) -> None:
-        """The engine's page: in place of the list, or `more` = after it."""
+        """The engine's page: in place of the list, or `more` = after its first rows."""
         if not more:
-            self.order, self.rows, self.place = [], {}, {}
+            self.order, self.bottom, self.rows, self.place = [], [], {}, {}
             self.new.clear()
+            self.maybe.clear()
+        self._take(rows, self._append)
+
+    def end(self, rows: Iterable[RunRow]) -> bool:
+        """A page from the end of the list upwards, the last row first; True = it met the top."""
+        known = set(self.order)
+        found = list(rows)
+        met = any(row.run in known for row in found)
+
+        def above(run: str) -> None:
+            if run not in known:
+                self.bottom.insert(0, run)
+
+        self._take(found, above)
+        if met:
+            self.joined()
+        return met
+
+    def joined(self) -> None:
+        """Nothing lies between the two parts: they are one."""
+        below, self.bottom = self.bottom, []
+        for run in below:
+            self._append(run)
+        self.changed = True
+
+    def _append(self, run: str) -> None:
+        if run in self.place:
+            return
+        if run in self.rows and run in self.bottom:
+            # The top came down to the rows of the bottom: both are one list from here on.
+            self.joined()
+            return
+        self.place[run] = len(self.order)
+        self.order.append(run)
+
+    def _take(self, rows: Iterable[RunRow], put: Callable[[str], None]) -> None:
         self._asking = max(0, self._asking - 1)
         for row in rows:
-            if row.run not in self.rows:
-                self.place[row.run] = len(self.order)
-                self.order.append(row.run)
+            put(row.run)
             self._put(row)
         if not self._asking:
             self._early = {run: e for run, e in self._early.items() if run in self.rows}
-        for run in list(self.new):
-            if run in self.rows:
-                del self.new[run]
+        for waiting in (self.new, self.maybe):
+            for run in [run for run in waiting if run in self.rows]:
+                del waiting[run]
         self.changed = True
 
     def refreshed(self, rows: Iterable[RunRow]) -> None:
@@ -128,25 +180,44 @@ class RunsView:
                 self._put(row)
         self.changed = True
 
+    def answered(self, asked: Iterable[str], belong: Iterable[str]) -> None:
+        """Which of the runs that may belong to the list do."""
+        for run in asked:
+            self.maybe.pop(run, None)
+        for run in belong:
+            if run not in self.rows:
+                self.new[run] = None
+        self._forget()
+        self.changed = True
+
     def hear(self, body: RunEvents) -> None:
         """Events of one run."""
         self.events += len(body.events)
         row = self.rows.get(body.run)
         if row is None:
-            first = body.events[0] if body.events else None
-            if first is not None and not first.source and first.n == 1:
-                self.new[body.run] = None
-                if len(self.new) > KEEP_STRANGERS:
-                    del self.new[next(iter(self.new))]
-            if self._asking:
-                self._early.setdefault(body.run, {}).update((e.n, e) for e in body.events)
-                self.changed = True
-            elif body.run in self.new:
-                self.changed = True
+            self._stranger(body)
             return
         early = self._early.setdefault(body.run, {})
         early.update((e.n, e) for e in body.events if e.n > row.n)
         self._advance(row)
+
+    def _stranger(self, body: RunEvents) -> None:
+        if self.interest is None:
+            if began(body):
+                self.new[body.run] = None
+        elif body.run not in self.new and self.interest(body):
+            self.maybe[body.run] = None
+        self._forget()
+        if self._asking:
+            self._early.setdefault(body.run, {}).update((e.n, e) for e in body.events)
+            self.changed = True
+        elif body.run in self.new:
+            self.changed = True
+
+    def _forget(self) -> None:
+        for waiting in (self.new, self.maybe):
+            while len(waiting) > KEEP_STRANGERS:
+                del waiting[next(iter(waiting))]
 
     def _put(self, row: RunRow) -> None:
         have = self.rows.get(row.run)
@@ -172,13 +243,25 @@ class RunsView:
             if not early:
                 del self._early[row.run]
 
-    def at(self, index: int) -> RunRow | None:
-        """The row at a place of the list."""
-        return self.rows[self.order[index]] if 0 <= index < len(self.order) else None
+    # --- places
 
-    def counts(self) -> dict[str, int]:
-        """Rows of the list by status."""
-        found: dict[str, int] = {}
-        for row in self.rows.values():
-            found[row.status] = found.get(row.status, 0) + 1
-        return found
+    def count(self) -> int:
+        """Places of the list: rows, and one for those between its two ends."""
+        return len(self.order) + len(self.bottom) + bool(self.bottom)
+
+    def id_at(self, index: int) -> str:
+        """The run at a place; empty for the one between the two ends, and outside."""
+        if 0 <= index < len(self.order):
+            return self.order[index]
+        index -= len(self.order) + 1
+        return self.bottom[index] if 0 <= index < len(self.bottom) else ""
+
+    def at(self, index: int) -> RunRow | None:
+        """The row at a place; None for the one between the two ends, and outside."""
+        return self.rows.get(self.id_at(index))
+
+    def index_of(self, run: str) -> int:
+        """The place of a run; -1 if it is not in the list."""
+        if run in self.place:
+            return self.place[run]
+        return len(self.order) + 1 + self.bottom.index(run) if run in self.bottom else -1

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from textual.screen import Screen
-from textual.widgets import Input
 
 from headway.errors import HeadwayError
 from headway.safe import safe_line
 from headway.states import TERMINAL
-from headway_tui.actions import BY_ID, named
+from headway_tui.actions import BY_ID, for_places, named, shown_keys
 from headway_tui.chrome import Header, Keys, Toast
+from headway_tui.dialogs import Meant
+from headway_tui.query import Hint
 from headway_tui.sending import kindly
 from headway_tui.widgets.lines import Lines
+from headway_tui.widgets.prompt import Prompt
+from headway_tui.writes import Sum, bulk, naming, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from textual.app import ComposeResult
     from textual.widget import Widget
+    from textual.widgets import Input
 
     from headway.wire.commands import RunRow
     from headway_tui.app import HeadwayApp
+    from headway_tui.model.drafts import Draft
 
 ENDED = {s.status for s in TERMINAL}
 SMALL = 100
@@ -41,7 +47,10 @@ class Pane(Screen[None]):
         super().__init__()
         self.keys_line = Keys()
         self.toast = Toast()
-        self.command = Input(id="command", placeholder="a command; tab completes")
+        self.command = Prompt(
+            self._command_hints, history=self._typed, placeholder="a command; tab completes",
+            id="command",
+        )  # fmt: skip
         self.header = Header(self.where, self.lag)
         self._before: Widget | None = None
         self._ticks = 0
@@ -90,6 +99,28 @@ class Pane(Screen[None]):
 
         self.app.push_screen(RunScreen(run))
 
+    def open_replay(
+        self,
+        draft: Draft | None = None,
+        script: str = "",
+        job: str = "",
+        pair: tuple[str, str] | None = None,
+    ) -> None:
+        """The replay console: a draft, a script's file, a job, or two runs beside each other.
+
+        Without any of them the draft as it was left.
+        """
+        from headway_tui.screens.replay import ReplayScreen
+
+        while isinstance(self.app.screen, ReplayScreen):
+            if draft is None and not (script or job or pair):
+                return
+            self.app.pop_screen()
+        self.app.push_screen(ReplayScreen(draft, script, job, pair))
+
+    def rec(self, argument: str) -> None:
+        """What `:rec` says; the replay console knows how."""
+
     # --- layout
 
     def compose(self) -> ComposeResult:
@@ -97,9 +128,9 @@ class Pane(Screen[None]):
         yield self.header
         yield from self.body()
         yield self.keys_line
+        yield self.command.hint_bar
         yield self.toast
-        self.command.display = False
-        yield self.command
+        yield self.command.line
 
     def paint(self) -> None:
         """Called by the clock."""
@@ -128,17 +159,20 @@ class Pane(Screen[None]):
 
     # --- command line
 
-    def ask_command(self) -> None:
+    def ask_command(self, text: str = "") -> None:
         """Type a command."""
         self._before = self.focused
-        self.toast.display, self.command.display = False, True
-        self.command.value = ""
-        self.set_focus(self.command)
+        self.toast.display = self.keys_line.display = False
+        self.command.open(text)
 
     def _close_command(self) -> None:
-        self.toast.display, self.command.display = True, False
+        self.command.close()
+        self.toast.display = self.keys_line.display = True
         if self._before is not None:
             self.set_focus(self._before)
+
+    def _typed(self) -> list[str]:
+        return self.console_app.memory.history
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter in the command line."""
@@ -149,29 +183,43 @@ class Pane(Screen[None]):
             if text:
                 self.run_command(text)
 
-    def key_escape(self) -> None:
-        """Leave the command line."""
-        if self.command.has_focus:
+    def on_prompt_left(self, event: Prompt.Left) -> None:
+        """Escape in the command line: it is closed, and nothing else."""
+        if event.prompt is self.command:
+            event.stop()
             self._close_command()
+
+    def _command_hints(self, text: str) -> list[Hint]:
+        app = self.console_app
+        name, space, begun = text.partition(" ")
+        if not space:
+            have = [a for a in for_places(app.places(), app.actions) if a.name.startswith(name)]
+            return [Hint(f"{a.name} " if a.takes else a.name, a.name) for a in have]
+        action = named(name, app.places(), app.actions)
+        if action is None:
+            return []
+        for who in (self._before, self, app):
+            complete = getattr(who, f"complete_{action.id}", None)
+            if complete is not None:
+                found: list[Hint] = complete(begun)
+                return [h._replace(text=f"{name} {h.text}") for h in found]
+        return []
 
     def run_command(self, text: str) -> None:
         """`name` or `name argument`."""
         app = self.console_app
         name, _, rest = text.partition(" ")
-        rest = rest.strip()
-        if name == "theme" and rest:
-            app.set_theme(rest)
-        elif name == "run" and rest:
-            self.open_run(rest)
-        elif name == "runs":
-            while len(app.screen_stack) > 1:
-                app.pop_screen()
-            first: Any = app.screen
-            first.set_filter(rest)
-        elif (action := named(name, app.places())) is not None:
-            app.do(action)
-        else:
+        app.memory.typed(text)
+        action = named(name, app.places(), app.actions)
+        if action is None:
             self.say(f"no command {name!r} here: ? lists them", "warning")
+        elif rest.strip() and not action.takes:
+            keys = shown_keys(action)
+            self.say(
+                f":{name} takes nothing" + (f" (its key is {keys})" if keys else ""), "warning"
+            )
+        else:
+            app.do(action, rest.strip())
 
     # --- what changes runs
 
@@ -215,40 +263,90 @@ class Pane(Screen[None]):
         app.run_worker(work, group="write", exit_on_error=True)
 
     def do_replay(self) -> None:
-        """Replay, after a sheet."""
-        self._write("replay")
+        """A draft of the chosen runs; nothing is started."""
+        from headway_tui.model.drafts import new_draft
+
+        runs = self.chosen_runs()
+        if runs:
+            self.open_replay(new_draft(ids=[run for run, _ in runs]))
+        else:
+            self.say("no run is meant: put the cursor on one, or mark some", "warning")
 
     def do_ack(self) -> None:
         """Acknowledge, after a sheet."""
         self._write("ack")
 
+    def meant_query(self) -> str:
+        """The query, if all runs that match it are meant; else empty."""
+        return ""
+
     def _write(self, verb: str) -> None:
-        runs = self.chosen_runs()
+        runs, query = self.chosen_runs(), self.meant_query()
         if not runs:
             self.say("no run is meant: put the cursor on one, or mark some", "warning")
+        elif query or len(runs) > 1:
+            self.run_worker(self._many(verb, runs, query), group="write", exit_on_error=True)
+        else:
+            ids = [run for run, _ in runs]
+            cli = BY_ID[verb].cli.format(run=ids[0])
+            self.console_app.confirm(
+                BY_ID[verb], Meant(len(runs), runs, cli), partial(self._each, verb, ids)
+            )
+
+    async def _many(self, verb: str, runs: list[tuple[str, str]], query: str) -> None:
+        """Counted by the engine, then asked, then done by the engine."""
+        link = self.console_app.link
+        ids = [run for run, _ in runs]
+        queries = [query] if query else naming(ids)
+        self.say(f"counting what {verb} would do")
+        try:
+            found = await bulk(link, verb, queries, dry_run=True)
+        except HeadwayError as e:
+            self.say(f"not done: {kindly(e)}", "bad")
             return
+        if not found.matched:
+            self.say(f"nothing to {verb}: none of them is in a state that it can move", "warning")
+            return
+        known = dict(runs)
+        shown = [(run, known.get(run, "")) for run in found.runs]
+        cli = quoted("headway", verb, "--query", query or queries[0])
+        left_out = 0 if query else len(runs) - found.matched
+        meant = Meant(found.matched, shown, cli, query, left_out)
+
+        def told(sofar: Sum) -> None:
+            self.say(f"{verb}: {sofar.matched:,} of {found.matched:,}")
 
         async def work() -> None:
-            await self._each(verb, [run for run, _ in runs])
+            try:
+                done = await bulk(
+                    link, verb, queries, dry_run=False, as_of=found.as_of, told=told,
+                    unsure=self._unsure,
+                )  # fmt: skip
+            except HeadwayError as e:
+                self.say(f"stopped: {kindly(e)}; {verb} again does the rest", "bad")
+            else:
+                self.say(done.words(verb), "bad" if done.refused else "good")
+            self.wrote()
 
-        self.console_app.confirm(BY_ID[verb], runs, work)
+        self.console_app.confirm(BY_ID[verb], meant, work)
 
     async def _each(self, verb: str, runs: list[str]) -> None:
-        from headway_tui.writes import write
-
-        done, refused = 0, ""
+        done, refusal = 0, ""
         words = ""
         for run in runs:
             try:
                 words = await write(self.console_app.link, verb, run, self._unsure)
                 done += 1
             except HeadwayError as e:
-                refused = refused or f"{run}: {kindly(e)}"
-        if refused:
-            self.say(f"{verb}: {done} done, {len(runs) - done} not: {refused}", "bad")
+                refusal = refusal or f"{run}: {kindly(e)}"
+        if refusal:
+            self.say(f"{verb}: {done} done, {len(runs) - done} not: {refusal}", "bad")
         else:
             self.say(words if done == 1 else f"{verb}: {done} runs", "good")
-        self.reread()
+        self.wrote()
+
+    def wrote(self) -> None:
+        """Something was changed from here."""
 
     def _unsure(self, text: str) -> None:
         self.console_app.pane_screen.say(text, "warning")

@@ -9,25 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Input
 
 from headway.errors import HeadwayError
 from headway.looks import look
-from headway.wire import BlobRef, commands, replays
+from headway.wire import BlobRef, commands
 from headway_tui.chrome import Note
 from headway_tui.feeds import RunFeed
 from headway_tui.model.states import counted, read
-from headway_tui.model.texts import plural, safe, span
+from headway_tui.model.texts import fit, plural, safe, span
 from headway_tui.model.timeline import Timeline
+from headway_tui.query import same_error
 from headway_tui.screens.base import Pane
 from headway_tui.widgets.log_tail import LogTail
+from headway_tui.widgets.prompt import Prompt
 from headway_tui.widgets.state_pane import StatePane
+from headway_tui.widgets.tabs import TabLine
 from headway_tui.widgets.waterfall import Waterfall
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from textual.widget import Widget
+    from textual.widgets import Input
 
     from headway.wire.events import Event, LogChunk
     from headway_tui.widgets.lines import Lines
@@ -47,13 +50,16 @@ class RunScreen(Pane):
     RunScreen #logs-box { width: 5fr; }
     RunScreen #state-box { width: 4fr; }
     RunScreen #error-box { height: 3; border: round $error; }
+    RunScreen #error-box.-small { height: 1; border: none; }
     RunScreen #axis { height: 1; }
     """
     place = "run"
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, *, logs: bool = False) -> None:
+        """`logs`: the output alone at first."""
         super().__init__()
         self.run_id = run
+        self._logs_first = logs
         self.now = lambda: datetime.now(UTC)
         self.detail: commands.RunDetail | None = None
         self.timeline = Timeline()
@@ -63,17 +69,24 @@ class RunScreen(Pane):
         self.facts = Note(self._facts, id="facts")
         self.axis = Note(lambda _: [(self.waterfall.axis(), "muted")], id="axis")
         self.error_line = Note(self._error)
-        self.search = Input(id="search", placeholder="text, or /an expression/")
+        self.search = Prompt(
+            lambda _: (), lead="/", id="search", placeholder="text, or /an expression/"
+        )
         self.timeline_box = Vertical(self.axis, self.waterfall, id="timeline-box", classes="pane")
         self.logs_box = Vertical(self.logs, id="logs-box", classes="pane")
         self.state_box = Vertical(self.state, id="state-box", classes="pane")
         self.lower = Horizontal(self.logs_box, self.state_box, id="lower")
         self.error_box = Vertical(self.error_line, id="error-box")
+        panes = [("timeline", self.waterfall), ("logs", self.logs), ("state", self.state)]
+        self.tabs = TabLine(panes, self._is_shown, self._go_to)
+        self._same = ""
+        """How many runs have the same error, in words."""
+        self._same_of = ""
         self.feed: RunFeed | None = None
         self.number = 0
         """The checkpoint whose state is shown; 0 = the last."""
         self._wanted = 0
-        self._states: dict[int, replays.StateAnswer] = {}
+        self._states: dict[int, commands.StateAnswer] = {}
         self._zoomed = False
         self._lower: Lines = self.logs
 
@@ -82,15 +95,19 @@ class RunScreen(Pane):
     def body(self) -> Iterable[Widget]:
         """Facts, panes, the error."""
         yield self.facts
+        yield self.tabs
         yield self.timeline_box
         yield self.lower
-        self.search.display = False
-        yield self.search
+        yield self.search.line
         yield self.error_box
 
     def on_mount(self) -> None:
         """Follow the run."""
-        self.waterfall.focus()
+        if self._logs_first:
+            self._lower, self._zoomed = self.logs, True
+        self.set_focus(self.logs if self._logs_first else self.waterfall)
+        if (then := self.console_app.link.as_of) is not None:
+            self.now = lambda: then  # what was running is shown as it was
         self.feed = RunFeed(
             self.console_app.link, self.run_id, self._on_detail, self._on_event, self._on_chunk
         )
@@ -115,6 +132,10 @@ class RunScreen(Pane):
             self.run_id = self.feed.run_id = found.row.run
         await self.feed.run()
 
+    def on_screen_resume(self) -> None:
+        """Here again."""
+        self.console_app.visited("run", self.run_id)
+
     def on_resize(self) -> None:
         """Panes as the size allows."""
         self._arrange()
@@ -138,6 +159,9 @@ class RunScreen(Pane):
             "50%" if self.small else "45%"
         )  # fmt: skip
         self.lower.display = one is not self.waterfall
+        self.tabs.display = self.small and one is None and self.size.height >= 16
+        self.tabs.refresh()
+        self.error_box.set_class(self.small, "-small")
         tiny = self.size.height < 16
         if tiny and one is None:
             self.timeline_box.display = self.focused is self.waterfall
@@ -146,6 +170,16 @@ class RunScreen(Pane):
             self.timeline_box.styles.height = "1fr"
         for pane in boxes:
             pane.touch()
+
+    def _is_shown(self, pane: Any) -> bool:
+        return pane is self.waterfall or pane is self._lower
+
+    def _go_to(self, pane: Any) -> None:
+        if pane is not self.waterfall:
+            self._lower = pane
+            self.lower.display = self.logs_box.display = self.state_box.display = True
+        self.set_focus(pane)
+        self.call_after_refresh(self._arrange)
 
     def where(self) -> str:
         """Breadcrumbs."""
@@ -162,6 +196,9 @@ class RunScreen(Pane):
             and self.size.height >= 20
         )  # fmt: skip
         self.error_line.refresh()
+        if error is not None and error.type != self._same_of:
+            self._same_of = error.type
+            self.run_worker(partial(self._count_same, error.type), group="same", exclusive=True)
         self._want_state()
 
     def _on_event(self, event: Event) -> None:
@@ -235,7 +272,22 @@ class RunScreen(Pane):
 
     def _error(self, width: int) -> list[tuple[str, str]]:
         error = self.detail.row.error if self.detail else None
-        return [(safe(f"{error.type}: {error.message}", 500) if error else "", "bad")]
+        if error is None:
+            return []
+        room = width - len(self._same) - 2
+        words = safe(f" {error.type}: {error.message}", 500)
+        return [(fit(words, max(20, room), self.logs.sign("cut")), "bad"), (self._same, "muted")]
+
+    async def _count_same(self, kind: str) -> None:
+        try:
+            ask = commands.RunsQuery(query=same_error("", kind), n=1, total=True)
+            page = await self.console_app.link.ask("runs", ask, commands.RunsPage)
+        except HeadwayError:
+            return
+        if page.total and page.total > 1:
+            about = "about " if page.estimated else ""
+            self._same = f"  E: {about}{page.total:,} runs with this error"
+            self.error_line.refresh()
 
     # --- states
 
@@ -286,13 +338,13 @@ class RunScreen(Pane):
             bodies["old"] = read(bytes(old.state))
         self.state.show(bodies, bytes(new.state))
 
-    async def _state_of(self, number: int) -> replays.StateAnswer | None:
+    async def _state_of(self, number: int) -> commands.StateAnswer | None:
         if number in self._states:
             return self._states[number]
         link = self.console_app.link
         try:
-            ask = replays.StateAsk(self.run_id, number)
-            answer = await link.ask("state", ask, replays.StateAnswer)
+            ask = commands.StateAsk(self.run_id, number)
+            answer = await link.ask("state", ask, commands.StateAnswer)
         except HeadwayError as e:
             if e.code in {"not_found", "no_such_run"}:
                 return None
@@ -374,6 +426,14 @@ class RunScreen(Pane):
         self._lower = pane if pane is not self.waterfall else self._lower
         self.call_after_refresh(self._arrange)
 
+    def do_full_logs(self) -> None:
+        """The output alone."""
+        self._lower, self._zoomed = self.logs, True
+        for box in (self.lower, self.logs_box):
+            box.display = True
+        self.set_focus(self.logs)
+        self.call_after_refresh(self._arrange)
+
     def do_zoom_pane(self) -> None:
         """The focused pane alone, or all."""
         self._zoomed = not self._zoomed
@@ -381,16 +441,16 @@ class RunScreen(Pane):
 
     def do_search(self) -> None:
         """Search in the output."""
-        self.search.display = True
-        self.search.value = self.logs.wanted
-        self.set_focus(self.search)
+        self.search.open(self.logs.wanted)
 
-    def key_escape(self) -> None:
-        """Leave the search, or the command line."""
-        if self.search.has_focus:
-            self.search.display = False
-            self.set_focus(self.logs)
-        super().key_escape()
+    def on_prompt_left(self, event: Prompt.Left) -> None:
+        """Escape in the search, or in the command line."""
+        if event.prompt is not self.search:
+            super().on_prompt_left(event)
+            return
+        event.stop()
+        self.search.close()
+        self.set_focus(self.logs)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter in the search, or in the command line."""
@@ -398,7 +458,7 @@ class RunScreen(Pane):
             super().on_input_submitted(event)
             return
         event.stop()
-        self.search.display = False
+        self.search.close()
         self.set_focus(self.logs)
         try:
             if not self.logs.search(event.value):
@@ -421,13 +481,24 @@ class RunScreen(Pane):
         below: Any = self.app.screen_stack[-2] if len(self.app.screen_stack) > 1 else None
         if not isinstance(below, RunsScreen):
             return
-        order = below.view.order
-        at = below.view.place.get(self.run_id, -1) + step
-        if not 0 <= at < len(order):
+        below.table.move(max(0, below.view.index_of(self.run_id)) + step)
+        run = below.view.id_at(below.table.cursor)
+        if run in {"", self.run_id}:
             self.say("no more runs in the list that way", "warning")
             return
-        below.table.cursor = at
-        self.app.switch_screen(RunScreen(order[at]))
+        self.app.switch_screen(RunScreen(run))
+
+    def do_same_error(self) -> None:
+        """The list of runs with the same error."""
+        error = self.detail.row.error if self.detail else None
+        if error is None:
+            self.say("this run has no error", "warning")
+        else:
+            self.console_app.do_go_runs(same_error("", error.type))
+
+    def wrote(self) -> None:
+        """What was changed is looked at again."""
+        self.reread()
 
     # --- copying
 
@@ -440,6 +511,11 @@ class RunScreen(Pane):
     def do_copy_payload(self) -> None:
         """The payload."""
         body = bytes(self.detail.payload) if self.detail else b""
+        self.console_app.copy_text(body.decode("utf-8", "replace"))
+
+    def do_copy_result(self) -> None:
+        """The result."""
+        body = bytes(self.detail.result) if self.detail else b""
         self.console_app.copy_text(body.decode("utf-8", "replace"))
 
     def do_copy_state(self) -> None:

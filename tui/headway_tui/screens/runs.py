@@ -1,41 +1,55 @@
-"""The list of runs with its filter and a preview."""
+"""The list of runs with its filter, facets, marks and a preview."""
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
-from textual.containers import Vertical
-from textual.widgets import Input
+from rich.text import Text
+from textual.containers import Horizontal, Vertical
 
+from headway.errors import HeadwayError
+from headway.ids import time_of
 from headway.looks import look
-from headway_tui.chrome import Note, runs_words
-from headway_tui.feeds import RunsFeed
+from headway.wire import commands
+from headway_tui.chrome import Note
+from headway_tui.counting import Counting
+from headway_tui.dialogs import Choice
+from headway_tui.listing import RunsFeed, Sort
+from headway_tui.memory import View
+from headway_tui.model.cells import Cell
 from headway_tui.model.rows import RunsView
-from headway_tui.model.texts import age, plural, safe, span
-from headway_tui.query import BadFilter, filter_of
+from headway_tui.model.runlist import WIDE, Paper, cells_of, columns_for, facts_of, story_of
+from headway_tui.model.texts import age, fit, plural, safe
+from headway_tui.query import complete, flaw_of, hints, looser, same_error, window, with_term
 from headway_tui.screens.base import Pane, quoted
+from headway_tui.widgets.facets import FACETS, FacetLine
 from headway_tui.widgets.lines import Lines
-from headway_tui.widgets.table import Cell, Column, TableHead, VTable
+from headway_tui.widgets.prompt import Prompt
+from headway_tui.widgets.table import TableHead, VTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rich.segment import Segment
     from textual.widget import Widget
+    from textual.widgets import Input
 
     from headway.wire.commands import RunRow
+    from headway_tui.query import Hint
 
-_WIDE = (
-    Column(" ", 1), Column("  STATE", 7), Column("RUN", 14), Column("TASK", 18),
-    Column("TRY", 5, True), Column("LAST CHECKPOINT", 17), Column("TIME", 7, True),
-    Column("AGE", 4, True), Column("QUEUE", 9), Column("TAGS / ERROR", 0),
-)  # fmt: skip
-_SMALL = (
-    Column(" ", 1), Column("  STATE", 7), Column("RUN", 10), Column("TASK", 14),
-    Column("TRY", 4, True), Column("CKPT", 5), Column("AGE", 4, True), Column("ERROR", 0),
-)  # fmt: skip
-_NARROW = (Column(" ", 1), Column("  STATE", 7), Column("RUN", 10), Column("TASK", 0))
+EVERY_RUN = "task:*"
+"""All runs, for verbs that refuse an empty query."""
+AS_TYPED = 0.12
+"""Seconds without a key after which the list follows what is typed."""
+LINGERED = 0.15
+"""Seconds on a row after which its story is asked for."""
+COUNT_EVERY = 75
+"""Ticks between two counts of a list in which something happens: 5 s."""
+SIDE = 52
+"""Columns of the preview beside the list."""
 
 
 def _now() -> datetime:
@@ -67,6 +81,8 @@ class RunsScreen(Pane):
 
     CSS = """
     RunsScreen #query { height: 1; }
+    RunsScreen #split { height: 1fr; layout: vertical; }
+    RunsScreen #left { height: 1fr; width: 1fr; }
     RunsScreen #table { height: 1fr; }
     RunsScreen #preview-box { height: 10; }
     RunsScreen #preview { height: 1fr; }
@@ -78,162 +94,233 @@ class RunsScreen(Pane):
         self.view = RunsView()
         self.now = _now
         self.filter_text = text
-        self.flaw = ""
         self.marks: set[str] = set()
-        self.table = VTable(self._cells, lambda: len(self.view.order), id="table")
+        self.all_marked = False
+        self.table = VTable(self._cells, self.view.count, id="table")
         self.feed: RunsFeed | None = None
-        self.filter = Input(
-            value=text, id="filter", placeholder="status:failed task:report-* since:2h words"
-        )
+        self.counting: Counting | None = None
+        self.filter = Prompt(
+            self.query_hints, flawed=flaw_of, lead="/", id="filter",
+            placeholder="status:failed task:report-* since:2h words",
+        )  # fmt: skip
         self.line = Note(self._query_line, id="query")
-        self.foot = Note(self._foot_line)
+        self.foot = FacetLine(self._marked_words, lambda: self._facets(), self.narrow)
         self.preview = Preview()
         self.box = Vertical(self.preview, id="preview-box", classes="pane")
         self.head = TableHead(self.table)
+        self.split = Horizontal(id="split")
+        self._before_filter = ""
         self._shown = ""
+        self._row = ""
+        self._range: int | None = None
+        self._range_base: set[str] = set()
+        self._to_bottom = False
+        self._to_top = False
+        self._nearest = ""
+        self._answers: int = 0
+        self._heard: int = 0
+        self._story: tuple[str, list[tuple[str, str]]] = ("", [])
+        self._preview = True
+        self._side = False
+        self._wide = True
 
     # --- layout
 
     def body(self) -> Iterable[Widget]:
         """Query, list, preview."""
         yield self.line
-        self.filter.display = False
-        yield self.filter
-        yield self.head
-        yield self.table
-        yield self.foot
-        yield self.box
+        yield self.filter.line
+        with self.split:
+            with Vertical(id="left"):
+                yield self.head
+                yield self.filter.hint_bar
+                yield self.table
+                yield self.foot
+            yield self.box
 
     def on_mount(self) -> None:
         """Focus the list; the feed waits for the link."""
         self.set_focus(self.table)
         app = self.console_app
         self.feed = RunsFeed(app.link, self.view, self.table.touch)
-        self.table.on_top = self._take_in
+        self.counting = Counting(app.link, self._counted)
+        self.table.on_top, self.table.on_bottom = self._take_in, self._go_to_bottom
         self.set_filter(self.filter_text)
         self.run_worker(self.feed.run, name="runs", exit_on_error=True)
+        self.run_worker(self.counting.run, name="counts", exit_on_error=True)
 
     def on_resize(self) -> None:
-        """Columns drop on small terminals."""
+        """Columns drop on small terminals; below 60x16 there is only the list."""
         width, height = self.size
-        self.table.columns = _NARROW if width < 60 else _SMALL if self.small else _WIDE
-        self.box.styles.height = 6 if height < 30 else 11
-        tiny = height < 16
-        self.box.styles.display = "none" if tiny or not self._preview else "block"
-        self.foot.styles.display = self.line.styles.display = "none" if height < 8 else "block"
+        side = self._side and width >= 100
+        least = width < 60 or height < 16
+        self.box.display = self._preview and not least
+        self.split.styles.layout = "horizontal" if side else "vertical"
+        self.box.styles.width = SIDE if side else "100%"
+        self.box.styles.height = "100%" if side else 6 if height < 30 else 11
+        self.foot.display = self.line.display = not least
+        self.header.display = self.toast.display = not least or self.command.line.display
+        beside = SIDE if side and self.box.display else 0
+        self.table.columns = columns_for(width - beside)
+        self._wide = width - beside >= WIDE
         self.head.refresh()
         self.table.touch()
 
-    _preview = True
+    def on_screen_resume(self) -> None:
+        """Here again."""
+        self.console_app.visited("runs", self.filter_text)
 
     def where(self) -> str:
-        """The screens there are."""
-        return "1 Runs"
+        """Its title in the table of actions."""
+        return "Runs"
 
     def lag(self) -> int:
-        """Runs of which an event is missing."""
-        return len(self.view.gaps)
+        """Runs of which an event is missing, or that may have come to the list."""
+        return len(self.view.gaps) + len(self.view.maybe)
 
     # --- painting
 
     def settle(self) -> None:
-        """New rows, ages, the preview."""
+        """New rows, ages, the preview, counts."""
+        feed = self.feed
         if self.view.changed:
             self.view.changed = False
+            self._keep_place()
             self.table.touch()
             self._refresh_notes()
         elif self._ticks % 15 == 0:
             self.table.touch()
             self._refresh_notes()
+        if feed is not None and self.counting is not None:
+            first = feed.answers != self._answers
+            if first or (self.view.events != self._heard and self._ticks % COUNT_EVERY == 0):
+                self._answers, self._heard = feed.answers, self.view.events
+                self.counting.want(self.filter_text, FACETS)
+                if first and not self.view.order and not feed.more and self.filter_text:
+                    self.run_worker(self._find_nearest(), group="nearest", exclusive=True)
         self._preview_of(self.chosen())
+
+    def _keep_place(self) -> None:
+        """Rows may have come in above: the cursor stays on its run."""
+        if self._to_bottom and (self.view.bottom or (self.feed and not self.feed.more)):
+            self._to_bottom = False
+            self.table.move(self.view.count() - 1)
+            return
+        if self._to_top:
+            if self.feed is not None and not self.feed.loading:
+                self._to_top = False
+                self.table.move(0)
+            return
+        at = self.view.index_of(self._row) if self._row else -1
+        by = at - self.table.cursor
+        if at >= 0 and by:
+            self.table.cursor = at
+            self.table.settle()
+            self.table.place_quietly(max(0, int(self.table.scroll_y) + by))
 
     def _refresh_notes(self) -> None:
         self.line.refresh()
         self.foot.refresh()
         self._shown = ""
 
+    def _counted(self) -> None:
+        self.foot.refresh()
+        if self.filter.has_focus:
+            self.filter.refresh_hints()
+        if self.command.has_focus:
+            self.command.refresh_hints()
+
     def _query_line(self, width: int) -> list[tuple[str, str]]:
-        text = self.filter_text or "all runs"
+        words = safe(self.filter_text) or "all runs"
+        state, role = self._state_words()
         feed = self.feed
-        if self.flaw:
-            state, role = self.flaw, "bad"
-        elif feed is None or feed.loading:
-            state, role = (feed.trouble if feed else "") or "asking", "muted"
+        order = f"   sort: {feed.sort if feed else 'newest'}" if width >= 100 else ""
+        time = window(self.filter_text, self.now())
+        cut = self._sign("cut")
+        right = f"{state}   {time}{order} "
+        room = max(10, width - len(right) - 4)
+        return [(" / ", "muted"), (fit(words, room, cut) + " ", "text"), (f"{state}   ", role),
+                (f"{time}{order}", "muted")]  # fmt: skip
+
+    def _state_words(self) -> tuple[str, str]:
+        feed = self.feed
+        if feed is None or feed.loading:
+            return safe((feed.trouble if feed else "") or "asking", 200), "muted"
+        if feed.trouble:
+            return safe(feed.trouble, 200), "warning"
+        if feed.looked:
+            at = datetime.fromtimestamp(time_of(feed.looked) / 1000, UTC)
+            return f"{len(self.view.order):,} so far, looked back {age(at, self.now())}", "warning"
+        if feed.total is None:
+            many = f"{len(self.view.rows):,}{'+' if feed.more else ''} runs"
         else:
-            many = runs_words(len(self.view.order), more=feed.more)
-            state, role = f"{many}   {self._sign('live')} live", "good"
-            if self.view.new:
-                state += f"   {len(self.view.new)} new {self._sign('new')} gg"
-        room = width - len(text) - len(state) - 5
-        return [(" / ", "muted"), (safe(text), "text"), (" " * max(2, room), "text"),
-                (safe(state, 200), role)]  # fmt: skip
+            many = f"{'about ' if feed.estimated else ''}{plural(feed.total, 'run')}"
+        if self.console_app.link.offline:
+            return f"{many}   offline", "muted"
+        state = f"{many}   {self._sign('live')} live"
+        if self.view.new:
+            state += f"   {len(self.view.new):,} new {self._sign('new')} gg"
+        return state, "good"
 
     def _sign(self, name: str) -> str:
         return self.table.sign(name)
 
-    def _foot_line(self, width: int) -> list[tuple[str, str]]:
+    def _marked_words(self) -> list[tuple[str, str]]:
         if not self.view.order:
             return [(self._empty(), "muted")]
-        marked = f" {len(self.marks)} marked (space)   " if self.marks else " "
-        counts = self.feed.counts if self.feed else {}
-        pieces: list[tuple[str, str]] = [(marked, "accent")]
-        for status, count in counts.items():
-            if count:
-                shape = look(status)
-                glyph = shape.ascii if self.console_app.ascii_only else shape.glyph
-                pieces.append((f"{glyph} {shape.word} {count:,}   ", shape.role))
-        return pieces
+        alive, _ = self.console_app.link.agents_now()
+        queued = (self.feed.counts if self.feed else {}).get("queued", 0)
+        if not alive and queued and self.console_app.link.connected:
+            return [(f" no agent is connected, {plural(queued, 'run')} wait: headway agent   ",
+                     "warning")]  # fmt: skip
+        if self.all_marked:
+            return [(" all that match are marked (u clears)   ", "accent")]
+        if self._range is not None:
+            return [(f" {len(self.marks):,} marked, V ends the range   ", "accent")]
+        return [(f" {len(self.marks):,} marked (space)   " if self.marks else " ", "accent")]
+
+    def _facets(self) -> commands.Facets | None:
+        return self.counting.of(self.filter_text, FACETS) if self.counting else None
 
     def _empty(self) -> str:
         feed = self.feed
-        if feed is None or feed.loading:
+        if feed is None or feed.loading or feed.looked:
             link = self.console_app.link
             return "" if link.connected else " waiting for NATS"
         if self.filter_text:
-            return " no run matches; / changes the filter, an empty one shows all"
-        return " no run has been queued yet: `headway run TASK`, or `./ops/demo`"
+            return f" no run matches{self._nearest}; / changes the filter, an empty one shows all"
+        return " no run has been queued yet: `headway run TASK`, or `headway demo`"
+
+    async def _find_nearest(self) -> None:
+        """Which term, dropped, leads to runs?"""
+        text, self._nearest = self.filter_text, ""
+        best = (0, "")
+        for term, rest in looser(text)[:6]:
+            try:
+                ask = commands.RunsQuery(query=rest, n=1, total=True)
+                page = await self.console_app.link.ask("runs", ask, commands.RunsPage)
+            except HeadwayError:
+                return
+            best = max(best, (page.total or len(page.runs), term))
+        if best[0] and text == self.filter_text:
+            self._nearest = f"; nearest: drop {best[1]}: {plural(best[0], 'run')}"
+            self.foot.refresh()
+
+    def _paper(self) -> Paper:
+        return Paper(self.now(), self.console_app.ascii_only, self._wide)
 
     def _cells(self, index: int) -> list[Cell] | None:
+        columns = self.table.columns
         row = self.view.at(index)
         if row is None:
-            return None
-        now = self.now()
-        shape = look(row.status)
-        ascii_only = self.console_app.ascii_only
-        glyph = shape.ascii if ascii_only else shape.glyph
-        mark = self._sign("marked") if row.run in self.marks else " "
+            if index != len(self.view.order):
+                return None
+            blank = [Cell("") for _ in columns[:-1]]
+            return [*blank, Cell(f"{self._sign('idle')} not read yet: scroll on", "muted")]
+        mark = self._sign("marked") if self.all_marked or row.run in self.marks else " "
         if index == self.table.cursor:
             mark = self._sign("cursor")
-        state = Cell(f"{glyph} {shape.word}", shape.role)
-        cells = [Cell(mark, "accent"), state]
-        tries = f"{row.attempt}/{row.max_attempts}" if row.max_attempts else str(row.attempt)
-        point = f"{self._sign('checkpoint')}{row.checkpoint}" if row.checkpoint else "-"
-        if len(self.table.columns) == len(_NARROW):
-            return [*cells, Cell(safe(row.run[4:14])), Cell(safe(row.task, 64))]
-        if len(self.table.columns) == len(_SMALL):
-            return [
-                *cells, Cell(safe(row.run[4:14])), Cell(safe(row.task, 64)), Cell(tries, "muted"),
-                Cell(point, "mark"), Cell(age(row.created_at, now), "muted"), self._last(row, now),
-            ]  # fmt: skip
-        named = f"{point} {safe(row.checkpoint_name, 40)}" if row.checkpoint else point
-        return [
-            *cells, Cell(safe(row.run[:14])), Cell(safe(row.task, 64)), Cell(tries, "muted"),
-            Cell(named, "mark"), Cell(_took(row, now), "muted"),
-            Cell(age(row.created_at, now), "muted"), Cell(safe(row.queue, 64), "muted"),
-            self._last(row, now),
-        ]  # fmt: skip
-
-    def _last(self, row: RunRow, now: datetime) -> Cell:
-        if row.status == "retrying" and row.due_at is not None:
-            left = max(0.0, (row.due_at - now).total_seconds())
-            return Cell(f"next in {span(left)}  {safe(row.error.type if row.error else '', 60)}",
-                        "warning")  # fmt: skip
-        if row.error is not None and row.status not in {"succeeded", "cancelled"}:
-            flag = f"{self._sign('dead')} " if row.failure and not row.acked else ""
-            return Cell(flag + safe(f"{row.error.type}: {row.error.message}", 200), "bad-soft")
-        if row.reason and row.status in {"review", "queued", "waiting"}:
-            return Cell(safe(row.reason, 200), "warning")
-        return Cell(safe(" ".join(row.tags), 200), "muted")
+        return cells_of(row, columns, mark, self._paper())
 
     def _preview_of(self, row: RunRow | None) -> None:
         key = f"{row.run} {row.n}" if row is not None else "-"
@@ -241,9 +328,23 @@ class RunsScreen(Pane):
             return
         self._shown = key
         self.box.border_title = safe(row.run, 26) if row else ""
-        self.box.border_subtitle = "" if self.small else "p hide   enter open"
-        self.preview.facts = facts_of(row, self.now()) if row else []
+        self.box.border_subtitle = "" if self.small else "p hide   P side   enter open"
+        story = self._story[1] if row is not None and self._story[0] == row.run else []
+        facts = facts_of(row, self.now()) if row else []
+        self.preview.facts = [*facts[:1], *story, *facts[1:]]
         self.preview.touch()
+
+    async def _tell(self, run: str) -> None:
+        """The story of a run on which the reader stays."""
+        await asyncio.sleep(LINGERED)
+        try:
+            ask = commands.RunAsk(run)
+            detail = await self.console_app.link.ask("run", ask, commands.RunDetail)
+        except HeadwayError:
+            return
+        self._story = (run, story_of(detail, self._paper()))
+        self._shown = ""
+        self._preview_of(self.chosen())
 
     # --- what is meant
 
@@ -257,37 +358,55 @@ class RunsScreen(Pane):
 
     def chosen_runs(self) -> list[tuple[str, str]]:
         """The marked ones, else the one under the cursor."""
-        runs = [r for r in self.view.order if r in self.marks]
+        rows = self.view.rows
+        runs = [r for r in rows if r in self.marks] if self.marks else []
         row = self.chosen()
         if not runs and row is not None:
             runs = [row.run]
-        rows = self.view.rows
         return [(r, f"{rows[r].task}  {rows[r].status}") for r in runs]
+
+    def meant_query(self) -> str:
+        """The filter, if all that match are marked."""
+        return (self.filter_text or EVERY_RUN) if self.all_marked else ""
+
+    def recent(self) -> list[RunRow]:
+        """The first rows."""
+        return [self.view.rows[run] for run in self.view.order[:20]]
+
+    def known(self) -> list[tuple[str, str, str]]:
+        """Tasks and queues that were counted, for the palette: (title, what, query)."""
+        found: dict[str, tuple[str, str, str]] = {}
+        for facets in self.counting.known.values() if self.counting else ():
+            for field in ("task", "queue"):
+                for f in facets.values.get(field, []):
+                    title = f"{field} {safe(f.value, 64)}"
+                    found[title] = (title, plural(f.runs, "run"), with_term("", field, f.value))
+        return list(found.values())
 
     def command_line(self) -> str:
         """The list, from a shell."""
-        query = filter_of(self.filter_text, self.now()) if not self.flaw else None
-        words = ["headway", "ls"]
-        if query is not None:
-            for status in query.status:
-                words += ["--status", status]
-            for flag, value in (("--task", query.task), ("--queue", query.queue),
-                                ("--text", query.text)):  # fmt: skip
-                words += [flag, value] if value else []
-            for tag in query.tags:
-                words += ["--tag", tag]
-            since = [w[6:] for w in self.filter_text.split() if w.startswith("since:")]
-            words += ["--since", since[-1]] if since else []
-        return quoted(*words)
+        sort = ["--sort", "oldest"] if self.feed and self.feed.sort == "oldest" else []
+        return quoted("headway", "ls", *([self.filter_text] if self.filter_text else []), *sort)
 
     # --- what the keys do
 
     def on_lines_moved(self, event: Lines.Moved) -> None:
         """Near the end of what is loaded the next page is asked for."""
-        if event.lines is self.table and self.feed is not None:
-            if self.table.cursor > len(self.view.order) - 2 * max(10, self.table.size.height):
-                self.run_worker(self.feed.next_page, group="page", exit_on_error=True)
-            self._preview_of(self.chosen())
+        if event.lines is not self.table or self.feed is None:
+            return
+        at, top = self.table.cursor, len(self.view.order)
+        margin = 3 * max(10, self.table.size.height)
+        if at < top:
+            self.feed.want(at + margin)
+        elif at - top < margin:
+            self.feed.want_bottom(len(self.view.bottom) + margin)
+        self._row = self.view.id_at(at)
+        self._extend_range()
+        self._preview_of(self.chosen())
+        if self._row and self._preview and self._story[0] != self._row:
+            self.run_worker(
+                partial(self._tell, self._row), group="tell", exclusive=True, exit_on_error=True
+            )
 
     def on_lines_chosen(self) -> None:
         """A double click opens."""
@@ -295,7 +414,13 @@ class RunsScreen(Pane):
 
     def _take_in(self) -> None:
         if self.view.new:
+            self._to_top = True
             self.reread()
+
+    def _go_to_bottom(self) -> None:
+        if self.feed is not None and self.feed.more and not self.view.bottom:
+            self._to_bottom = True
+            self.feed.want_bottom(4 * max(10, self.table.size.height))
 
     def reread(self) -> None:
         """The first page anew."""
@@ -308,40 +433,178 @@ class RunsScreen(Pane):
         if row is not None:
             self.open_run(row.run)
 
+    def do_full_logs(self) -> None:
+        """Its output, on the whole screen."""
+        row = self.chosen()
+        if row is not None:
+            from headway_tui.screens.run import RunScreen
+
+            self.app.push_screen(RunScreen(row.run, logs=True))
+
     def do_preview(self) -> None:
         """Show or hide the preview."""
         self._preview = not self._preview
         self._shown = ""
         self.on_resize()
 
+    def do_preview_side(self) -> None:
+        """Beside the list or below it."""
+        if self.small:
+            self.say(
+                f"beside the list it needs 100 columns, these are {self.size.width}", "warning"
+            )
+            return
+        self._side, self._preview, self._shown = not self._side, True, ""
+        self.on_resize()
+
+    # --- marks
+
     def do_mark(self) -> None:
         """Mark or not."""
         row = self.chosen()
-        if row is not None:
+        if self.all_marked:
+            self.say("all that match are marked: u takes the marks off")
+        elif row is not None:
+            self._range = None
             self.marks.symmetric_difference_update({row.run})
             self.table.move(self.table.cursor + 1)
             self.foot.refresh()
 
-    def do_mark_all(self) -> None:
-        """Mark all that are listed."""
-        self.marks = set(self.view.order)
-        more = self.feed is not None and self.feed.more
-        self.say(f"{plural(len(self.marks), 'run')} marked"
-                 + (": those that are loaded, not all that match" if more else ""))  # fmt: skip
+    def do_mark_range(self) -> None:
+        """Begin a range, or end it."""
+        if self._range is not None:
+            self._range = None
+        else:
+            self._range, self._range_base = self.table.cursor, set(self.marks)
+            self._extend_range()
+        self.foot.refresh()
+
+    def _extend_range(self) -> None:
+        if self._range is None:
+            return
+        first, last = sorted((self._range, self.table.cursor))
+        between = {self.view.id_at(i) for i in range(first, last + 1)} - {""}
+        self.marks = self._range_base | between
         self.table.touch()
         self.foot.refresh()
+
+    def do_mark_all(self) -> None:
+        """Mark all that match: by their ids if all are here, else by the query."""
+        self._range = None
+        self.all_marked = self.feed is not None and self.feed.more
+        self.marks = set() if self.all_marked else set(self.view.order)
+        self.say("all that match are marked, loaded or not" if self.all_marked
+                 else f"{plural(len(self.marks), 'run')} marked")  # fmt: skip
+        self.table.touch()
+        self.foot.refresh()
+
+    def do_replay(self) -> None:
+        """A draft of the marked runs, or of the query where all that match are marked."""
+        from headway_tui.model.drafts import new_draft
+
+        if query := self.meant_query():
+            self.open_replay(new_draft(query))
+        else:
+            super().do_replay()
+
+    def do_compare(self) -> None:
+        """Two marked runs, or the one under the cursor with what it was forked from."""
+        rows = [self.view.rows[r] for r in self.view.order if r in self.marks]
+        row = self.chosen()
+        if not rows and row is not None and row.origin:
+            pair = (row.origin, row.run)
+        elif len(rows) == 2:
+            first, second = sorted(rows, key=lambda r: r.created_at)
+            pair = (first.run, second.run)
+        else:
+            self.say("mark two runs, or put the cursor on a fork", "warning")
+            return
+        self.open_replay(pair=pair)
 
     def do_unmark(self) -> None:
         """No marks."""
         self.marks.clear()
+        self.all_marked, self._range = False, None
         self.table.touch()
         self.foot.refresh()
+
+    def wrote(self) -> None:
+        """Rows change by their events; the marks have done what they were for."""
+        self.do_unmark()
+
+    # --- filter, order, views
+
+    def query_hints(self, text: str) -> list[Hint]:
+        """How a query may go on."""
+        return hints(text, self.counting.values if self.counting else lambda _f, _b: [])
 
     def do_same_error(self) -> None:
         """Only this error."""
         row = self.chosen()
-        if row is not None and row.error is not None:
-            self.set_filter(f"status:{row.status} {row.error.type}")
+        if row is None or row.error is None:
+            self.say("this run has no error", "warning")
+        else:
+            self.set_filter(same_error(self.filter_text, row.error.type))
+
+    def narrow(self, field: str, value: str) -> None:
+        """Only runs with this value."""
+        self.set_filter(with_term(self.filter_text, field, value))
+
+    def do_facets(self) -> None:
+        """Choose among states and errors."""
+        found = self._facets()
+        options: list[tuple[str, Text]] = []
+        for field in FACETS:
+            for facet in (found.values.get(field, []) if found else [])[:20]:
+                shape = look(facet.value) if field == "status" else look("failed")
+                line = Text(f" {field:<7} {fit(safe(facet.value, 60), 36)} {facet.runs:>9,}",
+                            self.console_app.palette[shape.role])  # fmt: skip
+                options.append((f"{field}\n{facet.value}", line))
+        if not options:
+            self.say("nothing was counted yet", "warning")
+            return
+
+        def chosen(answer: str | None) -> None:
+            if answer:
+                self.narrow(*answer.split("\n", 1))
+
+        title = "facets" + (" of the newest runs" if found and found.partly else "")
+        self.app.push_screen(Choice(title, options), chosen)
+
+    def do_sort(self, argument: str = "") -> None:
+        """The order; asks for it if none is given."""
+        if argument:
+            self._sorted(argument)
+            return
+        words = {"newest": " newest first, by id", "oldest": " oldest first, by id"}
+        options = [(name, Text(text)) for name, text in words.items()]
+        self.app.push_screen(Choice("sort", options), self._sorted)
+
+    def _sorted(self, answer: str | None) -> None:
+        sort: Sort | None = (
+            "newest" if answer == "newest" else "oldest" if answer == "oldest" else None
+        )
+        if answer and sort is None:
+            self.say(f"no order {answer!r}: newest, oldest", "warning")
+        if sort is not None and self.feed is not None:
+            self._begin_list()
+            self.feed.ask(sort=sort)
+
+    def complete_sort(self, begun: str) -> list[Hint]:
+        """Both."""
+        from headway_tui.app import hints_of
+
+        return hints_of(("newest", "oldest"), begun)
+
+    def saved_view(self) -> View:
+        """Filter and order, to be kept."""
+        return View(self.filter_text, self.feed.sort if self.feed else "newest")
+
+    def show_view(self, view: View) -> None:
+        """A kept one."""
+        if self.feed is not None:
+            self.feed.sort = "oldest" if view.sort == "oldest" else "newest"
+        self.set_filter(view.query)
 
     def do_copy_error(self) -> None:
         """The error of the run."""
@@ -352,71 +615,70 @@ class RunsScreen(Pane):
 
     def do_filter(self) -> None:
         """Type a filter."""
-        self.line.display, self.filter.display = False, True
-        self.filter.value = self.filter_text
-        self.set_focus(self.filter)
+        self._before_filter = self.filter_text
+        self.line.display = self.head.display = False
+        self.filter.open(self.filter_text)
 
     def _close_filter(self) -> None:
-        self.line.display, self.filter.display = True, False
+        self.filter.close()
+        self.line.display = self.head.display = True
         self.set_focus(self.table)
+        self.on_resize()
 
-    def key_escape(self) -> None:
-        """Leave the filter as it was, or the command line."""
-        if self.filter.has_focus:
-            self._close_filter()
-        super().key_escape()
+    def on_prompt_left(self, event: Prompt.Left) -> None:
+        """Escape: the filter as it was."""
+        if event.prompt is not self.filter:
+            super().on_prompt_left(event)
+            return
+        event.stop()
+        self._close_filter()
+        if self.filter_text != self._before_filter:
+            self.set_filter(self._before_filter)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """The list follows what is typed, once the fingers rest."""
+        if event.input is self.filter and self.filter.has_focus:
+            event.stop()
+            self.run_worker(
+                partial(self._as_typed, event.value.strip()), group="typed", exclusive=True
+            )
+
+    async def _as_typed(self, text: str) -> None:
+        await asyncio.sleep(AS_TYPED)
+        if self.filter.has_focus and text != self.filter_text and complete(text):
+            self.set_filter(text)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Enter in the filter, or in the command line."""
-        if event.input is self.filter:
-            event.stop()
-            self._close_filter()
-            self.set_filter(event.value.strip())
-        else:
+        """Enter in the filter: one that cannot be read stays open, and the list as it is."""
+        if event.input is not self.filter:
             super().on_input_submitted(event)
+            return
+        event.stop()
+        text = event.value.strip()
+        if flaw_of(text) is None:
+            self._close_filter()
+            if text != self.filter_text:
+                self.set_filter(text)
 
     def set_filter(self, text: str) -> None:
-        """Another filter; a bad one keeps the last good list and says what is wrong."""
-        self.filter_text = text
-        try:
-            query = filter_of(text, self.now())
-        except BadFilter as e:
-            self.flaw = f"at {e.at + 1}: {e}"
-            self.line.refresh()
+        """Another filter; one that cannot be read changes nothing and is said."""
+        flaw = flaw_of(text)
+        if flaw is not None:
+            self.say(f"at {flaw.start + 1}: {flaw.words}", "bad")
+            if self.feed is not None and self.feed.loading and not self.view.order:
+                self.filter_text = ""
+                self.feed.ask("")
             return
-        self.flaw = ""
-        self.marks.clear()
-        self.table.cursor = 0
+        self.filter_text = text
+        self._begin_list()
         if self.feed is not None:
-            self.feed.ask(query)
+            self.feed.ask(text)
+        self.console_app.visited("runs", text)
         self._refresh_notes()
 
-
-def _took(row: RunRow, now: datetime) -> str:
-    if row.started_at is None:
-        return "-"
-    return span(((row.ended_at or now) - row.started_at).total_seconds())
-
-
-def facts_of(row: RunRow, now: datetime) -> list[tuple[str, str]]:
-    """A run in some lines: (text, role)."""
-    shape = look(row.status)
-    facts = [f"{row.status}", f"attempt {row.attempt} of {row.max_attempts}" if row.attempt else "",
-             f"agent {row.agent}" if row.agent else "", f"queue {row.queue}",
-             f"version {row.version}" if row.version else ""]  # fmt: skip
-    lines = [(safe("   ".join(f for f in facts if f), 300), shape.role)]
-    if row.error is not None and row.status != "succeeded":
-        lines.append((safe(f"{row.error.type}: {row.error.message}", 500), "bad"))
-        trace = [t for t in row.error.traceback.splitlines() if t.strip()][-4:]
-        lines += [(safe(t, 300), "muted") for t in trace]
-    if row.reason:
-        lines.append((safe(f"reason {row.reason}", 300), "warning"))
-    if row.checkpoint:
-        lines.append((safe(f"checkpoint {row.checkpoint} {row.checkpoint_name}", 300), "mark"))
-    made = f"made {age(row.created_at, now)} ago   took {_took(row, now)}"
-    if row.tags:
-        made += f"   tags {' '.join(row.tags)}"
-    if row.origin:
-        made += f"   replays {row.origin}"
-    lines.append((safe(made, 300), "muted"))
-    return lines
+    def _begin_list(self) -> None:
+        """Another list: from its top, without marks."""
+        self.do_unmark()
+        self.table.cursor, self._row, self._nearest = 0, "", ""
+        self._to_top = True
+        self.table.place_quietly(0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.segment import Segment
+from rich.style import Style
 from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
@@ -18,9 +19,10 @@ from headway.looks import MARKS
 from headway_tui.themes import ROLES, Palette
 
 if TYPE_CHECKING:
-    from rich.style import Style
     from textual import events
 
+_STALE = Style(dim=True)
+"""Rows of which nobody says whether they are still true."""
 _DEFAULT = Palette(ROLES["headway-dark"])
 
 
@@ -119,6 +121,8 @@ class Lines(ScrollView, can_focus=True):
         strip = strip.adjust_cell_length(width)
         if self.has_cursor and index == self.cursor and self.has_focus_within:
             strip = strip.apply_style(self.palette.cursor)
+        if getattr(self._app(), "stale", False):
+            strip = strip.apply_style(_STALE)
         return strip.apply_style(base)
 
     def text(self, text: str, role: str = "text") -> Segment:

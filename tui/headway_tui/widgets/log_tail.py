@@ -68,9 +68,12 @@ class LogTail(Lines):
         self._seen = self.store.end
         return out
 
-    def do_level(self) -> None:
-        """The next level."""
-        self.least = LEVELS[(LEVELS.index(self.least) + 1) % len(LEVELS)]
+    def do_level(self, argument: str = "") -> None:
+        """This level, or the next one."""
+        wanted = argument[:1].upper()
+        if not wanted or wanted not in LEVELS:
+            wanted = LEVELS[(LEVELS.index(self.least) + 1) % len(LEVELS)]
+        self.least = wanted
         self._kept = None if self.least == "D" else []
         self._seen = self.store.base
         self.following = True
@@ -177,6 +180,17 @@ class LogTail(Lines):
         self.store.clear()
         self.following = True
         self.touch()
+
+    def do_goto(self, argument: str) -> None:
+        """The first line at or after a local time of day, on the day of the last line."""
+        parts = argument.split(":")
+        if not self.store.lines or not all(p.isdigit() for p in parts) or not 2 <= len(parts) <= 3:
+            return
+        hour, minute, second = (int(p) for p in (*parts, "0")[:3])
+        if hour < 24 and minute < 60 and second < 60:
+            day = self.store.lines[-1].at.astimezone()
+            at = day.replace(hour=hour, minute=minute, second=second, microsecond=0)
+            self.show_line(self.store.near(at))
 
     def do_minute_on(self) -> None:
         """A minute later."""

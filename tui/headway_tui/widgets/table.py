@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from textual.strip import Strip
 from textual.widget import Widget
 
+from headway_tui.model.cells import Cell, Column
 from headway_tui.model.texts import fit, right
 from headway_tui.widgets.lines import Lines
 
@@ -16,19 +17,7 @@ if TYPE_CHECKING:
     from rich.segment import Segment
 
 
-class Column(NamedTuple):
-    """A column; the one with width 0 takes what is left."""
-
-    title: str
-    width: int
-    to_right: bool = False
-
-
-class Cell(NamedTuple):
-    """A cell: text that is safe to paint, and its role of colour."""
-
-    text: str
-    role: str = "text"
+__all__ = ["Cell", "Column", "TableHead", "VTable"]
 
 
 class VTable(Lines):
@@ -48,12 +37,20 @@ class VTable(Lines):
         self.columns: tuple[Column, ...] = ()
         self.on_top: Callable[[], None] | None = None
         """Called when the reader goes to the top: what is new is taken in then."""
+        self.on_bottom: Callable[[], None] | None = None
+        """Called when he goes to the end: of a long list it may not be here yet."""
 
     def do_top(self) -> None:
         """The first row, and what is new."""
         super().do_top()
         if self.on_top is not None:
             self.on_top()
+
+    def do_bottom(self) -> None:
+        """The last row."""
+        super().do_bottom()
+        if self.on_bottom is not None:
+            self.on_bottom()
 
     def count(self) -> int:
         """Rows of the list."""

@@ -93,6 +93,8 @@ class Waterfall(Lines):
 
     def row(self, index: int, width: int) -> list[Segment]:
         """One row."""
+        if index >= len(self._rows):
+            return []
         item = self._rows[index]
         node = item.node
         labels = self.label_width()
@@ -123,6 +125,10 @@ class Waterfall(Lines):
 
     def _bar(self, node: Node, end: datetime) -> list[Segment]:
         width, scale = self.bar_width(), self._scale
+        if scale is not None and scale.width != width:
+            # Painted before the clock came by: the size is another one since the last layout.
+            self.lay_out()
+            scale = self._scale
         if scale is None:
             return [self.text(" " * width)]
         first, last = scale.cell(node.start), scale.cell(end)

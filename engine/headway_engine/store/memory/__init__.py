@@ -12,11 +12,11 @@ from headway_engine.clock import Clock, SystemClock
 from headway_engine.store import StoreDown, StoreFacts
 from headway_engine.store.memory.dead import Dead
 from headway_engine.store.memory.jobs import Jobs
-from headway_engine.store.memory.lists import Lists
+from headway_engine.store.memory.sources import Sources
 from headway_engine.store.memory.tables import Tables
 
 
-class MemoryStore(Lists, Jobs, Dead):
+class MemoryStore(Sources, Jobs, Dead):
     """See the port. `tables` may be shared by several stores: they are engines on one database."""
 
     def __init__(
@@ -47,6 +47,10 @@ class MemoryStore(Lists, Jobs, Dead):
 
     async def close(self) -> None:
         """Nothing to give back."""
+
+    def use(self) -> tuple[int, int]:
+        """None are needed."""
+        return 0, 0
 
     async def now(self) -> datetime:
         """The clock's time."""

@@ -53,6 +53,7 @@ class Agents(Queues):
                 drain="" if old is None else old.state.drain,
                 drain_by="" if old is None else old.state.drain_by,
                 drain_at=None if old is None else old.state.drain_at,
+                drain_reason="" if old is None else old.state.drain_reason,
             ),
             now,
         )
@@ -89,12 +90,13 @@ class Agents(Queues):
             agent.gone |= set(answer.gone)
         return Renewed(True, answer.stop, answer.want_holds, agent.state.drain)
 
-    async def drain(self, ns: str, agent: str, how: str, actor: str) -> None:
+    async def drain(self, ns: str, agent: str, how: str, actor: str, reason: str = "") -> None:
         """Keep an operator's word."""
         self._check()
         if (row := self.tables.agents.get((ns, agent))) is not None:
             state = row.state
             state.drain, state.drain_by, state.drain_at = how, actor, self._now()
+            state.drain_reason = reason
 
     async def expire(self, lease: float) -> list[Outcome]:
         """End leases that are over, then lose their runs."""

@@ -18,7 +18,7 @@ from headway_engine.store import ClaimAnswer
 from headway_engine.store.claiming import lacks_image, page, refusal
 from headway_engine.store.forking import GONE
 from headway_engine.store.memory.saving import Saving
-from headway_engine.store.memory.tables import Batch, Key, Mark, Row
+from headway_engine.store.memory.tables import Batch, Checkpoint, Key, Mark, Row
 from headway_engine.store.recording import Room, choose, duplicate, key_of, removed, seen
 from headway_engine.store.records import (
     Claimed,
@@ -29,6 +29,7 @@ from headway_engine.store.records import (
     Outcome,
     Run,
     SaveDone,
+    Start,
     Transition,
 )
 from headway_engine.store.replay import moved
@@ -110,7 +111,7 @@ class Intake(Saving):
                 return outcome
             tables.keys[place] = Key(new.run.id, new.payload_hash, new.key_until or now)
         run = msgspec.structs.replace(new.run, root=new.run.root or new.run.id)
-        t = lifecycle.create(run, now, run.due_at, None if point is None else point.data)
+        t = lifecycle.create(run, now, run.due_at, new.forked)
         assert t.run is not None
         row = Row(
             t.run,
@@ -121,6 +122,7 @@ class Intake(Saving):
             new.key_scope,
             new.tags,
             events=list(t.events),
+            queued_at=now,
         )
         tables.runs[run.id] = row
         if new.copy_from:
@@ -130,6 +132,8 @@ class Intake(Saving):
                     row.marks[key] = copied_mark(mark, new.copy_from, run.id, now)
         if point is not None:
             self._copy(row, point)
+        if new.start is not None:
+            self._begin(row, new.start)
         outcome = EnqueueOutcome(run.id, "recorded", record=row.run, events=list(t.events))
         if (cancel := tables.early.get((ns, run.id))) is not None:
             done = self._move(run.id, Cancel(*cancel))
@@ -160,6 +164,19 @@ class Intake(Saving):
                 copy.sha256, copy.size, copy.ref = edited.sha256, edited.size, edited.ref
                 copy.state = NOTHING if edited.ref is not None else Raw(edited.body)
             row.checkpoints[number] = copy
+
+    def _begin(self, row: Row, start: Start) -> None:
+        now = self._now()
+        for mark in start.marks:
+            record = msgspec.structs.replace(mark.record, epoch=0)
+            row.marks[record.key] = Mark(record, mark.token, now, mark.size, mark.after)
+        if (point := start.point) is not None:
+            state = point.state
+            row.checkpoints[point.number] = Checkpoint(
+                point.number, point.name, state.sha256, state.size, 0, now,
+                NOTHING if state.ref is not None else Raw(state.body), state.ref, point.schema,
+                keep=True,
+            )  # fmt: skip
 
     async def reject(self, ns: str, run: str, code: str, reason: str) -> None:
         """Keep the refusal."""
@@ -224,6 +241,8 @@ class Intake(Saving):
         assert t.run is not None
         if row.run.state is not t.run.state:
             row.dispatch = None
+            if t.run.state is RunState.QUEUED:
+                row.queued_at = self._now()
         row.run = t.run
         row.events += t.events
         row.end = t.end or row.end
@@ -309,7 +328,9 @@ class Intake(Saving):
             self._carry_out(found, t)
             found.timeout, found.keep = known[0].timeout, known[0].keep_checkpoints
             posted |= {(run_id, e.n) for e in t.events}
-            answer.claimed.append(self._claimed(found, found.run, t.events))
+            given = self._claimed(found, found.run, t.events)
+            given.waited = (now - (found.queued_at or now)).total_seconds()
+            answer.claimed.append(given)
         self._post(posted)
         answer.outcomes = await self.commit(missing)
         return answer

@@ -44,9 +44,10 @@ class Jobs(Base):
         now, job = self._now(), job_id(sha256)
         if (ns, job) in self.tables.jobs:
             return
+        forks = [fork_id(now, sha256, i.run, plan.mode) for i in plan.items]
         items = [
-            Item(JobItem(k, i.run, fork_id(now, sha256, i.run), "waiting", i.checkpoint), i)
-            for k, i in enumerate(plan.items, 1)
+            Item(JobItem(k, i.run, fork, "waiting", i.checkpoint), i)
+            for k, (i, fork) in enumerate(zip(plan.items, forks, strict=True), 1)
         ]
         row = JobRow(job, sha256, "running", len(items), now, plan.name, actor)
         self.tables.jobs[ns, job] = Job(row, plan, items, now, now)
@@ -72,7 +73,10 @@ class Jobs(Base):
         found: list[tuple[str, Plan, JobFacts]] = []
         now = self._now()
         for (ns, _), job in sorted(self.tables.jobs.items()):
-            if job.row.state not in LIVE or (job.engine != self.engine and job.until > now):
+            if job.engine != self.engine and job.until > now:
+                continue
+            running = any(i.told.state == "started" for i in job.items)
+            if job.row.state not in LIVE and not (running and job.row.state != "done"):
                 continue
             job.engine, job.until = self.engine, now + timedelta(seconds=seconds)
             self._settle(job)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw
 
+from headway.query import parse
 from headway.query.asked import query_of
 from headway.query.evaluate import matches
 from headway.states import RunState
 from headway.wire import DEFAULT_QUEUE, NOTHING, BlobRef
+from headway.wire.bundles import BundleMark
 from headway.wire.commands import (
     CheckpointRow,
     Deployment,
     DeploymentRow,
+    Facets,
+    FacetsAsk,
     MarkRow,
     QueueAsk,
     QueueRow,
@@ -26,9 +30,9 @@ from headway.wire.commands import (
     TaskSpec,
 )
 from headway_engine.store.forking import ForkSource
-from headway_engine.store.listing import agent_rows, attempt_of
+from headway_engine.store.listing import agent_rows, attempt_of, facets_of
 from headway_engine.store.memory.agents import Agents
-from headway_engine.store.memory.tables import Checkpoint, Queue, Row
+from headway_engine.store.memory.tables import Checkpoint, Mark, Queue, Row
 from headway_engine.store.replay import replayed
 
 if TYPE_CHECKING:
@@ -148,6 +152,13 @@ class Lists(Agents):
             for m in marks
         ]
 
+    async def mark_page(self, ns: str, run: str, after: str, n: int) -> list[BundleMark]:
+        """Marks with a key above `after`, with their values."""
+        row = self._row(ns, run)
+        if row is None:
+            return []
+        return [_mark(m) for key, m in sorted(row.marks.items()) if key > after][:n]
+
     async def detail(self, ns: str, run: str) -> RunDetail | None:
         """Everything about one run."""
         row = self._row(ns, run)
@@ -225,6 +236,13 @@ class Lists(Agents):
             len(found) if query.total else None,
         )
 
+    async def facets(self, ns: str, ask: FacetsAsk) -> Facets:
+        """Of all runs that match; raises BadQuery."""
+        self._check()
+        now, query = self._now(), parse(ask.query)
+        mine = (self._run_row(r) for r in self.tables.runs.values() if r.run.ns == ns)
+        return facets_of((row for row in mine if matches(query, row, now)), ask, now)
+
     async def replay(self, ns: str, ask: ReplayAsk, actor: str) -> NewRun | str:
         """What a replay would enqueue, or why not."""
         row = self._row(ns, ask.run)
@@ -274,7 +292,9 @@ class Lists(Agents):
         q = self.tables.queues.setdefault((ns, ask.queue), Queue())
         q.limit = q.limit if ask.limit is None else ask.limit
         q.key_limit = q.key_limit if ask.key_limit is None else ask.key_limit
-        q.paused = q.paused if ask.paused is None else ask.paused
+        if ask.paused is not None:
+            q.paused, q.paused_by, q.paused_at = ask.paused, actor, self._now()
+            q.reason = ask.reason if ask.paused else ""
         q.priority = q.priority if ask.priority is None else ask.priority
         return next(r for r in await self.queue_rows(ns) if r.queue == ask.queue)
 
@@ -285,7 +305,6 @@ class Lists(Agents):
             if q.ns != ns:
                 continue
             rows = self._of(ns, q.queue)
-            waiting = [r.run.created_at for r in rows if r.waits]
             out.append(
                 QueueRow(
                     q.queue,
@@ -302,7 +321,11 @@ class Lists(Agents):
                         a.alive and not a.drain and q.queue in a.queues
                         for a in await self.agents(ns)
                     ),
-                    min(waiting, default=None),
+                    q.oldest_at,
+                    q.paused_by,
+                    q.paused_at,
+                    q.reason,
+                    self._now(),
                 )
             )
         return out
@@ -324,4 +347,13 @@ class Lists(Agents):
 
 
 def _checkpoint(c: Checkpoint) -> CheckpointRow:
-    return CheckpointRow(c.number, c.name, c.size, c.at, c.epoch, c.sha256)
+    return CheckpointRow(c.number, c.name, c.size, c.at, c.epoch, c.sha256, c.schema)
+
+
+def _mark(m: Mark) -> BundleMark:
+    r = m.record
+    kind: Any = r.kind
+    return BundleMark(
+        r.key, kind, m.at, r.fn, r.status, m.token, m.after, r.epoch, m.size, r.value, r.ref,
+        r.error, r.due_at, r.resolved,
+    )  # fmt: skip

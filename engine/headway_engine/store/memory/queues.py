@@ -72,9 +72,19 @@ class Queues(Intake):
                     len(given) - shared,
                     shared,
                     sum(r.is_open for r in rows),
+                    min((r.queued_at for r in rows if r.waits and r.queued_at), default=None),
+                    s.paused_by,
+                    s.paused_at,
+                    s.reason,
                 )
             )
         return out
+
+    async def live(self) -> dict[tuple[str, str], int]:
+        """Live runs by (namespace, state)."""
+        self._check()
+        runs = (r.run for r in self.tables.runs.values() if r.run.state not in TERMINAL)
+        return dict(Counter((run.ns, run.state.status) for run in runs))
 
     async def dispatch(self, ns: str, queue: str, room: int, shared_room: int) -> Dispatch | None:
         """Choose within limits: priority, then runs that go on, then age."""
@@ -237,7 +247,13 @@ class Queues(Intake):
             tables.tombstones[row.run.ns, run] = now
             if row.refs():
                 self._purge(row.run.ns, run, [""], timedelta(days=1))
-        return len(keys) + len(old) + len(runs) + len(tombs)
+        jobs = [
+            k
+            for k, v in tables.jobs.items()
+            if v.row.ended_at is not None and v.row.ended_at < now - self.retention
+        ]
+        items = sum(len(tables.jobs.pop(job).items) for job in jobs)
+        return len(keys) + len(old) + len(runs) + len(tombs) + len(jobs) + items
 
     async def purges(self, limit: int) -> list[Purge]:
         """Blobs to remove now."""

@@ -63,6 +63,8 @@ class Row(Struct):
     events: list[Event] = field(default_factory=lambda: list[Event]())
     checkpoints: dict[int, Checkpoint] = field(default_factory=lambda: dict[int, Checkpoint]())
     marks: dict[str, Mark] = field(default_factory=lambda: dict[str, Mark]())
+    queued_at: datetime | None = None
+    """Since when it waits in its queue."""
 
     def refs(self) -> set[str]:
         """Keys of the blobs that it names."""
@@ -116,6 +118,9 @@ class Queue(Struct):
     key_limit: int = 0
     paused: bool = False
     priority: int = 0
+    paused_by: str = ""
+    paused_at: datetime | None = None
+    reason: str = ""
 
 
 class Agent(Struct):

@@ -52,6 +52,7 @@ class Usage(Base):
                 u.ns != ns
                 or (ask.task and u.task != ask.task)
                 or (ask.model and model != ask.model)
+                or (ask.run and run != ask.run)
                 or (ask.since is not None and u.at < ask.since)
                 or (ask.until is not None and u.at >= ask.until)
             ):

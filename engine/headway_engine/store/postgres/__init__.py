@@ -30,13 +30,16 @@ from headway_engine.store.postgres.migrate import migrate
 from headway_engine.store.postgres.recent import Recent
 from headway_engine.store.postgres.registry import Registry
 from headway_engine.store.postgres.saves import Saves
+from headway_engine.store.postgres.sources import Sources
 from headway_engine.store.postgres.specs import Specs
 from headway_engine.store.postgres.timers import Timers
 
 _SQL = statements.load("lists")
 
 
-class PostgresStore(Enqueues, Dispatches, Claims, Saves, Lists, Dead, Timers, Registry, Jobs):
+class PostgresStore(
+    Enqueues, Dispatches, Claims, Saves, Lists, Dead, Timers, Registry, Sources, Jobs
+):
     """The truth about runs, in Postgres. See the port for what each method guarantees."""
 
     def __init__(
@@ -83,6 +86,10 @@ class PostgresStore(Enqueues, Dispatches, Claims, Saves, Lists, Dead, Timers, Re
     async def close(self) -> None:
         """Give connections back; idempotent."""
         await self.db.close()
+
+    def use(self) -> tuple[int, int]:
+        """(connections that are busy, connections that there may be)."""
+        return self.db.use()
 
     async def facts(self) -> StoreFacts:
         """Version and settings, and what an operator should change."""

@@ -121,8 +121,9 @@ class Claims(Commits, Part):
                 answer.session_over, answer.overdue = standing == "over", standing != "over"
                 return []
         written: set[str] = set()
+        waited: dict[str, float] = {}
         if take or drop:
-            live, written = await self._take(ns, agent, session, nonce, take, drop)
+            live, written = await self._take(ns, agent, session, nonce, take, drop, waited)
             if not live:
                 over = await self._standing(ns, agent, session) == "over"
                 answer.session_over, answer.overdue, answer.claimed = over, not over, []
@@ -132,7 +133,9 @@ class Claims(Commits, Part):
         for row, _, t, known in take:
             if row["id"] in written:
                 assert t.run is not None
-                answer.claimed.append(await self._claimed(row, t.run, known, t.events))
+                given = await self._claimed(row, t.run, known, t.events)
+                given.waited = waited[row["id"]]
+                answer.claimed.append(given)
         if missing:
             answer.outcomes += await self.commit(
                 [(run, VersionMissing(version)) for run, version in missing]
@@ -185,6 +188,7 @@ class Claims(Commits, Part):
         nonce: str,
         take: list[tuple[Any, Run, Transition, Known]],
         drop: list[str],
+        waited: dict[str, float],
     ) -> tuple[bool, set[str]]:
         moved = [(row, t.run, t.events[0], known) for row, _, t, known in take if t.run is not None]
         columns: list[list[Any]] = [
@@ -208,10 +212,12 @@ class Claims(Commits, Part):
         except BaseException:
             self.outbox.give_back(spent)
             raise
-        written = {row["id"] for row in done if row["id"] is not None}
+        since = {row["id"]: row["queued_at"] for row in done if row["id"] is not None}
+        written = set(since)
         for _, run, event, _ in moved:
             if run.id in written:
                 run.claimed_at = event.at = done[0]["now"]
+                waited[run.id] = (done[0]["now"] - since[run.id]).total_seconds()
                 self.recent.wrote(run)
         self.outbox.add(
             done[0]["outbox"], [(run.id, run.n) for _, run, _, _ in moved if run.id in written]

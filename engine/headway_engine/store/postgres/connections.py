@@ -30,6 +30,10 @@ class Connections:
         self._count = 0
         self._closed = False
 
+    def use(self) -> tuple[int, int]:
+        """(how many are in somebody's hands, how many there may be)."""
+        return len(self._used), self._size
+
     async def open(self, count: int) -> None:
         """Make so many now; raises what making one raises."""
         made = [await self.take(5.0) for _ in range(count)]

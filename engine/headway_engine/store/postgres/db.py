@@ -106,6 +106,11 @@ class Db:
             if pool is not None:
                 await pool.close(5)
 
+    def use(self) -> tuple[int, int]:
+        """(connections that are busy, connections that there may be)."""
+        pools = [pool.use() for pool in (self._pool, self._lists) if pool is not None]
+        return sum(used for used, _ in pools), sum(size for _, size in pools)
+
     async def _connect(self, settings: dict[str, str]) -> Connection:
         conn = await asyncpg.connect(
             self._dsn, server_settings=settings, statement_cache_size=self._cache, timeout=5

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from headway.states import OPEN, RunState
+from headway_engine.store.filtering import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -13,13 +14,23 @@ if TYPE_CHECKING:
 _TYPES: dict[type, str] = {str: "text", list: "text[]", int: "bigint", datetime: "timestamptz"}
 
 
-_ERROR = "CASE WHEN s.error IS NOT NULL THEN hw_error_text(s.error) END"
+_ERROR = "e.said"
 _COLUMNS = {
     "task": "r.task", "queue": "r.queue", "reason": "r.reason",
     "failure": "r.failure", "agent": "r.agent",
     "image": "r.version", "key": "r.key", "id": "r.id", "parent": "r.parent",
     "origin": "r.origin", "ckpt": "coalesce(c.name, '')", "error": _ERROR,
 }  # fmt: skip
+JOINS = {
+    _ERROR: """LEFT JOIN LATERAL (
+        SELECT t.said FROM results s, LATERAL hw_error_said(s.error) t
+         WHERE s.run = r.id AND r.ended_at IS NOT NULL AND r.state <> 'SUCCEEDED'
+           AND s.error IS NOT NULL OFFSET 0) e ON true""",
+    "c.name": """LEFT JOIN LATERAL (
+        SELECT x.name FROM checkpoints x WHERE x.run = r.id AND x.number = r.ck AND r.ck > 0
+        OFFSET 0) c ON true""",
+}
+"""What a column of another table takes: row by row, since a wrong guess reads all of it."""
 _LISTED = frozenset(RunState) - OPEN - {RunState.QUEUED, RunState.SUCCEEDED}
 """States of the index runs_listed."""
 _QUEUED = (
@@ -44,18 +55,22 @@ class Postgres:
         """With its type: Postgres need not guess it."""
         return f"${number}::{_TYPES[type(value)]}"
 
-    def states(self, states: Sequence[str], put: Callable[[Any], str]) -> str:
-        """An alternative for each partial index that has some of the states.
+    def states(self, states: frozenset[RunState], put: Callable[[Any], str]) -> list[Part]:
+        """A part for each index that has some of the states; runs_listed is in order by state.
 
         SUCCEEDED has none: of such runs there are always some at hand.
         """
+        if states == frozenset(RunState):
+            return [Part("", "among")]
         if RunState.SUCCEEDED in states:
-            return f"r.state = ANY({put(list(states))})"
-        groups = [[s for s in states if s in part] for part in (_LISTED, OPEN)]
-        found = [f"r.state = ANY({put(group)})" for group in groups if group]
+            return [Part(f"r.state = ANY({put(sorted(s.value for s in states))})", "among")]
+        found = [Part(f"r.state = {put(s.value)}", "alone") for s in sorted(states & _LISTED)]
+        if states & OPEN:
+            among = put(sorted(s.value for s in states & OPEN))
+            found.append(Part(f"r.state = ANY({among})", "none"))
         if RunState.QUEUED in states:
-            found += _QUEUED
-        return " OR ".join(found) or "false"
+            found += [Part(condition, "none") for condition in _QUEUED]
+        return found
 
     def among(self, column: str, values: str) -> str:
         """An array."""

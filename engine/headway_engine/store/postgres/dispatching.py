@@ -31,6 +31,10 @@ class Dispatches(Part):
                 row["given"],
                 row["given_shared"],
                 row["open"],
+                row["oldest"],
+                row["paused_by"],
+                row["paused_at"],
+                row["reason"],
             )
             for row in await self.db.read(_SQL["queues"])
         ]

@@ -23,7 +23,7 @@ from headway_engine.store.postgres import commit, rows, statements
 from headway_engine.store.postgres.base import Part
 from headway_engine.store.postgres.db import bisect
 from headway_engine.store.recording import Room, choose, duplicate, key_of, removed, repeat, seen
-from headway_engine.store.records import Dispatch, EnqueueOutcome, ForkPoint, NewRun, Run
+from headway_engine.store.records import Dispatch, EnqueueOutcome, ForkPoint, NewRun, Run, Start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,6 +182,8 @@ class Enqueues(Part):
                     await self._copy(conn, new)
                 if new.fork is not None:
                     await self._fork(conn, new.run.id, new.fork)
+                if new.start is not None:
+                    await self._begin(conn, new.run.id, new.start)
                 done[new.run.id] = outcome = self._recorded(new, now, now)
                 if (cancel := cancels.get(new.run.id)) is not None:
                     happening = Cancel(cancel["actor"], cancel["reason"])
@@ -279,6 +281,39 @@ class Enqueues(Part):
                 b"" if state is None or state.ref is not None else state.body,
             )
 
+    async def _begin(self, conn: Connection, run: str, start: Start) -> None:
+        await conn.execute(_SQL["fork_event"], run, encode(start.data))
+        if marks := start.marks:
+            records = [m.record for m in marks]
+            await conn.execute(
+                _SQL["given_marks"],
+                run,
+                [r.key for r in records],
+                [r.kind for r in records],
+                [r.fn for r in records],
+                [m.token for m in marks],
+                [r.due_at for r in records],
+                [m.size for m in marks],
+                [m.after for m in marks],
+                [r.resolved for r in records],
+                [rows.pack(r.ref) for r in records],
+                [rows.pack(r.error) for r in records],
+                [bytes(r.value) for r in records],
+            )
+        if (point := start.point) is not None:
+            state = point.state
+            await conn.execute(
+                _SQL["given_checkpoint"],
+                run,
+                point.number,
+                point.name,
+                state.sha256,
+                state.size,
+                point.schema,
+                rows.pack(state.ref),
+                b"" if state.ref is not None else state.body,
+            )
+
     def _values(self, new: NewRun) -> tuple[Any, ...]:
         """What `one` takes: the row of `_columns` of a run that is not delayed."""
         run = new.run
@@ -339,8 +374,7 @@ class Enqueues(Part):
         run = new.run
         if not run.root or self._epoch(run):
             run = msgspec.structs.replace(run, root=run.root or run.id, epoch=self._epoch(run))
-        forked = None if new.fork is None else new.fork.data
-        t = lifecycle.create(run, now or at, run.due_at if now is not None else None, forked)
+        t = lifecycle.create(run, now or at, run.due_at if now is not None else None, new.forked)
         for event in t.events:
             event.at = at
         return EnqueueOutcome(run.id, "recorded", record=t.run, events=t.events)

@@ -46,7 +46,7 @@ class Jobs(Part):
             encode(head),
             [i.checkpoint for i in plan.items],
             [i.run for i in plan.items],
-            [fork_id(now, sha256, i.run) for i in plan.items],
+            [fork_id(now, sha256, i.run, plan.mode) for i in plan.items],
             [encode(i) for i in plan.items],
         )
 

@@ -82,9 +82,9 @@ class Leases(Commits):
             )
         return Renewed(True, answer.stop, answer.want_holds, renewed[0]["drain"])
 
-    async def drain(self, ns: str, agent: str, how: str, actor: str) -> None:
+    async def drain(self, ns: str, agent: str, how: str, actor: str, reason: str = "") -> None:
         """Keep an operator's word."""
-        await self.db.fetch(_SQL["drain"], ns, agent, how, actor)
+        await self.db.fetch(_SQL["drain"], ns, agent, how, actor, reason)
 
     async def expire(self, lease: float) -> list[Outcome]:
         """End leases that are over; then, in new statements, lose the runs of ended sessions."""
@@ -137,6 +137,7 @@ class Leases(Commits):
                 r["drain"],
                 r["drain_by"],
                 r["drain_at"],
+                r["drain_reason"],
             )
             for r in await self.db.read(_SQL["agents"], ns)
         ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Raw
 
 from headway.wire import DEFAULT_QUEUE, NOTHING, BlobRef
+from headway.wire.bundles import BundleMark
 from headway.wire.commands import (
     CheckpointRow,
     MarkRow,
@@ -69,11 +70,34 @@ class Lists(Pages, Leases, Part):
         if not found:
             return None
         row = found[0]
-        return CheckpointRow(*row[:6]), row["state"], rows.ref_of(row["ref"])
+        return CheckpointRow(*row[:7]), row["state"], rows.ref_of(row["ref"])
 
     async def marks(self, ns: str, run: str) -> list[MarkRow]:
         """Recorded steps, once marks and waits, in the order of time."""
         return [MarkRow(*row) for row in await self.db.read(_SQL["marks"], ns, run)]
+
+    async def mark_page(self, ns: str, run: str, after: str, n: int) -> list[BundleMark]:
+        """Marks with a key above `after`, with their values."""
+        found = await self.db.read(_SQL["mark_page"], ns, run, after, n)
+        return [
+            BundleMark(
+                row["key"],
+                row["kind"],
+                row["at"],
+                row["fn"],
+                row["status"],
+                row["token"],
+                row["after"],
+                row["epoch"],
+                row["size"],
+                Raw(row["value"]) if row["value"] else NOTHING,
+                rows.ref_of(row["ref"]),
+                rows.error_of(row["error"]),
+                row["due_at"],
+                row["resolved"],
+            )
+            for row in found
+        ]
 
     async def detail(self, ns: str, run: str) -> RunDetail | None:
         """Row, bodies, events (the first 10,000), checkpoints, marks."""
@@ -131,7 +155,7 @@ class Lists(Pages, Leases, Part):
             bodies["hash"],
             bodies["schema"],
             tuple(found[0]["tags"]),
-            [CheckpointRow(*row[:6]) for row in kept],
+            [CheckpointRow(*row[:7]) for row in kept],
             {row["number"]: ref for row in kept if (ref := rows.ref_of(row["ref"])) is not None},
             [(row["key"], row["kind"], row["after"], rows.ref_of(row["ref"])) for row in marks],
         )
@@ -147,6 +171,7 @@ class Lists(Pages, Leases, Part):
             ask.paused,
             ask.priority,
             actor,
+            ask.reason,
         )
         return (await self._queue_rows(ns, ask.queue))[0]
 

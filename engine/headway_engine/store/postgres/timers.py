@@ -92,6 +92,8 @@ class Timers(Part):
         before = now - self.retention
         horizon = encode(int((before + timedelta(milliseconds=1)).timestamp() * 1000), 0)
         removed += await self._delete("prune_runs", PRUNE_BATCH, before, horizon)
+        for name in ("prune_items", "prune_jobs"):
+            removed += await self._delete(name, PRUNE_BATCH, before)
         grown = (await self.db.fetch(_SQL["grown"]))[0]
         if grown["changed"] > 5_000 and grown["changed"] > grown["live"] // 10:
             await self.db.call(lambda c: c.execute(_SQL["analyze"]))

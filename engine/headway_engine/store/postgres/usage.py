@@ -53,7 +53,7 @@ class Usage(Part):
     async def usage(self, ns: str, ask: UsageAsk) -> list[UsageRow]:
         """Sums over a window."""
         rows = await self.db.read(
-            _SQL["sums"], ns, ask.by, ask.task, ask.model, ask.since, ask.until, ask.n
+            _SQL["sums"], ns, ask.by, ask.task, ask.model, ask.since, ask.until, ask.n, ask.run
         )
         return [UsageRow(*row) for row in rows]
 

@@ -32,7 +32,8 @@ RETURNING missing, drain;
 
 -- name: drain
 -- An operator's word, which outlives sessions: a registration does not touch it.
-UPDATE agents SET drain = $3, drain_by = $4, drain_at = hw_now() WHERE ns = $1 AND id = $2;
+UPDATE agents SET drain = $3, drain_by = $4, drain_at = hw_now(), drain_reason = $5
+ WHERE ns = $1 AND id = $2;
 
 -- name: missing
 -- What the agent does not hold: once noticed, the second time gone.

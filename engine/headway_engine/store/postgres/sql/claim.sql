@@ -54,7 +54,7 @@ WITH t AS MATERIALIZED (SELECT hw_now() AS now),
        UPDATE runs r SET n = r.n + 1, epoch = i.epoch, state = 'STARTING', agent = $4, session = $5,
               nonce = $6, version = i.version, claimed_at = t.now, attempt_at = NULL, dispatch = NULL,
               timeout_s = i.timeout_s, keep_ck = i.keep_ck
-         FROM t, i JOIN l ON l.id = i.id WHERE r.id = i.id RETURNING r.id, r.n, r.epoch),
+         FROM t, i JOIN l ON l.id = i.id WHERE r.id = i.id RETURNING r.id, r.n, r.epoch, r.queued_at),
      x AS (
        UPDATE runs r SET dispatch = NULL FROM l
         WHERE r.id = l.id AND r.id = ANY($15::text[]) AND r.dispatch IS NOT NULL RETURNING r.id),
@@ -67,7 +67,7 @@ WITH t AS MATERIALIZED (SELECT hw_now() AS now),
        INSERT INTO outbox (at, engine, runs, numbers)
        SELECT hw_now(), $1, array_agg(u.id), array_agg(u.n) FROM u HAVING count(*) > 0
        RETURNING id)
-SELECT (SELECT count(*) FROM a) AS live, u.id, (SELECT id FROM o) AS outbox, t.now
+SELECT (SELECT count(*) FROM a) AS live, u.id, (SELECT id FROM o) AS outbox, t.now, u.queued_at
   FROM t LEFT JOIN u ON true;
 
 -- name: write_one
@@ -85,7 +85,7 @@ WITH a AS MATERIALIZED (
           AND NOT ($7 AND (r.dispatch IS NULL OR r.queue IN (
                    SELECT s.queue FROM queues s
                     WHERE s.ns = $3 AND (s.paused OR s.run_limit > 0 OR s.key_limit > 0))))
-       RETURNING r.id, r.n, r.epoch),
+       RETURNING r.id, r.n, r.epoch, r.queued_at),
      e AS (
        INSERT INTO events (run, n, at, kind, epoch, source, target, actor, data)
        SELECT id, n, hw_now(), 'starting', epoch, 'QUEUED', 'STARTING', 'agent:' || $4, $14 FROM u),
@@ -93,7 +93,7 @@ WITH a AS MATERIALIZED (
      o AS (
        INSERT INTO outbox (at, engine, runs, numbers)
        SELECT hw_now(), $1, ARRAY[id], ARRAY[n] FROM u RETURNING id)
-SELECT (SELECT count(*) FROM a) AS live, u.id, (SELECT id FROM o) AS outbox, hw_now() AS now
+SELECT (SELECT count(*) FROM a) AS live, u.id, (SELECT id FROM o) AS outbox, hw_now() AS now, u.queued_at
   FROM (SELECT) t LEFT JOIN u ON true;
 
 -- name: marks

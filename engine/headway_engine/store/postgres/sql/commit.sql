@@ -34,7 +34,8 @@ WITH i AS MATERIALIZED (
               claimed_at = i.claimed_at, started_at = i.started_at, attempt_at = i.attempt_at,
               ended_at = i.ended_at, reason = i.reason, failure = i.failure, acked = i.acked,
               unconfirmed = string_to_array(i.unconfirmed, ' ')::bigint[],
-              dispatch = CASE WHEN r.state = i.state THEN r.dispatch END
+              dispatch = CASE WHEN r.state = i.state THEN r.dispatch END,
+              queued_at = CASE WHEN i.state = 'QUEUED' AND r.state <> 'QUEUED' THEN $3 ELSE r.queued_at END
          FROM i JOIN l ON l.id = i.id WHERE r.id = i.id RETURNING r.id, r.n),
      e AS (
        INSERT INTO events (run, n, at, kind, epoch, source, target, actor, data)

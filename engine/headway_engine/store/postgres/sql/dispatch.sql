@@ -110,19 +110,20 @@ UPDATE dispatches SET last_seq = NULL, at = hw_now() WHERE id = ANY($1::bigint[]
 -- Settings and numbers of every queue, of all namespaces; counts come from partial indexes.
 WITH w AS (
        SELECT ns, queue, sum(queued) AS queued, sum(given) AS given, sum(given_shared) AS given_shared,
-              sum(open) AS open
+              sum(open) AS open, min(oldest) AS oldest
          FROM (
-              SELECT ns, queue, count(*) AS queued, 0 AS given, 0 AS given_shared, 0 AS open FROM runs
+              SELECT ns, queue, count(*) AS queued, 0 AS given, 0 AS given_shared, 0 AS open,
+                     min(queued_at) AS oldest FROM runs
                WHERE state = 'QUEUED' AND dispatch IS NULL AND limit_key = '' GROUP BY ns, queue
               UNION ALL
-              SELECT ns, queue, count(*), 0, 0, 0 FROM runs
+              SELECT ns, queue, count(*), 0, 0, 0, min(queued_at) FROM runs
                WHERE state = 'QUEUED' AND dispatch IS NULL AND limit_key <> '' GROUP BY ns, queue
               UNION ALL
               SELECT ns, queue, 0, count(*) FILTER (WHERE NOT shared),
-                     count(*) FILTER (WHERE shared), 0 FROM runs
+                     count(*) FILTER (WHERE shared), 0, NULL FROM runs
                WHERE state = 'QUEUED' AND dispatch IS NOT NULL GROUP BY ns, queue
               UNION ALL
-              SELECT ns, queue, 0, 0, 0, count(*) FROM runs
+              SELECT ns, queue, 0, 0, 0, count(*), NULL FROM runs
                WHERE state IN ('STARTING', 'RUNNING', 'CANCELLING') GROUP BY ns, queue) x
         GROUP BY ns, queue),
      a AS (
@@ -132,7 +133,8 @@ SELECT coalesce(s.ns, w.ns, a.ns) AS ns, coalesce(s.queue, w.queue, a.queue) AS 
        coalesce(s.run_limit, 0) AS run_limit, coalesce(s.key_limit, 0) AS key_limit,
        coalesce(s.paused, false) AS paused, coalesce(s.priority, 0) AS priority,
        coalesce(w.queued, 0)::bigint AS queued, coalesce(w.given, 0)::bigint AS given,
-       coalesce(w.given_shared, 0)::bigint AS given_shared, coalesce(w.open, 0)::bigint AS open
+       coalesce(w.given_shared, 0)::bigint AS given_shared, coalesce(w.open, 0)::bigint AS open,
+       w.oldest, coalesce(s.paused_by, '') AS paused_by, s.paused_at, coalesce(s.reason, '') AS reason
   FROM queues s FULL JOIN w ON w.ns = s.ns AND w.queue = s.queue
   FULL JOIN a ON a.ns = coalesce(s.ns, w.ns) AND a.queue = coalesce(s.queue, w.queue)
  ORDER BY 1, 2;

@@ -201,6 +201,25 @@ WITH c AS (
         WHERE c.run = $1 AND c.number <= $3::int)
 UPDATE runs SET ck = $3::int WHERE id = $2;
 
+-- name: given_marks
+-- Done marks that a new run begins with.
+INSERT INTO marks (run, key, kind, fn, status, token, epoch, at, due_at, size, after, resolved, ref,
+                   error, value)
+SELECT $1, x.key, x.kind, x.fn, 'done', x.token, 0, hw_now(), x.due_at, x.size, x.after, x.resolved,
+       x.ref, x.error, x.value
+  FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::bigint[],
+              $8::int[], $9::text[], $10::bytea[], $11::bytea[], $12::bytea[])
+       AS x (key, kind, fn, token, due_at, size, after, resolved, ref, error, value)
+ON CONFLICT (run, key) DO NOTHING;
+
+-- name: given_checkpoint
+-- The checkpoint that a new run begins with, under epoch 0: no attempt of it wrote it.
+WITH c AS (
+       INSERT INTO checkpoints (run, number, at, epoch, run_epoch, keep, name, sha256, size, schema,
+                                ref, state)
+       VALUES ($1, $2, hw_now(), 0, 0, true, $3, $4, $5, $6, $7, $8))
+UPDATE runs SET ck = $2 WHERE id = $1;
+
 -- name: ends
 -- Ended runs with their results, the state of the others, aliases and refusals.
 SELECT x.id, r.state, r.ended_at IS NOT NULL AS ended, s.body, s.ref, s.error, o.winner, o.code,

@@ -26,9 +26,14 @@ SELECT number, run, fork, state, checkpoint, status, reason FROM job_items
 
 -- name: take
 -- Jobs that this engine holds, or may take since nobody does; held for $2 seconds from now.
+-- Those that are held or stopped too, while forks of theirs run.
 WITH l AS MATERIALIZED (
-       SELECT ns, job FROM jobs
-        WHERE state IN ('running', 'canary') AND (engine = $1 OR until <= hw_now())
+       SELECT ns, job FROM jobs j
+        WHERE (engine = $1 OR until <= hw_now())
+          AND (state IN ('running', 'canary')
+               OR state IN ('held', 'stopped') AND EXISTS (
+                   SELECT FROM job_items i
+                    WHERE i.ns = j.ns AND i.job = j.job AND i.state = 'started'))
         ORDER BY ns, job FOR UPDATE SKIP LOCKED)
 UPDATE jobs j SET engine = $1, until = hw_now() + $2::float8 * interval '1 second'
   FROM l WHERE j.ns = l.ns AND j.job = l.job RETURNING j.ns, j.job, j.paced_at;

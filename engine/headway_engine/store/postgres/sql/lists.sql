@@ -17,13 +17,13 @@ SELECT e.n, e.at, e.kind, e.epoch, e.source, e.target, e.actor, e.data
  WHERE e.run = $2 AND e.n > $3 ORDER BY e.n LIMIT $4;
 
 -- name: checkpoints
-SELECT c.number, c.name, c.size, c.at, c.epoch, c.sha256
+SELECT c.number, c.name, c.size, c.at, c.epoch, c.sha256, c.schema
   FROM checkpoints c JOIN runs r ON r.id = c.run AND r.ns = $1
  WHERE c.run = $2 ORDER BY c.number;
 
 -- name: state
 -- One checkpoint with its body; 0 = the last.
-SELECT c.number, c.name, c.size, c.at, c.epoch, c.sha256, c.state, c.ref
+SELECT c.number, c.name, c.size, c.at, c.epoch, c.sha256, c.schema, c.state, c.ref
   FROM checkpoints c JOIN runs r ON r.id = c.run AND r.ns = $1
  WHERE c.run = $2 AND c.number = CASE WHEN $3::int = 0 THEN r.ck ELSE $3::int END;
 
@@ -32,19 +32,31 @@ SELECT m.key, m.kind, m.fn, m.status, m.epoch, m.at, m.token, m.size
   FROM marks m JOIN runs r ON r.id = m.run AND r.ns = $1
  WHERE m.run = $2 ORDER BY m.at, m.key;
 
+-- name: mark_page
+-- Marks with their values, in order of their keys.
+SELECT m.key, m.kind, m.at, m.fn, m.status, m.token, m.after, m.epoch, m.size, m.value, m.ref,
+       m.error, m.due_at, m.resolved
+  FROM marks m JOIN runs r ON r.id = m.run AND r.ns = $1
+ WHERE m.run = $2 AND m.key > $3 ORDER BY m.key LIMIT $4;
+
 -- name: early_cancel
 INSERT INTO early_cancels (at, ns, run, actor, reason) VALUES (hw_now(), $1, $2, $3, $4)
 ON CONFLICT (ns, run) DO NOTHING;
 
 -- name: set_queue
--- Absent settings stay as they are.
-INSERT INTO queues AS q (ns, queue, run_limit, key_limit, paused, priority, at, actor)
+-- Absent settings stay as they are; who paused or resumed it stays until the next one does.
+INSERT INTO queues AS q (ns, queue, run_limit, key_limit, paused, priority, at, actor, paused_by,
+                         paused_at, reason)
 VALUES ($1, $2, coalesce($3::int, 0), coalesce($4::int, 0), coalesce($5::bool, false),
-        coalesce($6::int, 0), hw_now(), $7)
+        coalesce($6::int, 0), hw_now(), $7, CASE WHEN $5::bool IS NULL THEN '' ELSE $7 END,
+        CASE WHEN $5::bool IS NOT NULL THEN hw_now() END, CASE WHEN $5::bool THEN $8 ELSE '' END)
 ON CONFLICT (ns, queue) DO UPDATE
    SET run_limit = coalesce($3::int, q.run_limit), key_limit = coalesce($4::int, q.key_limit),
        paused = coalesce($5::bool, q.paused), priority = coalesce($6::int, q.priority),
-       at = hw_now(), actor = $7;
+       at = hw_now(), actor = $7,
+       paused_by = CASE WHEN $5::bool IS NULL THEN q.paused_by ELSE $7 END,
+       paused_at = CASE WHEN $5::bool IS NULL THEN q.paused_at ELSE hw_now() END,
+       reason = CASE WHEN $5::bool IS NULL THEN q.reason WHEN $5::bool THEN $8 ELSE '' END;
 
 -- name: queue_rows
 -- Queues of a namespace with their numbers ($2 = one queue, or empty).
@@ -69,10 +81,12 @@ SELECT q.queue, coalesce(s.run_limit, 0) AS run_limit, coalesce(s.key_limit, 0) 
            AND r.state = 'DELAYED') AS delayed,
        (SELECT count(*) FROM agents a WHERE a.ns = $1 AND a.live AND a.lease_until > hw_now()
            AND a.drain = '' AND q.queue = ANY(a.queues)) AS agents,
-       least((SELECT min(r.created_at) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue
+       least((SELECT min(r.queued_at) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue
                  AND r.state = 'QUEUED' AND r.dispatch IS NULL AND r.limit_key = ''),
-             (SELECT min(r.created_at) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue
-                 AND r.state = 'QUEUED' AND r.dispatch IS NULL AND r.limit_key <> '')) AS oldest_at
+             (SELECT min(r.queued_at) FROM runs r WHERE r.ns = $1 AND r.queue = q.queue
+                 AND r.state = 'QUEUED' AND r.dispatch IS NULL AND r.limit_key <> '')) AS oldest_at,
+       coalesce(s.paused_by, '') AS paused_by, s.paused_at, coalesce(s.reason, '') AS reason,
+       hw_now() AS at
   FROM q LEFT JOIN queues s ON s.ns = $1 AND s.queue = q.queue
  WHERE $2 = '' OR q.queue = $2 ORDER BY q.queue;
 
@@ -99,7 +113,7 @@ SELECT ref FROM marks WHERE run = $1 AND kind = 'once' AND status = 'done' AND r
 
 -- name: fork_checkpoints
 -- What a fork may start from.
-SELECT number, name, size, at, epoch, sha256, ref FROM checkpoints WHERE run = $1 ORDER BY number;
+SELECT number, name, size, at, epoch, sha256, schema, ref FROM checkpoints WHERE run = $1 ORDER BY number;
 
 -- name: fork_marks
 -- What a fork may keep: done marks with the number of the checkpoint before them.

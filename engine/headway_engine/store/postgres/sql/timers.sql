@@ -104,6 +104,22 @@ WITH l AS MATERIALIZED (
      m AS (DELETE FROM marks x USING l WHERE x.run = l.id)
 DELETE FROM runs r USING l WHERE r.id = l.id;
 
+-- name: prune_items
+-- Items of jobs that ended before $2: in batches, a plan may have many.
+DELETE FROM job_items i USING (
+       SELECT x.ns, x.job, x.number FROM jobs j JOIN job_items x ON x.ns = j.ns AND x.job = j.job
+        WHERE j.ended_at < $2 ORDER BY x.ns, x.job, x.number LIMIT $1 FOR UPDATE OF x SKIP LOCKED) l
+ WHERE i.ns = l.ns AND i.job = l.job AND i.number = l.number;
+
+-- name: prune_jobs
+-- Jobs that ended before $2 and have no items any more.
+DELETE FROM jobs d USING (
+       SELECT ns, job FROM jobs j
+        WHERE j.ended_at < $2
+          AND NOT EXISTS (SELECT FROM job_items i WHERE i.ns = j.ns AND i.job = j.job)
+        ORDER BY ns, job LIMIT $1 FOR UPDATE SKIP LOCKED) l
+ WHERE d.ns = l.ns AND d.job = l.job;
+
 -- name: analyze
 -- Plans of a growing table go wrong without statistics (4.5 to 7.6 ms a run were measured).
 ANALYZE runs, payloads, events, checkpoints, marks, dispatches;

@@ -31,5 +31,6 @@ SELECT key, count(DISTINCT run) AS runs, count(DISTINCT (run, epoch)) AS attempt
                   ELSE to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD') END AS key
           FROM usage
          WHERE ns = $1 AND ($3::text = '' OR task = $3) AND ($4::text = '' OR model = $4)
-           AND ($5::timestamptz IS NULL OR at >= $5) AND ($6::timestamptz IS NULL OR at < $6)) x
+           AND ($5::timestamptz IS NULL OR at >= $5) AND ($6::timestamptz IS NULL OR at < $6)
+           AND ($8::text = '' OR run = $8)) x
  GROUP BY key ORDER BY sum(cost_usd) DESC, sum(tokens_in + tokens_out) DESC, key LIMIT $7;

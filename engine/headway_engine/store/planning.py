@@ -1,0 +1,43 @@
+"""What a plan has to know of a run, decided with no I/O: the same for every store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from headway.forks import check_start, choose
+from headway.wire.replays import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headway.forks import Failure
+    from headway.wire.commands import CheckpointRow
+
+
+class Needs(NamedTuple):
+    """What has to be read to tell which checkpoint is meant."""
+
+    checkpoints: bool
+    last_alone: bool
+    """Of the checkpoints: the last one is enough."""
+    failures: bool
+
+
+def needs_of(start: str) -> Needs:
+    """By how the start is written. Raises Refused for a word that means nothing."""
+    check_start(start)
+    return Needs(start != "start", start == "last", start == "before-error")
+
+
+def source_of(
+    run: str,
+    status: str,
+    start: str,
+    kept: Sequence[CheckpointRow],
+    failures: Sequence[Failure],
+    once: tuple[str, ...],
+    job: str,
+) -> Source:
+    """The run as a plan sees it; a fork chooses its checkpoint by the same rule."""
+    point = choose(start, kept, failures)
+    return Source(run, status, 0 if point is None else point.number, once, job)

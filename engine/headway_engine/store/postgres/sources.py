@@ -1,0 +1,69 @@
+"""What a plan of many runs has to know of each: a few statements for a thousand of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from headway.forks import Failure
+from headway.query.asked import query_of
+from headway.query.evaluate import resolved
+from headway.wire.commands import CheckpointRow, RunsQuery
+from headway.wire.replays import Source, SourcesPage
+from headway_engine.store.filtering import where
+from headway_engine.store.planning import needs_of, source_of
+from headway_engine.store.postgres import pages, rows, statements
+from headway_engine.store.postgres.base import Part
+from headway_engine.store.postgres.dialect import Postgres
+
+if TYPE_CHECKING:
+    from headway.wire.replays import SourcesAsk
+
+_SQL = statements.load("sources")
+_DIALECT = Postgres()
+
+
+class Sources(Part):
+    """See the port."""
+
+    async def sources(self, ns: str, ask: SourcesAsk) -> SourcesPage:
+        """A page of runs, newest first."""
+        needs = needs_of(ask.start)
+        if ask.ids:
+            found, following = await self.db.read(_SQL["these"], ns, list(ask.ids)), ""
+        else:
+            found, following = await self._asked_for(ns, ask)
+        runs = [row["id"] for row in found]
+        kept: dict[str, list[CheckpointRow]] = {}
+        failed: dict[str, list[Failure]] = {}
+        if needs.checkpoints:
+            name = "last_checkpoints" if needs.last_alone else "checkpoints"
+            for r in await self.db.read(_SQL[name], runs):
+                kept.setdefault(r["run"], []).append(CheckpointRow(*r[1:]))
+        if needs.failures:
+            for r in await self.db.read(_SQL["failures"], runs):
+                failed.setdefault(r["run"], []).append(Failure(r["at"], r["type"] or ""))
+        once: dict[str, list[str]] = {}
+        for r in await self.db.read(_SQL["once"], runs):
+            once.setdefault(r["run"], []).append(r["key"])
+        jobs = {r["run"]: r["job"] for r in await self.db.read(_SQL["forked"], ns, runs)}
+        out: list[Source] = []
+        for row in found:
+            run = row["id"]
+            status = rows.STATES[row["state"]].status
+            marks = tuple(once.get(run, ()))
+            points, errors = kept.get(run, []), failed.get(run, [])
+            out.append(source_of(run, status, ask.start, points, errors, marks, jobs.get(run, "")))
+        return SourcesPage(out, following)
+
+    async def _asked_for(self, ns: str, ask: SourcesAsk) -> tuple[list[Any], str]:
+        """Ids and states of a page of a query, and where it goes on."""
+        query = RunsQuery(query=ask.query, after=ask.after, n=ask.n)
+        now = await self.now()
+        asked = where(resolved(query_of(query), now), now, _DIALECT, [ns])
+        scan = max(pages.SCAN, ask.n + 1)
+        found = list(await self.db.read(*pages.ids(asked, query, ask.n + 1, scan)))
+        if len(found) > ask.n:
+            return found[: ask.n], found[ask.n - 1]["id"]
+        if asked.rest and (cut := await self.db.read(*pages.last_seen(asked, query, scan))):
+            return found, cut[0]["id"]
+        return found, ""

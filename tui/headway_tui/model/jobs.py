@@ -1,0 +1,146 @@
+"""A replay job as rows and bars: pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from headway_tui.model.texts import plural, safe, span
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from headway.replays.plans import Planned
+    from headway.wire.commands import RunRow
+    from headway.wire.replays import JobItem, JobRow
+
+FINAL = frozenset({"ended", "refused"})
+LEFT_OUT = 50
+"""Runs that were left out of a plan, of which the reason is shown."""
+
+
+class Words(NamedTuple):
+    """A line and its role of colour."""
+
+    text: str
+    role: str = "text"
+
+
+def plan_words(planned: Planned) -> list[Words]:
+    """The dry run, line by line."""
+    plan, n = planned.plan, len(planned.plan.items)
+    total = n + len(planned.dropped)
+    starts = ", ".join(
+        f"{many} from {'◆' + where[1:] if where.startswith('#') else 'the start'}"
+        for where, many in planned.starts.items()
+    )
+    told = [
+        Words(f"PLAN {planned.name[:12]}   dry run, nothing sent", "accent"),
+        Words(f"  {plural(total, 'run')}: {starts}"),
+    ]
+    if planned.edited:
+        told.append(Words(f"  edit: {planned.edited} change"))
+    told += [
+        Words(f"  once: {many} x {safe(key, 60)} kept (not done again)", "good")
+        for key, many in planned.kept.items()
+    ]
+    told += [
+        Words(f"  ! once: {many} x {safe(key, 60)} MAY HAPPEN AGAIN", "bad")
+        for key, many in planned.again.items()
+    ]
+    pace = plan.pace
+    told.append(Words(f"  est. {span(n / pace.rate)} to start at {pace.rate:g}/s", "muted"))
+    if pace.canary and pace.canary < n:
+        told.append(Words(f"  canary: the first {pace.canary}, then your approval", "muted"))
+    told += [
+        Words(f"  ! {plural(many, 'run')} forked by job {safe(job, 20)} before", "warning")
+        for job, many in planned.before.items()
+    ]
+    for run, why in planned.dropped[:LEFT_OUT]:
+        told.append(Words(f"  ! {run[:14]} left out: {safe(why, 200)}", "warning"))
+    if len(planned.dropped) > LEFT_OUT:
+        told.append(Words(f"  ! {len(planned.dropped) - LEFT_OUT:,} more left out", "warning"))
+    told.append(Words(f"= {n:,} will start", "accent"))
+    return told
+
+
+class Counts(NamedTuple):
+    """Items of a job, or of its canary, by what became of them."""
+
+    good: int
+    bad: int
+    running: int
+    waiting: int
+
+    @property
+    def all(self) -> int:
+        """Together."""
+        return sum(self)
+
+
+def counts(row: JobRow) -> Counts:
+    """Of the whole job."""
+    return Counts(row.succeeded, row.failed, row.running, row.waiting)
+
+
+def canary_counts(items: Sequence[JobItem], canary: int) -> Counts:
+    """Of its first items."""
+    first = items[:canary]
+    good = sum(i.status == "succeeded" for i in first)
+    return Counts(
+        good,
+        sum(i.state in FINAL for i in first) - good,
+        sum(i.state == "started" for i in first),
+        sum(i.state == "waiting" for i in first),
+    )
+
+
+def bar(done: Counts, width: int, full: str, part: str, empty: str) -> str:
+    """What has ended, what runs, what waits; something of each that there is any of."""
+    total = max(1, done.all)
+    ended = (done.good + done.bad) * width // total
+    running = min(width - ended, -(-done.running * width // total)) if done.running else 0
+    return full * ended + part * running + empty * (width - ended - running)
+
+
+def state_words(row: JobRow) -> Words:
+    """What a job does now, and what is to be done about it."""
+    why = f": {safe(row.reason, 200)}" if row.reason else ""
+    match row.state:
+        case "canary":
+            return Words(f"waits for you{why}   a approves the rest, X stops", "warning")
+        case "held":
+            return Words(f"held{why}   h goes on", "warning")
+        case "stopped":
+            return Words(f"stopped{why}", "bad")
+        case "done":
+            return Words("done", "good" if not row.failed else "warning")
+        case _:
+            return Words("running", "info")
+
+
+def outcome(item: JobItem, fork: RunRow | None) -> Words:
+    """What an item's fork came to, or is at."""
+    if item.state == "refused":
+        return Words(safe(item.reason, 200), "bad")
+    if item.state == "waiting":
+        return Words("")
+    status = item.status or ("" if fork is None else fork.status)
+    if status == "succeeded":
+        return Words("completed", "good")
+    if fork is not None and fork.error is not None and status != "running":
+        return Words(safe(f"{fork.error.type}: {fork.error.message}", 200), "bad")
+    if fork is not None and fork.checkpoint_name:
+        return Words(safe(fork.checkpoint_name, 60), "mark")
+    return Words(status, "muted")
+
+
+def against(original: RunRow | None, fork: RunRow | None) -> Words:
+    """How the original ended, and what both cost."""
+    if original is None:
+        return Words("")
+    was = f"was {original.status}"
+    if original.error is not None and original.status != "succeeded":
+        was = f"was {original.error.type}"
+    if fork is not None and (original.cost_usd or fork.cost_usd):
+        was += f"   ${original.cost_usd:.2f} → ${fork.cost_usd:.2f}"
+    return Words(safe(was, 120), "muted")

@@ -1,0 +1,49 @@
+"""TabLine: the panes of a small terminal, of which not all are shown; a click goes to one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.segment import Segment
+
+from headway_tui.chrome import Bar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from textual import events
+    from textual.widget import Widget
+
+
+class TabLine(Bar):
+    """Titles; those of panes that are shown stand out, the focused one most."""
+
+    def __init__(
+        self, panes: Sequence[tuple[str, Widget]], shown: Callable[[Widget], bool],
+        go: Callable[[Widget], None],
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self._panes, self._is_shown, self._go = panes, shown, go
+
+    def pieces(self, width: int) -> list[Segment]:
+        """The line."""
+        palette = self.console_app.palette
+        out = [self.text(" ")]
+        for title, pane in self._panes:
+            if pane is self.screen.focused:
+                style = palette.chosen
+            else:
+                style = palette["text" if self._is_shown(pane) else "muted"]
+            out += [Segment(f"[{title}]", style), self.text("  ")]
+        hint = "tab next"
+        room = width - sum(len(s.text) for s in out) - len(hint) - 1
+        return [*out, self.text(" " * room + hint, "muted")] if room > 0 else out
+
+    def on_click(self, event: events.Click) -> None:
+        """To the pane under the pointer."""
+        at = 1
+        for title, pane in self._panes:
+            if at <= event.x < at + len(title) + 2:
+                self._go(pane)
+                return
+            at += len(title) + 4
