@@ -193,6 +193,8 @@ def failed(run: Run, h: Failed, now: datetime) -> Transition:
         return _ambiguous(m, h)
     if h.cause == "state":
         return to_review(m, "state", h.error.message, error=error_data(h.error))
+    if h.cause == "budget":
+        return to_review(m, "budget", h.error.message)
     if h.cause == "blob":
         return to_review(m, "blob", h.error.message, error=error_data(h.error))
     m.run.failures += 1

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from headway import faults
 from headway.wire import NOTHING, decode, encode
+from headway.wire.budget import Budget
 from headway.wire.rpc import (
     BEAT,
     CLAIM,
@@ -39,7 +40,7 @@ from headway_engine.saves import BUSY
 from headway_engine.store import StoreDown
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from headway.wire import BlobRef
     from headway.wire.commands import TaskSpec
@@ -201,6 +202,12 @@ class Agents:
         if answer.overdue:
             asked.answer(Claimed(self._engine, busy=BUSY))
             return
+        try:
+            await fill_budgets(self._store, asked.ns, answer.claimed)
+        except StoreDown as e:
+            self._health.bad(str(e))
+            asked.answer(Claimed(self._engine, busy=BUSY))  # the same nonce gets the same runs
+            return
         if answer.imageless:
             await self._look_for_images(asked.ns, answer.imageless)
         for given in answer.claimed:
@@ -286,6 +293,29 @@ class Agents:
         asked.answer(Loaded(marks, more))
 
 
+async def fill_budgets(store: Store, ns: str, claimed: list[Given]) -> None:
+    """What runs of tasks with a budget may use, and have used; raises StoreDown."""
+    limited = {g.run.id: g.spec for g in claimed if g.spec.budget_usd or g.spec.budget_tokens}
+    if not limited:
+        return
+    found = await budgets_of(store, ns, limited)
+    for given in claimed:
+        given.budget = found.get(given.run.id)
+
+
+async def budgets_of(store: Store, ns: str, specs: Mapping[str, TaskSpec]) -> dict[str, Budget]:
+    """By run: its task's budget, or what a person gave instead, and what was used of it."""
+    raised, spent = await store.budgets(ns, list(specs)), await store.spent(ns, list(specs))
+    budgets: dict[str, Budget] = {}
+    for run, spec in specs.items():
+        usd, tokens = raised.get(run, (0.0, 0))
+        tokens_in, tokens_out, cost = spent.get(run, (0, 0, 0.0))
+        budgets[run] = Budget(
+            usd or spec.budget_usd, tokens or spec.budget_tokens, cost, tokens_in + tokens_out
+        )
+    return budgets
+
+
 def assignment_of(given: Given, spec: TaskSpec | None) -> Assignment:
     """A claimed run as its agent gets it."""
     run = given.run
@@ -315,4 +345,5 @@ def assignment_of(given: Given, spec: TaskSpec | None) -> Assignment:
         tags=given.tags,
         created_ms=int(run.created_at.timestamp() * 1000),
         unconfirmed=bool(run.unconfirmed),
+        budget=given.budget,
     )

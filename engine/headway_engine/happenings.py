@@ -125,6 +125,9 @@ class Resume(Struct, frozen=True):
     override: bool = False
     request: str = ""
     """Of the caller: recorded, so that a repeat is recognised."""
+    budget_usd: float = 0.0
+    """What the run may use now, in all; 0 = as before."""
+    budget_tokens: int = 0
 
 
 class Acknowledge(Struct, frozen=True):

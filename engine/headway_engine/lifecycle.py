@@ -151,6 +151,9 @@ def _cancel(run: Run, h: Cancel, now: datetime) -> Transition:
 
 
 def _resume(run: Run, h: Resume, now: datetime) -> Transition:
+    waits = run.state is S.REVIEW and run.reason == "budget"
+    if (h.budget_usd or h.budget_tokens) and not waits:
+        return refuse("a budget is given to a run that is in review for its budget")
     if run.state in (S.RETRYING, S.DELAYED):
         m = Move(run, now)
         m.run.resumed = run.state is S.RETRYING
@@ -198,13 +201,24 @@ def _resume(run: Run, h: Resume, now: datetime) -> Transition:
     if h.override:
         m.run.unconfirmed = ()
     m.run.unstarted, m.run.unstarted_agents = 0, ()
-    overrides = h.override and bool(run.unconfirmed)
-    m.event("resumed", to=S.QUEUED, actor=h.actor, override=overrides, request=h.request)
+    m.event(
+        "resumed",
+        to=S.QUEUED,
+        actor=h.actor,
+        override=h.override and bool(run.unconfirmed),
+        request=h.request,
+        budget_usd=h.budget_usd or None,
+        budget_tokens=h.budget_tokens or None,
+    )
     return m.done()
 
 
 def _undecided(run: Run, h: Resume, chosen: dict[str, str]) -> Transition | None:
     """None if these decisions let the run go on, or end it."""
+    if run.reason == "budget" and not h.budget_usd and not h.budget_tokens:
+        return refuse(
+            "the run has used its budget: resume it with a higher one (--budget), or cancel it"
+        )
     open_keys = {mark.key for mark in run.marks}
     if unknown := chosen.keys() - open_keys:
         return refuse(f"no open once mark: {', '.join(sorted(unknown))}")

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw, Struct
 
+from headway.budgets import over
 from headway.errors import Refused
 from headway.ids import is_run_id
 from headway.states import RunState
 from headway.wire import INLINE_LIMIT, NOTHING, PAYLOAD_LIMIT, BlobRef, clean_text, decode, decoder
+from headway.wire.budget import Budget
 from headway.wire.commands import (
     AckAsk,
     AgentRow,
@@ -50,6 +52,7 @@ from headway.wire.commands import (
 from headway.wire.events import gist
 from headway.wire.replays import ForkAsk, Forked
 from headway_engine.bulk import bulk
+from headway_engine.claims import budgets_of
 from headway_engine.control import ApiRefused, Asker
 from headway_engine.forks import record_copy
 from headway_engine.happenings import Acknowledge, Cancel, Resume
@@ -243,6 +246,8 @@ class Verbs:
         # A result over the inline limit is a blob already: both bodies together fit a message.
         if len(bytes(detail.payload)) > INLINE_LIMIT:
             detail.payload = NOTHING
+        row = detail.row
+        detail.budget = await self._budgets(asker.ns, run, row.task, row.version)
         detail.why = (await self._explain(asker, run)).why
         return detail
 
@@ -340,15 +345,19 @@ class Verbs:
 
     async def _resume(self, asker: Asker, body: bytes) -> Done:
         ask = decode(_RESUME, body)
-        await self._record(asker, ask.run)
+        record = await self._record(asker, ask.run)
         happening = Resume(
             asker.actor,
             tuple(ask.once.items()),
             tuple((key, bytes(value)) for key, value in ask.values.items()),
             ask.override,
             ask.request,
+            ask.budget_usd,
+            ask.budget_tokens,
         )
         _check_text(ask.request, "request")
+        if ask.budget_usd or ask.budget_tokens:
+            await self._give_budget(asker, record, ask)
         outcome = await self._commits.move(ask.run, happening)
         if ask.request and outcome.outcome in ("refused", "stale") and await self._was_done(
             asker, ask
@@ -367,6 +376,28 @@ class Verbs:
         await self._record(asker, ask.run)
         happening = Acknowledge(asker.actor, ask.undo)
         return done_of(ask.run, await self._commits.move(ask.run, happening))
+
+    async def _give_budget(self, asker: Asker, run: Run, ask: ResumeAsk) -> None:
+        """Write it down, before the run goes on: the next claim reads it.
+
+        A crash in between leaves the run where it is, and asking again does the rest.
+        """
+        if run.state is not RunState.REVIEW or run.reason != "budget":
+            return  # the lifecycle says why not
+        now = (await self._budgets(asker.ns, run.id, run.task, run.version)) or Budget()
+        wanted = Budget(ask.budget_usd or now.usd, ask.budget_tokens or now.tokens)
+        if why := over(wanted, now.spent_usd, now.spent_tokens):
+            raise ApiRefused("refused", f"the run has used {why} already: give it more")
+        await self._store.set_budget(
+            asker.ns, run.id, ask.budget_usd, ask.budget_tokens, asker.actor
+        )
+
+    async def _budgets(self, ns: str, run: str, task: str, version: str) -> Budget | None:
+        """What the run may use, and has used; None = any."""
+        found = await self._store.spec(ns, task, version)
+        if found is None or not (found[1].budget_usd or found[1].budget_tokens):
+            return None
+        return (await budgets_of(self._store, ns, {run: found[1]}))[run]
 
     async def _bulk(self, asker: Asker, body: bytes) -> BulkPage:
         ask = decode(_BULK, body)

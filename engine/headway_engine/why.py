@@ -175,6 +175,11 @@ def _review(run: Run, facts: Facts) -> str:
             "The saved state does not fit the code's type: deploy code that can read it (or a"
             " migrate= function), then resume."
         )
+    if run.reason == "budget":
+        return (
+            "It has used its budget. Resume it with a higher one (`headway resume RUN --budget"
+            " USD`, `--budget-tokens N`): it goes on from its last checkpoint. Cancel ends it."
+        )
     if run.reason == "blob":
         return (
             "Its payload or saved state, which lies in the blob store, is gone or damaged: bring it"

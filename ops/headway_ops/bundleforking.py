@@ -12,6 +12,7 @@ from msgspec import Raw
 from headway.bundle import Bundle
 from headway.forks import choose, failures_of, kept_marks, merge, no_checkpoint
 from headway.ids import new_run_id
+from headway.replays.compare import changes
 from headway.states import TERMINAL, RunState
 from headway.wire import INLINE_LIMIT, NOTHING, PAYLOAD_LIMIT, encode
 from headway.wire.bundles import MARKS_LIMIT, BundleFork, BundlePoint, Given
@@ -159,18 +160,18 @@ def _edited(
             + (f" and {len(places) - 5} more" if len(places) > 5 else ""),
             f"--set '{places[0]}=\"...\"', or --with-masks to run with it as it is", Exit.REFUSED,
         )  # fmt: skip
-    changes = forking.changed(old, new)
-    if changes:
-        say.tell(f"{what or path}: {'; '.join(changes)}")
+    found = [change.text() for change in changes(old, new)]
+    if found:
+        say.tell(f"{what or path}: {'; '.join(found)}")
     # What was not edited stays byte for byte.
-    result = msgspec.json.encode(new) if changes else body
+    result = msgspec.json.encode(new) if found else body
     if len(result) > PAYLOAD_LIMIT:
         raise Fail(
             f"the {what or path} has {len(result):,} bytes: a fork from a bundle takes at most"
             f" {PAYLOAD_LIMIT:,}",
             "an earlier checkpoint, or --from start", Exit.REFUSED,
         )  # fmt: skip
-    return result, bool(changes)
+    return result, bool(found)
 
 
 def _marks(

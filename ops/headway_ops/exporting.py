@@ -202,7 +202,7 @@ class _Export:
         facts = await client.api("bundle", BundleAsk(run), BundlePage)
         self._know(facts.spec)
         row = detail.row
-        file = RunFile(row, facts.root, detail.why, facts.limit_key, facts.trace)
+        file = RunFile(row, facts.root, detail.why, facts.limit_key, facts.trace, detail.budget)
         self._add(run, "run.json", encode(file))
         await self._bodies(run, detail)
         self._add(run, "task.json", encode(TaskFile(facts.spec, facts.deployment)))

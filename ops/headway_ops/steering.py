@@ -48,15 +48,28 @@ def cancel(run: str, reason: str, *, as_json: bool) -> None:
     _answer(done, "cancelled", as_json=as_json)
 
 
-def resume(run: str, once: list[str], value: list[str], *, override: bool, as_json: bool) -> None:
-    """Ask for the next attempt now, with decisions on ambiguous once marks."""
+def resume(
+    run: str,
+    once: list[str],
+    value: list[str],
+    *,
+    override: bool,
+    budget: tuple[float, int] = (0.0, 0),
+    as_json: bool,
+) -> None:
+    """Ask for the next attempt now, with decisions on ambiguous once marks.
+
+    `budget`: dollars and tokens that it may use now, in all; 0 = as before.
+    """
     link.prefix_of(run)
     decided = decisions(once)
     values = values_of(value, decided)
 
     async def work(client: Client) -> Done:
         full = await link.run_id(client, run)
-        return await client.api("resume", ResumeAsk(full, decided, values, override), Done)
+        ask = ResumeAsk(full, decided, values, override)
+        ask.budget_usd, ask.budget_tokens = budget
+        return await client.api("resume", ask, Done)
 
     done = link.with_client(work)
     _answer(done, "failed" if "fail" in decided.values() else "resumed", as_json=as_json)

@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.padding import Padding
 from rich.text import Text
 
+from headway.budgets import told
 from headway.looks import look
 from headway.safe import safe_line, safe_text
 from headway.wire.events import gist
@@ -211,6 +212,11 @@ def review_hint(run: str, data: dict[str, Any]) -> str:
             f"  it waits for the end of an older attempt. If you know that it is dead:\n"
             f"  headway resume {run} --override"
         )
+    if data.get("reason") == "budget":
+        return (
+            f"  it has {one_line(data.get('why') or 'used its budget', 200)}. To let it go on:\n"
+            f"  headway resume {run} --budget USD     (or --budget-tokens N)"
+        )
     return f"  it waits for you: headway show {run}"
 
 
@@ -264,6 +270,7 @@ def header(detail: RunDetail, now: datetime) -> list[RenderableType]:
         if row.tokens_in or row.tokens_out
         else "",
         f"cost ${row.cost_usd:,.4f}" if row.cost_usd else "",
+        f"budget {told(detail.budget)}" if detail.budget is not None else "",
     ]
     times = [f"made {age(row.created_at, now)} ago"]
     if row.started_at is not None:

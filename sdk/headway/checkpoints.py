@@ -64,6 +64,8 @@ async def checkpoint(name: str, state: Any, *, keep: bool = False) -> None:
             with span("checkpoint", name=name, size=len(body)):
                 if await _send(ctx, frame, body):
                     await _send(ctx, frame, body)
+        # Once it is saved: what was paid for is not lost.
+        ctx.check_budget()
     finally:
         ctx.leave()
 

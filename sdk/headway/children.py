@@ -121,6 +121,7 @@ async def start_children(
     Raises DuplicateKey, KeyMismatch, NestedVerb, and what the engine refused a child with.
     """
     ctx = current("enqueue")
+    ctx.check_budget()
     keys: list[str | None] = [step]
     if len(items) != 1:
         keys = [None if step is None else f"{step}[{i}]" for i in range(len(items))]

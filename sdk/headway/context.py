@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from headway import journal, spans
+from headway.budgets import over
 from headway.errors import (
     BadName,
     DuplicateKey,
     KeyMismatch,
     NestedVerb,
     NotInRun,
+    OverBudget,
     Refused,
     StaleAttempt,
     refusal_of,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from headway.spending import Spending
+    from headway.wire.budget import Budget
     from headway.wire.frames import (
         Ack,
         Await,
@@ -127,10 +130,13 @@ class Context:
         schema: str = "",
         suspend_after: float = 60.0,
         unconfirmed: bool = False,
+        budget: Budget | None = None,
     ) -> None:
         self.info, self.calls, self.slot = info, calls, slot
         self.unconfirmed = unconfirmed
         """An older attempt may still run: no ambiguous once block is decided here."""
+        self.budget = budget
+        """What the run may use of language models, and what earlier attempts used; None = any."""
         self.loop = asyncio.get_running_loop()
         self.marks = {m.key: m for m in marks}
         self.state, self.schema = state, schema
@@ -171,6 +177,20 @@ class Context:
         """The stable token of a once block: the same over attempts, engines and forks."""
         root = self.info.root or self.info.run
         return str(uuid.uuid5(TOKEN_NAMESPACE, f"{root}\x00{key}"))
+
+    def overspent(self) -> str:
+        """What all attempts together have used beyond the budget, in words; empty = nothing."""
+        budget = self.budget
+        if budget is None:
+            return ""
+        usd, tokens = (0.0, 0) if self.spending is None else self.spending.sums()
+        return over(budget, budget.spent_usd + usd, budget.spent_tokens + tokens)
+
+    def check_budget(self) -> None:
+        """Raises OverBudget, for good, if more was used than the run may use."""
+        if why := self.overspent():
+            self.over = OverBudget(f"used {why}")
+            raise self.over
 
     # --- keys
 
@@ -305,6 +325,11 @@ def enter_context(ctx: Context) -> None:
 def current_or_none() -> Context | None:
     """The attempt that this code belongs to, if any."""
     return _current.get()
+
+
+def inside() -> bool:
+    """True in the function of a step or once."""
+    return _inside.get() is not None
 
 
 def current(verb: str) -> Context:

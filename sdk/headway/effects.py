@@ -75,6 +75,7 @@ async def step(key: str, fn: Callable[..., Any], /, *args: Any) -> Any:
     try:
         if found is not None and found.status == "done":
             return await _recorded(ctx, found, fn, f"step {key!r}")
+        ctx.check_budget()
         started = ctx.calls.time()
         with Inside(f"step({key!r})", ""):
             value, cancelled = await invoke(fn, *args)
@@ -206,6 +207,7 @@ async def _run_once(
     args: tuple[Any, ...],
 ) -> Any:
     what = f"once {key!r}"
+    ctx.check_budget()
     await ctx.calls.thawed()
     started = ctx.send(_mark(ctx, key, "once", name, "started", token=token))
     if on_ambiguous != "rerun":

@@ -288,5 +288,12 @@ class OnceAmbiguous(Control):
         super().__init__(f"once({key!r}) was interrupted; token {token}")
 
 
+class OverBudget(Control):
+    """The run has used more than its budget: it stops here and waits for a person.
+
+    Let it pass: the run goes to REVIEW, with its last checkpoint, and uses no retry.
+    """
+
+
 class StaleAttempt(Control):
     """A newer attempt of this run exists; this one ends at once with exit code 87."""

@@ -6,7 +6,7 @@ import math
 import threading
 from typing import TYPE_CHECKING
 
-from headway.context import current_or_none
+from headway.context import current_or_none, inside
 from headway.errors import NotInRun
 from headway.wire.rpc import MODEL_LIMIT, MODELS, ModelUsage
 
@@ -43,6 +43,13 @@ class Spending:
             u.cost_usd = min(COST_LIMIT, u.cost_usd + cost_usd)
             self.new = True
 
+    def sums(self) -> tuple[float, int]:
+        """Dollars, and tokens in and out."""
+        with self._lock:
+            totals = (self._said or self._seen).values()
+            return (sum(u.cost_usd for u in totals),
+                    sum(u.tokens_in + u.tokens_out for u in totals))  # fmt: skip
+
     def told(self) -> list[ModelUsage]:
         """The totals as they are now, to be told."""
         with self._lock:
@@ -62,8 +69,9 @@ def usage(
     however often they are sent. What was added after the last save is lost in a crash.
 
     Not needed where the client is instrumented with OpenTelemetry: its `gen_ai.usage.*` attributes
-    are counted, unless the attempt calls this. Raises NotInRun, and ValueError for what is
-    negative or no number.
+    are counted, unless the attempt calls this. Raises NotInRun, ValueError for what is negative or
+    no number, and OverBudget if the run had used up its budget before (not inside a step or once
+    block: its result is recorded first).
     """
     ctx = current_or_none()
     if ctx is None:
@@ -73,7 +81,10 @@ def usage(
             raise ValueError(f"usage({name}={value!r}): a count of tokens, not negative")
     if not math.isfinite(cost_usd) or not 0 <= cost_usd <= COST_LIMIT:
         raise ValueError(f"usage(cost_usd={cost_usd!r}): dollars, not negative")
+    over = not inside() and bool(ctx.overspent())
     spending_of(ctx).add(clean_model(model), int(tokens_in), int(tokens_out), float(cost_usd))
+    if over:
+        ctx.check_budget()
 
 
 def spending_of(ctx: Context) -> Spending:

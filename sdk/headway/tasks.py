@@ -287,6 +287,8 @@ def task(
     grace: Duration = "10s",
     keep_checkpoints: int = 20,
     suspend_after: Duration = "60s",
+    budget_usd: float = 0.0,
+    budget_tokens: int = 0,
     state: Any = None,
 ) -> _Decorator: ...
 def task(fn: Callable[..., Any] | None = None, /, **policy: Any) -> Any:
@@ -297,7 +299,10 @@ def task(fn: Callable[..., Any] | None = None, /, **policy: Any) -> Any:
     many runs in one live process, for small trusted tasks. `env`, `secrets`: names of what the
     agent's provider gives. `grace`: between a cancel and the kill. `suspend_after`: a wait longer
     than this holds no container. `state`: the type of what it saves; whoever forks a run with an
-    edited state hears at once which field does not fit.
+    edited state hears at once which field does not fit. `budget_usd`, `budget_tokens`: what a run
+    may use of language models (see `usage`), all its attempts together and without its children;
+    beyond that it stops at its next checkpoint, step or other verb and waits in REVIEW for a
+    person; 0 = any.
 
     Raises BadTask (also for an id that another function has), BadPolicy or BadName.
     """
@@ -321,6 +326,8 @@ def _define(
     grace: Duration = "10s",
     keep_checkpoints: int = 20,
     suspend_after: Duration = "60s",
+    budget_usd: float = 0.0,
+    budget_tokens: int = 0,
     state: Any = None,
 ) -> Task[..., Any]:
     if not inspect.isfunction(fn):
@@ -340,6 +347,10 @@ def _define(
         raise BadPolicy("keep_checkpoints", keep_checkpoints, "1 to 100000")
     if (limit := seconds(timeout, "timeout")) <= 0:
         raise BadPolicy("timeout", timeout, "more than zero")
+    if isinstance(budget_usd, bool) or not 0 <= budget_usd <= 1e9:
+        raise BadPolicy("budget_usd", budget_usd, "dollars, 0 (any) to 1e9")
+    if isinstance(budget_tokens, bool) or not 0 <= budget_tokens <= 2**53:
+        raise BadPolicy("budget_tokens", budget_tokens, "tokens, 0 (any) or more")
     for what, names in (("env", env), ("secrets", secrets)):
         if isinstance(names, str) or not all(
             re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", n) for n in names
@@ -371,6 +382,8 @@ def _define(
             grace=seconds(grace, "grace"),
             keep_checkpoints=keep_checkpoints,
             suspend_after=seconds(suspend_after, "suspend_after"),
+            budget_usd=float(budget_usd),
+            budget_tokens=int(budget_tokens),
             doc=(inspect.getdoc(fn) or "")[:2000],
         ),
         retry,

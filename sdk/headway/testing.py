@@ -21,17 +21,19 @@ import msgspec
 from headway.children import ChildRecord
 from headway.codec import payload_hash
 from headway.context import AttemptInfo, Context
-from headway.errors import HeadwayError, OnceAmbiguous, RunFailed
+from headway.errors import HeadwayError, OnceAmbiguous, OverBudget, RunFailed
 from headway.ids import child_root, new_run_id
 from headway.runner.attempt import Attempt
 from headway.tasks import registry
 from headway.wire import ErrorInfo, decode, encode
+from headway.wire.budget import Budget
 from headway.wire.commands import ITEM
 from headway.wire.frames import Ack, Await, Checkpoint, Enqueue, Fail, Finish, Mark, Usage, Wait
 from headway.wire.rpc import MarkRecord
 
 if TYPE_CHECKING:
     from headway.tasks import Task
+    from headway.wire.rpc import ModelUsage
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,6 +66,8 @@ class MemoryRun:
         self.marks: dict[str, MarkRecord] = {}
         self.entered: Counter[str] = Counter()
         """How often each once block was entered."""
+        self.used: dict[int, list[ModelUsage]] = {}
+        """What each attempt has told of its usage last, by number."""
         self.attempts = 0
         self.clock = start or datetime(2030, 1, 1, tzinfo=UTC)
         self.crash_at = 0
@@ -161,6 +165,8 @@ class MemoryCalls:
                     error=frame.error,
                     due_at=self._due(frame.seconds) if frame.status == "open" else None,
                 )
+        elif isinstance(frame, Usage):
+            run.used[self._epoch] = list(frame.used)
         elif isinstance(frame, Wait):
             run.marks[frame.key] = MarkRecord(
                 key=frame.key,
@@ -229,12 +235,25 @@ async def _one_attempt(
         state=last.state if last else b"",
         schema=last.schema if last else "",
         suspend_after=task.spec().suspend_after,
+        budget=_budget(task, run),
     )
     ending = await Attempt(ctx, task, grace=1.0).execute(payload)
     if calls.dead:
         run.crash_at = 0
         return None
     return ending
+
+
+def _budget(task: Task[..., Any], run: MemoryRun) -> Budget | None:
+    """What is left to the attempt that begins, as an engine would say it."""
+    spec = task.spec()
+    if not spec.budget_usd and not spec.budget_tokens:
+        return None
+    used = [u for told in run.used.values() for u in told]
+    return Budget(
+        spec.budget_usd, spec.budget_tokens, sum(u.cost_usd for u in used),
+        sum(u.tokens_in + u.tokens_out for u in used),
+    )  # fmt: skip
 
 
 def _end(future: asyncio.Future[Ack], seq: int, child: asyncio.Task[bytes]) -> None:
@@ -291,6 +310,8 @@ async def _to_the_end(task: Task[..., Any], run: MemoryRun, payload: bytes) -> t
             return value, body
         if frame.cause == "ambiguous":
             raise OnceAmbiguous(frame.key, frame.token)
+        if frame.cause == "budget":
+            raise OverBudget(frame.error.message)
         failures += 1
         if not frame.retry or failures >= task.retry.policy.max_attempts:
             raise RunFailed(
@@ -303,8 +324,8 @@ async def run(task: Task[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run the task in memory to its end and give its result.
 
     Retries happen at once, sleeps jump, long waits suspend and resume as they would. Raises
-    RunFailed when its attempts are used up, OnceAmbiguous where a person would have to decide,
-    BadPayload for a call that does not fit.
+    RunFailed when its attempts are used up, OnceAmbiguous and OverBudget where a person would have
+    to decide, BadPayload for a call that does not fit.
     """
     payload = task.signature.payload(args, kwargs)
     return (await _with_children(task, MemoryRun(), payload))[0]

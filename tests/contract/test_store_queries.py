@@ -19,6 +19,7 @@ from headway.states import FAILURES, TERMINAL, RunState
 from headway.wire import ErrorInfo
 from headway.wire import encode as json
 from headway.wire.commands import Facet, FacetsAsk, RunsQuery
+from headway.wire.rpc import ModelUsage, SaveUsage
 from headway_engine.store.listing import facets_of
 from headway_engine.store.postgres import pages
 from support.factories import EPOCH, NS, an_enqueue
@@ -75,6 +76,13 @@ async def some_rows(dsn: str) -> list[str]:
             "INSERT INTO results (run, body, error) VALUES ($1, '', $2)",
             run, None if error is None else json(error),
         )  # fmt: skip
+        for epoch in range(1, rand.randrange(1, 4)):
+            cost, tokens = rand.choice((0.25, 0.000001, 0.984567)), rand.choice((0, 1, 4))
+            await conn.execute(
+                "INSERT INTO usage (at, epoch, tokens_in, tokens_out, cost_usd, run, ns, task,"
+                " model) VALUES ($1, $2, $3, $3, $4, $5, $6, '', 'm')",
+                at, epoch, tokens, cost, run, NS if i % 10 else "other",
+            )  # fmt: skip
         ids.append(run)
     await conn.close()
     return ids
@@ -100,6 +108,9 @@ async def test_memory_and_sql_answer_every_query_alike(
     ids = await some_rows(postgres_kit.dsn)
     rows = await everything(postgres_kit, RunsQuery(n=1000))
     assert len(rows) == COUNT - COUNT // 10
+    spent = await postgres_kit.store.spent(NS, [r.run for r in rows])
+    for row in rows:
+        row.tokens_in, row.tokens_out, row.cost_usd = spent.get(row.run, (0, 0, 0.0))
     now, loop = postgres_kit.now(), asyncio.get_running_loop()
     some = st.sampled_from(ids).flatmap(lambda i: st.integers(1, 26).map(lambda n: i[:n]))
 
@@ -143,6 +154,20 @@ async def test_a_query_is_asked_on_every_store(kit: Kit) -> None:
     assert (page.total, page.estimated, page.more) == (3, False, True)
     with pytest.raises(BadQuery, match="column 3"):
         await kit.store.runs(NS, RunsQuery(query="a nope:1"))
+
+
+async def test_runs_are_found_by_what_they_have_used(kit: Kit) -> None:
+    dear = await kit.attempt(await kit.ready())
+    cheap, *_ = await kit.enqueued(an_enqueue())
+    await kit.store.save([SaveUsage(dear.id, 1, [ModelUsage("a", 90, 11, 0.3)])])
+    await kit.store.save([SaveUsage(dear.id, 1, [ModelUsage("b", 0, 0, 0.21)])])
+    for text, found in (
+        ("cost:>0.5", [dear.id]), ("cost:0.51", [dear.id]), ("cost:>$0.51", []),
+        ("tokens:>100", [dear.id]), ("tokens:101", [dear.id]), ("cost:0 tokens:0", [cheap.id]),
+        ("!cost:>0.5", [cheap.id]),
+    ):  # fmt: skip
+        page = await kit.store.runs(NS, RunsQuery(query=text))
+        assert [r.run for r in page.runs] == found, text
 
 
 async def test_many_runs_are_estimated_not_counted(

@@ -10,6 +10,7 @@ import pytest
 from headway.ids import encode
 from headway.states import RunState
 from headway.wire import NOTHING, BlobRef
+from headway.wire.rpc import ModelUsage, SaveUsage
 from headway_engine.happenings import Cancel, Due, Finished, Overdue, Started
 from headway_engine.lifecycle import START_DEADLINE, TIMEOUT_SLACK
 from support.factories import NS, a_checkpoint, an_enqueue
@@ -129,12 +130,16 @@ async def test_ended_runs_are_pruned_after_their_retention(kit: Kit) -> None:
     run = await kit.attempt(session, id=encode(made, 1))
     live = await kit.attempt(session, id=encode(made, 2))
     await kit.store.save([a_checkpoint(run, 1)])
+    await kit.store.save([SaveUsage(run.id, 1, [ModelUsage("a", 1, 1, 0.5)])])
+    await kit.store.set_budget(NS, run.id, 5.0, 0, "user:ann")
     await kit.move(run.id, Finished(run.epoch))
     assert await kit.store.prune() == 0
     await kit.advance(31 * 86400)
     assert await kit.store.prune() >= 1
     assert await kit.store.get(NS, run.id) is None
     assert await kit.store.events(NS, run.id, 0, 10) == []
+    assert await kit.store.spent(NS, [run.id]) == {}
+    assert await kit.store.budgets(NS, [run.id]) == {}
     assert (await kit.record(live.id)).state is RunState.STARTING
 
 

@@ -387,6 +387,26 @@ async def b_turns(folder: str, size: int = 0) -> list[str]:
     return [*said, s.model, str(attempt().run)]
 
 
+@task(budget_usd=0.5, retry=Retry(max_attempts=1))
+async def b_burns(folder: str, turns: int) -> list[int]:
+    """Spends a quarter in each turn: in a step, which is recorded, and saves."""
+    n = await resume(0, type=int)
+    with (Path(folder) / "attempts").open("a") as file:
+        file.write(f"{n}\n")
+
+    def ask() -> int:
+        usage(tokens_in=100, cost_usd=0.25, model="m")
+        with (Path(folder) / "paid").open("a") as file:
+            file.write("x")
+        return n
+
+    while n < turns:
+        await step(f"ask-{n}", ask)
+        n += 1
+        await checkpoint(f"n-{n}", n)
+    return [n]
+
+
 def all_tasks() -> list[Any]:
     """The tasks of this module."""
     return [v for k, v in globals().items() if k.startswith("b_")]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from headway.query.fields import FIELDS, STATUS_WORDS, Field, Kind
 from headway.query.tree import (
     Ago,
+    Amount,
     Clock,
     Duration,
     Moment,
@@ -60,6 +61,8 @@ def values(field: Field, ids: st.SearchStrategy[str] = _IDS) -> st.SearchStrateg
             return ids.map(Prefix)
         case Kind.NUMBER:
             return st.builds(Number, _OPS, st.integers(-3, 12))
+        case Kind.AMOUNT:
+            return st.builds(Amount, _OPS, st.sampled_from([0, 1, 250_000, 500_000, 1_234_567]))
         case Kind.DURATION:
             return st.builds(Duration, _OPS, st.integers(0, 10**6))
         case Kind.TIME:

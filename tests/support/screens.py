@@ -62,7 +62,7 @@ def _name(color: Any, names: dict[str, str]) -> str:
     if color is None or color.is_default:
         return ""
     triplet = color.get_truecolor()
-    return names.get(triplet.hex, triplet.hex)
+    return str(names.get(triplet.hex, triplet.hex))
 
 
 def _paper(segment: Any, names: dict[str, str]) -> str:

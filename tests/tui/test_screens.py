@@ -519,7 +519,7 @@ async def test_the_runs_of_a_queue_or_an_agent_are_the_list_with_a_filter(
         await pilot.pause()
         screen = app.screen
         assert isinstance(screen, RunsScreen)
-        assert (screen.filter_text, screen.flaw) == (filter_, "")
+        assert screen.filter_text == filter_
 
 
 async def test_rows_are_sorted_and_the_window_is_changed() -> None:
@@ -533,6 +533,20 @@ async def test_rows_are_sorted_and_the_window_is_changed() -> None:
         await show(app, pilot)
         assert metrics.window == 60
         assert "metrics  1m" in text_of(app)
+        await pilot.press("colon", *"window 1h", "enter")
+        assert metrics.window == 3600
+
+
+async def test_a_switch_can_be_typed_with_its_name() -> None:
+    async with console() as (app, pilot):
+        screen = await open_queues(app, pilot)
+        await pilot.press("colon", *"drain edge-4", "enter")
+        await pilot.pause()
+        assert "$ headway agents drain edge-4" in text_of(app)
+        await pilot.press("escape", "colon", *"pause nothing", "enter")
+        await show(app, pilot)
+        assert "no 'nothing': agents, default, gpu, slow" in text_of(app)
+        assert screen.place == "agents"
 
 
 async def test_a_limit_has_to_be_a_number_before_it_is_sent() -> None:

@@ -19,7 +19,7 @@ from headway.bundle.writer import Full
 from headway.config import Settings
 from headway.errors import HeadwayError, Refused
 from headway.follow import follow_events, follow_logs
-from headway.wire import ErrorInfo, commands, encode, replays
+from headway.wire import ErrorInfo, commands, encode
 from headway_ops import say, story
 from support import bundled as b
 
@@ -118,7 +118,7 @@ async def test_a_state_that_was_left_out_says_so() -> None:
     found = {n: body for n, body in b.members().items() if "/states/" not in n}
     c = client(b.packed(found, b.manifest(left_out=("state",))))
     with pytest.raises(Refused, match="--no-state"):
-        await c.api("state", replays.StateAsk(b.RUN), replays.StateAnswer)
+        await c.api("state", commands.StateAsk(b.RUN), commands.StateAnswer)
 
 
 EVENT = member(b.RUN, "events.jsonl")

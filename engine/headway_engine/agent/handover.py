@@ -145,6 +145,7 @@ class Handover:
                 created_ms=a.created_ms,
                 ns=self._ns,
                 unconfirmed=a.unconfirmed,
+                budget=a.budget,
             )
         )
         for i, page in enumerate(pages[1:], 2):

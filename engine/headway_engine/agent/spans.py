@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 CHUNK = 256 * 1024
 """Bytes of one message, about."""
+GAP = 1_000_000
+"""Spans that one gap counts as at most: its length is the runner's word."""
 _TRACE, _SPAN = re.compile(r"\A[0-9a-f]{32}\Z"), re.compile(r"\A[0-9a-f]{16}\Z")
 
 
@@ -81,6 +83,7 @@ class SpanRelay:
         if attempt is None:
             self.dropped += len(frame.spans)
             return
+        self._gap(attempt, frame)
         redactor = worker.redactor or self._no_secrets
         first, part, size = frame.first, list[Span](), 0
         for number, span in enumerate(frame.spans, frame.first):
@@ -96,6 +99,13 @@ class SpanRelay:
                 self._send(attempt, first, part)
                 first, part, size = number + 1, [], 0
         self._send(attempt, first, part)
+
+    def _gap(self, attempt: Attempt, frame: Spans) -> None:
+        """Numbers that are left out are spans that the runner dropped."""
+        if attempt.last_span >= 0:
+            missing = frame.first - attempt.last_span - 1
+            self.dropped += min(max(0, missing), GAP)
+        attempt.last_span = max(attempt.last_span, frame.first + len(frame.spans) - 1)
 
     def _send(self, attempt: Attempt, first: int, spans: list[Span]) -> None:
         if not spans:

@@ -229,6 +229,14 @@ class Store(Protocol):
         """Of these runs, those that used something: (tokens in, tokens out, US dollars)."""
         ...
 
+    async def set_budget(self, ns: str, run: str, usd: float, tokens: int, actor: str) -> None:
+        """What a person gives to a run; 0 = as before."""
+        ...
+
+    async def budgets(self, ns: str, runs: Sequence[str]) -> dict[str, tuple[float, int]]:
+        """What persons gave to these runs, if anything; 0 = nothing of that kind."""
+        ...
+
     async def usage(self, ns: str, ask: UsageAsk) -> list[UsageRow]:
         """Sums of what runs have used, over a window."""
         ...

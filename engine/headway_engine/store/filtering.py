@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from headway.ids import encode
 from headway.query.evaluate import folded, moment
 from headway.query.fields import states_of
-from headway.query.tree import Duration, Number, Pattern, Prefix, Status, Term
+from headway.query.tree import Amount, Duration, Number, Pattern, Prefix, Status, Term
 from headway.states import FAILURES, TERMINAL, RunState
 from headway_engine.store.listing import COUNTED
 
@@ -66,6 +66,10 @@ class Dialect(Protocol):
 
         `put` makes a parameter.
         """
+        ...
+
+    def used(self, field: str) -> str:
+        """What the run has used: `tokens`, or `cost` in millionths of a dollar; never NULL."""
         ...
 
     def among(self, column: str, values: str) -> str:
@@ -226,6 +230,8 @@ class _Writer:
                 open_one = self.among("r.state", counted)
                 number = f"(r.failures + CASE WHEN {open_one} THEN 1 ELSE 0 END)"
                 return self._compared(term, number)
+            case "cost" | "tokens" as field:
+                return self._compared(term, self._dialect.used(field))
             case "priority":
                 return self._compared(term, "r.priority")
             case "dur":
@@ -255,7 +261,7 @@ class _Writer:
         found: list[str] = []
         for value in term.values:
             match value:
-                case Number(op, number) | Duration(op, number):
+                case Number(op, number) | Duration(op, number) | Amount(op, number):
                     found.append(f"{column} {op} {self.put(number)}")
                 case _:
                     raise TypeError(f"{term.field}: {value!r}")

@@ -10,6 +10,7 @@ from msgspec import Raw, Struct
 from headway.retry import RetryPolicy
 from headway.states import RunState
 from headway.wire import NOTHING, BlobRef, ErrorInfo
+from headway.wire.budget import Budget
 from headway.wire.commands import TaskSpec
 from headway.wire.events import Event
 from headway.wire.rpc import MarkRecord, VersionInfo
@@ -277,6 +278,8 @@ class Claimed(Struct):
     events: list[Event]
     waited: float | None = None
     """Seconds that it waited in its queue; None = the claim is a repeat."""
+    budget: Budget | None = None
+    """Filled in by the engine, of tasks that have one."""
 
 
 class SaveDone(Struct):

@@ -74,6 +74,13 @@ def resume(
         bool,
         typer.Option("--override", help="Although an older attempt is not confirmed dead."),
     ] = False,
+    budget: Annotated[
+        float,
+        typer.Option("--budget", min=0, max=1e9, help="Dollars it may use now, in all; see usage."),
+    ] = 0.0,
+    budget_tokens: Annotated[
+        int, typer.Option("--budget-tokens", min=0, help="Tokens that it may use now, in all.")
+    ] = 0,
     query: Query = "",
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -85,9 +92,12 @@ def resume(
     from headway_ops.say import Exit, Fail
 
     if not _by_query(run, query, dry_run=dry_run, yes=yes, expect=expect):
-        steering.resume(run, once or [], value or [], override=override, as_json=as_json)
+        steering.resume(
+            run, once or [], value or [], override=override, budget=(budget, budget_tokens),
+            as_json=as_json,
+        )  # fmt: skip
         return
-    if once or value or override:
+    if once or value or override or budget or budget_tokens:
         raise Fail("decisions are made run by run", "leave --query out", Exit.USAGE)
     from headway_ops import bulk, querying
 

@@ -27,6 +27,7 @@ from msgspec import Meta, Raw, Struct
 
 from headway.errors import HeadwayError
 from headway.wire import Instant
+from headway.wire.budget import Budget
 from headway.wire.commands import DeploymentRow, RunId, RunRow, TaskSpec
 
 FORMAT = 1
@@ -133,6 +134,7 @@ class RunFile(Struct, omit_defaults=True):
     why: str = ""
     limit_key: str = ""
     trace: str = ""
+    budget: Budget | None = None
 
 
 class TaskFile(Struct, omit_defaults=True):

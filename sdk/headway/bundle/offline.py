@@ -18,7 +18,7 @@ from headway.errors import NoSuchRun, Refused
 from headway.query.asked import query_of
 from headway.query.evaluate import matches
 from headway.states import TERMINAL
-from headway.wire import INLINE_LIMIT, BlobRef, commands, replays
+from headway.wire import INLINE_LIMIT, BlobRef, commands
 from headway.wire.bundles import BundleAsk, BundlePage
 from headway.wire.events import gist
 
@@ -111,8 +111,8 @@ class OfflineClient:
 
     async def state(self, run: str, number: int = 0) -> tuple[commands.CheckpointRow, bytes]:
         """A checkpoint (0 = the last) with its state."""
-        ask = replays.StateAsk(run, number)
-        answer = await self.api("state", ask, replays.StateAnswer)
+        ask = commands.StateAsk(run, number)
+        answer = await self.api("state", ask, commands.StateAnswer)
         if not answer.key:
             return answer.row, bytes(answer.state)
         ref = BlobRef(answer.key, answer.row.size, answer.row.sha256)
@@ -172,7 +172,7 @@ class OfflineClient:
         return commands.RunDetail(
             replace(file.row), payload, payload_ref, result, result_ref,
             gist(self._all_events(run), DETAIL_ROWS), bundle.checkpoints(run)[-DETAIL_ROWS:],
-            marks[-DETAIL_ROWS:], file.why,
+            marks[-DETAIL_ROWS:], file.why, file.budget,
         )  # fmt: skip
 
     def _body(self, run: str, name: str) -> tuple[Raw, BlobRef | None]:
@@ -195,7 +195,7 @@ class OfflineClient:
     def _checkpoints(self, ask: commands.RunAsk) -> list[commands.CheckpointRow]:
         return self.bundle.checkpoints(self._one(ask.run))
 
-    def _state(self, ask: replays.StateAsk) -> replays.StateAnswer:
+    def _state(self, ask: commands.StateAsk) -> commands.StateAnswer:
         run = self._one(ask.run)
         rows = self.bundle.checkpoints(run)
         row = next((c for c in rows if c.number == ask.number), None)
@@ -212,9 +212,9 @@ class OfflineClient:
             )
         state, ref = self._body(run, name)
         if ref is None:
-            return replays.StateAnswer(row, state)
+            return commands.StateAnswer(row, state)
         # With a secret taken out it is another body than the one that was saved.
-        return replays.StateAnswer(replace(row, size=ref.size, sha256=ref.sha256), key=ref.key)
+        return commands.StateAnswer(replace(row, size=ref.size, sha256=ref.sha256), key=ref.key)
 
     def _result(self, ask: commands.ResultsAsk) -> commands.ResultsAnswer:
         answer = commands.ResultsAnswer()

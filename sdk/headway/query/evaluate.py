@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from headway.query.fields import STATUS_WORDS
 from headway.query.tree import (
     Ago,
+    Amount,
     Clock,
     Duration,
     Moment,
@@ -83,7 +84,9 @@ def _one(field: str, value: Value, row: RunRow, now: datetime) -> bool:
         case Status(word):
             return any(s.status == row.status for s in STATUS_WORDS.get(word, ()))
         case Number(op, number):
-            return COMPARE[op](row.attempt if field == "attempts" else row.priority, number)
+            return COMPARE[op](_NUMBERS[field](row), number)
+        case Amount(op, micros):
+            return COMPARE[op](round(row.cost_usd * 1_000_000), micros)
         case Duration(op, ms):
             span = duration_ms(row, now)
             return span is not None and COMPARE[op](span, ms)
@@ -132,6 +135,11 @@ def _searched(row: RunRow) -> tuple[str, ...]:
     return (row.run, row.task, row.reason, error_text(row), *row.tags)
 
 
+_NUMBERS: dict[str, Callable[[RunRow], int]] = {
+    "attempts": lambda r: r.attempt,
+    "priority": lambda r: r.priority,
+    "tokens": lambda r: r.tokens_in + r.tokens_out,
+}
 _TEXTS: dict[str, Callable[[RunRow], tuple[str, ...]]] = {
     "task": lambda r: (r.task,),
     "queue": lambda r: (r.queue,),

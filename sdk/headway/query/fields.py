@@ -16,6 +16,7 @@ class Kind(Enum):
     ID = "a run id, or the beginning of one"
     TEXT = "a part of the text, in any case; * stands for anything"
     NUMBER = "a whole number, or one after >, <, >=, <="
+    AMOUNT = "dollars, or dollars after >, <, >=, <= such as >0.5"
     DURATION = "a duration after >, <, >=, <= such as >5m, or 1h30m"
     TIME = "2h (ago), 10:00 (the last one, UTC), 2026-01-31 or 2026-01-31T12:00Z"
 
@@ -39,6 +40,8 @@ FIELDS: tuple[Field, ...] = (
     Field("failure", Kind.WORD, "class of that error, if it failed", "failure:RateLimitError"),
     Field("reason", Kind.WORD, "why it is in REVIEW or has failed", "reason:once"),
     Field("attempts", Kind.NUMBER, "attempts that used a retry", "attempts:>2"),
+    Field("cost", Kind.AMOUNT, "what it has used, in dollars, as it told", "cost:>0.5"),
+    Field("tokens", Kind.NUMBER, "tokens in and out that it has used", "tokens:>100000"),
     Field("priority", Kind.NUMBER, "priority", "priority:>=10"),
     Field("dur", Kind.DURATION, "from its first start to its end, or until now", "dur:>5m"),
     Field("since", Kind.TIME, "created then or later", "since:2h"),

@@ -50,6 +50,14 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
+class Amount:
+    """Compared with millionths of a dollar."""
+
+    op: Compare
+    micros: int
+
+
+@dataclass(frozen=True, slots=True)
 class Duration:
     """Compared with whole milliseconds."""
 
@@ -78,7 +86,7 @@ class Moment:
     at: datetime
 
 
-Value = Status | Pattern | Prefix | Number | Duration | Ago | Clock | Moment
+Value = Status | Pattern | Prefix | Number | Amount | Duration | Ago | Clock | Moment
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from headway.errors import BadQuery
 from headway.query.fields import STATUS_WORDS, Field, Kind
 from headway.query.tree import (
     Ago,
+    Amount,
     Clock,
     Duration,
     Moment,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _COMPARED = re.compile(r"(>=|<=|>|<|=|)(.*)", re.DOTALL)
 _INTEGER = re.compile(r"-?[0-9]{1,9}", re.ASCII)
+_DOLLARS = re.compile(r"\$?([0-9]{1,9})(?:\.([0-9]{1,6}))?", re.ASCII)
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _PARTS = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,3}))?(ms|s|m|h|d|w)", re.ASCII)
 _DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,3})?(?:ms|s|m|h|d|w)){1,8}", re.ASCII)
@@ -54,6 +56,11 @@ def value_of(field: Field, piece: Piece) -> Value:
             if _INTEGER.fullmatch(rest) is None:
                 raise _bad(piece, f"{field.name}: {rest[:40]!r} is no number", field.kind.value)
             return Number(op, int(rest))
+        case Kind.AMOUNT:
+            op, rest = _compared(piece)
+            if (found := _DOLLARS.fullmatch(rest)) is None:
+                raise _bad(piece, f"{field.name}: {rest[:40]!r} is no amount", field.kind.value)
+            return Amount(op, int(found[1]) * 1_000_000 + int(f"{found[2] or '':0<6}"))
         case Kind.DURATION:
             op, rest = _compared(piece)
             ms = _milliseconds(rest)
@@ -78,6 +85,10 @@ def written(value: Value) -> str:
             return text
         case Number(op, number):
             return f"{'' if op == '=' else op}{number}"
+        case Amount(op, micros):
+            whole, part = divmod(micros, 1_000_000)
+            text = f"{whole}.{part:06}".rstrip("0").rstrip(".")
+            return f"{'' if op == '=' else op}{text}"
         case Duration(op, ms):
             return f"{'' if op == '=' else op}{_span(ms)}"
         case Ago(ms):

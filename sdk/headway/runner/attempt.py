@@ -14,6 +14,7 @@ from headway.errors import (
     BadPayload,
     NotEncodable,
     OnceAmbiguous,
+    OverBudget,
     RetryAt,
     RetryIn,
     StaleAttempt,
@@ -89,6 +90,8 @@ class Attempt:
                 return self._fail("payload", e)
             if ctx.stopping:
                 raise asyncio.CancelledError
+            # Of a run that was over it when it was lost: nothing more is spent.
+            ctx.check_budget()
             if self.task.is_async:
                 self._runs_user_code = asyncio.current_task()
                 value = await self.task.fn(*args, **kwargs)
@@ -119,6 +122,8 @@ class Attempt:
         over = ctx.over if ctx.over is not None else error
         if isinstance(over, (Suspended, StaleAttempt)):
             return None
+        if isinstance(over, OverBudget):
+            return self._fail("budget", over)
         if isinstance(over, OnceAmbiguous):
             ending = self._fail("ambiguous", over, key=over.key, token=over.token)
             if isinstance(ending[0], Fail):

@@ -321,6 +321,7 @@ def _context(slot: Slot, calls: AgentCalls) -> Context:
         schema=run.schema,
         suspend_after=run.suspend_after,
         unconfirmed=run.unconfirmed,
+        budget=run.budget,
     )
 
 

@@ -21,6 +21,7 @@ from headway.wire import (
     Instant,
     decoder,
 )
+from headway.wire.budget import Budget
 from headway.wire.events import Event, Sample
 
 Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")]
@@ -417,6 +418,8 @@ class RunDetail(Struct, omit_defaults=True):
     """The last 500."""
     why: str = ""
     """In plain words: why the run is where it is, and what would move it."""
+    budget: Budget | None = None
+    """What it may use, and has used; None = any."""
 
 
 class ResultsAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -455,6 +458,9 @@ class ResumeAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Decide although an older attempt is not confirmed dead; it is recorded."""
     request: Annotated[str, Meta(max_length=64)] = ""
     """Made by the caller, recorded with what it does: the same one again is `already`."""
+    budget_usd: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    """Of a run in REVIEW for its budget: what it may use now, in all; 0 = as before."""
+    budget_tokens: Annotated[int, Meta(ge=0, le=2**53)] = 0
 
 
 class AckAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -717,6 +723,10 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     keep_checkpoints: Annotated[int, Meta(ge=1, le=100_000)] = 20
     suspend_after: Seconds = 60.0
     """A wait longer than this holds no container."""
+    budget_usd: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    """What a run may use of language models, all attempts together, before it asks; 0 = any."""
+    budget_tokens: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    """As that: tokens in and out."""
     module: str = ""
     """Where the function is: `package.module:function`."""
     payload_schema: Raw = NOTHING

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Raw, Struct
 
 from headway.wire import BLOB_PART, DURATION_LIMIT, KEY_LIMIT, NOTHING, ErrorInfo, Instant, decoder
+from headway.wire.budget import Budget
 from headway.wire.events import Span
 from headway.wire.rpc import MODELS, MarkRecord, ModelUsage
 
@@ -152,7 +153,16 @@ class Finish(Struct, tag="done", forbid_unknown_fields=True, omit_defaults=True)
 
 
 Cause = Literal[
-    "error", "stop", "encode", "ambiguous", "state", "payload", "too_large", "timeout", "cancelled"
+    "error",
+    "stop",
+    "encode",
+    "ambiguous",
+    "state",
+    "payload",
+    "too_large",
+    "timeout",
+    "cancelled",
+    "budget",
 ]
 
 
@@ -279,6 +289,8 @@ class Run(Struct, tag="run", omit_defaults=True):
     ns: str = ""
     unconfirmed: bool = False
     """An older attempt may still run: no ambiguous once mark may be decided here."""
+    budget: Budget | None = None
+    """What the run may use, and what earlier attempts used; None = any."""
 
 
 class Marks(Struct, tag="marks", omit_defaults=True):

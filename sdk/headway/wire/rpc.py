@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Raw, Struct
 
 from headway.wire import NOTHING, BlobRef, ErrorInfo, Instant, decoder
+from headway.wire.budget import Budget
 from headway.wire.commands import Ended, TaskSpec
 
 # --- register / beat
@@ -143,6 +144,8 @@ class Assignment(Struct, omit_defaults=True):
     """The run's creation, ms since the Unix epoch: the time half of derived child ids."""
     unconfirmed: bool = False
     """An older attempt may still run: no ambiguous once mark may be decided by its policy."""
+    budget: Budget | None = None
+    """What it may use, and what earlier attempts used; None = any."""
 
 
 class VersionInfo(Struct, omit_defaults=True):
@@ -312,7 +315,8 @@ class AttemptFailed(Struct, tag="failed", omit_defaults=True):
 
     `cause`: error (user exception) · crash · oom · timeout · image (cannot start) · stop (StopRun)
     · encode · ambiguous (once) · state (StateMismatch) · payload (does not fit the version that
-    runs) · too_large · violation (channel abuse) · blob (payload or state is gone or damaged).
+    runs) · too_large · budget · violation (channel abuse) · blob (payload or state is gone or
+    damaged).
     """
 
     run: str

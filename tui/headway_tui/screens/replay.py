@@ -433,10 +433,9 @@ class ReplayScreen(Pane):
         self.set_focus(self.form)
 
     def key_escape(self) -> None:
-        """Leave the field as it was, or the command line."""
+        """Leave the field as it was."""
         if self.field.has_focus:
             self._close_field()
-        super().key_escape()
 
     def do_choose(self) -> None:
         """The next choice."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from textual.containers import Horizontal, Vertical
 
+from headway.budgets import told
 from headway.errors import HeadwayError
 from headway.looks import look
 from headway.wire import BlobRef, commands
@@ -259,6 +260,7 @@ class RunScreen(Pane):
             facts.append(span((end - row.started_at).total_seconds()))
         facts += [f"queue {row.queue}", f"agent {row.agent}" if row.agent else "",
                   f"version {row.version}" if row.version else "",
+                  f"budget {told(detail.budget)}" if detail.budget is not None else "",
                   f"tags {' '.join(row.tags)}" if row.tags else "",
                   f"replays {row.origin}" if row.origin else ""]  # fmt: skip
         why = "" if row.ended_at else detail.why

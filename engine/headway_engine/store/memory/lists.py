@@ -204,6 +204,7 @@ class Lists(Agents):
             run.parent,
             run.origin,
             run.key,
+            *self._sums(run.id),
             failure=run.failure,
             acked=run.acked,
         )

@@ -244,6 +244,9 @@ class Queues(Intake):
             del tables.tombstones[tomb]
         for run in runs:
             row = tables.runs.pop(run)
+            tables.budgets.pop((row.run.ns, run), None)
+            for key in [key for key in tables.usage if key[0] == run]:
+                del tables.usage[key]
             tables.tombstones[row.run.ns, run] = now
             if row.refs():
                 self._purge(row.run.ns, run, [""], timedelta(days=1))

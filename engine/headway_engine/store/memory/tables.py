@@ -167,6 +167,10 @@ class Tables(Struct):
         default_factory=lambda: dict[tuple[str, int, str], Used]()
     )
     """By run, epoch and model."""
+    budgets: dict[tuple[str, str], tuple[float, int]] = field(
+        default_factory=lambda: dict[tuple[str, str], tuple[float, int]]()
+    )
+    """What persons gave, by namespace and run: dollars, tokens."""
     keys: dict[tuple[str, str, str, str], Key] = field(
         default_factory=lambda: dict[tuple[str, str, str, str], Key]()
     )

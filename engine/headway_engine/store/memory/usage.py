@@ -31,6 +31,12 @@ class Usage(Base):
             )  # fmt: skip
         return SaveDone("ok")
 
+    def _sums(self, run: str) -> tuple[int, int, float]:
+        """Tokens in, tokens out and dollars that a run has used."""
+        used = [u for (r, _, _), u in self.tables.usage.items() if r == run]
+        return (sum(u.tokens_in for u in used), sum(u.tokens_out for u in used),
+                sum(u.cost_usd for u in used))  # fmt: skip
+
     async def spent(self, ns: str, runs: Sequence[str]) -> dict[str, tuple[int, int, float]]:
         """What each run has used, if anything."""
         self._check()
@@ -40,6 +46,20 @@ class Usage(Base):
                 a, b, c = found.get(run, (0, 0, 0.0))
                 found[run] = (a + u.tokens_in, b + u.tokens_out, c + u.cost_usd)
         return found
+
+    async def set_budget(self, ns: str, run: str, usd: float, tokens: int, actor: str) -> None:
+        """What a person gives to a run; 0 = as before."""
+        self._check()
+        row = self.tables.runs.get(run)
+        if row is not None and row.run.ns == ns:
+            old = self.tables.budgets.get((ns, run), (0.0, 0))
+            self.tables.budgets[ns, run] = (usd or old[0], tokens or old[1])
+
+    async def budgets(self, ns: str, runs: Sequence[str]) -> dict[str, tuple[float, int]]:
+        """What persons gave to these runs, if anything."""
+        self._check()
+        known = self.tables.budgets
+        return {run: known[ns, run] for run in runs if (ns, run) in known}
 
     async def usage(self, ns: str, ask: UsageAsk) -> list[UsageRow]:
         """Sums over a window."""

@@ -72,6 +72,11 @@ class Postgres:
             found += [Part(condition, "none") for condition in _QUEUED]
         return found
 
+    def used(self, field: str) -> str:
+        """Rows of one run stand together in the index."""
+        what = "sum(cost_usd) * 1e6" if field == "cost" else "sum(tokens_in + tokens_out)"
+        return f"(SELECT coalesce(round(({what})::float8), 0) FROM usage u WHERE u.run = r.id)"
+
     def among(self, column: str, values: str) -> str:
         """An array."""
         return f"{column} = ANY({values})"

@@ -50,6 +50,15 @@ class Usage(Part):
         rows = await self.db.read(_SQL["of_runs"], list(runs), ns)
         return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
+    async def set_budget(self, ns: str, run: str, usd: float, tokens: int, actor: str) -> None:
+        """What a person gives to a run; 0 = as before."""
+        await self.db.fetch(_SQL["set_budget"], ns, run, usd, tokens, actor)
+
+    async def budgets(self, ns: str, runs: Sequence[str]) -> dict[str, tuple[float, int]]:
+        """What persons gave to these runs, if anything."""
+        rows = await self.db.fetch(_SQL["budgets"], list(runs), ns)
+        return {row[0]: (row[1], row[2]) for row in rows}
+
     async def usage(self, ns: str, ask: UsageAsk) -> list[UsageRow]:
         """Sums over a window."""
         rows = await self.db.read(

@@ -101,6 +101,7 @@ WITH l AS MATERIALIZED (
      e AS (DELETE FROM events x USING l WHERE x.run = l.id),
      c AS (DELETE FROM checkpoints x USING l WHERE x.run = l.id),
      u AS (DELETE FROM usage x USING l WHERE x.run = l.id),
+     w AS (DELETE FROM budgets x USING l WHERE x.run = l.id),
      m AS (DELETE FROM marks x USING l WHERE x.run = l.id)
 DELETE FROM runs r USING l WHERE r.id = l.id;
 

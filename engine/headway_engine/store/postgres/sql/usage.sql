@@ -34,3 +34,15 @@ SELECT key, count(DISTINCT run) AS runs, count(DISTINCT (run, epoch)) AS attempt
            AND ($5::timestamptz IS NULL OR at >= $5) AND ($6::timestamptz IS NULL OR at < $6)
            AND ($8::text = '' OR run = $8)) x
  GROUP BY key ORDER BY sum(cost_usd) DESC, sum(tokens_in + tokens_out) DESC, key LIMIT $7;
+
+-- name: set_budget
+-- What a person gives to a run; 0 = as before.
+INSERT INTO budgets AS b (at, usd, tokens, ns, run, actor)
+SELECT hw_now(), $3, $4, r.ns, r.id, $5 FROM runs r WHERE r.id = $2 AND r.ns = $1
+ON CONFLICT (run) DO UPDATE
+   SET at = excluded.at, actor = excluded.actor,
+       usd = CASE WHEN excluded.usd > 0 THEN excluded.usd ELSE b.usd END,
+       tokens = CASE WHEN excluded.tokens > 0 THEN excluded.tokens ELSE b.tokens END;
+
+-- name: budgets
+SELECT run, usd, tokens FROM budgets WHERE run = ANY($1::text[]) AND ns = $2;
