@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec import Raw
-from support.golden import SIZES, agreed
 
 from headway.errors import HeadwayError, NotAllowed, NotReachable, Refused
-from headway.wire.commands import CheckpointRow, Done, ResumeAsk
-from headway.wire.replays import ForkAsk, Forked, StateAnswer
+from headway.wire.commands import CheckpointRow, Done, ResumeAsk, StateAnswer
+from headway.wire.replays import ForkAsk, Forked
 from headway_tui import sending
 from headway_tui.model.forks import Draft, fork_sheet, parsed, pretty, set_words
 from headway_tui.sending import kindly, send
 from support.consoles import RUN, T0, StillLink, console, open_run, show
+from support.goldens import SIZES, agreed
 from support.screens import text_of
 from support.wait import until
 
@@ -66,7 +66,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[ForkAsk]:
     async def ask(self: StillLink, verb: str, body: Struct, kind: Any) -> Any:
         if verb == "state":
             return StateAnswer(CheckpointRow(7, "iteration-6", len(STATE), T0, 3), Raw(STATE))
-        assert isinstance(body, ForkAsk)
+        if not isinstance(body, ForkAsk):  # what the list reads
+            raise HeadwayError("nobody is there")
         sent.append(ForkAsk(**{f: getattr(body, f) for f in body.__struct_fields__}))
         if body.state is not None and b'"model":7' in bytes(body.state.patch):
             raise Refused("state.model: expected string, got integer", "bad_state")
@@ -102,7 +103,7 @@ async def test_a_state_is_edited_refused_by_its_path_edited_again_and_forked(
         await shown(app, pilot, "no JSON")
         await pilot.press("enter")
         await shown(app, pilot, "It fits the task's state type.")
-        agreed("fork-sheet", size, text_of(app))
+        agreed("fork-sheet", size, app)
         assert [a.dry_run for a in asked] == [True, True]
         await pilot.press("enter")
         await shown(app, pilot, "forked: ")
@@ -167,13 +168,13 @@ class Flaky(StillLink):
     def __init__(self, *answers: Any) -> None:
         super().__init__(None)  # pyright: ignore[reportArgumentType]  # nothing connects
         self.connected = True
-        self.answers = list(answers)
+        self.turns = list(answers)
         self.sent: list[Any] = []
 
     async def ask(self, verb: str, body: Any, kind: Any) -> Any:
         """The next answer."""
         self.sent.append(body)
-        answer = self.answers.pop(0)
+        answer = self.turns.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -212,7 +213,7 @@ async def test_a_refusal_is_final_and_what_was_never_sent_is_not_repeated() -> N
 
 def test_a_missing_right_is_said_kindly() -> None:
     said = kindly(NotAllowed("hw.api.default.ana.ack", "user ana"))
-    assert said.startswith("user ana may look here, but not ack: ask whoever runs your NATS")
+    assert said == "your NATS user may not ack: it takes an operator's credentials"
     assert kindly(HeadwayError("as it is")) == "as it is"
 
 

@@ -14,7 +14,8 @@ from headway.errors import HeadwayError, NotReachable
 from headway.forks import edit_of
 from headway.ids import new_run_id
 from headway.wire import BlobRef, commands
-from headway.wire.replays import ForkAsk, Forked, StateAnswer, StateAsk
+from headway.wire.commands import StateAnswer, StateAsk
+from headway.wire.replays import ForkAsk, Forked
 from headway_tui.decide import Decide
 from headway_tui.editing import in_editor
 from headway_tui.model.deadsheets import Sheet

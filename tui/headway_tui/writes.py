@@ -85,18 +85,22 @@ async def bulk(
     dry_run: bool,
     as_of: datetime | None = None,
     told: Callable[[Sum], None] = lambda _: None,
+    unsure: Callable[[str], None] = lambda _: None,
 ) -> Sum:
     """All pages of these queries, each done in the engine before the next one is asked for.
 
-    `told` hears of each page. If it fails in between, what was done stays done; doing it again does
-    the rest.
+    `told` hears of each page, `unsure` of one whose answer is asked for again. If it fails in
+    between, what was done stays done; doing it again does the rest.
     """
     total = Sum(as_of)
     known: Any = verb
     for query in queries:
         ask = BulkAsk(known, query, dry_run=dry_run, as_of=total.as_of)
         while True:
-            page = await link.ask("bulk", ask, BulkPage)
+            if dry_run:
+                page = await link.ask("bulk", ask, BulkPage)
+            else:
+                page = await send(link, "bulk", ask, BulkPage, unsure)
             ask.as_of, ask.after = page.as_of, page.next
             total.as_of = total.as_of or page.as_of
             total.matched += page.matched

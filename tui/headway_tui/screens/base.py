@@ -322,7 +322,8 @@ class Pane(Screen[None]):
         async def work() -> None:
             try:
                 done = await bulk(
-                    link, verb, queries, dry_run=False, as_of=found.as_of, told=told
+                    link, verb, queries, dry_run=False, as_of=found.as_of, told=told,
+                    unsure=self._unsure,
                 )  # fmt: skip
             except HeadwayError as e:
                 self.say(f"stopped: {kindly(e)}; {verb} again does the rest", "bad")
