@@ -19,7 +19,7 @@ from headway_engine.service import Service, Ticker
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from headway.bus import Connection
     from headway.wire.events import EngineBeat
@@ -154,7 +154,9 @@ class QueueTick(Ticker):
         self._moves = 0
         self._others: dict[str, int] = {}
         self._stirred = True
-        self._said: dict[Place, tuple[QueueRow, bool]] = {}
+        self._said: dict[Place, QueueRow] = {}
+        self._again: set[Place] = set()
+        """Told a second ago for the first time."""
 
     def wake(self) -> None:
         """Settings have changed: look now, and have the others look."""
@@ -182,10 +184,14 @@ class QueueTick(Ticker):
             or any(q.queued or q.dispatched for q in self.states.values())
         ):
             await self._read(now)
+            places = dict.fromkeys((*self.states, *self._flows.places(), *self._again))
+        else:
+            # What was not read says the same as before: only what moves is looked at.
+            places = dict.fromkeys((*self._flows.places(), *self._again))
         for place, q in self.states.items():
             waits = q.queued + q.dispatched
             self.depths.setdefault(place, deque(maxlen=DEPTHS)).append(waits)
-        self._tell(datetime.now(UTC))
+        self._tell(places, datetime.now(UTC))
         return None
 
     async def _read(self, now: float) -> None:
@@ -200,23 +206,24 @@ class QueueTick(Ticker):
         self._read_at = now
         self._at = datetime.now(UTC)
         self.states = {(q.ns, q.queue): q for q in states}
-        for gone in self.depths.keys() - self.states.keys():
-            del self.depths[gone]
+        for kept in (self.depths, self._said):
+            for gone in kept.keys() - self.states.keys():
+                del kept[gone]
         self._dispatcher.counted(states, agents)
 
-    def _tell(self, at: datetime) -> None:
-        places = dict.fromkeys((*self.states, *self._flows.places()))
-        for place in self._said.keys() - places.keys():
-            del self._said[place]
+    def _tell(self, places: Iterable[Place], at: datetime) -> None:
+        again, self._again = self._again, set()
         for place in places:
             row = row_of(place[1], self.states.get(place))
             if (flow := self._flows.flow(place, self._engine, at)) is not None:
                 row.flows = (flow,)
-            before, again = self._said.get(place, (None, True))
+            before = self._said.get(place)
             changed = before is None or not same(row, before)
-            if not changed and not again:
+            if not changed and place not in again:
                 continue
-            self._said[place] = row, changed
+            if changed:
+                self._said[place] = row
+                self._again.add(place)
             told = structs.replace(row, at=self._at if place in self.states else None)
             self._post.put(subjects.beat_queue(*place), encode(told))
 

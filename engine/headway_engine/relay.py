@@ -49,9 +49,9 @@ ANSWER_BYTES = 512 * 1024
 """Largest answer to a caller, well below the server's limit of 1 MB a message."""
 PAUSE = 0.2
 """Seconds between two tries while RUNS cannot be written."""
-RECENT_FOR = 150.0
-"""Seconds for which acknowledged messages are kept, to be told again to a restarted server: RUNS is
-fsynced every two minutes, so what is older is on its disk."""
+RECENT_FOR = 30.0
+"""Seconds for which acknowledged messages are kept, to be told again to a server that was killed:
+it writes within milliseconds of its ack, and more on a disk that is busy."""
 RECENT_BYTES = 8 * 1024 * 1024
 """Bytes of them at most."""
 SWEEP_EVERY = 5.0
@@ -219,7 +219,7 @@ class Relay(Service):
     async def _tell_again(self) -> None:
         """RUNS acknowledges before it writes: a server that was killed may have lost the last ones.
 
-        What is lost beyond those that are kept is asked of the store by whoever misses it.
+        A longer loss (the machine's power) is not mended here: history is then asked of the store.
         """
         server = server_of(self._nc)
         if not self._back or not self._nc.is_connected:

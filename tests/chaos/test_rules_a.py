@@ -24,7 +24,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def three(postgres_server: PostgresServer, migrated: str) -> AsyncGenerator[Trio]:
-    async with trio(postgres_server, migrated) as made:
+    # No lease ends here, however busy the machine is.
+    async with trio(postgres_server, migrated, lease=60.0) as made:
         yield made
 
 

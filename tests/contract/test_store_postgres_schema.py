@@ -16,7 +16,7 @@ from headway_engine.happenings import Started
 from headway_engine.store.postgres import PostgresStore, statements
 from headway_engine.store.postgres.commit import in_one_write
 from headway_engine.store.postgres.migrate import SchemaTooNew, migrate, migrations, numbers
-from support.factories import a_checkpoint, a_step
+from support.factories import NS, a_checkpoint, a_step
 
 if TYPE_CHECKING:
     from support.stores import PostgresKit
@@ -165,3 +165,27 @@ async def updates(kit: PostgresKit) -> tuple[int, int]:
         "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'runs'"
     )
     return row["n_tup_upd"], row["n_tup_hot_upd"]
+
+
+async def test_waiting_runs_and_the_longest_wait_are_read_from_the_index_alone(
+    postgres_kit: PostgresKit,
+) -> None:
+    kit = postgres_kit
+    await kit.execute(
+        "INSERT INTO runs (id, ns, task, queue, state, n, created_at)"
+        " SELECT '01JD' || lpad(i::text, 22, '0'), $1, 't', 'q', 'QUEUED', 1, hw_now()"
+        " FROM generate_series(1, 3000) i",
+        NS,
+    )
+    conn: Any = await asyncpg.connect(kit.dsn)
+    try:
+        await conn.execute("VACUUM ANALYZE runs")
+        await conn.execute("SET enable_seqscan = off")
+        found = await conn.fetch("EXPLAIN " + statements.load("dispatch")["queues"])
+    finally:
+        await conn.close()
+    plan = "\n".join(row[0] for row in found)
+    assert "Index Only Scan using runs_heads on runs" in plan
+    assert "Index Only Scan using runs_heads_by_key on runs" in plan
+    (state,) = await kit.store.queues()
+    assert (state.queued, state.oldest_at) == (3000, kit.now())

@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headway import subjects
+from headway.ids import new_run_id
 from headway.wire import decode
-from headway.wire.commands import AgentRow, DrainAsk, Metrics, MetricsAsk, QueueAsk, QueueRow
-from headway_engine.presence import HEAL, QueueTick
-from support.engines import config_for, running_engine
+from headway.wire.commands import (
+    AgentRow,
+    DrainAsk,
+    EnqueueItem,
+    Metrics,
+    MetricsAsk,
+    QueueAsk,
+    QueueRow,
+)
+from headway_engine.store.memory import MemoryStore
+from support.engines import calling, config_for, running_engine
 from support.scripted_agent import finish
 from support.stacks import stack
 from support.wait import until
@@ -19,7 +28,6 @@ from support.wait import until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headway_engine.assembly import Engine
     from support.engines import Caller
 
 
@@ -55,10 +63,6 @@ async def beats_of(caller: Caller) -> Beats:
     return beats
 
 
-def ticks_of(engine: Engine) -> QueueTick:
-    return next(s for s in engine.services if isinstance(s, QueueTick))
-
-
 async def asked(caller: Caller, verb: str, body: Any, kind: Any) -> Any:
     answer = await caller.api_raw(verb, body)
     assert answer.error is None, answer.error
@@ -83,29 +87,6 @@ async def test_a_pause_is_pushed_with_who_and_why(nats: str, database: str) -> N
         refused = await caller.api_raw("queue-set", QueueAsk("default", limit=3, reason="x"))
         assert refused.error is not None
         assert refused.error.message == "reason: goes with paused"
-
-
-async def test_where_nothing_moves_nothing_is_asked_or_told(nats: str, database: str) -> None:
-    async with stack(nats, database) as (engine, caller, agent):
-        await agent.start()
-        ticks, beats = ticks_of(engine), await beats_of(caller)
-
-        async def quiet_passes(count: int) -> int:
-            """Reads of the store in so many passes of the tick."""
-            reads = ticks.reads
-            for _ in range(count):
-                await ticks.passed.next()
-            return ticks.reads - reads
-
-        # What is told is told twice; what is read then is the healing look alone.
-        await quiet_passes(3)
-        told = len(beats.rows)
-        assert await quiet_passes(4) <= 1
-        assert HEAL > 4
-        assert len(beats.rows) == told
-        await caller.api("queue-set", QueueAsk("default", limit=2))
-        assert await quiet_passes(1) <= 1
-        await until(lambda: beats.rows[-1].limit == 2, what="the new limit")
 
 
 async def test_an_engine_answers_for_all_engines(nats: str, database: str) -> None:
@@ -160,3 +141,37 @@ async def test_a_drain_keeps_its_reason(nats: str, database: str) -> None:
         await caller.api("agent-drain", DrainAsk("a1", undo=True))
         (row,) = await asked(caller, "agents", None, list[AgentRow])
         assert (row.drain, row.drain_reason) == ("", "")
+
+
+async def test_enqueues_that_wait_in_nats_are_counted_while_the_store_is_away(
+    nats: str,
+) -> None:
+    store = MemoryStore("one")
+    async with (
+        running_engine(config_for(nats, "", id="one", roles=("intake", "api")), store=store),
+        calling(nats) as caller,
+    ):
+        await caller.deploy()
+
+        async def pending() -> int:
+            found = await asked(caller, "metrics", MetricsAsk(60), Metrics)
+            return found.engines["one"][-1].pending if "one" in found.engines else -1
+
+        assert (await caller.enqueue()).outcome == "recorded"
+        await until(_is(pending, 0), what="nothing waits")
+        store.down = True
+        runs = [new_run_id() for _ in range(3)]
+        for run in runs:
+            await caller.send(EnqueueItem(run, "noop"))
+        await until(_is(pending, 3), what="what waits is counted")
+        store.down = False
+        for run in runs:
+            await caller.word(run)
+        await until(_is(pending, 0), what="nothing waits any more")
+
+
+def _is(ask: Any, value: int) -> Any:
+    async def look() -> bool:
+        return await ask() == value
+
+    return look

@@ -87,6 +87,8 @@ class Dockerd:
         for process in servers:
             process.kill()
         psutil.wait_procs(servers, 10)
+        # Where nobody reaps it, its process id looks alive.
+        (self._folder / "run" / "containerd" / "containerd.pid").unlink(missing_ok=True)
 
     def running(self) -> list[psutil.Process]:
         """Processes under its folder: its containerd and what that started."""

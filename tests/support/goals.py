@@ -60,7 +60,7 @@ class Amount(NamedTuple):
     rounds: int = 3
 
 
-SHORT = Amount(1, 1.0, 5_000, 1)
+SHORT = Amount(1, 1.0, 5_000, 0)
 
 
 def part(values: list[float], percent: float) -> float:
@@ -180,6 +180,8 @@ async def flooded(url: str, run: str, amount: Amount) -> list[Figure]:
 
 async def cut(server: NatsServer, run: str, amount: Amount) -> list[Figure]:
     """From the broker's death to the band, and from its return to live again."""
+    if not amount.rounds:
+        return []
     away: list[float] = []
     back: list[float] = []
     async with console_on(server.url) as opened:

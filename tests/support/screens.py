@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from headway_tui.themes import ROLES as THEMES
 
 if TYPE_CHECKING:
+    from rich.color import Color
     from rich.style import Style
     from textual.app import App
 
@@ -58,11 +59,11 @@ def roles_of(app: Any) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _name(color: Any, names: dict[str, str]) -> str:
+def _name(color: Color | None, names: dict[str, str]) -> str:
     if color is None or color.is_default:
         return ""
     triplet = color.get_truecolor()
-    return names.get(triplet.hex, triplet.hex)
+    return str(names.get(triplet.hex, triplet.hex))
 
 
 def _paper(segment: Any, names: dict[str, str]) -> str:

@@ -158,7 +158,7 @@ class Trio:
 
 
 @asynccontextmanager
-async def trio(server: PostgresServer, template: str) -> AsyncGenerator[Trio]:
+async def trio(server: PostgresServer, template: str, lease: float = LEASE) -> AsyncGenerator[Trio]:
     """Three engines that are ready, a caller, the task `noop` deployed."""
     dsn = await create_database(server, template)
     async with contextlib.AsyncExitStack() as stack:
@@ -171,7 +171,7 @@ async def trio(server: PostgresServer, template: str) -> AsyncGenerator[Trio]:
         through = f"postgresql://{who}@127.0.0.1:{link.port}{where.path}?sslmode=disable"
         engines = [
             await stack.enter_async_context(
-                running_engine(config_for(nats.url, at, id=name, lease=LEASE, beat_every=LEASE / 4))
+                running_engine(config_for(nats.url, at, id=name, lease=lease, beat_every=LEASE / 4))
             )
             for name, at in zip(NAMES, (dsn, dsn, through), strict=True)
         ]

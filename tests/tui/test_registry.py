@@ -41,7 +41,7 @@ HEAD = """# Keys of `headway tui`
 
 Made from the table of actions (`headway_tui/actions.py`); `headway tui --keys` prints what is in
 force on your machine, `?` shows it. Other keys: `$XDG_CONFIG_HOME/headway/keys.toml` (usually
-`~/.config/headway/keys.toml`), a table `[keys]` from ids to keys, such as `cancel = "X"` or
+`~/.config/headway/keys.toml`), a table `[keys]` from ids to keys, such as `cancel = "K"` or
 `top = ["g g", "home"]`. Two actions on one key are refused at the start, with both names.
 
 """
@@ -99,7 +99,7 @@ def test_help_and_footer_come_from_the_table() -> None:
     text = help_text(places).plain
     for action in ACTIONS:
         assert (f":{action.name} " in text) == bool(set(action.where) & set(places))
-    assert [a.id for a in footer(places)][:3] == ["replay", "resume", "cancel"]
+    assert [a.id for a in footer(places)][:3] == ["replay", "fork", "edit_fork"]
     assert shown_keys(BY_ID["top"]) == "gg home"
 
 
@@ -122,8 +122,8 @@ def test_two_actions_on_one_key_are_refused_by_name() -> None:
 def test_no_letter_alone_changes_anything_without_a_sheet() -> None:
     assert {a.id for a in ACTIONS if a.writes} == {
         "cancel", "resume", "replay", "start_plan", "approve", "hold", "stop_job", "ack",
-        "fork_class", "replay_class", "ack_class", "decide_done", "decide_rerun", "decide_fail",
-        "override", "pause", "limit", "drain",
+        "fork", "edit_fork", "fork_class", "replay_class", "ack_class", "decide_done",
+        "decide_rerun", "decide_fail", "override", "pause", "limit", "drain",
     }  # fmt: skip
     assert all(a.confirm == "sheet" for a in ACTIONS if a.writes)
 
@@ -138,15 +138,15 @@ def test_colours_can_be_read(name: str) -> None:
 
 
 def test_own_keys_are_in_force_everywhere() -> None:
-    actions = remapped('[keys]\ncancel = "X"\ntop = ["g t", "ctrl+t"]\npreview = []\n')
+    actions = remapped('[keys]\ncancel = "K"\ntop = ["g t", "ctrl+t"]\npreview = []\n')
     have = {a.id: a for a in actions}
     keys = Keymap(actions)
-    assert keys.press((), "X", ("runs", "app")).action is have["cancel"]
+    assert keys.press((), "K", ("runs", "app")).action is have["cancel"]
     assert keys.press((), "c", ("runs", "app")).action is None
     assert keys.press(("g",), "t", ("table",)).action is have["top"]
     assert keys.press((), "p", ("runs",)).action is None
     text = help_text(("runs", "table", "app"), actions).plain
-    assert "X                :cancel" in text
+    assert "K                :cancel" in text
     assert ":preview " in text
     assert "| `gt` `ctrl+t` | `top` |" in reference(actions)
     assert [k.id for k in remapped("") if k not in ACTIONS] == []

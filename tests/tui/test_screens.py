@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from headway.wire.commands import (
     RunsQuery,
 )
 from headway.wire.events import LogChunk
+from headway_tui.actions import for_places
+from headway_tui.memory import View
 from headway_tui.screens.queues import QueuesScreen
 from headway_tui.screens.run import RunScreen
 from headway_tui.screens.runs import RunsScreen
@@ -121,49 +124,53 @@ async def test_below_60x16_there_is_the_list_and_a_line_of_help() -> None:
         assert text_of(app).splitlines()[-1].startswith(" : x")
 
 
-def hostile(text: str) -> RunRow:
+def hostile(text: str, number: int) -> RunRow:
     """A run of which every text is this one."""
     row = next(r for r in rows() if r.run == RUN)
+    row.run = f"01JD9K4W2M8QZ5V7N3XBTRG{number:03d}"
     row.task = row.queue = row.agent = row.version = row.checkpoint_name = row.reason = text
     row.tags, row.error = (text, text), ErrorInfo(text, text, f"{text}\n{text}")
     return row
 
 
-async def test_nothing_foreign_leaves_its_cells_on_any_screen(tmp_path: Path) -> None:
+async def test_nothing_foreign_leaves_its_cells_on_any_screen() -> None:
+    texts = [*CORPUS, "x" * 5000, "研" * 300, "e" + "\u0301" * 99]
     async with console() as (app, pilot):
         runs = app.screen
         assert isinstance(runs, RunsScreen)
-        run = await open_run(app, pilot)
-        await pilot.press("escape")
-        for text in [*CORPUS, "x" * 5000, "研" * 300, "e" + "\u0301" * 99]:
-            row = hostile(text[:256])
-            runs.view.rows[RUN] = row
-            runs.filter_text = text[:200]
-            assert runs.counting is not None
-            runs.counting.known[runs.filter_text, ("status", "error")] = Facets(
-                NOW, 1, values={"status": [], "error": [Facet(text[:100], 3)]}
-            )
-            app.link.trouble = text
-            runs.say(text)
-            runs.view.changed = True
+        assert runs.counting is not None
+        made = [hostile(text[:256], i) for i, text in enumerate(texts)]
+        runs.view.snapshot(made)
+        runs.counting.known["", ("status", "error")] = Facets(
+            NOW, 1, values={"status": [], "error": [Facet(t[:100], 3) for t in texts]}
+        )
+        for at in range(0, len(texts), 20):
+            runs.table.move(at + 20)
+            app.link.trouble, runs.filter_text = texts[at], texts[at][:100]
+            runs.say(texts[at])
             await show(app, pilot)
             _tame(text_of(app))
-            app.link.trouble = ""
-            detail = RunDetail(row, payload=Raw(encode({text: text})), why=text)
-            await app.push_screen(run2 := RunScreen(RUN))
-            run2._on_detail(detail)  # pyright: ignore[reportPrivateUsage]
-            for event in events():
-                event.data = {k: text if isinstance(v, str) else v for k, v in event.data.items()}
-                run2._on_event(event)  # pyright: ignore[reportPrivateUsage]
-            run2._on_chunk(1, LogChunk(1, [text, text], NOW))  # pyright: ignore[reportPrivateUsage]
-            run2.state.view = "payload"
+        app.link.trouble = ""
+        everything = {text: [text] for text in texts}
+        run = RunScreen(RUN)
+        await app.push_screen(run)
+        run._on_detail(RunDetail(made[1], payload=Raw(encode(everything)), why=texts[2]))  # pyright: ignore[reportPrivateUsage]
+        for n, text in enumerate(texts * 2, 1):
+            event = events()[n % 16]
+            event.n, event.data = n, {k: text if isinstance(v, str) else v
+                                      for k, v in event.data.items()}  # fmt: skip
+            run._on_event(event)  # pyright: ignore[reportPrivateUsage]
+        run._on_chunk(1, LogChunk(1, texts, NOW))  # pyright: ignore[reportPrivateUsage]
+        run.state.view = "payload"
+        run.state.show({"payload": everything}, b"")
+        for _ in range(4):
             await show(app, pilot)
             _tame(text_of(app))
-            await pilot.press("r")
-            await pilot.pause()
-            _tame(text_of(app))
-            await pilot.press("escape", "escape")
-    assert run.number
+            for pane in (run.waterfall, run.logs, run.state):
+                pane.do_page_down()
+        await pilot.press("r")
+        await pilot.pause()
+        _tame(text_of(app))
 
 
 def _tame(text: str) -> None:
@@ -494,6 +501,56 @@ async def test_walking_through_checkpoints_shows_what_changed() -> None:
         assert screen.number == 1
 
 
+async def test_lines_are_kept_by_search_and_by_the_time_of_a_row() -> None:
+    async with console() as (app, pilot):
+        screen = await open_run(app, pilot)
+        await pilot.press("slash", *"429", "enter", "ampersand")
+        await show(app, pilot)
+        shown = [screen.logs.store.line(screen.logs.number(i)) for i in range(screen.logs.count())]
+        texts = [line.text for line in shown if line is not None and line.level not in "-!"]
+        assert texts == ["ERROR llm 429 retry-after=20"]
+        assert "& 429" in text_of(app)
+        await pilot.press("ampersand", "shift+tab", "s")
+        await show(app, pilot)
+        assert screen.logs.only_words == "only attempt 1"
+        assert screen.logs.count() == 8
+        await pilot.press("s")
+        assert screen.logs.only is None
+
+
+async def test_rows_are_exported_and_a_bad_file_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "runs.jsonl"
+    async with console() as (app, pilot):
+        await pilot.press("j", "space", "colon", *f"export {file}", "enter")
+        assert [json.loads(line)["run"] for line in file.read_text().splitlines()] == [RUN]
+        await pilot.press("u", "colon", *f"export {file}", "enter")
+        assert len(file.read_text().splitlines()) == 13
+        await pilot.press("colon", *f"export {tmp_path}/no/x", "enter")
+        await show(app, pilot)
+        assert "was not written: No such file" in text_of(app)
+
+
+async def test_the_palette_has_everything_that_can_be_done_here(tmp_path: Path) -> None:
+    file = tmp_path / "console.json"
+    async with console(memory=file) as (app, pilot):
+        assert "enter opens a run" in text_of(app)
+        app.memory.save("noisy", View("status:failed"))
+        found = {c.title: c for c in app.get_system_commands(app.screen)}
+        have = {a.name for a in for_places(app.places())}
+        assert have <= {title.partition(":")[0] for title in found}
+        assert {"view noisy", f"run {RUN}", "agent edge-1", "theme headway-cb"} <= set(found)
+        assert "$ headway cancel {run}" in str(found["cancel: cancel…"].help)
+        found["agent edge-1"].callback()
+        screen = app.screen
+        assert isinstance(screen, RunsScreen)
+        assert screen.filter_text == "agent:edge-1"
+        found["view noisy"].callback()
+        assert screen.filter_text == "status:failed"
+        await pilot.pause()
+    async with console(memory=file) as (app, pilot):
+        assert "enter opens a run" not in text_of(app)
+
+
 async def test_keys_go_between_the_screens_and_the_list_stays_below() -> None:
     async with console() as (app, pilot):
         await open_queues(app, pilot)
@@ -519,7 +576,7 @@ async def test_the_runs_of_a_queue_or_an_agent_are_the_list_with_a_filter(
         await pilot.pause()
         screen = app.screen
         assert isinstance(screen, RunsScreen)
-        assert (screen.filter_text, screen.flaw) == (filter_, "")
+        assert screen.filter_text == filter_
 
 
 async def test_rows_are_sorted_and_the_window_is_changed() -> None:
@@ -533,6 +590,20 @@ async def test_rows_are_sorted_and_the_window_is_changed() -> None:
         await show(app, pilot)
         assert metrics.window == 60
         assert "metrics  1m" in text_of(app)
+        await pilot.press("colon", *"window 1h", "enter")
+        assert metrics.window == 3600
+
+
+async def test_a_switch_can_be_typed_with_its_name() -> None:
+    async with console() as (app, pilot):
+        screen = await open_queues(app, pilot)
+        await pilot.press("colon", *"drain edge-4", "enter")
+        await pilot.pause()
+        assert "$ headway agents drain edge-4" in text_of(app)
+        await pilot.press("escape", "colon", *"pause nothing", "enter")
+        await show(app, pilot)
+        assert "no 'nothing': agents, default, gpu, slow" in text_of(app)
+        assert screen.place == "agents"
 
 
 async def test_a_limit_has_to_be_a_number_before_it_is_sent() -> None:

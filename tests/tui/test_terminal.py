@@ -72,6 +72,27 @@ async def test_what_happens_is_shown_as_it_happens(nats: str, database: str) -> 
             await seen(opened, "CANC", since=at)
 
 
+async def test_what_is_counted_can_be_filtered_and_cancelled_together(
+    nats: str, database: str
+) -> None:
+    async with running_engine(config_for(nats, database)), calling(nats) as caller:
+        await caller.deploy(TaskSpec("noop"))
+        for i in range(12):
+            await caller.enqueue("noop", tags=("even" if i % 2 == 0 else "odd",))
+        async with terminal(nats) as opened:
+            await seen(opened, "QUE 12")
+            at = opened.press("/tag:odd status:qu\t\r")
+            await seen(opened, "6 runs", since=at)
+            at = opened.press("*c")
+            await seen(opened, "6 runs on default", since=at)
+            at = opened.press("\r")
+            await seen(opened, "6 cancelled", since=at)
+            at = opened.press(":runs status:live\r")
+            await seen(opened, "all time", since=at)
+            at = opened.press("*R")
+            await seen(opened, "nothing to resume", since=at)
+
+
 async def test_a_killed_server_is_a_band_and_nothing_is_missed(
     nats_server: NatsServer, database: str
 ) -> None:

@@ -79,8 +79,8 @@ ACTIONS: tuple[Action, ...] = (
            "Dead letters by class, and runs that wait for a person.", "headway dead", ("app",)),
     Action("open_run", (), "run", "run", "A run, by its id or the beginning of it.",
            "headway show {run}", ("app",), takes="ID"),
-    _view("last_view", "-", "last-view", "last view", "Where you were before: screen and filter.",
-          "app"),
+    _view("last_view", "-, ctrl+o", "last-view", "last view", "Where you were before: screen and"
+          " filter.", "app"),
     _view("back", "escape, q", "back", "back", "Back to the screen before; at the first one: quit.",
           "app", footer=90),
     _view("quit", "ctrl+q", "q", "quit", "Quit.", "app"),
@@ -150,6 +150,12 @@ ACTIONS: tuple[Action, ...] = (
     Action("replay", ("r",), "replay", "replay…",
            "New runs of the marked ones, or of all that match: opens a draft, starts nothing.",
            "headway replay plan SCRIPT", ("runs", "run"), writes=True, confirm="sheet", footer=30),
+    Action("fork", ("F",), "fork", "fork…",
+           "A new run from the checkpoint under the cursor (in the list: from the last one).",
+           "headway fork {run}", ("runs", "run"), writes=True, confirm="sheet", footer=32),
+    Action("edit_fork", ("e",), "edit", "edit…",
+           "The same with an edited state, in $EDITOR; checked against the task's state type.",
+           "headway fork {run} --edit", ("runs", "run"), writes=True, confirm="sheet", footer=33),
     Action("ack", ("x",), "ack", "acknowledge…",
            "You have seen this failure: no dead letter any more; recorded with your name.",
            "headway ack {run}", ("runs", "run"), writes=True, confirm="sheet"),
@@ -201,7 +207,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("agent_log", ("l",), "agent-log", "agent log",
            "All that is known of the agent, what it counted, and where its log is.",
            "headway agents", ("agents",), footer=18),
-    _view("sort", "o", "sort", "sort", "The next order of the rows.", *_BOARD, footer=19),
+    _view("sort_rows", "o", "sort", "sort", "The next order of the rows.", *_BOARD, footer=19),
     _view("window", "w", "window", "window", "The next window: 1, 15 or 60 minutes.", "metrics",
           footer=15),
     # --- timeline
@@ -225,10 +231,16 @@ ACTIONS: tuple[Action, ...] = (
     _view("clock", "T", "clock", "clock", "Times: of day, since the beginning, none.", "logs"),
     _view("minute_on", "m", "minute", "+1 min", "A minute later.", "logs"),
     _view("minute_back", "M", "minute-back", "-1 min", "A minute earlier.", "logs"),
+    _view("keep_hits", "&", "keep", "keep", "Only lines that the search finds; again: all.",
+          "logs"),
+    _view("span_lines", "s", "span-lines", "row's lines", "Only lines from the time of the"
+          " timeline's row; again: all.", "run"),
     _view("clear", "C", "clear", "clear", "Drop what is shown; what comes is shown.", "logs"),
     # --- state
     _view("next_checkpoint", "]", "checkpoint", "next ◆", "The next checkpoint.", "run"),
     _view("last_checkpoint", "[", "checkpoint-back", "last ◆", "The checkpoint before.", "run"),
+    Action("export", (), "export", "export", "Write the marked runs, or those that are loaded, to"
+           " a file as JSON lines.", "headway ls --json", ("runs",), takes="FILE"),
     # --- replays
     Action("start_plan", ("S",), "start", "start plan…",
            "Start the job of the plan; the number of runs has to be typed.",

@@ -65,6 +65,8 @@ class Options:
     filter: str = ""
     run: str = ""
     """Open this run at once."""
+    mouse: bool = True
+    """False: the terminal keeps its own selection."""
     bundle: Bundle | None = None
     """Show what this file holds; no server is asked."""
     actions: tuple[Action, ...] = field(default=ACTIONS)
@@ -143,6 +145,11 @@ class HeadwayApp(App[None]):
         self.run_worker(self.link.run, name="link", exit_on_error=True)
         self._last_tick = time.monotonic()
         self.set_interval(CLOCK, self.tick)
+        if self.memory.first_start():
+            self.pane_screen.toast.say(
+                "enter opens a run, / filters, : commands, ? all keys, esc back; nothing is changed"
+                " without a sheet that asks", "accent", 30.0,
+            )  # fmt: skip
         if self.options.run:
             self.pane_screen.open_run(self.options.run)
 
@@ -492,4 +499,4 @@ def linked(options: Options) -> Link:
 
 def run(options: Options) -> None:
     """Open the console; returns when it is closed."""
-    HeadwayApp(options).run(mouse=True)
+    HeadwayApp(options).run(mouse=options.mouse)

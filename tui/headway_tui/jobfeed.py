@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from headway.errors import HeadwayError
 from headway.replays import jobs
-from headway.wire import commands
-from headway_tui.feeds import AGAIN, RunsFeed
+from headway_tui.feeds import AGAIN
+from headway_tui.listing import RunsFeed
 from headway_tui.model.jobs import FINAL
 from headway_tui.model.rows import RunsView
 
@@ -104,7 +104,8 @@ class JobFeed:
         wanted = [i.fork for i in (*running, *new)][:WATCHED] + [i.run for i in shown[:WATCHED]]
         if wanted and tuple(wanted) != self._asked:
             self._asked = tuple(wanted)
-            self._runs.ask(commands.RunsQuery(ids=self._asked))
+            self._runs.ask(ids=self._asked)
+            self._runs.want(len(self._asked))
 
     def _known(self, item: JobItem) -> bool:
         row = self.rows.get(item.fork)

@@ -1,7 +1,7 @@
 """Keys to actions, chords included: one small state machine. Pure.
 
 A chord waits for its next key as long as it takes; `escape` drops it and nothing fires by itself.
-`keys.toml` gives actions other keys: `[keys]`, then `cancel = "X"` or `top = ["g g", "home"]`, by
+`keys.toml` gives actions other keys: `[keys]`, then `cancel = "K"` or `top = ["g g", "home"]`, by
 the id of the action; an empty list takes its keys away.
 """
 

@@ -45,6 +45,8 @@ class RunsFeed:
     def __init__(self, link: Link, view: RunsView, changed: Callable[[], None]) -> None:
         self._link, self._view, self._changed = link, view, changed
         self.text = ""
+        self.ids: tuple[str, ...] = ()
+        """If there are any: of these runs alone."""
         self.sort: Sort = "newest"
         self.trouble = ""
         self.loading = True
@@ -71,12 +73,22 @@ class RunsFeed:
 
     # --- what is wanted
 
-    def ask(self, text: str | None = None, sort: Sort | None = None) -> None:
-        """Read the first page anew, with this query and order if they are given."""
+    def ask(
+        self,
+        text: str | None = None,
+        sort: Sort | None = None,
+        *,
+        ids: tuple[str, ...] | None = None,
+    ) -> None:
+        """Read the first page anew, with this query, order and ids if they are given."""
+        self.ids = self.ids if ids is None else ids
         self.text = self.text if text is None else text
         self.sort = sort or self.sort
         query = parse(self.text)
-        self._view.interest = (lambda body: possible(query, body)) if query.terms else None
+        if self.ids:
+            self._view.interest = lambda body: body.run in self.ids and possible(query, body)
+        else:
+            self._view.interest = (lambda body: possible(query, body)) if query.terms else None
         self.loading, self._need = True, 1
         self._anew.set()
         self._moved.set()
@@ -182,7 +194,7 @@ class RunsFeed:
 
     def _query(self, after: str, *, turned: bool = False) -> commands.RunsQuery:
         sort = _TURNED[self.sort] if turned else self.sort
-        return commands.RunsQuery(query=self.text, after=after, n=PAGE, sort=sort)
+        return commands.RunsQuery(ids=self.ids, query=self.text, after=after, n=PAGE, sort=sort)
 
     async def _first(self) -> None:
         life = self._link.lives

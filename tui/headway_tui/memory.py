@@ -31,6 +31,8 @@ class Kept(Struct, omit_defaults=True):
 
     views: dict[str, View] = {}
     history: list[str] = []
+    greeted: bool = False
+    """The first start is over."""
 
 
 class Memory:
@@ -57,6 +59,14 @@ class Memory:
     def history(self) -> list[str]:
         """Typed commands, the last one last."""
         return self._kept.history
+
+    def first_start(self) -> bool:
+        """True once."""
+        first = self._file is not None and not self._kept.greeted and not self.trouble
+        if first:
+            self._kept.greeted = True
+            self._write()
+        return first
 
     def save(self, name: str, view: View) -> None:
         """Keep a view under a name."""

@@ -116,7 +116,7 @@ def _worker(
             checkpoint=entry.checkpoint,
             timeout=entry.timeout,
         )
-        attempt = Attempt(assignment, plan, entry.engine, now)
+        attempt = Attempt(assignment, plan, entry.engine, now, last_span=-1)
         attempt.worker, attempt.slot = worker, entry.slot
         attempt.started = attempt.started_sent = True
         attempt.dispatched_at = attempt.sent_at = now

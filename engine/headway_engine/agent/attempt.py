@@ -61,6 +61,10 @@ class Attempt:
     """Its slot is free again: its code has ended, only the word of it is under way."""
     violation: str = ""
     log: LogStream | None = None
+    last_span: int = 0
+    """The number of the last span that came; -1 = not known, since it was adopted."""
+    spans_lost: int = 0
+    """Spans that its runner dropped, and that were dropped here."""
     children: dict[str, Child] = field(default_factory=dict[str, "Child"])
     """By key, as far as this agent knows them."""
     refs: dict[str, BlobRef] = field(default_factory=dict[str, "BlobRef"])

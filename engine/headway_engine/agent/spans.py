@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 CHUNK = 256 * 1024
 """Bytes of one message, about."""
+GAP = 1_000_000
+"""Spans that one gap counts as at most: its length is the runner's word."""
 _TRACE, _SPAN = re.compile(r"\A[0-9a-f]{32}\Z"), re.compile(r"\A[0-9a-f]{16}\Z")
 
 
@@ -81,13 +83,14 @@ class SpanRelay:
         if attempt is None:
             self.dropped += len(frame.spans)
             return
+        self._gap(attempt, frame)
         redactor = worker.redactor or self._no_secrets
         first, part, size = frame.first, list[Span](), 0
         for number, span in enumerate(frame.spans, frame.first):
             if not fits(span):
                 self._send(attempt, first, part)
                 first, part, size = number + 1, [], 0
-                self.dropped += 1
+                self._drop(attempt, 1)
                 continue
             ready = clean(span, redactor)
             part.append(ready)
@@ -97,12 +100,23 @@ class SpanRelay:
                 first, part, size = number + 1, [], 0
         self._send(attempt, first, part)
 
+    def _gap(self, attempt: Attempt, frame: Spans) -> None:
+        """Numbers that are left out are spans that the runner dropped."""
+        if attempt.last_span >= 0:
+            missing = frame.first - attempt.last_span - 1
+            self._drop(attempt, min(max(0, missing), GAP))
+        attempt.last_span = max(attempt.last_span, frame.first + len(frame.spans) - 1)
+
     def _send(self, attempt: Attempt, first: int, spans: list[Span]) -> None:
         if not spans:
             return
         body = encode(SpanChunk(first, spans, datetime.now(UTC), attempt.assignment.task))
         if not self._bucket.take(len(body), self._clock()):
-            self.dropped += len(spans)
+            self._drop(attempt, len(spans))
             return
         self.taken += len(spans)
         self._publish([(attempt.run, attempt.epoch, body)])
+
+    def _drop(self, attempt: Attempt, count: int) -> None:
+        self.dropped += count
+        attempt.spans_lost += count

@@ -66,9 +66,9 @@ AGENT_COUNTERS = {
     "violations": "runners cut off for breaking the channel's rules",
     "redelivered": "messages of WORK that were delivered before",
     "log_lines": "lines of output taken from attempts",
-    "log_lines_dropped": "lines of output dropped over the rate limit; they show as gaps",
+    "log_lines_dropped": "lines that runners or the agent dropped over the rate; they show as gaps",
     "spans": "spans taken from attempts",
-    "spans_dropped": "spans dropped over the rate limit, or malformed; they show as gaps",
+    "spans_dropped": "spans that runners or the agent dropped: over the rate, or malformed; gaps",
 }
 """What only grows in an agent, from its start on."""
 AGENT_TIMINGS = {

@@ -24,6 +24,9 @@ def tui(
     theme: Annotated[
         str, typer.Option("--theme", help="headway-dark, -light, -cb (colour-blind), -mono ...")
     ] = "headway-dark",
+    mouse: Annotated[
+        bool, typer.Option("--mouse/--no-mouse", help="Without, the terminal selects text.")
+    ] = True,
     serve: Annotated[
         bool, typer.Option("--serve", help="Serve it to browsers of this machine; until Ctrl+C.")
     ] = False,
@@ -43,7 +46,7 @@ def tui(
     if keys:
         console.print_keys()
         return
-    opened = console.Opened(run, text, theme, ascii_only=ascii_only, readonly=readonly)
+    opened = console.Opened(run, text, theme, ascii_only=ascii_only, readonly=readonly, mouse=mouse)
     if serve or at != "0" or url:
         console.serve_console(opened, at, url)
     else:

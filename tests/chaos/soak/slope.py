@@ -10,10 +10,7 @@ if TYPE_CHECKING:
 
 
 class Slope(NamedTuple):
-    """Change a second; the true one lies within `bound` of it, 19 times of 20.
-
-    The samples of one process follow each other, so the bound is rather too small than too large.
-    """
+    """Change a second; the true one lies within `bound` of it, 19 times of 20."""
 
     per_second: float
     bound: float
@@ -22,6 +19,21 @@ class Slope(NamedTuple):
     def rises(self) -> bool:
         """More than noise explains."""
         return self.per_second - self.bound > 0
+
+
+def blocks(samples: Sequence[tuple[float, float]], seconds: float) -> list[tuple[float, float]]:
+    """Means of (time, value) over stretches of so many seconds.
+
+    What follows each other within one is alike: as samples of their own they would make the bound
+    of a slope too small.
+    """
+    found: dict[int, list[tuple[float, float]]] = {}
+    for at, value in samples:
+        found.setdefault(int((at - samples[0][0]) / seconds), []).append((at, value))
+    return [
+        (math.fsum(t for t, _ in those) / len(those), math.fsum(v for _, v in those) / len(those))
+        for those in found.values()
+    ]
 
 
 def slope(times: Sequence[float], values: Sequence[float]) -> Slope:

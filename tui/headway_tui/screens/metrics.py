@@ -106,7 +106,8 @@ class MetricsScreen(Pane):
         lines, dropped, spans = self.view.totals
         role = "warning" if dropped or spans else "muted"
         text = f" of {lines:,} log lines {dropped:,} were dropped, and {spans:,} spans"
-        return [(text, role), ("   since each agent's start; dropped = over its rate", "muted")]
+        more = "   since each agent's start; dropped = over its rate" if width >= 100 else ""
+        return [(text, role), (more, "muted")]
 
     # --- what the keys do
 
@@ -122,4 +123,20 @@ class MetricsScreen(Pane):
 
     def command_line(self) -> str:
         """The nearest thing in a shell."""
-        return "headway doctor"
+        return "headway metrics" + (" --last 60" if self.window == WINDOWS[0] else "")
+
+    def run_command(self, text: str) -> None:
+        """`window 15m`, beside what every screen knows."""
+        name, _, word = text.partition(" ")
+        if name == "window" and word.strip():
+            self._to(word.strip())
+        else:
+            super().run_command(text)
+
+    def _to(self, word: str) -> None:
+        found = [seconds for seconds, known in _WORDS.items() if known == word]
+        if not found:
+            self.say(f"no window {word!r}: {', '.join(_WORDS.values())}", "warning")
+            return
+        self.window = found[0]
+        self._touch()

@@ -10,6 +10,7 @@ from textual.containers import Vertical
 
 from headway.errors import HeadwayError
 from headway.wire.commands import AgentRow, DrainAsk, QueueAsk, QueueRow
+from headway_tui.actions import BY_ID
 from headway_tui.boards import BoardFeed
 from headway_tui.chrome import Note
 from headway_tui.link import SILENT_AFTER
@@ -253,6 +254,24 @@ class QueuesScreen(Pane):
         """Another row, another note below."""
         event.lines.touch()
 
+    def run_command(self, text: str) -> None:
+        """`pause QUEUE`, `limit QUEUE`, `drain AGENT`, beside what every screen knows."""
+        name, _, word = text.partition(" ")
+        tables = {"pause": self.queue_table, "limit": self.queue_table, "drain": self.agent_table}
+        table = tables.get(name)
+        if table is None or not word.strip():
+            super().run_command(text)
+            return
+        lines = self.queue_lines if table is self.queue_table else self.agent_lines
+        names = [line.name for line in lines]
+        if word.strip() not in names:
+            self.say(f"no {word.strip()!r}: {', '.join(names) or 'there is none'}", "warning")
+            return
+        self.set_focus(table)
+        self._front = table
+        table.move(names.index(word.strip()))
+        self.console_app.do(BY_ID[name])
+
     # --- what the keys do
 
     def do_next_pane(self) -> None:
@@ -268,7 +287,7 @@ class QueuesScreen(Pane):
         self._alone = not self._alone
         self._arrange()
 
-    def do_sort(self) -> None:
+    def do_sort_rows(self) -> None:
         """The next order."""
         view, sorts = (
             (self.queues, queues.SORTS) if self.place == "queues" else (self.agents, agents.SORTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -13,7 +14,7 @@ from textual.containers import Horizontal, Vertical
 from headway.errors import HeadwayError
 from headway.ids import time_of
 from headway.looks import look
-from headway.wire import commands
+from headway.wire import commands, encode
 from headway_tui.chrome import Note
 from headway_tui.counting import Counting
 from headway_tui.dialogs import Choice
@@ -352,6 +353,10 @@ class RunsScreen(Pane):
         """The row under the cursor."""
         return self.view.at(self.table.cursor)
 
+    def chosen_row(self) -> RunRow | None:
+        """The row under the cursor."""
+        return self.chosen()
+
     def chosen_runs(self) -> list[tuple[str, str]]:
         """The marked ones, else the one under the cursor."""
         rows = self.view.rows
@@ -601,6 +606,20 @@ class RunsScreen(Pane):
         if self.feed is not None:
             self.feed.sort = "oldest" if view.sort == "oldest" else "newest"
         self.set_filter(view.query)
+
+    def do_export(self, argument: str) -> None:
+        """Rows as JSON lines."""
+        if not argument:
+            self.say("to which file? `:export ~/runs.jsonl`", "warning")
+            return
+        rows = [r for run, r in self.view.rows.items() if not self.marks or run in self.marks]
+        file = Path(argument).expanduser()
+        try:
+            file.write_bytes(b"".join(encode(row) + b"\n" for row in rows))
+        except OSError as e:
+            self.say(f"{file} was not written: {e.strerror}", "bad")
+        else:
+            self.say(f"{plural(len(rows), 'run')} written to {file}", "good")
 
     def do_copy_error(self) -> None:
         """The error of the run."""

@@ -35,6 +35,9 @@ class LogTail(Lines):
         self.hit = -1
         self.wanted = ""
         self._test: Callable[[str], bool] | None = None
+        self.only: Callable[[Line], bool] | None = None
+        """Lines that are shown at all; None = every one."""
+        self.only_words = ""
         self._kept: list[int] | None = None
         self._seen = 0
         self._base = 0
@@ -63,7 +66,9 @@ class LogTail(Lines):
         least = LEVELS.index(self.least)
         for number in range(max(self._seen, self.store.base), self.store.end):
             line = self.store.lines[number - self.store.base]
-            if LEVELS.find(line.level) >= least or line.level in "-!":
+            if line.level in "-!" or (
+                LEVELS.find(line.level) >= least and (self.only is None or self.only(line))
+            ):
                 self._kept.append(number)
         self._seen = self.store.end
         return out
@@ -74,7 +79,23 @@ class LogTail(Lines):
         if not wanted or wanted not in LEVELS:
             wanted = LEVELS[(LEVELS.index(self.least) + 1) % len(LEVELS)]
         self.least = wanted
-        self._kept = None if self.least == "D" else []
+        self._sift_anew()
+
+    def keep(self, only: Callable[[Line], bool] | None, words: str = "") -> None:
+        """Show only such lines, or all again; `words` say which."""
+        self.only, self.only_words = only, words if only else ""
+        self._sift_anew()
+
+    def do_keep_hits(self) -> None:
+        """Only what the search finds, or all."""
+        test = self._test
+        if self.only is not None or test is None:
+            self.keep(None)
+        else:
+            self.keep(lambda line: test(line.text), f"& {self.wanted}")
+
+    def _sift_anew(self) -> None:
+        self._kept = None if self.least == "D" and self.only is None else []
         self._seen = self.store.base
         self.following = True
         self.touch()

@@ -61,6 +61,7 @@ class Prompt(Input):
         super().__init__(
             placeholder=placeholder, id=id, highlighter=_Underline(flawed, self._flaw_style)
         )
+        self.cursor_blink = False  # nothing blinks
         self._hinted, self._flawed, self._history = hinted, flawed, history
         self.hints: Sequence[Hint] = ()
         self.flaw: Flaw | None = None
