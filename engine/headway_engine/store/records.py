@@ -230,11 +230,6 @@ class NewRun(Struct):
     """Fork from a bundle: what it begins with."""
 
     @property
-    def copies(self) -> bool:
-        """More than the row of a new run is written in the same commit."""
-        return self.fork is not None or self.start is not None
-
-    @property
     def forked(self) -> dict[str, Any] | None:
         """The data of its first event, if that is `forked`."""
         point = self.fork or self.start

@@ -51,7 +51,7 @@ class Intake(Saving):
     ) -> tuple[list[EnqueueOutcome], list[Dispatch]]:
         """Record new runs."""
         self._check()
-        plain = [new for new in batch if not new.run.key and new.fork is None]
+        plain = [new for new in batch if not new.run.key and new.forked is None]
         give = {new.run.id for new, yes in zip(plain, choose(plain, room), strict=True) if yes}
         open_queues = {queue for queue in room if self._is_open(ns, queue)}
         out: list[EnqueueOutcome] = []

@@ -202,7 +202,6 @@ class Lists(Agents):
             run.parent,
             run.origin,
             run.key,
-            *self._sums(run.id),
             failure=run.failure,
             acked=run.acked,
         )
@@ -215,7 +214,7 @@ class Lists(Agents):
         oldest = query.sort == "oldest"
         mine = [r for _, r in sorted(self.tables.runs.items()) if r.run.ns == ns]
         listed = [self._run_row(r) for r in (mine if oldest else reversed(mine))]
-        found = [r for r in listed if matches(asked, r, now)]
+        found = [r for r in listed if matches(asked, self._priced(r), now)]
         rest = [
             r
             for r in found
@@ -240,7 +239,7 @@ class Lists(Agents):
         self._check()
         now, query = self._now(), parse(ask.query)
         mine = (self._run_row(r) for r in self.tables.runs.values() if r.run.ns == ns)
-        return facets_of((row for row in mine if matches(query, row, now)), ask, now)
+        return facets_of((row for row in mine if matches(query, self._priced(row), now)), ask, now)
 
     async def fork_source(self, ns: str, run: str) -> ForkSource | None:
         """All that a fork reads."""

@@ -53,7 +53,7 @@ class Enqueues(Part):
                 repeats.append((i, new))
                 continue
             firsts[new.run.id] = (i, new)
-            (special if new.run.key or new.fork is not None else plain).append((i, new))
+            (special if new.run.key or new.forked is not None else plain).append((i, new))
         given: list[Dispatch] = []
         if plain:
 
