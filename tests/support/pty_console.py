@@ -122,5 +122,6 @@ _ALLOWED = re.compile(
 
 def foreign_escapes(output: bytes) -> list[bytes]:
     """What begins an escape sequence and is none that Textual writes; raw control characters."""
-    rest = _ALLOWED.sub(b"", output)
+    # Read in the middle of a write, the last sequence may lack its end.
+    rest = _ALLOWED.sub(b"", re.sub(rb"\x1b[\[\]?=><0-9;:$]*\Z", b"", output))
     return re.findall(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f].{0,12}", rest)

@@ -98,7 +98,7 @@ async def test_a_script_of_somebody_else_is_not_overwritten(tmp_path: Path) -> N
         text = (tmp_path / "mine.replay.toml").read_text()
         assert text.startswith("# recorded by ana in the console")
         assert "sk-1" not in text
-        await pilot.press("escape", "colon", *"replay mine", "enter")
+        await pilot.press("escape", "colon", *"replays mine", "enter")
         again = app.pane_screen
         assert isinstance(again, ReplayScreen)
         assert again is not screen

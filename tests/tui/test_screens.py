@@ -25,6 +25,7 @@ from headway.wire.events import LogChunk
 from headway_tui.actions import for_places
 from headway_tui.memory import View
 from headway_tui.screens.queues import QueuesScreen
+from headway_tui.screens.replay import ReplayScreen
 from headway_tui.screens.run import RunScreen
 from headway_tui.screens.runs import RunsScreen
 from support.boards import open_metrics, open_queues
@@ -288,7 +289,9 @@ async def test_all_that_match_are_meant_by_their_query() -> None:
         assert "9 resumed" in text_of(app)
         await pilot.press("asterisk", "r")
         await show(app, pilot)
-        assert "replay of all that match is a replay job" in text_of(app)
+        screen_now = app.screen
+        assert isinstance(screen_now, ReplayScreen)
+        assert screen_now.draft.script.select.query == "status:live"
 
 
 async def test_escape_in_the_command_line_closes_the_command_line_only() -> None:

@@ -36,8 +36,9 @@ def test_a_seed_gives_the_public_key_that_other_tools_show() -> None:
     assert nkeys.Key.new("operator").public[0] == "O"
 
 
-@given(st.integers(0, 57), st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"))
+@given(st.integers(0, 56), st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"))
 def test_a_damaged_seed_is_refused_and_never_shown(at: int, letter: str) -> None:
+    # The last letter has bits that mean nothing.
     seed = nkeys.Key.new("user").seed
     bad = seed[:at] + letter + seed[at + 1 :]
     if bad == seed:

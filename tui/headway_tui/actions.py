@@ -260,7 +260,7 @@ ACTIONS: tuple[Action, ...] = (
     _view("choose", "space", "choose", "choose", "The next of the field's choices.", "draft"),
     _view("clear_field", "x", "clear-field", "clear", "The field as it is without a word.",
           "draft"),
-    _view("edit_script", "e", "edit", "edit", "The whole script in $EDITOR.", "replay", footer=20),
+    _view("edit_script", "e", "edit-script", "edit", "The whole script in $EDITOR.", "replay", footer=20),
     _view("view_runs", "v", "view-runs", "view runs", "The runs that the query means.", "draft",
           footer=22),
     _view("jobs_list", "J", "jobs", "jobs", "The list of jobs.", "replay", footer=24),
