@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
+from headway.errors import Refused
 from headway.wire.commands import BulkAsk, BulkPage, DeadPage, Done, ResumeAsk
 from headway.wire.events import Event, RunEvents
 from headway_tui.model.dead import DeadView, flaw_of_json, query_of, resume_words
@@ -37,6 +38,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Struct]]:
     sent: list[tuple[str, Struct]] = []
 
     async def ask(self: StillLink, verb: str, body: Struct, kind: Any) -> Any:
+        if verb not in {"resume", "bulk"}:
+            raise Refused(f"nobody answers {verb}", "not_served")
         sent.append((verb, body))
         return {
             "resume": Done(ONE, "ok", "queued"),

@@ -287,8 +287,9 @@ async def test_all_that_match_are_meant_by_their_query() -> None:
         await show(app, pilot)
         assert "9 resumed" in text_of(app)
         await pilot.press("asterisk", "r")
-        await show(app, pilot)
-        assert "replay of all that match is a replay job" in text_of(app)
+        await pilot.pause()
+        replay: Any = app.pane_screen
+        assert replay.place == "replay"
 
 
 async def test_escape_in_the_command_line_closes_the_command_line_only() -> None:
