@@ -101,11 +101,16 @@ def _open(run: Run, epoch: int) -> Transition | None:
     return None
 
 
-def _cancelled(run: Run, now: datetime, *, dead: bool = True, lines: int = 0) -> Transition:
+def _output(h: Finished | Failed | Stopped) -> dict[str, Any]:
+    """How much the attempt has said, and how much of that is lost."""
+    return {"lines": h.lines, "lines_lost": h.lines_lost, "spans_lost": h.spans_lost}
+
+
+def _cancelled(run: Run, now: datetime, *, dead: bool = True, **output: Any) -> Transition:
     """The attempt of a CANCELLING run is over, whatever it reported (P7)."""
     m = Move(run, now)
     m.fence()
-    m.event("cancelled", to=S.CANCELLED, epoch=run.epoch, confirmed_dead=dead, lines=lines)
+    m.event("cancelled", to=S.CANCELLED, epoch=run.epoch, confirmed_dead=dead, **output)
     m.end(End(error=ErrorInfo("Cancelled", run.reason or "cancelled")))
     return m.done()
 
@@ -115,7 +120,7 @@ def finished(run: Run, h: Finished, now: datetime) -> Transition:
     if (no := _open(run, h.epoch)) is not None:
         return no
     if run.state is S.CANCELLING:
-        return _cancelled(run, now, lines=h.lines)
+        return _cancelled(run, now, **_output(h))
     m = Move(run, now)
     if run.state is S.STARTING:
         start(m)
@@ -133,7 +138,7 @@ def finished(run: Run, h: Finished, now: datetime) -> Transition:
         actor=f"agent:{run.agent}",
         size=h.size,
         warning=h.warning,
-        lines=h.lines,
+        **_output(h),
     )
     m.end(End(result=h.result, ref=h.ref, size=h.size))
     return m.done()
@@ -183,7 +188,7 @@ def failed(run: Run, h: Failed, now: datetime) -> Transition:
     if (no := _open(run, h.epoch)) is not None:
         return no
     if run.state is S.CANCELLING:
-        return _cancelled(run, now, lines=h.lines)
+        return _cancelled(run, now, **_output(h))
     m = Move(run, now)
     actor = f"agent:{run.agent}"
     if run.state is S.STARTING and h.cause not in ("image", "blob"):
@@ -205,7 +210,7 @@ def failed(run: Run, h: Failed, now: datetime) -> Transition:
         "exit_code": h.exit_code,
         "attempt": m.run.failures,
         "max_attempts": run.policy.max_attempts,
-        "lines": h.lines,
+        **_output(h),
         # The task chose the delay, not the policy.
         "asked": h.retry_in is not None or h.retry_at is not None,
     }
@@ -343,7 +348,7 @@ def stopped(run: Run, h: Stopped, now: datetime) -> Transition:
     if (no := _open(run, h.epoch)) is not None:
         return no
     if run.state is S.CANCELLING:
-        return _cancelled(run, now, lines=h.lines)
+        return _cancelled(run, now, **_output(h))
     if h.why == "stale":
         # Its agent's session is over and the store did not look yet: the same loss, seen earlier.
         return lost(run, Lost(h.epoch, "its agent's session is over", dead=True), now)

@@ -53,9 +53,9 @@ def _of_mark(save: SaveMark) -> str:
 
 def of_report(report: Report, ns: str) -> str:
     """Why this report can never be carried out; empty if it can."""
-    lines = getattr(report, "lines", 0)
-    if not 0 <= lines <= 2**53:
-        return "lines out of range"
+    for what in ("lines", "lines_lost", "spans_lost"):
+        if not 0 <= getattr(report, what, 0) <= 2**53:
+            return f"{what} out of range"
     if isinstance(report, Finished):
         # A result may lie nowhere but among the run's own blobs.
         if _foreign(report.ref, ns, report.run):

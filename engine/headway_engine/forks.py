@@ -24,9 +24,8 @@ from headway.wire.replays import Forked
 from headway_engine.blobs import NoBlob, store_blob
 from headway_engine.checks import Unfit, check_payload, check_state
 from headway_engine.names import unknown_queue
-from headway_engine.store.forking import forked
+from headway_engine.store.forking import forked, moved
 from headway_engine.store.records import Body
-from headway_engine.store.replay import moved
 
 if TYPE_CHECKING:
     from headway.wire.commands import TaskSpec

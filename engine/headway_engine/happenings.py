@@ -49,6 +49,9 @@ class Finished(Struct, frozen=True):
     warning: str = ""
     lines: int = 0
     """The number of its last line of output."""
+    lines_lost: int = 0
+    """So many of them were dropped."""
+    spans_lost: int = 0
 
 
 class Failed(Struct, frozen=True):
@@ -69,6 +72,8 @@ class Failed(Struct, frozen=True):
     lines: int = 0
     waits: bool = False
     """Ambiguous: the block's policy decides as soon as older attempts are confirmed dead."""
+    lines_lost: int = 0
+    spans_lost: int = 0
 
 
 class Lost(Struct, frozen=True):
@@ -113,6 +118,8 @@ class Stopped(Struct, frozen=True):
     epoch: int
     why: str
     lines: int = 0
+    lines_lost: int = 0
+    spans_lost: int = 0
 
 
 class Resume(Struct, frozen=True):

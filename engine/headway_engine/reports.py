@@ -29,6 +29,8 @@ def happening_of(report: rpc.Report, random: Callable[[], float]) -> h.Happening
                 report.size,
                 report.warning,
                 report.lines,
+                report.lines_lost,
+                report.spans_lost,
             )
         case rpc.Started():
             return h.Started(
@@ -54,6 +56,8 @@ def happening_of(report: rpc.Report, random: Callable[[], float]) -> h.Happening
                 report.exit_code,
                 report.lines,
                 report.waits,
+                report.lines_lost,
+                report.spans_lost,
             )
         case rpc.AttemptLost():
             return h.Lost(report.epoch, report.why, dead=True, evidence=report.evidence)
@@ -64,7 +68,9 @@ def happening_of(report: rpc.Report, random: Callable[[], float]) -> h.Happening
                 report.epoch, report.key, report.kind, report.fn, report.seconds, report.after
             )
         case rpc.Stopped():
-            return h.Stopped(report.epoch, report.why, report.lines)
+            return h.Stopped(
+                report.epoch, report.why, report.lines, report.lines_lost, report.spans_lost
+            )
 
 
 def outcome_of(report: rpc.Report, outcome: Outcome) -> ReportOutcome:

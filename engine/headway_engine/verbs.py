@@ -54,10 +54,8 @@ from headway.wire.replays import ForkAsk, Forked
 from headway_engine.bulk import bulk
 from headway_engine.claims import budgets_of
 from headway_engine.control import ApiRefused, Asker
-from headway_engine.forks import record_copy
 from headway_engine.happenings import Acknowledge, Cancel, Resume
 from headway_engine.names import unknown_queue
-from headway_engine.store.replay import moved
 from headway_engine.why import Facts, explain
 
 if TYPE_CHECKING:
@@ -406,17 +404,12 @@ class Verbs:
 
     async def _replay(self, asker: Asker, body: bytes) -> Done:
         ask = decode(_REPLAY, body)
-        if ask.queue:
-            await self._check_queue(asker, ask.queue)
-        new = await self._store.replay(asker.ns, ask, asker.actor)
-        if isinstance(new, str):
-            raise ApiRefused("refused", new)
-        for key in new.blobs:
-            # Before the rows that name them; repeating it is safe.
-            await self._blobs.put(moved(key, ask.run, new.run.id), await self._blobs.get(key))
-        out = await record_copy(self._store, self._dispatcher, self._relay, asker.ns, new)
-        status = out.record.state.status if out.record is not None else ""
-        return Done(out.run, "ok" if out.outcome == "recorded" else "already", status)
+        # A fork from the start, with nothing edited.
+        fork = ForkAsk(
+            ask.run, ask.new_run, "start", clear=ask.clear, version=ask.version, queue=ask.queue
+        )
+        done = await self._forks.fork(asker.ns, fork, asker.actor)
+        return Done(done.run, done.outcome, done.status)
 
     async def _fork(self, asker: Asker, body: bytes) -> Forked:
         return await self._forks.fork(asker.ns, decode(_FORK, body), asker.actor)

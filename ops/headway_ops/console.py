@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import locale
 import logging
 import os
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from headway.config import Settings, from_environment
 from headway_ops.say import Exit, Fail, line, tell
-from headway_ops.serving import logs, on_stop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +44,10 @@ class Opened(NamedTuple):
 
 def serve_console(opened: Opened, at: str, url: str) -> None:
     """Serve it to browsers until SIGTERM or Ctrl+C. Fail where it must not listen, or cannot."""
+    import asyncio
+
     from headway_ops.browser import door, server
+    from headway_ops.serving import logs, on_stop
 
     logs()
     try:
@@ -117,9 +121,9 @@ def open_offline(bundle: Bundle, run: str, theme: str, *, ascii_only: bool) -> N
 def _prepare() -> None:
     """Check the terminal and make it ours."""
     # Textual paints on stderr. In a browser its driver has neither of them.
-    if "WebDriver" not in os.environ.get("TEXTUAL_DRIVER", "") and not all(
-        stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)
-    ):
+    if "WebDriver" in os.environ.get("TEXTUAL_DRIVER", ""):
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    elif not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise Fail(
             "the console needs a terminal, and this is a pipe or a file",
             "headway watch   (or: headway ls, headway show RUN)",
@@ -169,6 +173,15 @@ def _read(file: Path) -> str:
         return ""
     except (OSError, UnicodeDecodeError) as e:
         raise Fail(f"{file} cannot be read: {e}", "its rights, or move it away", Exit.USAGE) from e
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this console when the process that serves it is gone, however that ended."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)  # for its connection to NATS; then it has had its time
+    os._exit(1)
 
 
 def _utf8() -> bool:

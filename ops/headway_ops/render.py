@@ -143,15 +143,14 @@ def _try_of(row: RunRow) -> str:
 
 
 def dead_table(classes: Sequence[DeadClass], now: datetime) -> Table:
-    """Dead letters by class: how many, since when, how far most had come, the newest of them."""
-    table = a_table("RUNS", "CLASS", "TASK", "FIRST", "LAST", "CHECKPOINT", "SAMPLE", wide=1)
+    """Dead letters by class: how many, the last when, how far most had come, the newest of them."""
+    table = a_table("RUNS", "CLASS", "TASK", "LAST", "CHECKPOINT", "SAMPLE", wide=1)
     for c in classes:
         point = f"#{c.checkpoint} {c.checkpoint_name}" if c.checkpoint else "-"
         table.add_row(
             Text(str(c.count), style="bold red"),
             cut(c.failure),
             Text(safe_line(c.task, 24)) if c.tasks == 1 else Text(f"{c.tasks} tasks"),
-            age(c.first_at, now),
             age(c.last_at, now),
             Text(safe_line(point, 14)),
             Text(safe_line(c.sample, 26)),

@@ -78,7 +78,9 @@ def plan(target: str, out: str, start: str, once: str, *, as_json: bool) -> None
     for text in summary(planned):
         say.line(text)
     if target != "-":
-        say.tell(f"run it: headway replay run {target} --plan {planned.name[:8]} --yes --follow")
+        typed = f" --count {len(planned.plan.items)}" if planned.plan.clear else ""
+        name = planned.name[:8]
+        say.tell(f"run it: headway replay run {target} --plan {name} --yes{typed} --follow")
 
 
 def summary(planned: Planned) -> list[str]:
@@ -129,7 +131,7 @@ def start(
         else:
             planned = await _planned(client, target, "last", "keep")
             body, made, name = planned.body, planned.plan, planned.name
-        _agree(target, wanted, name, made, yes=yes, typed=typed)
+        agree(target, wanted, name, made, yes=yes, typed=typed)
         row = await replay_jobs.start(client, body)
         say.tell(f"job {row.job}: {row.state}, {row.items} runs; headway replay status {row.job}")
         if not follow:
@@ -150,9 +152,11 @@ def start(
     _tell(done, junit, markdown=False, as_json=as_json)
 
 
-def _agree(
-    target: str, wanted: str, name: str, plan: Plan, *, yes: bool, typed: int | None
-) -> None:
+def agree(target: str, wanted: str, name: str, plan: Plan, *, yes: bool, typed: int | None) -> None:
+    """Raise Fail unless this plan was agreed on, by its name and where needed by its number.
+
+    `typed`: the number of runs that was given; needed where once marks are cleared.
+    """
     count = len(plan.items)
     again = f"headway replay run {target} --plan {name[:8]} --yes"
     if wanted and (len(wanted) < 4 or not name.startswith(wanted.lower())):

@@ -97,7 +97,17 @@ def event_words(kind: str, data: dict[str, Any], epoch: int = 0) -> str:
         words = [get("why", 200)]
     else:
         words = [pairs(data)]
+    words.append(_lost(data))
     return safe_line(", ".join(w for w in words if w), 300)
+
+
+def _lost(data: dict[str, Any]) -> str:
+    """What of an attempt's output nobody will see: `12 lines and 3 spans dropped`."""
+    counts = [(data.get(f"{what}s_lost"), what) for what in ("line", "span")]
+    told = [
+        f"{n:,} {what}{'s' if n > 1 else ''}" for n, what in counts if isinstance(n, int) and n > 0
+    ]
+    return f"{' and '.join(told)} dropped" if told else ""
 
 
 def words_of(value: Any) -> list[str]:

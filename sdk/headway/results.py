@@ -182,6 +182,8 @@ class Results:
             # Spread, so that many clients do not ask in step.
             r.next_at = now + r.interval * random.uniform(0.9, 1.1)
             r.interval = min(self.poll_max, r.interval * 2)
+        # One that is recorded while the answer is under way may be unknown to that answer.
+        known = {r.id for r in records if r.state in ("recorded", "duplicate")}
         try:
             answer = await self._ask([r.id for r in records])
         except HeadwayError as e:
@@ -206,7 +208,7 @@ class Results:
                 r.next_at = 0.0  # its result did not fit into this answer
             elif status == "rejected":
                 self._fail(r, Refused(f"run {r.id} was refused by intake", "rejected"))
-            elif status == "unknown" and r.own and r.state in ("recorded", "duplicate"):
+            elif status == "unknown" and r.own and r.id in known:
                 self._fail(r, NoSuchRun(
                     f"run {r.id} was {r.state}, and the store does not have it: the run was pruned,"
                     " or the database was set back to an older copy; enqueue it again if it is"

@@ -58,6 +58,7 @@ async def test_a_library_s_spans_hang_under_the_verbs_and_the_enqueue(rig: Rig) 
     assert found["attempt traced"].attributes["headway.run"] == run
     numbers = [c.first for r, _, c in rig.engine.spans if r == run]
     assert numbers[0] == 1
+    assert (done.spans_lost, done.lines_lost) == (0, 0)
 
 
 async def test_secrets_are_masked_in_attributes_and_events(rig: Rig) -> None:
@@ -93,7 +94,9 @@ async def test_without_a_trace_the_attempts_of_a_run_share_that_of_its_id(rig: R
 async def test_a_flood_of_spans_is_cut_and_its_numbers_show_the_gap(rig: Rig) -> None:
     agent = await rig.agent()
     run = rig.engine.add("floods", {"count": 6000}, isolation="shared")
-    await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    assert isinstance(done, rpc.Finished)
+    assert done.spans_lost > 0
     # The attempt's own span comes last, after the flood: it may be dropped, like any other.
     again = rig.engine.add("floods", {"count": 1}, isolation="shared")
     await until(lambda: first(rig.engine.of(again, rpc.Finished)))

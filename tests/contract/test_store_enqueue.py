@@ -10,9 +10,9 @@ from msgspec import Raw
 
 from headway.states import RunState
 from headway.wire import ErrorInfo
-from headway.wire.commands import QueueAsk, ReplayAsk
+from headway.wire.commands import QueueAsk
 from headway_engine.happenings import Cancel, Failed, Finished, Happening
-from support.factories import NS, a_deployment, a_once, an_enqueue
+from support.factories import NS, an_enqueue
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -219,32 +219,3 @@ async def test_ends_are_told_with_result_or_error(kit: Kit) -> None:
         good.id: ("succeeded", b'{"a": 1}', None),
         bad.id: ("failed", b"", error),
     }
-
-
-async def test_a_replay_keeps_done_once_marks_and_takes_no_key(kit: Kit) -> None:
-    session = await kit.ready()
-    first = keyed(kit)
-    await put(kit, first)
-    run = (await kit.claimed(first.run.id, session)).run
-    await kit.store.save(
-        [a_once(run, key, "done", token=f"t-{key}") for key in ("mail", "charge-1")]
-    )
-    await kit.move(run.id, Finished(run.epoch))
-    ask = ReplayAsk(run.id, an_enqueue().run.id, clear=("charge-*",))
-    new = await kit.store.replay(NS, ask, "user:me")
-    assert not isinstance(new, str)
-    assert (new.run.origin, new.run.key) == (run.id, "")
-    (outcome,) = await put(kit, new)
-    assert outcome.outcome == "recorded"
-    marks = await kit.store.marks(NS, new.run.id)
-    assert [(m.key, m.token, m.status) for m in marks] == [("mail", "t-mail", "done")]
-    (again,) = await put(kit, new)
-    assert again.outcome == "again"
-
-
-async def test_a_live_run_cannot_be_replayed(kit: Kit) -> None:
-    await kit.store.deploy(NS, a_deployment())
-    (run,) = await kit.enqueued(an_enqueue())
-    why = await kit.store.replay(NS, ReplayAsk(run.id, an_enqueue().run.id), "user:me")
-    assert isinstance(why, str)
-    assert "queued" in why

@@ -26,8 +26,9 @@ pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 
 COUNT = 1_000_000
 TIMES = 12
-LIMIT_MS = 150.0
-"""What is promised of nearly all requests; of half of them, half of it."""
+TIMES_PLAIN = 20
+"""So many times what the plain first page takes in the same minute: that is 2 to 3 ms on an idle
+machine, so this is a third of the 150 ms that are promised, whatever else the machine has to do."""
 KINDS = (
     "", "status:failed", "status:running", "status:queued", "status:waiting,review", "status:live",
     "status:expired", "!status:succeeded", "status:failed since:2h", "since:2h",
@@ -77,25 +78,30 @@ async def test_a_page_out_of_a_million_runs_comes_in_time(database: str) -> None
         for field in ("parent", "origin")
     ]
     kinds = [text.format(parent=child.parent, origin=fork.origin) for text in KINDS]
-    print(f"\n{'query':42} {'p50':>8} {'p95':>8} {'total p95':>10}  of")  # noqa: T201
+    print(f"\n{'query':42} {'p50':>8} {'p95':>8} {'x plain':>8} {'total p95':>10}  of")  # noqa: T201
     for text in kinds:
+        plain = statistics.median(await timed(lambda: store.runs("default", RunsQuery())))
         page = await timed(lambda text=text: store.runs("default", RunsQuery(query=text)))
+        ratio = statistics.median(page) / plain
         asked = RunsQuery(query=text, n=1, total=True)
         total = await timed(lambda asked=asked: store.runs("default", asked))
         answer = await store.runs("default", asked)
         print(  # noqa: T201
-            f"{text:42} {statistics.median(page):8.1f} {page[-2]:8.1f} {total[-2]:10.1f}"
+            f"{text:42} {statistics.median(page):8.1f} {page[-2]:8.1f} {ratio:8.1f}"
+            f" {total[-2]:10.1f}"
             f"  {'about ' if answer.estimated else ''}{answer.total:,}"
         )
-        if page[-2] > LIMIT_MS or statistics.median(page) > LIMIT_MS / 2:
-            slow.append(f"{text}: {statistics.median(page):.0f} ms, {page[-2]:.0f} ms")
+        if ratio > TIMES_PLAIN:
+            slow.append(f"{text}: {ratio:.0f} times a plain page")
     for by in ("task", "error"):
+        plain = statistics.median(await timed(lambda: store.runs("default", RunsQuery())))
         classes = await timed(lambda by=by: store.dead("default", DeadAsk(by)))
+        ratio = statistics.median(classes) / plain
         dead = await store.dead("default", DeadAsk(by))
         print(f"dead letters by {by:26} {statistics.median(classes):8.1f} {classes[-2]:8.1f}"  # noqa: T201
-              f" {'':>10}  {dead.total:,} in {len(dead.classes)} classes")  # fmt: skip
-        if classes[-2] > LIMIT_MS:
-            slow.append(f"dead letters by {by}: {classes[-2]:.0f} ms")
+              f" {ratio:8.1f} {'':>10}  {dead.total:,} in {len(dead.classes)} classes")  # fmt: skip
+        if ratio > 3 * TIMES_PLAIN:
+            slow.append(f"dead letters by {by}: {ratio:.0f} times a plain page")
     await store.close()
     assert slow == []
 

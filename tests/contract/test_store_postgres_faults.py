@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
 import msgspec
 import pytest
 
 from headway.ids import encode
 from headway.states import RunState
 from headway_engine.happenings import Cancel, Finished, Lost
-from headway_engine.store import StoreDown
+from headway_engine.store import StoreDown, postgres
 from headway_engine.store.postgres import PostgresStore, db
 from headway_engine.store.postgres.identity import STEP
 from support.factories import NS, a_checkpoint, a_deployment, a_step, an_agent, an_enqueue
@@ -98,6 +99,24 @@ async def test_a_store_that_takes_no_writes_is_down_and_comes_back(
 async def test_no_server_is_store_down() -> None:
     store = PostgresStore("postgres://nobody@127.0.0.1:1/none", "e1")
     with pytest.raises(StoreDown):
+        await store.open()
+    await store.close()
+
+
+@pytest.mark.parametrize("where", ["migration", "first look"])
+async def test_a_server_that_dies_while_the_store_opens_is_store_down(
+    database: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dies(*_: object) -> None:
+        # What asyncpg says when a connection breaks between two of its messages.
+        raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2)")
+
+    if where == "migration":
+        monkeypatch.setattr(postgres, "migrate", dies)
+    else:
+        monkeypatch.setattr(db.identity, "check", dies)
+    store = PostgresStore(database, "e1")
+    with pytest.raises(StoreDown, match="cannot switch"):
         await store.open()
     await store.close()
 

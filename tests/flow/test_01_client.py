@@ -270,6 +270,33 @@ async def test_a_recorded_run_that_the_store_has_lost_is_not_waited_for_forever(
         await run.result(timeout=5)
 
 
+async def test_a_run_that_is_recorded_while_its_end_is_asked_for_is_not_taken_for_lost(
+    client: Client, engine: Responder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.open.clear()
+    client.settings = replace(client.settings, request_timeout=0.2)
+    (run,) = await client.submit([item()])
+    assert run.recorded == "accepted"
+    client.settings = replace(client.settings, request_timeout=5.0)
+    client.results.poll_first = 0.05
+    ask, late = client.results._ask, asyncio.Event()  # pyright: ignore[reportPrivateUsage]
+
+    async def slow(runs: list[str]) -> commands.ResultsAnswer:
+        answer = await ask(runs)  # the engine does not know it yet
+        if not late.is_set():
+            assert answer.others == {run.id: "unknown"}
+            engine.open.set()
+            await until(lambda: run.recorded == "recorded")
+            late.set()
+        return answer
+
+    monkeypatch.setattr(client.results, "_ask", slow)
+    waiting = asyncio.create_task(run.result(timeout=20))
+    await late.wait()
+    await engine.end(succeed(engine.items[run.id]))
+    assert await waiting == {"x": 1}
+
+
 async def test_large_payloads_and_results_go_through_blobs(
     client: Client, engine: Responder
 ) -> None:

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from headway.ids import new_run_id
 from headway.wire import NOTHING, ErrorInfo, rpc
-from headway.wire.commands import TaskSpec
+from headway.wire.commands import ReplayAsk, TaskSpec
 from headway.wire.replays import BodyEdit, ForkAsk
 from headway_ops.verify import Ask, verify
 from support.stacks import assigned, stack
@@ -119,3 +119,27 @@ async def test_an_edited_state_is_checked_against_the_tasks_type(nats: str, data
         odd = await failed_run(caller, agent, b'{"n":1}')
         ask = ForkAsk(odd, new_run_id(), state=BodyEdit(patch=Raw(b'{"n":2}')))
         assert (await caller.api("fork", ask))["checked"] == "unlike"
+
+
+async def test_a_replay_is_a_fork_from_the_start_with_nothing_edited(
+    nats: str, database: str
+) -> None:
+    async with stack(nats, database) as (_, caller, agent):
+        await agent.start()
+        run = await failed_run(caller, agent, b'{"model":"sonnet"}')
+        ask = ReplayAsk(run, new_run_id())
+        told = await caller.api("replay", ask)
+        assert (told["run"], told["outcome"]) == (ask.new_run, "ok")
+        assert (await caller.api("replay", ask))["outcome"] == "already"
+        b = await assigned(agent, ask.new_run)
+        assert (b.checkpoint, [m.key for m in b.marks], b.root) == (0, ["mail"], run)
+        cleared = ReplayAsk(run, new_run_id(), clear=("ma*",))
+        await caller.api("replay", cleared)
+        b = await assigned(agent, cleared.new_run)
+        assert (b.marks, b.root) == ([], cleared.new_run)
+        live = await caller.api_raw("replay", ReplayAsk(ask.new_run, new_run_id()))
+        assert live.error is not None
+        assert "takes runs that have ended" in live.error.message
+        gone = await caller.api_raw("replay", ReplayAsk(new_run_id(), new_run_id()))
+        assert gone.error is not None
+        assert gone.error.code == "not_found"

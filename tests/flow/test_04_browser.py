@@ -31,6 +31,7 @@ class Served:
         self.process, self.address, self._log = process, address, log
         self.origin = "/".join(address.split("/")[:3])
         self.token = address.split("/")[3]
+        self.killed = False
 
     def consoles(self) -> list[psutil.Process]:
         """Its console processes."""
@@ -55,10 +56,11 @@ async def serving(folder: Path, *options: str) -> AsyncGenerator[Served]:
         try:
             assert served.address.startswith("http://127.0.0.1:"), served.said()
             yield served
-            consoles = served.consoles()
-            process.terminate()
-            assert await process.wait() == 0, served.said()
-            assert not any(c.is_running() for c in consoles)
+            if not served.killed:
+                consoles = served.consoles()
+                process.terminate()
+                assert await process.wait() == 0, served.said()
+                assert not any(c.is_running() for c in consoles)
         finally:
             if process.returncode is None:
                 process.kill()
@@ -127,6 +129,16 @@ async def test_each_browser_has_a_console_of_its_own_that_ends_when_it_leaves(
             await fourth.ends()
             await until(lambda: not served.consoles(), what="the end of the fourth")
         assert served.token not in served.said()
+
+
+async def test_a_server_that_is_killed_leaves_no_console_behind(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served, browser(served) as one:
+        await one.sees("headway")
+        consoles = served.consoles()
+        assert len(consoles) == 1
+        served.process.kill()
+        await until(lambda: not any(c.is_running() for c in consoles), what="its end")
+        served.killed = True
 
 
 async def test_nobody_else_comes_in(tmp_path: Path) -> None:

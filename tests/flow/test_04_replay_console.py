@@ -12,7 +12,9 @@ from textual.widgets import Input
 
 from headway.replays import Loaded, load, make_plan
 from headway.wire import ErrorInfo, rpc
+from headway.wire.replays import JobAsk
 from headway_tui.app import HeadwayApp, Options
+from headway_tui.model.drafts import new_draft
 from headway_tui.screens.replay import ReplayScreen
 from headway_tui.screens.runs import RunsScreen
 from support.live import headway
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from headway_ops.local.nats import NatsServer
     from support.engines import Caller
     from support.scripted_agent import ScriptedAgent
 
@@ -156,3 +159,34 @@ async def test_a_storm_is_mended_from_the_screen_and_the_recording_does_the_same
             await until(lambda: after.feed is not None and len(after.feed.items) == 3, what="job")
         done = await headway(nats, "replay", "plan", str(file), "--json")
         assert json.loads(done.stdout)["plan"] == name, done.stderr
+
+
+async def test_a_job_is_followed_on_after_the_link_was_cut(
+    nats_server: NatsServer, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    nats = nats_server.url
+    async with stack(nats, database, lease=300.0) as (_, caller, agent):
+        await agent.start()
+        runs = [await failed_run(caller, agent) for _ in range(2)]
+        async with console(nats) as (app, pilot):
+            app.pane_screen.open_replay(new_draft(ids=runs))
+            await pilot.pause()
+            screen = console_of(app)
+            await pilot.press("S")
+            await until(lambda: isinstance(app.focused, Input), what="the sheet")
+            await pilot.press("2", "enter")
+            feed = screen.feed
+            assert feed is not None
+            await until(lambda: feed.row is not None and feed.row.running == 2, 20, what="running")
+            nats_server.kill()
+            await until(lambda: not app.link.connected, 20, what="cut")
+            await pilot.press("D")
+            await until(lambda: "no link" in screen.plan.words[0].text, 20, what="said")
+            await nats_server.start()
+            await until(lambda: app.link.connected, 30, what="back")
+
+            # Somebody else ends the job meanwhile, at another terminal.
+            await caller.api("job-stop", JobAsk(screen.draft.job))
+            await until(lambda: feed.row is not None and feed.row.state == "stopped", 30,
+                        what="seen again")  # fmt: skip

@@ -42,8 +42,6 @@ def an_enqueue(
     key_until: datetime | None = None,
     queued_at: datetime | None = None,
     tags: tuple[str, ...] = (),
-    copy_from: str = "",
-    clear: tuple[str, ...] = (),
     **fields: Any,
 ) -> NewRun:
     """One enqueue on its way into the store; `fields` are of the run."""
@@ -57,8 +55,6 @@ def an_enqueue(
         key_until=key_until,
         tags=tags,
         queued_at=queued_at,
-        copy_from=copy_from,
-        clear=clear,
     )
 
 

@@ -74,10 +74,11 @@ def live_config(nats: str, database: str, blobs: Any = "memory", **engine: Any) 
     return replace(config_for(nats, database, **engine), blobs=made)
 
 
-def _lay_out(folder: Path) -> None:
+def _lay_out(folder: Path, tasks: Any) -> str:
+    """Put the module where runners find it; its name."""
     folder.chmod(0o755)
     (folder / "src").mkdir()
-    shutil.copy(body_tasks.__file__, folder / "src" / "body_tasks.py")
+    return Path(shutil.copy(tasks.__file__, folder / "src")).stem
 
 
 async def headway(nats: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -98,20 +99,21 @@ async def live(
     runtime: Runtime | None = None,
     blobs: Literal["memory", "objects"] | BlobsConfig = "memory",
     agent: dict[str, Any] | None = None,
+    tasks: Any = body_tasks,
     **engine: Any,
 ) -> AsyncGenerator[Live]:
-    """Everything started, the tasks of `body_tasks` deployed; all of it gone in the end.
+    """Everything started, the tasks of a module deployed; all of it gone in the end.
 
     `agent`: settings of the agent.
     """
     with tempfile.TemporaryDirectory(prefix="hw") as text:
         folder = Path(text)
-        _lay_out(folder)
+        module = _lay_out(folder, tasks)
         async with running_engine(live_config(nats, database, blobs, **engine)) as made:
             client = await Client.open(settings_for(nats))
-            specs = [replace(t.spec(), module="") for t in body_tasks.all_tasks()]
+            specs = [replace(t.spec(), module="") for t in tasks.all_tasks()]
             what = commands.Deployment(
-                "v1", specs, modules=("body_tasks",), source=str(folder / "src"), dev=True
+                "v1", specs, modules=(module,), source=str(folder / "src"), dev=True
             )
             await client.api("deploy", what, dict[str, Any])
             usual: dict[str, Any] = {

@@ -134,7 +134,7 @@ async def open_replay(app: HeadwayApp, pilot: Any, *, job: bool = True) -> Repla
         screen.comparison = a_comparison()
         screen._compared = (RUNS[0], f"{FORKS[0]}ended0")  # pyright: ignore[reportPrivateUsage]
         screen.sides.show(timeline_rows(screen.comparison.lines))
-    screen._arrange()  # pyright: ignore[reportPrivateUsage]
+    screen.lay_out()
     await pilot.pause()
     await show(app, pilot)
     return screen

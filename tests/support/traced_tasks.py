@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import urllib.request
+from typing import Any
+
 from opentelemetry import trace
 
 from headway import checkpoint, once, step, task
@@ -49,3 +52,31 @@ async def asks() -> None:
         span.set_attribute("gen_ai.usage.input_tokens", 40)
         span.set_attribute("gen_ai.usage.output_tokens", 2)
     await checkpoint("one", {})
+
+
+@task
+async def looks_up(url: str) -> str:
+    """Calls another service, as an instrumented HTTP client does."""
+
+    def get() -> str:
+        with (
+            tracer.start_as_current_span("GET /", kind=trace.SpanKind.CLIENT) as span,
+            urllib.request.urlopen(url, timeout=10) as answer,
+        ):
+            span.set_attribute("http.response.status_code", answer.status)
+            return str(answer.read().decode())
+
+    return await step("get", get)
+
+
+@task
+async def delegates(url: str) -> str:
+    with tracer.start_as_current_span("plan"):
+        found = await looks_up.call(url)
+    await checkpoint("found", {"found": found})
+    return found
+
+
+def all_tasks() -> list[Any]:
+    """What a test deploys."""
+    return [traced, floods, breaks, asks, looks_up, delegates]

@@ -1,13 +1,20 @@
-"""PNGs of every screen, for people: `PYTHONPATH=tests python tests/tui/pictures.py FOLDER`."""
+"""PNGs of every screen, for people: `PYTHONPATH=tests python tests/tui/pictures.py FOLDER`.
+
+With `--readme` instead of a folder: the picture in README.md, `.github/console.png`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
+from PIL import Image
+
+from headway.wire.events import Span, SpanChunk
 from support.boards import open_metrics, open_queues
-from support.consoles import console, open_run, show
+from support.consoles import T0, console, open_run, show
 from support.replay_facts import open_replay
 from support.screens import picture_of
 
@@ -45,5 +52,52 @@ async def draw(folder: Path) -> None:
             picture_of(app, folder / f"{theme}.png")
 
 
+README = Path(__file__).parents[2] / ".github" / "console.png"
+
+
+async def draw_readme() -> None:
+    """One run, with the spans of its libraries."""
+    async with console((112, 38)) as (app, pilot):
+        screen = await open_run(app, pilot)
+        screen.timeline.add_spans(1, chunk(
+            span(3, 1.4, 2.1, "GET search", 0, attributes={"http.response.status_code": 200}),
+            span(2, 2.3, 7.6, "chat large", 1, attributes={"gen_ai.usage.input_tokens": 812}),
+            span(1, 0.5, 8.0, "step('generate-text')", 0, scope="headway"),
+        ))  # fmt: skip
+        screen.timeline.add_spans(3, chunk(span(4, 247, 251.5, "chat large", 0, error="429")))
+        screen.waterfall.touch()
+        await show(app, pilot)
+        picture_of(app, README)
+    Image.open(README).quantize(48).save(README, optimize=True)
+
+
+def chunk(*spans: Span) -> SpanChunk:
+    """Of one attempt."""
+    return SpanChunk(1, list(spans), T0)
+
+
+def span(
+    number: int,
+    start: float,
+    end: float,
+    name: str,
+    under: int,
+    *,
+    scope: str = "library",
+    error: str = "",
+    attributes: dict[str, Any] | None = None,
+) -> Span:
+    """Seconds after the run's beginning."""
+    begin = int(T0.timestamp()) * 10**9
+    return Span(
+        "a" * 32, f"{number:016x}", name, begin + int(start * 1e9), begin + int(end * 1e9),
+        parent=f"{under:016x}" if under else "", scope=scope, attributes=attributes or {},
+        status="error" if error else "unset", message=error,
+    )  # fmt: skip
+
+
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--readme"]:
+        asyncio.run(draw_readme())
+        sys.exit()
     asyncio.run(draw(Path(sys.argv[1] if len(sys.argv) > 1 else "pictures")))

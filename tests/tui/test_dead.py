@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from headway.errors import Refused
+from headway.errors import HeadwayError
 from headway.wire.commands import BulkAsk, BulkPage, DeadPage, Done, ResumeAsk
 from headway.wire.events import Event, RunEvents
 from headway_tui.model.dead import DeadView, flaw_of_json, query_of, resume_words
@@ -38,13 +38,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Struct]]:
     sent: list[tuple[str, Struct]] = []
 
     async def ask(self: StillLink, verb: str, body: Struct, kind: Any) -> Any:
-        if verb not in {"resume", "bulk"}:
-            raise Refused(f"nobody answers {verb}", "not_served")
+        answers = {"resume": Done(ONE, "ok", "queued"), "bulk": BulkPage(NOW, 97, 97)}
+        if verb not in answers:  # what other screens read
+            raise HeadwayError("nobody is there")
         sent.append((verb, body))
-        return {
-            "resume": Done(ONE, "ok", "queued"),
-            "bulk": BulkPage(NOW, 97, 97),
-        }[verb]
+        return answers[verb]
 
     monkeypatch.setattr(StillLink, "ask", ask)
     return sent

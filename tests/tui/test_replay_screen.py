@@ -9,6 +9,7 @@ import pytest
 
 from headway_tui.draftfile import draft_file, kept
 from headway_tui.screens.replay import ReplayScreen
+from headway_tui.screens.runs import RunsScreen
 from support.consoles import console, show
 from support.goldens import SIZES, agreed
 from support.replay_facts import JOB, RUNS, a_draft, open_replay
@@ -130,3 +131,33 @@ async def test_a_lost_link_says_so_and_keeps_the_draft() -> None:
         await show(app, pilot)
         assert "there is no link to NATS" in text_of(app)
         assert (screen.draft.script, screen.draft.job) == (a_draft().script, JOB)
+
+
+async def test_all_that_match_are_taken_by_the_query_and_some_by_their_ids() -> None:
+    async with console() as (app, pilot):
+        listed = app.screen
+        assert isinstance(listed, RunsScreen)
+        assert listed.feed is not None
+        listed.filter_text, listed.feed.more = "status:failed", True
+        await pilot.press("asterisk", "r")
+        screen = app.pane_screen
+        assert isinstance(screen, ReplayScreen)
+        assert screen.draft.script.select.query == "status:failed"
+        await pilot.press("escape", "u", "space", "space", "r")
+        screen = app.pane_screen
+        assert isinstance(screen, ReplayScreen)
+        assert len(screen.draft.script.select.ids) == 2
+
+
+async def test_two_marked_runs_are_compared() -> None:
+    async with console() as (app, pilot):
+        await pilot.press("d")
+        await show(app, pilot)
+        assert "mark two runs" in text_of(app)
+        await pilot.press("space", "space", "d")
+        await pilot.pause()
+        await show(app, pilot)
+        screen = app.pane_screen
+        assert isinstance(screen, ReplayScreen)
+        assert screen.focused is screen.sides
+        assert "$ headway replay compare 01JD9K4W2M" in text_of(app)

@@ -11,7 +11,7 @@ from headway.errors import NotAllowed
 from headway.wire.commands import CancelAsk, Done
 from headway_tui.link import Link
 from headway_tui.model.bands import band_of
-from headway_tui.screens.base import kindly
+from headway_tui.sending import kindly
 from support.guarded import guarded
 from support.servers import open_folder
 from support.wait import until

@@ -607,6 +607,21 @@ async def test_a_switch_can_be_typed_with_its_name() -> None:
         assert screen.place == "agents"
 
 
+async def test_to_go_on_needs_no_reason() -> None:
+    async with console() as (app, pilot):
+        await open_queues(app, pilot)
+        await pilot.press("G", "s")
+        await pilot.pause()
+        text = text_of(app)
+        assert "$ headway queue resume slow" in text
+        assert "goes on: 14 runs" in " ".join(text.replace("│", " ").split())
+        assert "reason" not in text
+        await pilot.press("enter")
+        await pilot.pause()
+        await show(app, pilot)
+        assert "not done: there is no connection to NATS" in text_of(app)
+
+
 async def test_a_limit_has_to_be_a_number_before_it_is_sent() -> None:
     async with console() as (app, pilot):
         await open_queues(app, pilot)

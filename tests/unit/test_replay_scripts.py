@@ -164,3 +164,18 @@ def test_a_rate_is_a_number_of_starts(rate: str) -> None:
     assert Pace(rate="120/m").wire().rate == 2
     with pytest.raises(HeadwayError):
         Pace(rate=rate).wire()
+
+
+def test_where_effects_may_happen_again_the_number_is_typed() -> None:
+    from headway_ops.replaying import agree
+    from headway_ops.say import Exit, Fail
+
+    plan = wire.Plan((wire.PlanItem(RUN), wire.PlanItem(f"{RUN[:-1]}4")), clear=("mail-*",))
+    agree("x.toml", "abcd", "abcdef", plan, yes=True, typed=2)
+    agree("x.toml", "abcd", "abcdef", wire.Plan(plan.items), yes=True, typed=None)
+    for typed in (None, 1):
+        with pytest.raises(Fail, match=r"2 runs would start in which mail-\*") as refused:
+            agree("x.toml", "abcd", "abcdef", plan, yes=True, typed=typed)
+        assert refused.value.code == Exit.REFUSED
+    with pytest.raises(Fail, match="not abce"):
+        agree("x.toml", "abce", "abcdef", plan, yes=True, typed=2)

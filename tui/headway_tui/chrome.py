@@ -84,6 +84,8 @@ class Header(Bar):
             left += [self.text(f"  PG {self.sign('live')}{' ok' if wide else ''} ", "good")]
         alive, known = link.agents_now()
         left += [self.text(f"  agents {alive}/{known} ", "text" if alive else "warning")]
+        if lost := link.dropped():
+            left += [self.text(f"  dropped {lost:,} ", "warning")]
         if wide:
             left += [
                 self.text(f"  lag {self._lag()} ", "text" if self._lag() < 1000 else "warning")

@@ -12,11 +12,12 @@ from msgspec import Raw
 from headway.errors import HeadwayError
 from headway.ids import new_run_id
 from headway.replays.plans import canonical, name_of
-from headway.wire.commands import BulkAsk, BulkPage, Done, RunsPage, RunsQuery
+from headway.wire.commands import Done, RunsPage, RunsQuery
 from headway.wire.replays import JobRow, Pace, Plan, PlanItem, PlanStart
 from headway_tui.model.dead import query_of
 from headway_tui.model.texts import plural
 from headway_tui.sending import send
+from headway_tui.writes import bulk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,14 +35,8 @@ async def acknowledge(link: Link, c: DeadClass, told: Callable[[str], None]) -> 
 
     Done in the engine, page after page; a page that is repeated changes nothing more.
     """
-    ask = BulkAsk("ack", query_of(c, dead=False))
-    done = 0
-    while True:
-        page = await send(link, "bulk", ask, BulkPage, told)
-        done += page.done
-        ask.as_of, ask.after = page.as_of, page.next
-        if not page.next:
-            return f"{plural(done, 'run')} acknowledged: {c.failure}"
+    done = await bulk(link, "ack", [query_of(c, dead=False)], dry_run=False, unsure=told)
+    return f"{plural(done.done, 'run')} acknowledged: {c.failure}"
 
 
 async def again(

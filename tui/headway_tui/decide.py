@@ -12,6 +12,8 @@ from textual.widgets import Input, Static
 from headway_tui.model.texts import safe
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from textual import events
     from textual.app import ComposeResult
 
@@ -30,9 +32,12 @@ class Decide(ModalScreen["tuple[str, ...] | None"]):
     Decide #said { height: auto; max-height: 20; }
     """
 
-    def __init__(self, sheet: Sheet, yes: str = "do it") -> None:
-        """`yes`: what enter does, in words."""
+    def __init__(
+        self, sheet: Sheet, yes: str = "do it", also: Mapping[str, str] | None = None
+    ) -> None:
+        """`yes`: what enter does, in words. `also`: keys that are given as the answer, and why."""
         super().__init__()
+        self._also = also or {}
         self._sheet, self._fields, self._yes = sheet, list(sheet.fields), yes
 
     def _text(self) -> Text:
@@ -53,7 +58,8 @@ class Decide(ModalScreen["tuple[str, ...] | None"]):
                 yield Static(Text(field.label))
                 yield Input(value=field.value, id=f"field-{i}")
             yield Static("", id="flaw")
-            yield Static(Text(f"enter = {self._yes}      esc = leave all as it is"))
+            also = "".join(f"{key} = {what}      " for key, what in self._also.items())
+            yield Static(Text(f"enter = {self._yes}      {also}esc = leave all as it is"))
 
     def on_mount(self) -> None:
         """What is to be typed has the focus."""
@@ -68,6 +74,9 @@ class Decide(ModalScreen["tuple[str, ...] | None"]):
         elif event.key == "enter" and not self._fields:
             event.stop()
             self.dismiss(())
+        elif event.key in self._also:
+            event.stop()
+            self.dismiss((event.key,))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """The next field; after the last one it is done, if all will do."""

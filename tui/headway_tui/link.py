@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 AGENT_GONE = 15.0
+DROPPED = ("log_lines_dropped", "spans_dropped")
+"""What agents count of output that nobody will see."""
 CONNECT_WITHIN = 1.5
 PING_EVERY = 2.0
 _FIRST_PAUSE, _LAST_PAUSE = 0.25, 2.0
@@ -60,6 +62,8 @@ class Link:
         """When the bundle was made."""
         self._store: bool | None = None
         self._store_since = self.since
+        self._drops: dict[str, tuple[int, int]] = {}
+        """Per agent: lines and spans dropped when it was heard first, and by now."""
         self.lives = 0
         """Connections made so far: a screen that sees another number reads anew."""
         self.changed = asyncio.Event()
@@ -149,6 +153,10 @@ class Link:
         except Malformed:
             return
         self.agents[beat.agent] = (beat, time.monotonic())
+        now = sum(int(beat.counters.get(name, 0)) for name in DROPPED)
+        first, last = self._drops.get(beat.agent, (now, now))
+        # An agent that has started anew counts from 0 again.
+        self._drops[beat.agent] = (first if now >= last else first - last, now)
 
     # --- what is known
 
@@ -178,6 +186,10 @@ class Link:
             self.tries, self.trouble, self.silent(), self.store_ok(), now - self._store_since,
             self.agents_now(), sum(b.open for b, at in self.agents.values() if at > late), behind,
         )  # fmt: skip
+
+    def dropped(self) -> int:
+        """Lines and spans that agents have dropped since they were heard first."""
+        return sum(now - first for first, now in self._drops.values())
 
     async def ask(self, verb: str, body: Struct | None, kind: type[T]) -> T:
         """A request to the engine; raises HeadwayError, also while there is no connection."""

@@ -52,11 +52,8 @@ async def send(
 
 
 def kindly(error: HeadwayError) -> str:
-    """A refusal in words for whoever sits here."""
+    """Why it was refused, and what would help."""
     if isinstance(error, NotAllowed):
-        verb = error.subject.rpartition(".")[2]
-        return (
-            f"{error.user} may look here, but not {verb}: ask whoever runs your NATS for the"
-            f" credentials of an operator (NATS refused {error.subject})"
-        )
+        verb = error.subject.rsplit(".", 1)[-1]
+        return f"your NATS user may not {verb}: it takes an operator's credentials"
     return str(error)

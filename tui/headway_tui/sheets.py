@@ -78,9 +78,14 @@ class LineSheet(ModalScreen[str | None]):
         value: str = "",
         hint: str = "",
         flaw: Callable[[str], str] = lambda _text: "",
+        asks: bool = True,
     ) -> None:
-        """`command`: the same from a shell, for what is typed; `flaw`: what is wrong with it."""
+        """`command`: the same from a shell, for what is typed; `flaw`: what is wrong with it.
+
+        `asks`: false = there is nothing to type, only to agree.
+        """
         super().__init__()
+        self._asks = asks
         self._title, self._said, self._command, self._flaw = title, said, command, flaw
         self._line = Input(value=value, placeholder=hint, id="line", max_length=256)
         self._same = Static(id="same")
@@ -91,13 +96,15 @@ class LineSheet(ModalScreen[str | None]):
         with Vertical() as box:
             box.border_title = self._title
             yield Static(Text("\n".join([*self._said, ""])))
-            yield self._line
+            if self._asks:
+                yield self._line
             yield self._same
             yield self._todo
 
     def on_mount(self) -> None:
         """Type at once."""
-        self._line.focus()
+        if self._asks:
+            self._line.focus()
         self._show()
 
     def _show(self) -> None:
@@ -120,10 +127,13 @@ class LineSheet(ModalScreen[str | None]):
             self.dismiss(typed)
 
     def on_key(self, event: events.Key) -> None:
-        """Escape."""
+        """Escape; enter, where nothing is typed."""
         if event.key == "escape":
             event.stop()
             self.dismiss(None)
+        elif event.key == "enter" and not self._asks:
+            event.stop()
+            self.dismiss("")
 
 
 class FactsSheet(ModalScreen[None]):

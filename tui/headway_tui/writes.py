@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from headway.errors import HeadwayError
+from headway.ids import new_run_id
 from headway.wire.commands import AckAsk, BulkAsk, BulkPage, CancelAsk, Done, ResumeAsk
+from headway_tui.sending import send
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -22,20 +24,20 @@ if TYPE_CHECKING:
 _WORDS = {"cancel": "cancelled", "resume": "resumed", "ack": "acknowledged"}
 
 
-async def write(link: Link, verb: str, run: str) -> str:
+async def write(link: Link, verb: str, run: str, told: Callable[[str], None]) -> str:
     """Carry out one verb on one run; what happened, in words.
 
-    A request whose answer was lost is made again after the reconnect with the same ids: the engine
-    recognises it.
+    A request whose answer was lost is made again with the same ids, and the engine recognises it;
+    `told` hears of that.
     """
     body: Struct
     if verb == "cancel":
         body = CancelAsk(run)
     elif verb == "resume":
-        body = ResumeAsk(run)
+        body = ResumeAsk(run, request=new_run_id())
     else:
         body = AckAsk(run)
-    done = await link.ask(verb, body, Done)
+    done = await send(link, verb, body, Done, told)
     if done.outcome not in {"ok", "already"}:
         raise HeadwayError(done.message or f"{done.outcome}: the run is {done.status}")
     if done.outcome == "already":
@@ -83,18 +85,22 @@ async def bulk(
     dry_run: bool,
     as_of: datetime | None = None,
     told: Callable[[Sum], None] = lambda _: None,
+    unsure: Callable[[str], None] = lambda _: None,
 ) -> Sum:
     """All pages of these queries, each done in the engine before the next one is asked for.
 
-    `told` hears of each page. If it fails in between, what was done stays done; doing it again does
-    the rest.
+    `told` hears of each page, `unsure` of one whose answer is asked for again. If it fails in
+    between, what was done stays done; doing it again does the rest.
     """
     total = Sum(as_of)
     known: Any = verb
     for query in queries:
         ask = BulkAsk(known, query, dry_run=dry_run, as_of=total.as_of)
         while True:
-            page = await link.ask("bulk", ask, BulkPage)
+            if dry_run:
+                page = await link.ask("bulk", ask, BulkPage)
+            else:
+                page = await send(link, "bulk", ask, BulkPage, unsure)
             ask.as_of, ask.after = page.as_of, page.next
             total.as_of = total.as_of or page.as_of
             total.matched += page.matched

@@ -63,6 +63,8 @@ class Attempt:
     log: LogStream | None = None
     last_span: int = 0
     """The number of the last span that came; -1 = not known, since it was adopted."""
+    spans_lost: int = 0
+    """Spans that its runner dropped, and that were dropped here."""
     children: dict[str, Child] = field(default_factory=dict[str, "Child"])
     """By key, as far as this agent knows them."""
     refs: dict[str, BlobRef] = field(default_factory=dict[str, "BlobRef"])

@@ -85,8 +85,11 @@ class Ending:
         """Say its end, and that its slot is free; `seq`: of the frame that is answered then."""
         self._a.starting.before(attempt)
         self._a.release(attempt)
-        if attempt.log is not None and isinstance(report, Finished | AttemptFailed | Stopped):
-            report.lines = attempt.log.last  # so that who shows its end knows what comes before it
+        if isinstance(report, Finished | AttemptFailed | Stopped):
+            report.spans_lost = attempt.spans_lost
+            if attempt.log is not None:
+                # So that who shows its end knows what comes before it.
+                report.lines, report.lines_lost = attempt.log.last, attempt.log.dropped
         if isinstance(report, AttemptFailed):
             size += len(encode(report.error))
         self._a.send(attempt.engine, report, size, partial(self._reported, attempt, report, seq))

@@ -90,7 +90,7 @@ class SpanRelay:
             if not fits(span):
                 self._send(attempt, first, part)
                 first, part, size = number + 1, [], 0
-                self.dropped += 1
+                self._drop(attempt, 1)
                 continue
             ready = clean(span, redactor)
             part.append(ready)
@@ -104,7 +104,7 @@ class SpanRelay:
         """Numbers that are left out are spans that the runner dropped."""
         if attempt.last_span >= 0:
             missing = frame.first - attempt.last_span - 1
-            self.dropped += min(max(0, missing), GAP)
+            self._drop(attempt, min(max(0, missing), GAP))
         attempt.last_span = max(attempt.last_span, frame.first + len(frame.spans) - 1)
 
     def _send(self, attempt: Attempt, first: int, spans: list[Span]) -> None:
@@ -112,7 +112,11 @@ class SpanRelay:
             return
         body = encode(SpanChunk(first, spans, datetime.now(UTC), attempt.assignment.task))
         if not self._bucket.take(len(body), self._clock()):
-            self.dropped += len(spans)
+            self._drop(attempt, len(spans))
             return
         self.taken += len(spans)
         self._publish([(attempt.run, attempt.epoch, body)])
+
+    def _drop(self, attempt: Attempt, count: int) -> None:
+        self.dropped += count
+        attempt.spans_lost += count

@@ -29,7 +29,6 @@ from headway.wire.commands import (
     MarkRow,
     QueueAsk,
     QueueRow,
-    ReplayAsk,
     ResultsAnswer,
     Review,
     RunDetail,
@@ -435,10 +434,6 @@ class Store(Protocol):
 
     async def mark_page(self, ns: str, run: str, after: str, n: int) -> list[BundleMark]:
         """At most `n` marks with a key above `after`, in order of their keys, with values."""
-        ...
-
-    async def replay(self, ns: str, ask: ReplayAsk, actor: str) -> NewRun | str:
-        """What a replay would enqueue, or why not."""
         ...
 
     async def fork_source(self, ns: str, run: str) -> ForkSource | None:

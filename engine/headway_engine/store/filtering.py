@@ -145,7 +145,9 @@ def _words(term: Term) -> frozenset[str]:
 
 def _dead_only(terms: Sequence[Term]) -> bool:
     """Dead letters alone are asked for."""
-    return any(t.field == "status" and not t.negated and _words(t) == {"dead"} for t in terms)
+    return any(
+        t.field == "status" and not t.negated and _words(t) == frozenset({"dead"}) for t in terms
+    )
 
 
 def _states(terms: Sequence[Term]) -> frozenset[RunState]:

@@ -14,7 +14,6 @@ from headway.wire import BlobRef
 from headway.wire.commands import CheckpointRow
 from headway_engine.newruns import policy_of
 from headway_engine.store.records import Body, ForkPoint, GivenMark, GivenPoint, NewRun, Run, Start
-from headway_engine.store.replay import moved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -178,3 +177,8 @@ def forked(
         blobs=tuple(sorted({r.key for r in refs})),
         fork=ForkPoint(run.id, number, tuple(marks), state, tuple(kept), tuple(gone), data),
     )
+
+
+def moved(key: str, source: str, target: str) -> str:
+    """The key of a copied blob; `fork_marks` does the same."""
+    return key.replace(f"/{source}/", f"/{target}/")

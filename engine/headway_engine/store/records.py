@@ -222,20 +222,12 @@ class NewRun(Struct):
     schema_hash: str = ""
     queued_at: datetime | None = None
     """The INGEST message's time."""
-    copy_from: str = ""
-    """Replay: copy the done once marks of this run (except `clear` globs)."""
-    clear: tuple[str, ...] = ()
     blobs: tuple[str, ...] = ()
-    """Replay, fork: keys of the original's blobs, copied under this run before it is enqueued."""
+    """Fork: keys of the original's blobs, copied under this run before it is enqueued."""
     fork: ForkPoint | None = None
     """Fork: what is copied of which run, and how its first event tells of it."""
     start: Start | None = None
     """Fork from a bundle: what it begins with."""
-
-    @property
-    def copies(self) -> bool:
-        """More than the row of a new run is written in the same commit."""
-        return bool(self.copy_from) or self.fork is not None or self.start is not None
 
     @property
     def forked(self) -> dict[str, Any] | None:

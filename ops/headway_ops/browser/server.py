@@ -70,7 +70,7 @@ class BrowserServer(Server):
 
     @web.middleware
     async def _watch(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        socket = "upgrade" in request.headers or request.path.endswith("/ws")
+        socket = bool(request.headers.get("upgrade")) or request.path.endswith("/ws")
         refusal = self._door.refusal(
             request.path, request.headers.get("host", ""), request.headers.get("origin"),
             socket=socket,

@@ -27,6 +27,8 @@ _SECRET_VALUE = re.compile(
 )
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _COMMENT_WIDTH = 100
+LONG = 3
+"""Items of a list up to which it is written on one line."""
 
 
 class Written(NamedTuple):
@@ -145,7 +147,15 @@ def _literal(value: Any) -> Any:
 def _table(name: str, values: dict[str, Any]) -> list[str]:
     if not values:
         return []
-    return ["", f"[{name}]", *(f"{_key(k)} = {_value(v)}" for k, v in values.items())]
+    return ["", f"[{name}]", *(line for k, v in values.items() for line in _lines(k, v))]
+
+
+def _lines(key: str, value: Any) -> list[str]:
+    """A member; of a long list one item a line, for whoever reads a diff."""
+    if isinstance(value, list) and len(cast("list[Any]", value)) > LONG:
+        items = [f"  {_value(v)}," for v in cast("list[Any]", value)]
+        return [f"{_key(key)} = [", *items, "]"]
+    return [f"{_key(key)} = {_value(value)}"]
 
 
 def _key(key: str) -> str:

@@ -308,6 +308,10 @@ class Finished(Struct, tag="finished", omit_defaults=True):
     """Such as "a child process was OOM-killed"."""
     lines: int = 0
     """Number of the last line of its output; 0 = it printed nothing."""
+    lines_lost: int = 0
+    """Lines of its output that were dropped: too much at once."""
+    spans_lost: int = 0
+    """The same of its spans, as far as their numbers tell by now."""
 
 
 class AttemptFailed(Struct, tag="failed", omit_defaults=True):
@@ -336,6 +340,10 @@ class AttemptFailed(Struct, tag="failed", omit_defaults=True):
     """Number of the last line of its output; 0 = it printed nothing."""
     waits: bool = False
     """With `ambiguous`: the block's policy decides once older attempts are confirmed dead."""
+    lines_lost: int = 0
+    """See Finished."""
+    spans_lost: int = 0
+    """See Finished."""
 
 
 class AttemptLost(Struct, tag="lost", omit_defaults=True):
@@ -378,6 +386,10 @@ class Stopped(Struct, tag="stopped", omit_defaults=True):
     why: Literal["cancel", "drain", "stale"]
     lines: int = 0
     """Number of the last line of its output; 0 = it printed nothing."""
+    lines_lost: int = 0
+    """Lines of its output that were dropped: too much at once."""
+    spans_lost: int = 0
+    """The same of its spans, as far as their numbers tell by now."""
 
 
 Report = Started | Finished | AttemptFailed | AttemptLost | GivenBack | Suspend | Stopped

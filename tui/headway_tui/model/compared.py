@@ -28,6 +28,8 @@ class Row(NamedTuple):
     right: str = ""
     role: str = "text"
     wide: bool = False
+    right_role: str = ""
+    """Of the right side, where it is another one."""
     """One text over both columns (`left`)."""
 
 
@@ -43,16 +45,19 @@ def figure(name: str, value: object) -> str:
 
 
 def numbers_line(numbers: Sequence[Number]) -> list[tuple[str, str]]:
-    """The figures of both on one line: (text, role); those that differ stand out."""
-    pieces: list[tuple[str, str]] = []
+    """The figures of both on one line: (text, role); those that differ come first."""
+    same: list[tuple[str, str]] = []
+    different: list[tuple[str, str]] = []
     for n in numbers:
         if n.original in (None, "", 0) and n.fork in (None, "", 0):
             continue
         a, b = figure(n.name, n.original), figure(n.name, n.fork)
         label = _LABELS.get(n.name, f"{n.name} ")
-        same = n.original == n.fork
-        pieces.append((f" {label}{a if same else f'{a} → {b}'} ", "muted" if same else "text"))
-    return pieces
+        if n.original == n.fork:
+            same.append((f" {label}{a} ", "muted"))
+        else:
+            different.append((f" {label}{a} → {b} ", "text"))
+    return different + same
 
 
 def timeline_rows(lines: Sequence[Line]) -> list[Row]:
@@ -73,9 +78,9 @@ def timeline_rows(lines: Sequence[Line]) -> list[Row]:
         if line.shared:
             sides[0] += "   (shared)"
             sides[1] += "   (shared + edit)" if line.mark == "~" else "   (shared)"
-        bad = any(s is not None and s.bad for s in (line.a, line.b))
-        role = "mark" if line.kind == "checkpoint" else "bad-soft" if bad else "text"
-        rows.append(Row(line.mark, sides[0], sides[1], role))
+        usual = "mark" if line.kind == "checkpoint" else "text"
+        one, two = ("bad-soft" if s is not None and s.bad else usual for s in (line.a, line.b))
+        rows.append(Row(line.mark, sides[0], sides[1], one, right_role=two))
     return rows
 
 
@@ -86,8 +91,9 @@ def change_rows(title: str, changes: Sequence[Change]) -> list[Row]:
     rows = [Row(" ", f"{safe(title, 100)}   {plural(len(changes), 'difference')}", role="muted",
                 wide=True)]  # fmt: skip
     for c in changes:
-        old = f"{safe(c.path, 80)}: {safe(c.old, 100)}" if c.old else ""
-        new = f"{safe(c.path, 80)}: {safe(c.new, 100)}" if c.new else ""
+        path = f"{safe(c.path, 80)}: " if c.path else ""
+        old = f"{path}{safe(c.old, 100)}" if c.old else ""
+        new = f"{path}{safe(c.new, 100)}" if c.new else ""
         rows.append(Row(c.mark, old, new))
     return rows
 

@@ -327,12 +327,12 @@ def next_choice(draft: Draft, field: str) -> str:
 # --- the text of it
 
 
-def run_line(file: str, plan: str) -> str:
-    """The same from a shell."""
-    which = f" --plan {plan[:8]}" if plan else ""
-    return f"headway replay {'run' if plan else 'plan'} {file}{which}" + (
-        " --yes --follow" if plan else ""
-    )
+def run_line(file: str, plan: str, count: int = 0) -> str:
+    """The same from a shell; `count` where it has to be said how many runs start."""
+    if not plan:
+        return f"headway replay plan {file}"
+    typed = f" --count {count}" if count else ""
+    return f"headway replay run {file} --plan {plan[:8]} --yes{typed} --follow"
 
 
 def written(draft: Draft, who: str, now: datetime) -> Written:

@@ -6,17 +6,19 @@ that are still open end at the `now` of whoever draws them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
+from headway_tui.model.nodes import Node, walk
+from headway_tui.model.spans import Spans
 from headway_tui.model.texts import safe, size, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from headway.wire.events import Event
+    from headway.wire.events import Event, SpanChunk
 
 FOLD_ATTEMPTS = 3
 """More attempts than this between the first and the last are one row, until it is opened."""
@@ -25,26 +27,6 @@ QUIET_QUEUE = 0.5
 ENDS = frozenset({"succeeded", "failed", "timed_out", "cancelled", "expired"})
 _LEAVES = ENDS | {"retrying", "lost", "waiting", "review", "given_back", "cancelling"}
 _BAD = frozenset({"failed", "timed_out", "retrying", "lost"})
-
-
-@dataclass(slots=True)
-class Node:
-    """One row. `end` None = still open; a point in time has end == start."""
-
-    key: str
-    kind: str
-    """attempt | group | checkpoint | step | once | wait | backoff | queued | note."""
-    label: str
-    start: datetime
-    end: datetime | None
-    note: str = ""
-    bad: bool = False
-    epoch: int = 0
-    number: int = 0
-    """Of a checkpoint."""
-    children: list[Node] = field(default_factory=list["Node"])
-    marks: list[tuple[str, datetime]] = field(default_factory=list[tuple[str, "datetime"]])
-    """Signs on the bar: (kind, when)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +44,7 @@ class Timeline:
 
     def __init__(self) -> None:
         self.events: dict[int, Event] = {}
+        self.spans = Spans()
         self.changed = True
         self._nodes: list[Node] = []
 
@@ -71,11 +54,17 @@ class Timeline:
             self.events[event.n] = event
             self.changed = True
 
+    def add_spans(self, epoch: int, chunk: SpanChunk) -> None:
+        """A chunk of spans of one attempt."""
+        if self.spans.add(epoch, chunk):
+            self.changed = True
+
     @property
     def nodes(self) -> list[Node]:
         """The tree as of the events so far."""
         if self.changed:
             self._nodes = build([self.events[n] for n in sorted(self.events)])
+            self.spans.attach(self._nodes)
             self.changed = False
         return self._nodes
 
@@ -232,18 +221,18 @@ def _grouped(nodes: list[Node]) -> list[Node]:
         f"g{inner[0].epoch}", "group", f"attempts {inner[0].number or inner[0].epoch}"
         f"-{inner[-1].number or inner[-1].epoch}", middle[0].start, middle[-1].end,
         f"{len(inner)}x {same.removeprefix('✗ ')}" if same else f"{len(inner)} attempts",
-        any(n.bad for n in inner), children=middle,
+        any(n.bad for n in inner), children=middle, folded=True,
     )  # fmt: skip
     return [*nodes[:first], group, *nodes[last:]]
 
 
 def shown(nodes: Iterable[Node], closed: set[str], opened: set[str], depth: int = 0) -> list[Shown]:
-    """The rows on screen. Groups are closed unless opened, attempts open unless closed."""
+    """The rows on screen. What is folded is closed unless opened, the rest open unless closed."""
     rows: list[Shown] = []
     for node in nodes:
         fold = ""
         if node.children:
-            is_open = node.key in opened if node.kind == "group" else node.key not in closed
+            is_open = node.key in opened if node.folded else node.key not in closed
             fold = "open" if is_open else "closed"
         rows.append(Shown(node, depth, fold))
         if fold == "open":
@@ -253,8 +242,7 @@ def shown(nodes: Iterable[Node], closed: set[str], opened: set[str], depth: int 
 
 def flat(nodes: Iterable[Node]) -> list[Shown]:
     """All rows without folds, by their start."""
-    everything = shown(nodes, set(), {n.key for n in nodes})
     return sorted(
-        (Shown(s.node, 0, "") for s in everything if s.node.kind != "group"),
+        (Shown(node, 0, "") for node in walk(nodes) if node.kind != "group"),
         key=lambda s: s.node.start,
     )

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, cast
 
 from textual.screen import Screen
 
-from headway.errors import HeadwayError, NotAllowed
+from headway.errors import HeadwayError
 from headway.safe import safe_line
+from headway.states import TERMINAL
 from headway_tui.actions import BY_ID, for_places, named, shown_keys
 from headway_tui.chrome import Header, Keys, Toast
 from headway_tui.dialogs import Meant
 from headway_tui.query import Hint
+from headway_tui.sending import kindly
 from headway_tui.widgets.lines import Lines
 from headway_tui.widgets.prompt import Prompt
 from headway_tui.writes import Sum, bulk, naming, write
@@ -25,9 +27,11 @@ if TYPE_CHECKING:
     from textual.widget import Widget
     from textual.widgets import Input
 
+    from headway.wire.commands import RunRow
     from headway_tui.app import HeadwayApp
     from headway_tui.model.drafts import Draft
 
+ENDED = {s.status for s in TERMINAL}
 SMALL = 100
 """Below so many columns panes become tabs and columns drop."""
 
@@ -232,8 +236,39 @@ class Pane(Screen[None]):
         self._write("cancel")
 
     def do_resume(self) -> None:
-        """Resume, after a sheet."""
-        self._write("resume")
+        """Resume, after a sheet; of a run that has ended a fork of its last checkpoint."""
+        row = self.chosen_row()
+        if row is not None and row.status in ENDED and len(self.chosen_runs()) == 1:
+            self.do_fork()
+        else:
+            self._write("resume")
+
+    def chosen_row(self) -> RunRow | None:
+        """The run under the cursor, if its row is here."""
+        return None
+
+    def chosen_checkpoint(self) -> int:
+        """The checkpoint under the cursor; 0 = the last."""
+        return 0
+
+    def do_fork(self) -> None:
+        """Fork, after a sheet."""
+        self._fork(edit=False)
+
+    def do_edit_fork(self) -> None:
+        """Edit the state in $EDITOR, then fork, after a sheet."""
+        self._fork(edit=True)
+
+    def _fork(self, *, edit: bool) -> None:
+        from headway_tui.forking import fork
+
+        runs = self.chosen_runs()
+        if len(runs) != 1:
+            self.say("a fork is made of one run: take the marks off, or use a replay", "warning")
+            return
+        app = self.console_app
+        work = fork(app, runs[0][0], self.chosen_checkpoint(), edit=edit)
+        app.run_worker(work, group="write", exit_on_error=True)
 
     def do_replay(self) -> None:
         """A draft of the chosen runs; nothing is started."""
@@ -292,7 +327,8 @@ class Pane(Screen[None]):
         async def work() -> None:
             try:
                 done = await bulk(
-                    link, verb, queries, dry_run=False, as_of=found.as_of, told=told
+                    link, verb, queries, dry_run=False, as_of=found.as_of, told=told,
+                    unsure=self._unsure,
                 )  # fmt: skip
             except HeadwayError as e:
                 self.say(f"stopped: {kindly(e)}; {verb} again does the rest", "bad")
@@ -307,7 +343,7 @@ class Pane(Screen[None]):
         words = ""
         for run in runs:
             try:
-                words = await write(self.console_app.link, verb, run)
+                words = await write(self.console_app.link, verb, run, self._unsure)
                 done += 1
             except HeadwayError as e:
                 refusal = refusal or f"{run}: {kindly(e)}"
@@ -319,6 +355,9 @@ class Pane(Screen[None]):
 
     def wrote(self) -> None:
         """Something was changed from here."""
+
+    def _unsure(self, text: str) -> None:
+        self.console_app.pane_screen.say(text, "warning")
 
     def do_copy_id(self) -> None:
         """The ids of the chosen runs."""
@@ -344,11 +383,3 @@ class Pane(Screen[None]):
 def quoted(*words: str) -> str:
     """Words as a shell takes them."""
     return " ".join(shlex.quote(w) for w in words)
-
-
-def kindly(error: HeadwayError) -> str:
-    """Why it was refused, and what would help."""
-    if isinstance(error, NotAllowed):
-        verb = error.subject.rsplit(".", 1)[-1]
-        return f"your NATS user may not {verb}: it takes an operator's credentials"
-    return str(error)

@@ -70,12 +70,9 @@ class DeadScreen(Pane):
         self.reviews = Reviews(self._review, lambda: len(self.view.order), id="reviews")
         self.tabs = Note(self._tabs_line, id="tabs")
         self.about = [Note(lambda w, i=i: self._about_line(i)) for i in (0, 1)]
-        self.letters_box = Vertical(
-            TableHead(self.letters), self.letters, id="letters-box", classes="pane"
-        )
-        self.reviews_box = Vertical(
-            TableHead(self.reviews), self.reviews, id="reviews-box", classes="pane"
-        )
+        self.heads = TableHead(self.letters), TableHead(self.reviews)
+        self.letters_box = Vertical(self.heads[0], self.letters, id="letters-box", classes="pane")
+        self.reviews_box = Vertical(self.heads[1], self.reviews, id="reviews-box", classes="pane")
         self.about_box = Vertical(*self.about, id="about")
         self.overrides: set[str] = set()
         """Runs whose older attempts are taken for dead, by whoever sits here."""
@@ -118,6 +115,8 @@ class DeadScreen(Pane):
         self.letters_box.display = not one or self._pane is self.letters
         self.reviews_box.display = not one or self._pane is self.reviews
         self.about_box.display = self.size.height >= 16
+        for head in self.heads:
+            head.refresh()
         self._touch()
 
     def _touch(self) -> None:

@@ -346,7 +346,7 @@ class QueuesScreen(Pane):
             lambda typed: self._set_queue(
                 QueueAsk(row.queue, paused=not row.paused, reason="" if row.paused else typed)
             ),
-            hint="enter goes on" if row.paused else "reason, for the others",
+            hint="reason, for the others", asks=not row.paused,
         )  # fmt: skip
 
     def do_limit(self) -> None:
@@ -394,7 +394,7 @@ class QueuesScreen(Pane):
             lambda typed: self._drain(
                 DrainAsk(row.agent, undo=bool(row.drain), reason="" if row.drain else typed)
             ),
-            hint="enter goes on" if row.drain else "reason, for the others",
+            hint="reason, for the others", asks=not row.drain,
         )  # fmt: skip
 
     async def _drain(self, ask: DrainAsk) -> str:
@@ -416,6 +416,7 @@ class QueuesScreen(Pane):
         value: str = "",
         hint: str = "",
         flaw: Callable[[str], str] = lambda _typed: "",
+        asks: bool = True,
     ) -> None:
         """A sheet; then the work, and what came of it."""
 
@@ -432,7 +433,7 @@ class QueuesScreen(Pane):
             else:
                 self.run_worker(done(typed), exit_on_error=True)
 
-        sheet = LineSheet(title, said, command, value=value, hint=hint, flaw=flaw)
+        sheet = LineSheet(title, said, command, value=value, hint=hint, flaw=flaw, asks=asks)
         self.app.push_screen(sheet, answered)
 
 

@@ -21,6 +21,7 @@ from headway_tui.model.texts import fit, plural, safe, span
 from headway_tui.model.timeline import Timeline
 from headway_tui.query import same_error
 from headway_tui.screens.base import Pane
+from headway_tui.spanfeed import SpanFeed
 from headway_tui.widgets.log_tail import LogTail
 from headway_tui.widgets.prompt import Prompt
 from headway_tui.widgets.state_pane import StatePane
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from textual.widget import Widget
     from textual.widgets import Input
 
-    from headway.wire.events import Event, LogChunk
+    from headway.wire.events import Event, LogChunk, SpanChunk
     from headway_tui.widgets.lines import Lines
 
 ID_LENGTH = 26
@@ -131,6 +132,8 @@ class RunScreen(Pane):
                 self.say(str(e), "bad")
                 return
             self.run_id = self.feed.run_id = found.row.run
+        spans = SpanFeed(self.console_app.link, self.run_id, self._on_spans)
+        self.run_worker(spans.run(), name="spans", exit_on_error=True)
         await self.feed.run()
 
     def on_screen_resume(self) -> None:
@@ -208,6 +211,10 @@ class RunScreen(Pane):
         if event.kind == "checkpoint":
             self._want_state()
 
+    def _on_spans(self, epoch: int, chunk: SpanChunk) -> None:
+        self.timeline.add_spans(epoch, chunk)
+        self.waterfall.touch()
+
     def _on_chunk(self, epoch: int, chunk: LogChunk) -> None:
         self.logs.store.add(epoch, chunk)
         self.logs.touch()
@@ -239,7 +246,10 @@ class RunScreen(Pane):
         idle = "" if self.waterfall.fold_idle else "  idle shown"
         zoom = f"  x{self.waterfall.zoom:g}" if self.waterfall.zoom > 1 else ""
         keys = "z fold  +/-  n/N" if self.small else "v view  z fold  +/- zoom  n/N fail"
-        _retitle(self.timeline_box, f"timeline {self.waterfall.view}{idle}{zoom}", keys)
+        spans = self.timeline.spans
+        lost = f"  {spans.missing:,} spans missing" if spans.missing else ""
+        lost += f"  {spans.beyond:,} more spans" if spans.beyond else ""
+        _retitle(self.timeline_box, f"timeline {self.waterfall.view}{idle}{zoom}{lost}", keys)
         point = self._states.get(self.number)
         name = f"{logs.sign('checkpoint')}{self.number} {safe(point.row.name, 40)}" if point else ""
         signs = counted(self.state.rows) if self.state.view == "diff" and point else ""
@@ -266,8 +276,9 @@ class RunScreen(Pane):
                   f"tags {' '.join(row.tags)}" if row.tags else "",
                   f"replays {row.origin}" if row.origin else ""]  # fmt: skip
         why = "" if row.ended_at else detail.why
+        dead = f"{self.waterfall.sign('dead')} " if row.failure and not row.acked else ""
         return [
-            (f" {glyph} {shape.word} ", shape.role), (f"{safe(row.run, 26)}  ", "text"),
+            (f" {glyph} {shape.word} {dead}", shape.role), (f"{safe(row.run, 26)}  ", "text"),
             (f"{safe(row.task, 64)}  ", "accent"),
             (safe("  ".join(f for f in facts if f), 400), "muted"),
             (f"   {safe(why, 200)}" if why else "", "warning"),
@@ -384,6 +395,14 @@ class RunScreen(Pane):
         if row is None:  # its row is on its way, its id is known
             return [(self.run_id, "")] if len(self.run_id) == ID_LENGTH else []
         return [(row.run, f"{row.task}  {row.status}")]
+
+    def chosen_row(self) -> commands.RunRow | None:
+        """This run's."""
+        return self.detail.row if self.detail is not None else None
+
+    def chosen_checkpoint(self) -> int:
+        """The one whose state is shown."""
+        return self.number
 
     def command_line(self) -> str:
         """The run, from a shell."""

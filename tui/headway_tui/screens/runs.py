@@ -353,6 +353,10 @@ class RunsScreen(Pane):
         """The row under the cursor."""
         return self.view.at(self.table.cursor)
 
+    def chosen_row(self) -> RunRow | None:
+        """The row under the cursor."""
+        return self.chosen()
+
     def chosen_runs(self) -> list[tuple[str, str]]:
         """The marked ones, else the one under the cursor."""
         rows = self.view.rows

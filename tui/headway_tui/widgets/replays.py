@@ -23,12 +23,17 @@ _ASCII = str.maketrans({"→": ">", "◆": "#", "◈": "!", "✓": "+", "✗": "
 _ROLES = {"+": "good", "-": "bad-soft", "~": "warning", " ": "muted"}
 
 
+def plain(text: str, *, ascii_only: bool) -> str:
+    """The text as it may be drawn."""
+    return text.translate(_ASCII) if ascii_only else text
+
+
 class Worded(Lines):
     """Lines whose signs have stand-ins where only ASCII is to be used."""
 
     def plain(self, text: str) -> str:
         """The text as it may be drawn here."""
-        return text.translate(_ASCII) if self.sign("to") == ">" else text
+        return plain(text, ascii_only=self.sign("to") == ">")
 
 
 class Form(Worded):
@@ -99,6 +104,10 @@ class ItemsTable(VTable):
 
     place = "items"
 
+    def plain(self, text: str) -> str:
+        """The text as it may be drawn here."""
+        return plain(text, ascii_only=self.sign("to") == ">")
+
 
 class Sides(Worded):
     """Rows with a left and a right half; `n` goes to the next that differs."""
@@ -127,10 +136,13 @@ class Sides(Worded):
             return [self.text(f" {mark} ", role), self.text(self.plain(item.left), item.role)]
         half = max(8, (width - 7) // 2)
         cut = self.sign("cut")
-        inked = item.role if item.mark == " " or item.role != "text" else role
+        inked = [
+            r if item.mark == " " or r != "text" else role
+            for r in (item.role, item.right_role or item.role)
+        ]
         return [
             self.text(f" {item.mark} ", role),
-            self.text(fit(self.plain(item.left), half, cut), inked),
+            self.text(fit(self.plain(item.left), half, cut), inked[0]),
             self.text(self.plain(" │ "), "muted"),
-            self.text(fit(self.plain(item.right), half, cut), inked),
+            self.text(fit(self.plain(item.right), half, cut), inked[1]),
         ]

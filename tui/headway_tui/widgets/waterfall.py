@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from headway_tui.model.scale import Scale, scale_of
 from headway_tui.model.texts import fit, right, span
-from headway_tui.model.timeline import Node, Shown, Timeline, flat, shown
+from headway_tui.model.timeline import Node, Shown, Timeline, flat, shown, walk
 from headway_tui.widgets.lines import Lines
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 VIEWS = ("tree", "flat")
 _FILL = {"wait": "wait", "queued": "wait", "backoff": "backoff"}
 _ROLE = {"wait": "wait", "queued": "muted", "backoff": "muted", "step": "info", "once": "mark",
-         "checkpoint": "mark", "group": "info", "attempt": "info", "note": "muted"}  # fmt: skip
+         "checkpoint": "mark", "group": "info", "attempt": "info", "note": "muted",
+         "span": "info"}  # fmt: skip
 
 
 class Waterfall(Lines):
@@ -189,20 +190,20 @@ class Waterfall(Lines):
                     break
             else:
                 return
-        which = self.opened if node.kind == "group" else self.closed
+        which = self.opened if node.folded else self.closed
         which.symmetric_difference_update({node.key})
         self.relaid()
 
     def do_fold_all(self) -> None:
         """Fold all."""
-        self.closed = {n.key for n in self.timeline.nodes if n.children}
+        self.closed = {n.key for n in walk(self.timeline.nodes) if n.children}
         self.opened.clear()
         self.relaid()
 
     def do_unfold_all(self) -> None:
         """Unfold all."""
         self.closed.clear()
-        self.opened = {n.key for n in self.timeline.nodes if n.kind == "group"}
+        self.opened = {n.key for n in walk(self.timeline.nodes) if n.folded}
         self.relaid()
 
     def do_zoom_in(self) -> None:

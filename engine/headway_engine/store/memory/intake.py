@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,7 +15,7 @@ from headway_engine import lifecycle
 from headway_engine.happenings import Cancel, Claim, Happening, VersionMissing
 from headway_engine.store import ClaimAnswer
 from headway_engine.store.claiming import lacks_image, page, refusal
-from headway_engine.store.forking import GONE
+from headway_engine.store.forking import GONE, moved
 from headway_engine.store.memory.saving import Saving
 from headway_engine.store.memory.tables import Batch, Checkpoint, Key, Mark, Row
 from headway_engine.store.recording import Room, choose, duplicate, key_of, removed, seen
@@ -32,7 +31,6 @@ from headway_engine.store.records import (
     Start,
     Transition,
 )
-from headway_engine.store.replay import moved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +51,7 @@ class Intake(Saving):
     ) -> tuple[list[EnqueueOutcome], list[Dispatch]]:
         """Record new runs."""
         self._check()
-        plain = [new for new in batch if not new.run.key and not new.copies]
+        plain = [new for new in batch if not new.run.key and new.forked is None]
         give = {new.run.id for new, yes in zip(plain, choose(plain, room), strict=True) if yes}
         open_queues = {queue for queue in room if self._is_open(ns, queue)}
         out: list[EnqueueOutcome] = []
@@ -125,11 +123,6 @@ class Intake(Saving):
             queued_at=now,
         )
         tables.runs[run.id] = row
-        if new.copy_from:
-            for key, mark in tables.runs[new.copy_from].marks.items():
-                kept = not any(fnmatchcase(key, glob) for glob in new.clear)
-                if mark.record.kind == "once" and mark.record.status == "done" and kept:
-                    row.marks[key] = copied_mark(mark, new.copy_from, run.id, now)
         if point is not None:
             self._copy(row, point)
         if new.start is not None:

@@ -22,7 +22,6 @@ from headway.wire.commands import (
     MarkRow,
     QueueAsk,
     QueueRow,
-    ReplayAsk,
     RunDetail,
     RunRow,
     RunsPage,
@@ -33,12 +32,11 @@ from headway_engine.store.forking import ForkSource
 from headway_engine.store.listing import agent_rows, attempt_of, facets_of
 from headway_engine.store.memory.agents import Agents
 from headway_engine.store.memory.tables import Checkpoint, Mark, Queue, Row
-from headway_engine.store.replay import replayed
 
 if TYPE_CHECKING:
     from headway.wire.commands import AgentRow
     from headway.wire.events import Event
-    from headway_engine.store.records import NewRun, Run
+    from headway_engine.store.records import Run
 
 S = RunState
 
@@ -204,7 +202,6 @@ class Lists(Agents):
             run.parent,
             run.origin,
             run.key,
-            *self._sums(run.id),
             failure=run.failure,
             acked=run.acked,
         )
@@ -217,7 +214,7 @@ class Lists(Agents):
         oldest = query.sort == "oldest"
         mine = [r for _, r in sorted(self.tables.runs.items()) if r.run.ns == ns]
         listed = [self._run_row(r) for r in (mine if oldest else reversed(mine))]
-        found = [r for r in listed if matches(asked, r, now)]
+        found = [r for r in listed if matches(asked, self._priced(r), now)]
         rest = [
             r
             for r in found
@@ -242,28 +239,7 @@ class Lists(Agents):
         self._check()
         now, query = self._now(), parse(ask.query)
         mine = (self._run_row(r) for r in self.tables.runs.values() if r.run.ns == ns)
-        return facets_of((row for row in mine if matches(query, row, now)), ask, now)
-
-    async def replay(self, ns: str, ask: ReplayAsk, actor: str) -> NewRun | str:
-        """What a replay would enqueue, or why not."""
-        row = self._row(ns, ask.run)
-        if row is None:
-            return "no such run"
-        return replayed(
-            self._load(row),
-            ask,
-            self._now(),
-            row.payload,
-            row.payload_ref,
-            row.hash,
-            row.schema,
-            row.tags,
-            [
-                m.record.ref
-                for m in row.marks.values()
-                if m.record.kind == "once" and m.record.status == "done" and m.record.ref
-            ],
-        )
+        return facets_of((row for row in mine if matches(query, self._priced(row), now)), ask, now)
 
     async def fork_source(self, ns: str, run: str) -> ForkSource | None:
         """All that a fork reads."""

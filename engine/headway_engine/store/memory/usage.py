@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headway.wire.commands import UsageAsk, UsageRow
+from msgspec.structs import replace
+
+from headway.wire.commands import RunRow, UsageAsk, UsageRow
 from headway_engine.store.memory.tables import Base, Used
 from headway_engine.store.records import SaveDone
 
@@ -31,11 +33,17 @@ class Usage(Base):
             )  # fmt: skip
         return SaveDone("ok")
 
-    def _sums(self, run: str) -> tuple[int, int, float]:
-        """Tokens in, tokens out and dollars that a run has used."""
-        used = [u for (r, _, _), u in self.tables.usage.items() if r == run]
-        return (sum(u.tokens_in for u in used), sum(u.tokens_out for u in used),
-                sum(u.cost_usd for u in used))  # fmt: skip
+    def _priced(self, row: RunRow) -> RunRow:
+        """The row with what its run has used, for queries that ask for that."""
+        used = [u for (run, _, _), u in self.tables.usage.items() if run == row.run]
+        if not used:
+            return row
+        return replace(
+            row,
+            tokens_in=sum(u.tokens_in for u in used),
+            tokens_out=sum(u.tokens_out for u in used),
+            cost_usd=sum(u.cost_usd for u in used),
+        )
 
     async def spent(self, ns: str, runs: Sequence[str]) -> dict[str, tuple[int, int, float]]:
         """What each run has used, if anything."""

@@ -14,13 +14,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import asyncpg
-
 from headway_engine.store import StoreDown, StoreFacts
 from headway_engine.store.postgres import identity, statements
 from headway_engine.store.postgres.base import Outbox
 from headway_engine.store.postgres.claims import Claims
-from headway_engine.store.postgres.db import Db
+from headway_engine.store.postgres.db import BROKEN, Db
 from headway_engine.store.postgres.dead import Dead
 from headway_engine.store.postgres.dispatching import Dispatches
 from headway_engine.store.postgres.enqueue import Enqueues
@@ -78,7 +76,7 @@ class PostgresStore(
         """
         try:
             await migrate(self.dsn)
-        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError) as e:
+        except BROKEN as e:
             raise StoreDown(f"no connection to Postgres: {type(e).__name__}: {e}") from None
         await self.db.open()
         return await self.facts()

@@ -56,6 +56,11 @@ SETTINGS = LIST_SETTINGS | {
     "enable_mergejoin": "off",
 }
 """Behind a pooler that drops start-up settings, give them to the role (ALTER ROLE .. SET)."""
+BROKEN = (
+    OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)  # fmt: skip
+"""What a server raises that is not there, or goes away in the middle of a first word."""
 _AGAIN = ("40", "53", "57", "08", "55P03", "25006")
 _ONCE_MORE = ("0A000", "26000")
 _POISON = ("22", "23", "HW0", "21000")
@@ -95,7 +100,7 @@ class Db:
         try:
             await self._pool.open(1)
             await self._lists.open(1)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as e:
+        except BROKEN as e:
             await self.close()
             raise StoreDown(f"no connection to Postgres: {_short(e)}") from None
 

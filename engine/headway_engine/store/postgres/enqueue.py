@@ -7,7 +7,6 @@ ids first, then keys (two statements), then the same insert.
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -54,7 +53,7 @@ class Enqueues(Part):
                 repeats.append((i, new))
                 continue
             firsts[new.run.id] = (i, new)
-            (special if new.run.key or new.copies else plain).append((i, new))
+            (special if new.run.key or new.forked is not None else plain).append((i, new))
         given: list[Dispatch] = []
         if plain:
 
@@ -178,8 +177,6 @@ class Enqueues(Part):
                     row = (await conn.fetch(_SQL["look"], ns, [new.run.id]))[0]
                     done[new.run.id] = _seen(new, row)
                     continue
-                if new.copy_from:
-                    await self._copy(conn, new)
                 if new.fork is not None:
                     await self._fork(conn, new.run.id, new.fork)
                 if new.start is not None:
@@ -253,12 +250,6 @@ class Enqueues(Part):
         if aliases:
             await conn.execute(_SQL["alias"], ns, [a for a, _ in aliases], [w for _, w in aliases])
         return [*rest, *(n for n in asked if key_of(n) in taken)]
-
-    async def _copy(self, conn: Connection, new: NewRun) -> None:
-        keys = [row[0] for row in await conn.fetch(_SQL["once_keys"], new.copy_from)]
-        keep = [k for k in keys if not any(fnmatchcase(k, glob) for glob in new.clear)]
-        if keep:
-            await conn.execute(_SQL["copy_marks"], new.copy_from, new.run.id, keep)
 
     async def _fork(self, conn: Connection, run: str, point: ForkPoint) -> None:
         # The insert has written the commonest first event; nobody sees it before this commit.

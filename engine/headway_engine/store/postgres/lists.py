@@ -13,7 +13,6 @@ from headway.wire.commands import (
     MarkRow,
     QueueAsk,
     QueueRow,
-    ReplayAsk,
     RunDetail,
     RunsQuery,
 )
@@ -23,12 +22,11 @@ from headway_engine.store.postgres import rows, statements
 from headway_engine.store.postgres.base import Part
 from headway_engine.store.postgres.leases import Leases
 from headway_engine.store.postgres.pages import Pages
-from headway_engine.store.replay import replayed
 
 if TYPE_CHECKING:
     from headway.wire.commands import AgentRow
     from headway.wire.events import Event
-    from headway_engine.store.records import NewRun, Run
+    from headway_engine.store.records import Run
 
 _SQL = statements.load("lists")
 
@@ -115,29 +113,6 @@ class Lists(Pages, Leases, Part):
             await self.events(ns, run, 0, 10_000),
             [CheckpointRow(*row) for row in checkpoints],
             await self.marks(ns, run),
-        )
-
-    async def replay(self, ns: str, ask: ReplayAsk, actor: str) -> NewRun | str:
-        """What a replay would enqueue, or why not."""
-        run = await self.get(ns, ask.run)
-        if run is None:
-            return "no such run"
-        bodies = (await self.db.fetch(_SQL["bodies"], run.id))[0]
-        tags = (await self.db.fetch(_SQL["get"], ns, run.id))[0]["tags"]
-        return replayed(
-            run,
-            ask,
-            await self.now(),
-            bodies["payload"],
-            rows.ref_of(bodies["payload_ref"]),
-            bodies["hash"],
-            bodies["schema"],
-            tuple(tags),
-            [
-                ref
-                for row in await self.db.fetch(_SQL["once_refs"], run.id)
-                if (ref := rows.ref_of(row["ref"])) is not None
-            ],
         )
 
     async def fork_source(self, ns: str, run: str) -> ForkSource | None:

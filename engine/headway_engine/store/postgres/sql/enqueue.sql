@@ -151,19 +151,6 @@ ON CONFLICT (ns, run) DO NOTHING;
 INSERT INTO outcomes (at, ns, run, code, reason) VALUES (hw_now(), $1, $2, $3, $4)
 ON CONFLICT (ns, run) DO NOTHING;
 
--- name: once_keys
--- Done once marks that a replay may keep.
-SELECT key FROM marks WHERE run = $1 AND kind = 'once' AND status = 'done' ORDER BY key;
-
--- name: copy_marks
--- A replay keeps them; large values were copied under the new run.
-INSERT INTO marks (run, key, kind, fn, status, token, epoch, at, size, resolved, ref, error, value)
-SELECT $2, key, kind, fn, status, token, 0, hw_now(), size, resolved,
-       convert_to(replace(convert_from(ref, 'UTF8'), '/' || $1 || '/', '/' || $2 || '/'), 'UTF8'),
-       error, value
-  FROM marks WHERE run = $1 AND key = ANY($3::text[])
-ON CONFLICT (run, key) DO NOTHING;
-
 -- name: hold_source
 -- The run that is forked, held against its removal, if its checkpoint $3 is there (0 = none needed).
 SELECT FROM runs r

@@ -107,10 +107,6 @@ SELECT current_setting('server_version') AS version, current_setting('fsync') AS
        (SELECT s.system_identifier::text || '-' || d.oid FROM pg_control_system() s, pg_database d
          WHERE d.datname = current_database()) AS identity;
 
--- name: once_refs
--- Large values of done once marks, which a replay takes along.
-SELECT ref FROM marks WHERE run = $1 AND kind = 'once' AND status = 'done' AND ref IS NOT NULL;
-
 -- name: fork_checkpoints
 -- What a fork may start from.
 SELECT number, name, size, at, epoch, sha256, schema, ref FROM checkpoints WHERE run = $1 ORDER BY number;
