@@ -15,7 +15,7 @@ FINE = Facts(datetime(2026, 1, 2, 12, 42, 31, tzinfo=UTC), agents=(14, 14), open
     ("change", "words"),
     [
         ({"connected": False, "seconds": 4.0},
-         "NATS LINK LOST (4.0s)   trying again   ctrl+r now   what is shown is as of 12:42:31"
+         "NATS LINK LOST 12:42:27 (4.0s)   trying again   ctrl+r now   what is shown was true then"
          "   writes are refused"),
         ({"silent": 6.0},
          "ENGINE SILENT 6.0s   no heartbeat from any engine   agents 14/14 alive"

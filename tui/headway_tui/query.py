@@ -157,6 +157,8 @@ def possible(query: Query, body: RunEvents) -> bool:
     for term in query.terms:
         if term.field == "status":
             words = frozenset(v.word for v in term.values if isinstance(v, Status))
+            if term.negated and "dead" in words:
+                continue  # an ended run that somebody has acknowledged is none
             meant = {s.status for s in states_of(words)}
             if not any((target in meant) is not term.negated for target in targets):
                 return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from headway_tui.model.texts import plural, safe, span
@@ -55,10 +56,11 @@ def band_of(f: Facts) -> Band:
             return Band("none", "")
         return Band("alarm", f"NO NATS LINK   try {f.tries}   {safe(f.trouble, 300)}")
     if not f.connected:
+        lost = f.now - timedelta(seconds=f.seconds)
         return Band(
             "alarm",
-            f"NATS LINK LOST ({span(f.seconds)})   trying again   ctrl+r now   what is shown is as"
-            f" of {f.now:%H:%M:%S}   writes are refused",
+            f"NATS LINK LOST {lost:%H:%M:%S} ({span(f.seconds)})   trying again   ctrl+r now"
+            "   what is shown was true then   writes are refused",
         )
     alive, known = f.agents
     if f.silent > SILENT_AFTER:

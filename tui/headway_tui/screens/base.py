@@ -213,7 +213,12 @@ class Pane(Screen[None]):
         app = self.console_app
         name, _, rest = text.partition(" ")
         app.memory.typed(text)
+        have = for_places(app.places(), app.actions)
         action = named(name, app.places(), app.actions)
+        if rest.strip() and action is not None and not action.takes:
+            # `:replay SCRIPT` means `replays`, which takes one, not `replay`, which does not.
+            longer = [a for a in have if a.takes and a.name.startswith(name)]
+            action = longer[0] if len(longer) == 1 else action
         if action is None:
             self.say(f"no command {name!r} here: ? lists them", "warning")
         elif rest.strip() and not action.takes:
