@@ -37,8 +37,9 @@ class Terminal:
             if cwd:
                 os.chdir(cwd)
             more = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"}
-            kept = {k: v for k, v in os.environ.items()
-                    if not k.startswith(("HEADWAY_", "TMUX", "SSH_"))}  # fmt: skip
+            # COLUMNS and LINES would be believed more than the terminal itself.
+            foreign = ("HEADWAY_", "TMUX", "SSH_", "COLUMNS", "LINES")
+            kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
             os.execvpe(command[0], list(command), kept | more | dict(env or {}))
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
         self.output = bytearray()

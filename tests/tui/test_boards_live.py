@@ -51,7 +51,7 @@ async def test_a_queue_is_paused_and_an_agent_drained_from_the_console(
         await pilot.press("2")
         screen = app.screen
         assert isinstance(screen, QueuesScreen)
-        await shows(app, lambda t: "default" in t and "a1" in t and "GiB" in t, "queue and agent")
+        await shows(app, lambda t: "default" in t and "a1" in t and "iB" in t, "queue and agent")
         (agent,) = screen.agent_lines
         assert agent.fresh is not None
         assert agent.fresh.memory_total > 0
@@ -95,8 +95,12 @@ async def test_curves_are_there_at_once_for_who_comes_late(nats: str, database: 
             assert isinstance(screen, MetricsScreen)
             await until(lambda: screen.view.engines, what="samples of the engine")
             await shows(app, lambda t: made.engine.id[:20] in t, "the engine's name")
-            began = [s.started for told in screen.view.engines.values() for s in told.values()]
-            assert sum(began) > 0
+
+            def began() -> float:
+                told = screen.view.engines.values()
+                return sum(s.started for samples in told for s in samples.values())
+
+            await until(began, what="the samples from before it came")
             (told,) = screen.view.engines.values()
             count = len(told)
             await until(lambda: len(told) > count + 1, what="what is heard goes on with them")

@@ -34,12 +34,12 @@ def span(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes: `812 B`, `18.2 KiB`, `64.0 MiB`."""
+    """Bytes in at most 8 cells: `812 B`, `18.2 KiB`, `732 MiB`."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
         count /= 1024
-    return f"{count:.1f} GiB"
+    return f"{count:.0f} GiB" if count >= 100 else f"{count:.1f} GiB"
 
 
 def age(at: datetime | None, now: datetime) -> str:
