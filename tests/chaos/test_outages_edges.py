@@ -66,6 +66,7 @@ def chatty(gate: str) -> int:
 """
 
 
+@pytest.mark.nightly  # how much two sockets take when nobody reads is the kernel's to decide
 async def test_row_53_a_watcher_that_stands_still_is_cut_off_and_costs_nobody_anything(
     postgres_server: PostgresServer, migrated: str
 ) -> None:

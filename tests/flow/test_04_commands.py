@@ -20,10 +20,11 @@ RUN, HELD, AGENT = "RUN", "HELD", "AGENT"
 REPLAYS = ("ls", "plan", "explain", "status", "approve", "hold", "stop", "report", "compare")
 """They need a script, or its job."""
 ELSEWHERE = {
-    "up", "demo", "engine", "agent", "bench", "chaos", "trace", "tui",
+    "up", "demo", "engine", "agent", "bench", "chaos", "trace", "tui", "ack", "dead", "metrics",
+    "export", "open",
     *(f"replay {verb}" for verb in REPLAYS),
 }  # fmt: skip
-"""Tested by themselves: they keep running, take minutes, or write files."""
+"""Tested by themselves: they keep running, take minutes, write files, or need what failed."""
 IMAGES = {"image build", "deploy"}
 CALLS: dict[str, list[str]] = {
     "enqueue": ["greet", "name=al"],

@@ -149,7 +149,7 @@ async def test_another_query_drops_what_was_asked_before() -> None:
     async with following(engine) as (feed, view):
         feed.ask("task:nothing")
         feed.want(1000)
-        await until(lambda: bool(feed.looked), what="it looks further")
+        await until(lambda: bool(feed.looked), what="it looks further", every=0)
         feed.ask("task:even")
         feed.want(1000)
         await until(lambda: not feed.loading and not feed.more, what="the other one")

@@ -88,7 +88,7 @@ async def test_what_is_counted_can_be_filtered_and_cancelled_together(
             at = opened.press("\r")
             await seen(opened, "6 cancelled", since=at)
             at = opened.press(":runs status:live\r")
-            await seen(opened, "all time", since=at)
+            await seen(opened, "6 runs", since=at)
             at = opened.press("*R")
             await seen(opened, "nothing to resume", since=at)
 

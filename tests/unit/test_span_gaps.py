@@ -35,7 +35,9 @@ def test_a_jump_of_the_numbers_counts_as_dropped(
     sent: list[Any] = []
     relay = SpanRelay(AgentConfig(state_dir="s"), lambda: 0.0, sent.extend, Redactor([]))
     assignment = SimpleNamespace(task="t")
-    attempt: Any = SimpleNamespace(last_span=last, run="r", epoch=1, assignment=assignment)
+    attempt: Any = SimpleNamespace(
+        last_span=last, spans_lost=0, run="r", epoch=1, assignment=assignment
+    )
     worker: Any = SimpleNamespace(slots={0: attempt}, redactor=None)
     for one in frames:
         relay.add(worker, one)

@@ -174,7 +174,10 @@ class Uplink:
         return lane
 
     def spawn(self, work: Any) -> None:
-        """Run a request beside the others; a failure is logged, never lost."""
+        """Run a request beside the others; a failure is logged, never lost. After `close`: none."""
+        if self._closed:
+            work.close()
+            return
         task: asyncio.Task[None] = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
