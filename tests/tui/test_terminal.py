@@ -77,10 +77,10 @@ async def test_what_is_counted_can_be_filtered_and_cancelled_together(
 ) -> None:
     async with running_engine(config_for(nats, database)), calling(nats) as caller:
         await caller.deploy(TaskSpec("noop"))
-        for i in range(12):
+        for i in range(13):
             await caller.enqueue("noop", tags=("even" if i % 2 == 0 else "odd",))
         async with terminal(nats) as opened:
-            await seen(opened, "QUE 12")
+            await seen(opened, "QUE 13")
             at = opened.press("/tag:odd status:qu\t\r")
             await seen(opened, "6 runs", since=at)
             at = opened.press("*c")
@@ -88,7 +88,7 @@ async def test_what_is_counted_can_be_filtered_and_cancelled_together(
             at = opened.press("\r")
             await seen(opened, "6 cancelled", since=at)
             at = opened.press(":runs status:live\r")
-            await seen(opened, "6 runs", since=at)
+            await seen(opened, "7 runs", since=at)
             at = opened.press("*R")
             await seen(opened, "nothing to resume", since=at)
 
