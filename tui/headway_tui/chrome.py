@@ -13,7 +13,7 @@ from textual.widget import Widget
 from headway.looks import MARKS
 from headway_tui.actions import footer, shown_keys, tabs
 from headway_tui.model.bands import band_of
-from headway_tui.model.texts import fit, plural, safe
+from headway_tui.model.texts import fit, safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,8 +173,3 @@ class Toast(Bar):
         """The words, while they are fresh."""
         said = self._said if time.monotonic() < self._until else ""
         return [self.text(fit(f" {said}", width, self.sign("cut")), self._role)]
-
-
-def runs_words(count: int, *, more: bool) -> str:
-    """`200+ runs`, `12 runs`."""
-    return f"{count:,}+ runs" if more else plural(count, "run")

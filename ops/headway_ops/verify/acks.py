@@ -18,7 +18,7 @@ from headway_ops.verify.lines import Lines
 from headway_ops.verify.report import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from headway_ops.verify.facts import Run
@@ -167,11 +167,6 @@ def _mark(ack: Ack, stored: Stored, saved: Saved | None) -> Iterator[Violation]:
         yield Violation("I7", ack.run, f"{what} and is {saved.status}", 0, ack.epoch)
     elif saved.sha256 != ack.sha256:
         yield Violation("I7", ack.run, f"{what} with another value than is stored", 0, ack.epoch)
-
-
-def runs_of(acks: Sequence[Ack]) -> list[str]:
-    """The runs whose rows are needed: of a duplicate, the holder of its key."""
-    return sorted({looked_at(a) for a in acks})
 
 
 def looked_at(ack: Ack) -> str:
