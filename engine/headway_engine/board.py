@@ -16,15 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from headway import subjects
 from headway.wire import Malformed, decode, decoder
-from headway.wire.commands import (
-    AgentRow,
-    AgentsSample,
-    Metrics,
-    MetricsAsk,
-    QueueFlow,
-    QueueRow,
-)
 from headway.wire.events import AGENT_BEAT, ENGINE_BEAT, AgentBeat, Sample
+from headway.wire.fleet import AgentRow, AgentsSample, Metrics, MetricsAsk, QueueFlow, QueueRow
 from headway_engine.service import Ticker
 
 if TYPE_CHECKING:

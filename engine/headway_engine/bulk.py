@@ -14,7 +14,8 @@ from headway.errors import BadQuery
 from headway.query import parse, write
 from headway.query.evaluate import resolved
 from headway.states import LIVE, RunState
-from headway.wire.commands import BulkAsk, BulkPage, RunsQuery
+from headway.wire.runs import RunsQuery
+from headway.wire.steering import BulkAsk, BulkPage
 from headway_engine.happenings import Acknowledge, Cancel, Resume
 
 if TYPE_CHECKING:

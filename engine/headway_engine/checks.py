@@ -19,7 +19,8 @@ from headway.wire import PAYLOAD_LIMIT, clean_text, flaw_of_body
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from headway.wire.commands import EnqueueItem, TaskSpec
+    from headway.wire.enqueue import EnqueueItem
+    from headway.wire.fleet import TaskSpec
 
 MAX_SKEW_MS = 3_600_000
 """A run id made further from its INGEST time than this is refused (DECISIONS H1)."""

@@ -18,19 +18,18 @@ from headway.children import ChildRecord
 from headway.ids import child_root, child_run_id
 from headway.states import OPEN, RunState
 from headway.wire import KEY_LIMIT, Malformed, clean_text, decode, encode
-from headway.wire.commands import ITEM
-from headway.wire.rpc import (
+from headway.wire.children import (
     CHILDREN,
     CHILDREN_ASK,
-    GET_PART,
     ChildAsk,
     ChildEnd,
     ChildOutcome,
     ChildrenEnds,
     Enqueued,
-    GetAnswer,
-    SaveMark,
 )
+from headway.wire.enqueue import ITEM
+from headway.wire.rpc import GET_PART, GetAnswer
+from headway.wire.saves import SaveMark
 from headway_engine.blobs import BlobsDown, NoBlob
 from headway_engine.checks import Unfit
 from headway_engine.recorder import Specs
@@ -40,8 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from headway.wire.commands import Ended, ResultsAnswer
-    from headway.wire.rpc import Child
+    from headway.wire.children import Child
+    from headway.wire.enqueue import Ended
+    from headway.wire.runs import ResultsAnswer
     from headway_engine.blobs import Blobs
     from headway_engine.door import Asked, Door
     from headway_engine.recorder import Recorder

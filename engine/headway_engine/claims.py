@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from headway.wire import BlobRef
-    from headway.wire.commands import TaskSpec
+    from headway.wire.fleet import TaskSpec
     from headway_engine.blobs import Blobs
     from headway_engine.credits import Place
     from headway_engine.dispatch import Dispatcher

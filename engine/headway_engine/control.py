@@ -19,7 +19,7 @@ from msgspec import Raw
 from headway import subjects
 from headway.errors import BadQuery, HeadwayError
 from headway.wire import Malformed, encode
-from headway.wire.commands import ApiAnswer, ApiError
+from headway.wire.api import ApiAnswer, ApiError
 from headway_engine.blobs import BlobsDown, NoBlob
 from headway_engine.microservice import Microservice
 from headway_engine.service import Service

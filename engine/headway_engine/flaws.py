@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from headway.wire import CHECKPOINT_LIMIT, DURATION_LIMIT, KEY_LIMIT, clean_text
-from headway.wire.rpc import AttemptFailed, Finished, SaveCheckpoint, SaveUsage, Suspend
+from headway.wire.reports import AttemptFailed, Finished, Suspend
+from headway.wire.saves import SaveCheckpoint, SaveUsage
 
 if TYPE_CHECKING:
     from headway.wire import BlobRef
-    from headway.wire.rpc import AnySave, Report, SaveMark
+    from headway.wire.reports import Report
+    from headway.wire.saves import AnySave, SaveMark
 
 KINDS = frozenset({"step", "once", "sleep", "wait", "call"})
 """Marks that an attempt writes by itself; the mark of a child is the engine's own."""

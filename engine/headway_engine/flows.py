@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from headway.wire.commands import QueueFlow
+from headway.wire.fleet import QueueFlow
 from headway_engine.metrics.timing import Lately, Timing
 
 if TYPE_CHECKING:

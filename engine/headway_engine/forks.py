@@ -28,8 +28,8 @@ from headway_engine.store.forking import forked, moved
 from headway_engine.store.records import Body
 
 if TYPE_CHECKING:
-    from headway.wire.commands import TaskSpec
     from headway.wire.events import Event
+    from headway.wire.fleet import TaskSpec
     from headway.wire.replays import BodyEdit, ForkAsk
     from headway_engine.blobs import Blobs
     from headway_engine.dispatch import Dispatcher

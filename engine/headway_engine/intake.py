@@ -21,7 +21,7 @@ from headway import faults, subjects
 from headway.ids import is_run_id
 from headway.pull import LateAcks, PullLoop, delivery_of, nak, term, working
 from headway.wire import Malformed, decode, encode
-from headway.wire.commands import ENQUEUE, ITEM, Answers, EnqueueItem, Recorded
+from headway.wire.enqueue import ENQUEUE, ITEM, Answers, EnqueueItem, Recorded
 from headway_engine.blobs import BlobsDown
 from headway_engine.checks import Unfit
 from headway_engine.counters import Counters

@@ -16,7 +16,7 @@ from headway.errors import NotReachable
 from headway.history import history
 from headway.ids import is_run_id
 from headway.wire import decode, decoder
-from headway.wire.commands import LogsAsk, LogsPage, SpansAsk, SpansPage, StoredLog, StoredSpans
+from headway.wire.runs import LogsAsk, LogsPage, SpansAsk, SpansPage, StoredLog, StoredSpans
 from headway_engine.control import ApiRefused, Asker
 
 if TYPE_CHECKING:

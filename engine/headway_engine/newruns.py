@@ -11,7 +11,8 @@ from headway_engine.store.records import NewRun, Run
 
 if TYPE_CHECKING:
     from headway.wire import BlobRef
-    from headway.wire.commands import EnqueueItem, TaskSpec
+    from headway.wire.enqueue import EnqueueItem
+    from headway.wire.fleet import TaskSpec
 
 
 def new_run(

@@ -12,8 +12,8 @@ from msgspec import structs
 
 from headway import subjects
 from headway.wire import Malformed, decode, encode
-from headway.wire.commands import QueueRow
 from headway.wire.events import ENGINE_BEAT
+from headway.wire.fleet import QueueRow
 from headway_engine.dispatch import TICK
 from headway_engine.service import Service, Ticker
 

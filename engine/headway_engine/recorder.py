@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from headway.wire.commands import EnqueueItem, TaskSpec
+    from headway.wire.enqueue import EnqueueItem
+    from headway.wire.fleet import TaskSpec
     from headway_engine.blobs import Blobs
     from headway_engine.dispatch import Counts, Dispatcher
     from headway_engine.relay import Relay

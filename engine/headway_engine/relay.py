@@ -18,7 +18,7 @@ from headway import faults, subjects
 from headway.bus import Connection, JetStreamRefused, publish_batch_acked
 from headway.errors import HeadwayError, NotReachable
 from headway.wire import NOTHING, encode
-from headway.wire.commands import Answers, Ended
+from headway.wire.enqueue import Answers, Ended
 from headway.wire.events import RunEvents
 from headway.wire.rpc import Ctl
 from headway_engine.counters import Counters

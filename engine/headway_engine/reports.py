@@ -5,8 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headway.states import RunState
-from headway.wire import rpc
-from headway.wire.rpc import ReportOutcome
+from headway.wire.reports import (
+    AttemptFailed,
+    AttemptLost,
+    Finished,
+    GivenBack,
+    Report,
+    ReportOutcome,
+    Started,
+    Stopped,
+    Suspend,
+)
 from headway_engine import happenings as h
 
 if TYPE_CHECKING:
@@ -18,10 +27,10 @@ OK = ReportOutcome("ok")
 REVIEW = ReportOutcome("review")
 
 
-def happening_of(report: rpc.Report, random: Callable[[], float]) -> h.Happening:
+def happening_of(report: Report, random: Callable[[], float]) -> h.Happening:
     """The happening that a report tells; `random` in [0, 1) is the jitter of a retry."""
     match report:
-        case rpc.Finished():
+        case Finished():
             return h.Finished(
                 report.epoch,
                 report.result,
@@ -32,7 +41,7 @@ def happening_of(report: rpc.Report, random: Callable[[], float]) -> h.Happening
                 report.lines_lost,
                 report.spans_lost,
             )
-        case rpc.Started():
+        case Started():
             return h.Started(
                 report.epoch,
                 report.container,
@@ -41,7 +50,7 @@ def happening_of(report: rpc.Report, random: Callable[[], float]) -> h.Happening
                 report.pool_wait_ms,
                 report.resumed_from,
             )
-        case rpc.AttemptFailed():
+        case AttemptFailed():
             return h.Failed(
                 report.epoch,
                 report.cause,
@@ -59,25 +68,25 @@ def happening_of(report: rpc.Report, random: Callable[[], float]) -> h.Happening
                 report.lines_lost,
                 report.spans_lost,
             )
-        case rpc.AttemptLost():
+        case AttemptLost():
             return h.Lost(report.epoch, report.why, dead=True, evidence=report.evidence)
-        case rpc.GivenBack():
+        case GivenBack():
             return h.GivenBack(report.epoch, report.why, report.fault)
-        case rpc.Suspend():
+        case Suspend():
             return h.Suspended(
                 report.epoch, report.key, report.kind, report.fn, report.seconds, report.after
             )
-        case rpc.Stopped():
+        case Stopped():
             return h.Stopped(
                 report.epoch, report.why, report.lines, report.lines_lost, report.spans_lost
             )
 
 
-def outcome_of(report: rpc.Report, outcome: Outcome) -> ReportOutcome:
+def outcome_of(report: Report, outcome: Outcome) -> ReportOutcome:
     """The answer to a report; a repeat is ok."""
     if outcome.outcome in ("ok", "already"):
         run = outcome.run
-        if run is not None and run.state is RunState.REVIEW and isinstance(report, rpc.Finished):
+        if run is not None and run.state is RunState.REVIEW and isinstance(report, Finished):
             return REVIEW
         return OK
     return ReportOutcome(outcome.outcome, outcome.message)

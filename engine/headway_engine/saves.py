@@ -14,22 +14,9 @@ from headway import faults
 from headway.errors import Refused
 from headway.states import OPEN
 from headway.wire import CHECKPOINT_LIMIT, decode, encode
-from headway.wire.rpc import (
-    GET_PART,
-    PUT_PART,
-    REPORTS,
-    SAVES,
-    URL_ASK,
-    AnySave,
-    GetAnswer,
-    PutAnswer,
-    Reported,
-    ReportOutcome,
-    Saved,
-    SaveOutcome,
-    SaveUsage,
-    UrlAnswer,
-)
+from headway.wire.reports import REPORTS, Reported, ReportOutcome
+from headway.wire.rpc import GET_PART, PUT_PART, URL_ASK, GetAnswer, PutAnswer, UrlAnswer
+from headway.wire.saves import SAVES, AnySave, Saved, SaveOutcome, SaveUsage
 from headway_engine import flaws
 from headway_engine.blobs import BlobsDown, NoBlob, blob_key
 from headway_engine.commits import Commits, Grouping
@@ -40,7 +27,7 @@ from headway_engine.store import StoreDown
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from headway.wire.rpc import Report
+    from headway.wire.reports import Report
     from headway_engine.blobs import Blobs
     from headway_engine.blobs.uploads import Uploads
     from headway_engine.door import Asked, Door

@@ -12,45 +12,39 @@ from headway.errors import Refused
 from headway.ids import is_run_id
 from headway.states import RunState
 from headway.wire import INLINE_LIMIT, NOTHING, PAYLOAD_LIMIT, BlobRef, clean_text, decode, decoder
+from headway.wire.api import Done, Info
+from headway.wire.blobs import BlobGet, BlobPart, BlobPut, BlobUrl, SignedPut
 from headway.wire.budget import Budget
-from headway.wire.commands import (
-    AckAsk,
-    AgentRow,
-    BlobGet,
-    BlobPart,
-    BlobPut,
-    BlobUrl,
-    BulkAsk,
-    BulkPage,
-    CancelAsk,
+from headway.wire.events import gist
+from headway.wire.fleet import AgentRow, Deployment, QueueAsk, TaskSpec
+from headway.wire.replays import ForkAsk, Forked
+from headway.wire.runs import (
     CheckpointRow,
-    DeadAsk,
-    DeadPage,
-    Deployment,
-    Done,
-    DrainAsk,
     Facets,
     FacetsAsk,
-    Info,
-    QueueAsk,
-    ReplayAsk,
     ResultsAnswer,
     ResultsAsk,
-    ResumeAsk,
     RunAsk,
     RunDetail,
     RunRow,
     RunsPage,
     RunsQuery,
-    SignedPut,
     StateAnswer,
     StateAsk,
-    TaskSpec,
     UsageAsk,
     UsageRow,
 )
-from headway.wire.events import gist
-from headway.wire.replays import ForkAsk, Forked
+from headway.wire.steering import (
+    AckAsk,
+    BulkAsk,
+    BulkPage,
+    CancelAsk,
+    DeadAsk,
+    DeadPage,
+    DrainAsk,
+    ReplayAsk,
+    ResumeAsk,
+)
 from headway_engine.bulk import bulk
 from headway_engine.claims import budgets_of
 from headway_engine.control import ApiRefused, Asker

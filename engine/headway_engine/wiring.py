@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from headway import subjects
 from headway._version import __version__
-from headway.wire.commands import Info
+from headway.wire.api import Info
 from headway.wire.events import EngineBeat
 from headway_engine import streams
 from headway_engine.backlog import Backlog

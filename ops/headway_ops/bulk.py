@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from headway.wire.commands import BulkAsk, BulkPage
+from headway.wire.steering import BulkAsk, BulkPage
 from headway_ops import link, say
 from headway_ops.say import Exit, Fail
 

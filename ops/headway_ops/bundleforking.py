@@ -24,7 +24,7 @@ from headway_ops.say import Exit, Fail
 if TYPE_CHECKING:
     from headway.client import Client
     from headway.wire.bundles import BundleMark
-    from headway.wire.commands import CheckpointRow
+    from headway.wire.runs import CheckpointRow
     from headway_ops.forking import Wish
 
 MARKS_INLINE = 256 * 1024

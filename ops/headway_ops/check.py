@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from headway.wire.commands import TaskSpec
+from headway.wire.fleet import TaskSpec
 from headway_ops.say import Exit, Fail
 
 TIMEOUT = 60.0

@@ -24,7 +24,7 @@ from headway.errors import HeadwayError
 from headway.ids import new_run_id
 from headway.looks import look
 from headway.safe import safe_line, safe_text
-from headway.wire.commands import EnqueueItem
+from headway.wire.enqueue import EnqueueItem
 from headway_ops import render, say, story
 from headway_ops.check import Report, examine, version_of
 from headway_ops.checking import print_report

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headway.wire.commands import Deployment
+from headway.wire.fleet import Deployment
 from headway_ops import say
 from headway_ops.check import Report, examine, version_of
 from headway_ops.checking import print_report

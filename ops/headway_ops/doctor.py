@@ -19,7 +19,8 @@ from headway.client import Client
 from headway.config import Settings, from_environment
 from headway.errors import HeadwayError
 from headway.safe import safe_line
-from headway.wire.commands import AgentRow, Info
+from headway.wire.api import Info
+from headway.wire.fleet import AgentRow
 from headway_ops import link, say
 from headway_ops.checks import host
 from headway_ops.checks.broker import nats

@@ -21,7 +21,7 @@ from headway_ops.check import Problem, Report
 if TYPE_CHECKING:
     from types import FunctionType
 
-    from headway.wire.commands import TaskSpec
+    from headway.wire.fleet import TaskSpec
 
 
 def main(arguments: list[str]) -> None:

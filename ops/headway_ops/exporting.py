@@ -25,7 +25,8 @@ from headway.errors import HeadwayError, NoSuchRun, Refused
 from headway.follow import stored_logs
 from headway.wire import NOTHING, BlobRef, Malformed, decode, encode
 from headway.wire.bundles import BundleAsk, BundlePage
-from headway.wire.commands import (
+from headway.wire.events import LOG_CHUNK, Event
+from headway.wire.runs import (
     CheckpointRow,
     RunAsk,
     RunsPage,
@@ -35,7 +36,6 @@ from headway.wire.commands import (
     UsageAsk,
     UsageRow,
 )
-from headway.wire.events import LOG_CHUNK, Event
 from headway_engine.agent.provider import from_dotenv, from_toml
 from headway_ops import link, say
 from headway_ops.following import LineNumbers
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
     from headway.client import Client
-    from headway.wire.commands import RunDetail, TaskSpec
+    from headway.wire.fleet import TaskSpec
+    from headway.wire.runs import RunDetail
 
 EVENTS_PAGE = 500
 SPANS_PAGE = 200

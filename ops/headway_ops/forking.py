@@ -17,9 +17,9 @@ from headway.forks import check_start, choose, edit_of, failures_of, merge, no_c
 from headway.ids import new_run_id
 from headway.replays.compare import changes
 from headway.safe import safe_text
-from headway.wire.commands import CheckpointRow, RunAsk
 from headway.wire.events import Event
 from headway.wire.replays import BodyEdit, ForkAsk
+from headway.wire.runs import CheckpointRow, RunAsk
 from headway_ops import link, say
 from headway_ops.say import Exit, Fail
 

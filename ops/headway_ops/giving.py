@@ -15,7 +15,7 @@ from headway.errors import BadPolicy
 from headway.ids import new_run_id
 from headway.retry import seconds
 from headway.subjects import name
-from headway.wire.commands import EnqueueItem
+from headway.wire.enqueue import EnqueueItem
 from headway_ops import link, say
 from headway_ops.say import Exit, Fail
 

@@ -11,7 +11,7 @@ from headway.config import from_environment
 from headway.discovery import client_file
 from headway.errors import HeadwayError, NotAllowed, NotReachable, Refused
 from headway.ids import is_run_id
-from headway.wire.commands import RunAsk, RunDetail
+from headway.wire.runs import RunAsk, RunDetail
 from headway_ops import say
 from headway_ops.say import Exit, Fail
 

@@ -9,18 +9,9 @@ from rich.text import Text
 
 from headway.config import from_environment
 from headway.follow import stored_events
-from headway.wire.commands import (
-    AgentRow,
-    DeadAsk,
-    DeadPage,
-    Metrics,
-    MetricsAsk,
-    QueueRow,
-    RunDetail,
-    RunRow,
-    RunsPage,
-    RunsQuery,
-)
+from headway.wire.fleet import AgentRow, Metrics, MetricsAsk, QueueRow
+from headway.wire.runs import RunDetail, RunRow, RunsPage, RunsQuery
+from headway.wire.steering import DeadAsk, DeadPage
 from headway_ops import link, render, say, story
 from headway_ops.querying import total_of
 

@@ -15,7 +15,7 @@ from headway_ops import following, say, story
 
 if TYPE_CHECKING:
     from headway.bundle import Manifest
-    from headway.wire.commands import RunDetail
+    from headway.wire.runs import RunDetail
 
 
 def origin_of(manifest: Manifest) -> str:

@@ -9,14 +9,14 @@ from headway.query import both, parse, write
 from headway.query.asked import query_of
 from headway.query.tree import Moment, Query, Term
 from headway.retry import seconds
-from headway.wire.commands import RunsQuery
+from headway.wire.runs import RunsQuery
 from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headway.errors import BadQuery
-    from headway.wire.commands import RunsPage
+    from headway.wire.runs import RunsPage
 
 
 def canonical(

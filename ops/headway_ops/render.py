@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from headway.looks import Look
-    from headway.wire.commands import AgentRow, DeadClass, QueueRow, RunRow
+    from headway.wire.fleet import AgentRow, QueueRow
+    from headway.wire.runs import RunRow
+    from headway.wire.steering import DeadClass
     from headway_tui.model.metrics import Curve
 
 

@@ -8,17 +8,9 @@ import msgspec
 from msgspec import Raw
 
 from headway.ids import new_run_id
-from headway.wire.commands import (
-    AckAsk,
-    AgentRow,
-    CancelAsk,
-    Done,
-    DrainAsk,
-    QueueAsk,
-    QueueRow,
-    ReplayAsk,
-    ResumeAsk,
-)
+from headway.wire.api import Done
+from headway.wire.fleet import AgentRow, QueueAsk, QueueRow
+from headway.wire.steering import AckAsk, CancelAsk, DrainAsk, ReplayAsk, ResumeAsk
 from headway_ops import link, say
 from headway_ops.say import Exit, Fail
 

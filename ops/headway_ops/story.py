@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from headway.wire import ErrorInfo
-    from headway.wire.commands import CheckpointRow, MarkRow, RunDetail
     from headway.wire.events import Event
+    from headway.wire.runs import CheckpointRow, MarkRow, RunDetail
 
 LINES = 50
 """Of a long timeline the gist is printed, unless all is asked for; of long tables the last."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headway.safe import safe_line
-from headway.wire import Malformed, commands, decode
+from headway.wire import Malformed, decode
 from headway.wire.events import SPAN_CHUNK, Span
+from headway.wire.runs import SpansAsk, SpansPage
 from headway_ops import link, say
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ async def stored_spans(
     expected: dict[int, int] = {}
     missing, after, more = 0, 0, True
     while more:
-        ask = commands.SpansAsk(run, after, attempt)
-        page = await client.api("spans", ask, commands.SpansPage)
+        ask = SpansAsk(run, after, attempt)
+        page = await client.api("spans", ask, SpansPage)
         for one in page.spans:
             after = one.seq
             try:

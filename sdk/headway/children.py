@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headway.context import Context
-    from headway.wire.commands import EnqueueItem
+    from headway.wire.enqueue import EnqueueItem
     from headway.wire.frames import Ack
     from headway.wire.rpc import MarkRecord
 

@@ -41,11 +41,25 @@ from headway.wire import (
     PAYLOAD_LIMIT,
     BlobRef,
     Malformed,
-    commands,
     decode,
     encode,
 )
+from headway.wire.api import API_ANSWER, ApiError, Done, Info
+from headway.wire.blobs import BlobGet, BlobPart, BlobPut, BlobUrl, SignedPut
+from headway.wire.enqueue import ANSWERS, Ended, EnqueueItem
 from headway.wire.replays import ForkAsk, Forked
+from headway.wire.runs import (
+    CheckpointRow,
+    ResultsAnswer,
+    ResultsAsk,
+    RunAsk,
+    RunDetail,
+    RunsPage,
+    RunsQuery,
+    StateAnswer,
+    StateAsk,
+)
+from headway.wire.steering import CancelAsk, ReplayAsk, ResumeAsk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -103,7 +117,7 @@ class Client:
 
     def _on_answers(self, msg: Msg) -> None:
         try:
-            answers = decode(commands.ANSWERS, msg.data)
+            answers = decode(ANSWERS, msg.data)
         except Malformed as e:
             log.warning("an answer could not be read: %s", e)
             return
@@ -119,7 +133,7 @@ class Client:
     # --- enqueue
 
     async def submit(
-        self, items: Sequence[commands.EnqueueItem], result_type: Any = Any
+        self, items: Sequence[EnqueueItem], result_type: Any = Any
     ) -> list[RunHandle[Any]]:
         """Enqueue runs; returns when all are recorded, or accepted and the engine is silent.
 
@@ -162,7 +176,7 @@ class Client:
 
     def _note(
         self,
-        items: Sequence[commands.EnqueueItem],
+        items: Sequence[EnqueueItem],
         records: Sequence[RunRecord],
         hashes: Sequence[str],
     ) -> None:
@@ -195,7 +209,7 @@ class Client:
             self.durability,
         )
 
-    async def _stow(self, item: commands.EnqueueItem) -> None:
+    async def _stow(self, item: EnqueueItem) -> None:
         """Put a large payload into blobs; the item then carries the reference."""
         item.payload_ref = await self.upload(item.run, bytes(item.payload), "the payload")
         item.payload = NOTHING
@@ -211,7 +225,7 @@ class Client:
         count = max(1, -(-len(body) // BLOB_PART))
         answer = b"null"
         for index in range(count):
-            part = commands.BlobPut(
+            part = BlobPut(
                 run=run,
                 upload=upload,
                 index=index,
@@ -226,15 +240,15 @@ class Client:
         """Straight to S3 where that is offered and works; None = send parts."""
         if not self.direct.worth(len(body)):
             return None
-        ask = commands.BlobUrl(run, len(body), digest)
+        ask = BlobUrl(run, len(body), digest)
 
-        async def sign() -> commands.SignedPut:
+        async def sign() -> SignedPut:
             try:
-                return await self.api("blob-url", ask, commands.SignedPut)
+                return await self.api("blob-url", ask, SignedPut)
             except Refused as e:
                 if e.code != "not_served":  # an older engine
                     raise
-                return commands.SignedPut()
+                return SignedPut()
 
         async def check() -> BlobRef | None:
             try:
@@ -250,8 +264,8 @@ class Client:
         """A body that was too large to travel inline; checked against its hash."""
         body = bytearray()
         while len(body) < ref.size:
-            ask = commands.BlobGet(key=ref.key, offset=len(body))
-            part = await self.api("blob-get", ask, commands.BlobPart)
+            ask = BlobGet(key=ref.key, offset=len(body))
+            part = await self.api("blob-get", ask, BlobPart)
             if not part.data:
                 break
             body += part.data
@@ -265,7 +279,7 @@ class Client:
         """A handle to any run by its id, also of another client's; nothing is sent."""
         return RunHandle(self, self.outbox.record(run), result_type)
 
-    async def ended(self, record: RunRecord, within: float | None) -> commands.Ended:
+    async def ended(self, record: RunRecord, within: float | None) -> Ended:
         """Wait for a run's end; see RunHandle.result."""
         return await self.results.wait(record, within)
 
@@ -294,7 +308,7 @@ class Client:
                 if why:  # it said why before it fell silent
                     raise NotReachable(why) from None
                 raise
-            answer = decode(commands.API_ANSWER, msg.data)
+            answer = decode(API_ANSWER, msg.data)
             error = answer.error
             if error is None:
                 return msgspec.json.decode(bytes(answer.data) or b"null", type=answer_type)
@@ -306,27 +320,27 @@ class Client:
                 raise NotReachable(why)
             await asyncio.sleep(pause)
 
-    async def info(self) -> commands.Info:
+    async def info(self) -> Info:
         """Who answers, and how durable its NATS is."""
-        info = await self.api("info", None, commands.Info)
+        info = await self.api("info", None, Info)
         self.durability = info.durability or self.durability
         return info
 
-    async def runs(self, query: commands.RunsQuery | None = None) -> commands.RunsPage:
+    async def runs(self, query: RunsQuery | None = None) -> RunsPage:
         """A page of the list of runs, newest first."""
-        return await self.api("runs", query or commands.RunsQuery(), commands.RunsPage)
+        return await self.api("runs", query or RunsQuery(), RunsPage)
 
-    async def run(self, run: str) -> commands.RunDetail:
+    async def run(self, run: str) -> RunDetail:
         """Everything about one run: its id, or a prefix that only one has. Raises NoSuchRun."""
-        return await self.api("run", commands.RunAsk(run=run), commands.RunDetail)
+        return await self.api("run", RunAsk(run=run), RunDetail)
 
-    async def cancel(self, run: str, reason: str = "") -> commands.Done:
+    async def cancel(self, run: str, reason: str = "") -> Done:
         """Cancel: final once answered, also for an id that intake has not seen yet."""
-        return await self.api("cancel", commands.CancelAsk(run, reason), commands.Done)
+        return await self.api("cancel", CancelAsk(run, reason), Done)
 
-    async def resume(self, ask: commands.ResumeAsk) -> commands.Done:
+    async def resume(self, ask: ResumeAsk) -> Done:
         """The next attempt now, with decisions on ambiguous once marks where they are asked for."""
-        return await self.api("resume", ask, commands.Done)
+        return await self.api("resume", ask, Done)
 
     async def replay(
         self,
@@ -339,13 +353,13 @@ class Client:
     ) -> RunHandle[Any]:
         """A new run with the same payload, from the start; done once marks and tokens are kept."""
         new_run = new_run_id()
-        ask = commands.ReplayAsk(run, new_run, clear=clear, version=version, queue=queue)
-        done = await self.api("replay", ask, commands.Done)
+        ask = ReplayAsk(run, new_run, clear=clear, version=version, queue=queue)
+        done = await self.api("replay", ask, Done)
         return self.handle(done.run or new_run, result_type)
 
-    async def state(self, run: str, number: int = 0) -> tuple[commands.CheckpointRow, bytes]:
+    async def state(self, run: str, number: int = 0) -> tuple[CheckpointRow, bytes]:
         """A checkpoint (0 = the last) with its state as JSON. Raises NoSuchRun if there is none."""
-        answer = await self.api("state", commands.StateAsk(run, number), commands.StateAnswer)
+        answer = await self.api("state", StateAsk(run, number), StateAnswer)
         row = answer.row
         if not answer.key:
             return row, bytes(answer.state)
@@ -355,12 +369,12 @@ class Client:
         """A new run from a checkpoint of another, maybe with edits; asking twice makes one run."""
         return await self.api("fork", ask, Forked)
 
-    async def ask_results(self, runs: list[str]) -> commands.ResultsAnswer:
+    async def ask_results(self, runs: list[str]) -> ResultsAnswer:
         """Which of these have ended? One request for up to a thousand."""
-        return await self.api("result", commands.ResultsAsk(runs), commands.ResultsAnswer)
+        return await self.api("result", ResultsAsk(runs), ResultsAnswer)
 
 
-def _refusal(error: commands.ApiError) -> HeadwayError:
+def _refusal(error: ApiError) -> HeadwayError:
     if error.code in ("not_found", "no_such_run"):
         return NoSuchRun(error.message, error.code)
     return refusal_of(error.code, error.message)

@@ -19,7 +19,7 @@ from headway.wire import BLOB_PART, BlobRef
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from headway.wire.commands import SignedPut
+    from headway.wire.blobs import SignedPut
 
 log = logging.getLogger("headway.direct")
 

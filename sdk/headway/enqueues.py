@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from headway import faults, subjects
 from headway.bus import publish_acked
 from headway.errors import HeadwayError, NotAllowed, NotReachable
-from headway.wire import commands, encode
+from headway.wire import encode
+from headway.wire.enqueue import Ended, EnqueueBatch, Recorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,8 +52,8 @@ class RunRecord:
         self.state = "accepted"
         """accepted | recorded | duplicate | rejected."""
         self.winner = ""
-        self.refusal: commands.Recorded | None = None
-        self.ended: commands.Ended | None = None
+        self.refusal: Recorded | None = None
+        self.ended: Ended | None = None
         self.submission: Submission | None = None
         # Who waits for the end (results.py).
         self.future: asyncio.Future[None] | None = None
@@ -138,7 +139,7 @@ class Outbox:
             if submission.timer is not None:
                 submission.timer.cancel()
 
-    def note(self, answer: commands.Recorded) -> None:
+    def note(self, answer: Recorded) -> None:
         """The engine's word on one enqueue."""
         record = self.records.get(answer.run)
         if record is None:
@@ -186,7 +187,7 @@ class Outbox:
         self._kick()
 
     async def _send(self, chunk: list[tuple[RunRecord, Raw]]) -> None:
-        batch = commands.EnqueueBatch(
+        batch = EnqueueBatch(
             items=[body for _, body in chunk], client=self._client, reply=self.reply
         )
         submissions = [r.submission for r, _ in chunk]

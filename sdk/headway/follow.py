@@ -15,7 +15,8 @@ from headway import subjects
 from headway.errors import HeadwayError, NotReachable, Refused
 from headway.history import history, sequence_of
 from headway.states import TERMINAL
-from headway.wire import Malformed, commands, decode, events
+from headway.wire import Malformed, decode, events
+from headway.wire.runs import LogsAsk, LogsPage, RunAsk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -141,9 +142,7 @@ async def stored_events(client: Client, run: str, after: int = 0) -> list[events
     """All recorded events above number `after`, by pages; raises Refused and NotReachable."""
     found: list[events.Event] = []
     while True:
-        page = await client.api(
-            "events", commands.RunAsk(run=run, after=after, n=PAGE), list[events.Event]
-        )
+        page = await client.api("events", RunAsk(run=run, after=after, n=PAGE), list[events.Event])
         found += page
         if len(page) < PAGE:
             return found
@@ -161,8 +160,8 @@ async def stored_logs(
     more = True
     while more:
         try:
-            ask = commands.LogsAsk(run, after, attempt)
-            page = await client.api("logs", ask, commands.LogsPage)
+            ask = LogsAsk(run, after, attempt)
+            page = await client.api("logs", ask, LogsPage)
         except (NotReachable, Refused) as e:
             if isinstance(e, Refused) and e.code != "not_served":
                 raise

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from headway.wire.commands import CheckpointRow
     from headway.wire.events import Event
+    from headway.wire.runs import CheckpointRow
 
 STARTS = "start, last, #7, name:turn-* or before-error"
 """What `choose` understands, for messages."""

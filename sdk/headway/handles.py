@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from headway.client import Client
     from headway.enqueues import RunRecord
     from headway.follow import RunLog
-    from headway.wire import commands
+    from headway.wire.api import Done
+    from headway.wire.enqueue import Ended
     from headway.wire.events import Event
+    from headway.wire.runs import RunDetail
 
 T = TypeVar("T")
 
@@ -75,7 +77,7 @@ class RunHandle(Generic[T]):
             raw = await self._client.fetch_blob(ended.result_ref)
         return cast("T", codec.decode(self._result_type, raw or b"null"))
 
-    def _note(self, ended: commands.Ended) -> None:
+    def _note(self, ended: Ended) -> None:
         ref = ended.result_ref
         digest = sha256(bytes(ended.result)).hexdigest() if ref is None else ref.sha256
         journal.note(
@@ -90,11 +92,11 @@ class RunHandle(Generic[T]):
         """Where the run is now, in lower case: `running`, `succeeded` ..."""
         return (await self.detail()).row.status.lower()
 
-    async def detail(self) -> commands.RunDetail:
+    async def detail(self) -> RunDetail:
         """Everything the engine knows of it. Raises NoSuchRun."""
         return await self._client.run(self.id)
 
-    async def cancel(self, reason: str = "") -> commands.Done:
+    async def cancel(self, reason: str = "") -> Done:
         """Ask for a cancel; once answered it is final. Also for a run not yet recorded."""
         return await self._client.cancel(self.id, reason)
 

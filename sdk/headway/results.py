@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from headway import ids, subjects
 from headway.errors import HeadwayError, NoSuchRun, Refused, refusal_of
 from headway.states import TERMINAL
-from headway.wire import Malformed, commands, decode, events
+from headway.wire import Malformed, decode, events
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from headway.bus import Connection
     from headway.enqueues import Outbox, RunRecord
+    from headway.wire.enqueue import Ended
+    from headway.wire.runs import ResultsAnswer
 
 log = logging.getLogger("headway.client")
 
@@ -48,7 +50,7 @@ class Results:
         nc: Connection,
         ns: str,
         outbox: Outbox,
-        ask: Callable[[list[str]], Awaitable[commands.ResultsAnswer]],
+        ask: Callable[[list[str]], Awaitable[ResultsAnswer]],
     ) -> None:
         self._nc, self._ns, self._outbox, self._ask = nc, ns, outbox, ask
         self._waiting: dict[str, RunRecord] = {}
@@ -58,7 +60,7 @@ class Results:
         self.poll_first, self.poll_max = POLL_FIRST, POLL_MAX
         self._retry = RETRY_FIRST
 
-    async def wait(self, record: RunRecord, timeout: float | None) -> commands.Ended:
+    async def wait(self, record: RunRecord, timeout: float | None) -> Ended:
         """The run's end. Raises TimeoutError, NoSuchRun, or what intake refused it with."""
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
@@ -132,7 +134,7 @@ class Results:
             if sub is not None and not self._nc.is_closed:
                 await sub.unsubscribe()
 
-    def on_ended(self, ended: commands.Ended) -> None:
+    def on_ended(self, ended: Ended) -> None:
         """The engine says that a run has ended."""
         record = self._outbox.records.get(ended.run)
         if record is None or record.ended is not None:

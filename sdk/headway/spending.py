@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from headway.context import current_or_none, inside
 from headway.errors import NotInRun
-from headway.wire.rpc import MODEL_LIMIT, MODELS, ModelUsage
+from headway.wire.saves import MODEL_LIMIT, MODELS, ModelUsage
 
 if TYPE_CHECKING:
     from headway.context import Context

@@ -28,7 +28,8 @@ from headway.payloads import Signature, import_name, place
 from headway.retry import Duration, Retry, seconds
 from headway.spans import traceparent
 from headway.wire import KEY_LIMIT, NOTHING, clean_text
-from headway.wire.commands import EnqueueItem, TaskSpec
+from headway.wire.enqueue import EnqueueItem
+from headway.wire.fleet import TaskSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence

@@ -27,13 +27,13 @@ from headway.runner.attempt import Attempt
 from headway.tasks import registry
 from headway.wire import ErrorInfo, decode, encode
 from headway.wire.budget import Budget
-from headway.wire.commands import ITEM
+from headway.wire.enqueue import ITEM
 from headway.wire.frames import Ack, Await, Checkpoint, Enqueue, Fail, Finish, Mark, Usage, Wait
 from headway.wire.rpc import MarkRecord
 
 if TYPE_CHECKING:
     from headway.tasks import Task
-    from headway.wire.rpc import ModelUsage
+    from headway.wire.saves import ModelUsage
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
-from headway.wire.commands import TaskSpec
+from headway.wire.fleet import TaskSpec
 from support import site as sites
 from support.site import running_site
 

@@ -18,7 +18,8 @@ from msgspec.structs import replace
 
 from headway.errors import RunFailed
 from headway.ids import new_run_id
-from headway.wire import commands
+from headway.wire.enqueue import EnqueueItem
+from headway.wire.fleet import Deployment
 from headway_engine.runtime.docker import DockerRuntime
 from headway_ops.following import stored_logs
 from support import fault_tasks as f
@@ -46,7 +47,7 @@ async def stacked(nats: str, database: str) -> AsyncGenerator[Live]:
         specs = [replace(t.spec(), module="") for t in f.all_tasks()]
         await stack.client.api(
             "deploy",
-            commands.Deployment(
+            Deployment(
                 "bad", specs, modules=("fault_tasks",), source=str(stack.folder / "src"), dev=True
             ),
             dict[str, Any],
@@ -114,10 +115,10 @@ async def an_image_that_cannot_start_fails_and_one_that_is_missing_waits(
     """No loop of starts: the first is the image's fault, the second may still come."""
     for version, image in (("empty", empty), ("missing", "sha256:" + "0" * 64)):
         spec = replace(f.f_bomb.spec(), task=f"f-{version}", module="")
-        what = commands.Deployment(version, [spec], image=image, modules=("fault_tasks",))
+        what = Deployment(version, [spec], image=image, modules=("fault_tasks",))
         await stack.client.api("deploy", what, dict[str, Any])
     bad, missing = await stack.client.submit(
-        [commands.EnqueueItem(new_run_id(), f"f-{v}") for v in ("empty", "missing")]
+        [EnqueueItem(new_run_id(), f"f-{v}") for v in ("empty", "missing")]
     )
     with pytest.raises(RunFailed) as e:
         await bad.result(40)

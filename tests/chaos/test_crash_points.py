@@ -232,7 +232,7 @@ CALLER = """
 import asyncio, sys
 from headway.client import Client
 from headway.config import Settings
-from headway.wire.commands import EnqueueItem
+from headway.wire.enqueue import EnqueueItem
 from headway.ids import new_run_id
 from msgspec import Raw
 

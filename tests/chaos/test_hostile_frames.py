@@ -18,7 +18,7 @@ from headway.errors import RunFailed
 from headway.framing import framed
 from headway.ids import new_run_id
 from headway.wire import DEPTH_LIMIT, FRAME_LIMIT, INLINE_LIMIT, ErrorInfo, encode
-from headway.wire.commands import EnqueueItem
+from headway.wire.enqueue import EnqueueItem
 from headway.wire.frames import (
     Await,
     Checkpoint,

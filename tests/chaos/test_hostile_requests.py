@@ -15,7 +15,7 @@ from nats.errors import TimeoutError as NoAnswer
 
 from headway import subjects
 from headway.wire import encode
-from headway.wire.commands import TaskSpec
+from headway.wire.fleet import TaskSpec
 from support.engines import calling, config_for, running_engine
 from support.stacks import agent_on
 
@@ -52,9 +52,9 @@ RPC = {
 }  # fmt: skip
 
 
-def golden(name: str) -> dict[str, Any]:
-    """Struct name to the value that was agreed on."""
-    lines = (GOLDEN / f"{name}.txt").read_text().splitlines()
+def golden() -> dict[str, Any]:
+    """Struct name to the value that was agreed on, of all modules of the wire."""
+    lines = [n for f in sorted(GOLDEN.glob("*.txt")) for n in f.read_text().splitlines()]
     return {k: json.loads(v) for k, _, v in (line.partition(" ") for line in lines)}
 
 
@@ -114,7 +114,7 @@ async def all_answered(nc: Connection, wanted: list[tuple[str, bytes]]) -> int:
 
 async def test_each_request_is_answered_whatever_is_in_it(nats: str, database: str) -> None:
     made = config_for(nats, database, api_workers=4)
-    known = golden("commands") | golden("rpc")
+    known = golden()
     async with (
         running_engine(made) as engine,
         calling(nats) as caller,
@@ -122,7 +122,7 @@ async def test_each_request_is_answered_whatever_is_in_it(nats: str, database: s
     ):
         await caller.deploy(TaskSpec("noop"))
         first = await caller.enqueue("noop")
-        shapes = golden("commands") | golden("replays")
+        shapes = golden()
         api = [
             (subjects.api("default", "tester", verb), body)
             for verb, struct in API.items()
@@ -144,7 +144,7 @@ async def test_each_request_is_answered_whatever_is_in_it(nats: str, database: s
 async def test_each_enqueue_is_answered_and_the_next_one_works(nats: str, database: str) -> None:
     async with running_engine(config_for(nats, database)) as engine, calling(nats) as caller:
         await caller.deploy(TaskSpec("noop"))
-        good = golden("commands")["EnqueueItem"] | {"payload_ref": None, "task": "noop"}
+        good = golden()["EnqueueItem"] | {"payload_ref": None, "task": "noop"}
         good = {k: v for k, v in good.items() if v is not None}
         items = list(bodies(good))
         for at in range(0, len(items), 200):

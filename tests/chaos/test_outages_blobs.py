@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from headway.wire.commands import ResumeAsk
+from headway.wire.steering import ResumeAsk
 from headway_engine.agent import bodies, handover
 from headway_engine.config import BlobsConfig
 from support import body_tasks as t

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from headway.wire import rpc
+from headway.wire.reports import AttemptFailed, AttemptLost, Finished, GivenBack, Started, Stopped
 from headway_engine.agent import Agent, AgentConfig, lives, service
 from headway_engine.agent.config import WarmConfig
 from headway_engine.runtime.docker import DockerRuntime
@@ -70,24 +70,24 @@ async def test_row_17_a_daemon_that_is_gone_degrades_its_agent_until_it_is_back(
             await _away(daemon, how)
             new = [engine.add("add", {"a": 1, "b": n}) for n in range(service.FAILED_STARTS)]
             await until(lambda: agent.degraded, 60)
-            await until(lambda: all(engine.of(n, rpc.GivenBack) for n in new), 60)
-            given = [r for n in new for r in engine.of(n, rpc.GivenBack)]
+            await until(lambda: all(engine.of(n, GivenBack) for n in new), 60)
+            given = [r for n in new for r in engine.of(n, GivenBack)]
             assert {r.fault for r in given} == {"agent"}, "no try of a run is used"
             assert agent.claims.want() == 0, "it takes nothing that it cannot start"
             await daemon.start()
             await until(lambda: not agent.degraded, 60)
             # Without live-restore its containers ended: one attempt each, lost, not failed.
-            ends = (rpc.AttemptLost, rpc.AttemptFailed, rpc.GivenBack, rpc.Stopped)
+            ends = (AttemptLost, AttemptFailed, GivenBack, Stopped)
             told = await until(lambda: [r for e in ends for r in engine.of(run, e)], 60)
-            assert [type(r) for r in told] == [rpc.AttemptLost], told
+            assert [type(r) for r in told] == [AttemptLost], told
             for n in new:
                 engine.again(n)
             last = engine.saves[-1]
             engine.again(
                 run, checkpoint=2, checkpoint_name="n-2", state=last.state, schema=last.schema
             )
-            await until(lambda: all(engine.of(r, rpc.Finished) for r in new), 60)
-            await until(lambda: run in agent.attempts.live and engine.of(run, rpc.Started), 60)
+            await until(lambda: all(engine.of(r, Finished) for r in new), 60)
+            await until(lambda: run in agent.attempts.live and engine.of(run, Started), 60)
             assert len(engine.registered) == registered, "it kept its session all the time"
             await settled(agent)
 
@@ -124,11 +124,11 @@ async def test_row_19_a_create_that_hangs_gives_the_run_back_and_leaves_nothing(
             run = engine.add("add", {"a": 1, "b": 2})
             await until(held.is_set, 20)
             beats = agent.leases.beats
-            given: Any = await until(lambda: first(engine.of(run, rpc.GivenBack)), 60)
+            given: Any = await until(lambda: first(engine.of(run, GivenBack)), 60)
             assert given.fault == "agent", "no try of the run is used"
             assert agent.leases.beats > beats, "meanwhile it keeps what it has"
             engine.again(run)
-            done: Any = await until(lambda: first(engine.of(run, rpc.Finished)), 60)
+            done: Any = await until(lambda: first(engine.of(run, Finished)), 60)
             assert bytes(done.result) == b"3"
             # The daemon had it in its hands: it makes the container that nobody waits for.
             proxy.release()

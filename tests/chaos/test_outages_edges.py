@@ -19,7 +19,8 @@ from headway import bus
 from headway.client import Client
 from headway.config import Settings
 from headway.ids import new_run_id
-from headway.wire.commands import AgentRow, Deployment, EnqueueItem, TaskSpec
+from headway.wire.enqueue import EnqueueItem
+from headway.wire.fleet import AgentRow, Deployment, TaskSpec
 from headway_engine.agent import Agent, AgentConfig
 from headway_engine.agent.config import WarmConfig
 from headway_engine.agent.link import NatsLink

@@ -18,7 +18,7 @@ from headway.bus import JetStreamRefused, jsapi
 from headway.history import history
 from headway.ids import new_run_id
 from headway.wire import decode
-from headway.wire.commands import EnqueueItem
+from headway.wire.enqueue import EnqueueItem
 from headway.wire.events import RUN_EVENTS
 from headway_engine import streams
 from support.proxy import Proxy

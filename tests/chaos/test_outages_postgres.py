@@ -20,7 +20,9 @@ from headway.errors import NoSuchRun
 from headway.ids import new_run_id
 from headway.states import RunState
 from headway.wire import ErrorInfo, rpc
-from headway.wire.commands import EnqueueItem, TaskSpec
+from headway.wire.enqueue import EnqueueItem
+from headway.wire.fleet import TaskSpec
+from headway.wire.reports import AttemptFailed, Finished, Report
 from headway_engine.store import StoreDown
 from headway_engine.store.postgres import PostgresStore, db
 from headway_ops.local.postgres import PostgresConfig
@@ -170,12 +172,12 @@ async def test_row_42_retries_that_came_due_while_no_engine_ran_all_start_once(
     async with calling(nats) as caller, agent_on(nats, shared_slots=count) as agent:
         failed: set[str] = set()
 
-        def script(a: rpc.Assignment) -> list[rpc.Report]:
+        def script(a: rpc.Assignment) -> list[Report]:
             if a.run in failed:
-                return [rpc.Finished(a.run, a.epoch, Raw(b"1"), size=1)]
+                return [Finished(a.run, a.epoch, Raw(b"1"), size=1)]
             failed.add(a.run)
             error = ErrorInfo("ValueError", "no")
-            return [rpc.AttemptFailed(a.run, a.epoch, "error", error, retry_in=3.0)]
+            return [AttemptFailed(a.run, a.epoch, "error", error, retry_in=3.0)]
 
         agent.script = script
         async with running_engine(config_for(nats, database)):

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from headway.client import Client
 from headway.ids import new_run_id
-from headway.wire.commands import EnqueueItem
+from headway.wire.enqueue import EnqueueItem
 from headway_engine.assembly import Engine
 from headway_engine.config import Config, NatsConfig, PostgresConfig
 from headway_engine.store.postgres import PostgresStore

@@ -22,7 +22,7 @@ from msgspec import Raw
 from headway import bus, subjects
 from headway.ids import new_run_id
 from headway.wire import encode
-from headway.wire.commands import EnqueueBatch, EnqueueItem
+from headway.wire.enqueue import EnqueueBatch, EnqueueItem
 from headway_engine.config import Config
 from headway_engine.config import NatsConfig as NatsSettings
 from headway_engine.config import PostgresConfig as PostgresSettings

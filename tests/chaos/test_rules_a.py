@@ -10,13 +10,14 @@ import pytest
 import pytest_asyncio
 from msgspec import Raw
 
-from headway.wire import rpc
+from headway.wire.reports import Finished
 from support.trio import NAMES, Trio, checkpoint, mark, trio
 from support.wait import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from headway.wire import rpc
     from headway_ops.local.postgres import PostgresServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -93,7 +94,7 @@ async def test_A3_writers_of_three_engines_that_meet_at_the_same_runs_never_dead
                 await three.caller.api("cancel", {"run": a.run})
 
         async def ends(engine: str, order: list[rpc.Assignment]) -> None:
-            await three.report(agent, engine, *[rpc.Finished(a.run, a.epoch) for a in order])
+            await three.report(agent, engine, *[Finished(a.run, a.epoch) for a in order])
 
         away = list(reversed(runs))
         await asyncio.gather(
@@ -110,7 +111,7 @@ async def test_A5_an_attempt_needs_no_engine_of_its_own(three: Trio) -> None:
         (a,) = await three.running(agent, 1)
         for number in range(1, 7):
             assert await three.save(agent, NAMES[number % 3], checkpoint(a, number)) == ["ok"]
-        done = rpc.Finished(a.run, a.epoch, Raw(b"7"), size=1)
+        done = Finished(a.run, a.epoch, Raw(b"7"), size=1)
         ends = await asyncio.gather(*(three.report(agent, e, done) for e in NAMES))
         assert ends == [["ok"]] * 3
         assert (await three.caller.end(a.run)).status == "succeeded"

@@ -12,13 +12,14 @@ import pytest_asyncio
 from msgspec import Raw
 from nats import errors as nats_errors
 
-from headway.wire import rpc
+from headway.wire.reports import AttemptLost, Finished, GivenBack, Started, Stopped
 from support.trio import LEASE, NAMES, Trio, checkpoint, trio
 from support.wait import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from headway.wire import rpc
     from headway_ops.local.postgres import PostgresServer
     from support.scripted_agent import ScriptedAgent
 
@@ -89,7 +90,7 @@ async def test_B2_no_claim_outlives_the_end_of_its_lease(three: Trio) -> None:
             return not rows
 
         await until(settled, 10, what="what was claimed in the last moment is lost too")
-        done = [rpc.Finished(a.run, a.epoch) for a in [*first, *taken]]
+        done = [Finished(a.run, a.epoch) for a in [*first, *taken]]
         assert set(await three.report(agent, "", *done)) == {"stale_epoch"}
         assert not (await three.beat(live)).session_over
 
@@ -111,7 +112,7 @@ async def test_B3_what_is_gone_is_agreed_on_by_beats_at_any_engine(three: Trio) 
 
         await until(lost, 10, every=0.05)
         assert "lost" not in await three.kinds(kept.run)
-        assert await three.report(agent, "", rpc.Stopped(cancelled.run, cancelled.epoch, "cancel"))
+        assert await three.report(agent, "", Stopped(cancelled.run, cancelled.epoch, "cancel"))
         del agent.held[cancelled.run]
         assert cancelled.run not in {s[0] for s in (await three.beat(agent)).stop}
 
@@ -126,19 +127,19 @@ async def test_B4_losses_told_to_any_engine_are_counted_as_one_history(three: Tr
         agents = cycle((two, one))
         for left in reversed(range(6)):
             holder = one if left % 2 else two
-            lost = rpc.AttemptLost(a.run, a.epoch, "its host went away")
+            lost = AttemptLost(a.run, a.epoch, "its host went away")
             assert await three.report(holder, "", lost) == ["ok"]
             if left:
                 agent = next(agents)
                 a = await claimed_again(three, agent, a.run)
-                await three.report(agent, "", rpc.Started(a.run, a.epoch))
+                await three.report(agent, "", Started(a.run, a.epoch))
         row = await three.run(a.run)
         assert (row["state"], row["reason"], row["failures"]) == ("REVIEW", "lost", 0)
         # Poison: it never starts, on two agents (fault row 55).
         word = await three.caller.enqueue(queue="q-losses")
         for agent in (one, two, one):
             b = await claimed_again(three, agent, word.run)
-            given = rpc.GivenBack(b.run, b.epoch, "it killed its agent", fault="run")
+            given = GivenBack(b.run, b.epoch, "it killed its agent", fault="run")
             assert await three.report(agent, "", given) == ["ok"]
         row = await three.run(word.run)
         assert (row["state"], row["reason"], row["failures"]) == ("FAILED", "poison", 0)
@@ -161,7 +162,7 @@ async def test_B_a_cancel_against_an_end_has_one_winner_whoever_hears_which(thre
         runs = await three.running(agent, 24)
 
         async def end(a: rpc.Assignment, engine: str) -> None:
-            (outcome,) = await three.report(agent, engine, rpc.Finished(a.run, a.epoch, Raw(b"1")))
+            (outcome,) = await three.report(agent, engine, Finished(a.run, a.epoch, Raw(b"1")))
             assert outcome in {"ok", "refused", "stale_epoch"}
 
         async def cancel(a: rpc.Assignment) -> None:
@@ -170,7 +171,7 @@ async def test_B_a_cancel_against_an_end_has_one_winner_whoever_hears_which(thre
         await asyncio.gather(
             *(end(a, NAMES[i % 3]) for i, a in enumerate(runs)), *map(cancel, runs)
         )
-        await three.report(agent, "", *[rpc.Stopped(a.run, a.epoch, "cancel") for a in runs])
+        await three.report(agent, "", *[Stopped(a.run, a.epoch, "cancel") for a in runs])
         for a in runs:
             kinds = await three.kinds(a.run)
             assert sum(kind in ("succeeded", "cancelled") for kind in kinds) == 1

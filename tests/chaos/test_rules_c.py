@@ -9,7 +9,8 @@ import pytest
 import pytest_asyncio
 
 from headway.ids import new_run_id
-from headway.wire import ErrorInfo, rpc
+from headway.wire import ErrorInfo
+from headway.wire.reports import AttemptFailed
 from support.engines import calling
 from support.trio import Trio, item, outcome, trio
 from support.wait import until
@@ -79,7 +80,7 @@ async def test_C3_a_key_that_its_run_freed_has_one_next_holder(three: Trio) -> N
         (a,) = await three.running(agent, 1, key="k-freed")
         runs = [new_run_id() for _ in range(60)]
         error = ErrorInfo("ValueError", "no")
-        failed = rpc.AttemptFailed(a.run, a.epoch, "stop", error, retry=False)
+        failed = AttemptFailed(a.run, a.epoch, "stop", error, retry=False)
 
         async def enqueues() -> None:
             for run in runs:

@@ -19,7 +19,8 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from headway.ids import new_run_id
-from headway.wire import commands
+from headway.wire.enqueue import EnqueueItem
+from headway.wire.fleet import Deployment, TaskSpec
 from support import secret_tasks as t
 from support.docker import base_image, require_docker
 from support.site import Site, running_site
@@ -163,18 +164,18 @@ async def test_a_careless_tasks_secrets_are_nowhere(runtime: str) -> None:
         image = base_image() if runtime == "docker" else ""
         for version, specs, module in (
             ("v1", [replace(x.spec(), module="") for x in t.all_tasks()], "secret_tasks"),
-            ("v2", [commands.TaskSpec("s-broken", secrets=("H_TOKEN",))], "broken_tasks"),
+            ("v2", [TaskSpec("s-broken", secrets=("H_TOKEN",))], "broken_tasks"),
         ):
-            what = commands.Deployment(
+            what = Deployment(
                 version, specs, image=image, modules=(module,), source=str(source), dev=True
             )
             await site.client.api("deploy", what, Raw)
         gate = source / "gate"
         asked = {"gate": str(gate) if runtime == "process" else "/app/gate"}
         leaks, ends, broken = await site.client.submit([
-            commands.EnqueueItem(new_run_id(), "s-leaks", Raw(json.dumps(asked).encode())),
-            commands.EnqueueItem(new_run_id(), "s-ends", Raw(b"{}")),
-            commands.EnqueueItem(new_run_id(), "s-broken", Raw(b"{}")),
+            EnqueueItem(new_run_id(), "s-leaks", Raw(json.dumps(asked).encode())),
+            EnqueueItem(new_run_id(), "s-ends", Raw(b"{}")),
+            EnqueueItem(new_run_id(), "s-broken", Raw(b"{}")),
         ])  # fmt: skip
 
         async def knows() -> bool:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from headway.errors import RunFailed
 from headway.safe import safe_text
-from headway.wire import commands
+from headway.wire.fleet import Deployment
 from support import terminal_tasks as tt
 from support.live import live
 
@@ -85,7 +85,7 @@ async def test_no_foreign_escape_reaches_a_terminal(
     async with live(nats, database, agent={"slots": 4}) as stack:
         shutil.copy(tt.__file__, stack.folder / "src" / "terminal_tasks.py")
         specs = [replace(t.spec(), module="") for t in tt.all_tasks()]
-        what = commands.Deployment(
+        what = Deployment(
             "\x1b[2Jv1", specs, modules=("terminal_tasks",), source=str(stack.folder / "src"),
             dev=True,
         )  # fmt: skip

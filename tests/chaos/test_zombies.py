@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from headway import bus
-from headway.wire.commands import AgentRow, DrainAsk
+from headway.wire.fleet import AgentRow
+from headway.wire.steering import DrainAsk
 from support.servers import settings_for
 from support.site import LEASE
 from support.wait import until

@@ -12,6 +12,7 @@ from msgspec import Raw
 
 from headway.wire import NOTHING, BlobRef, rpc
 from headway.wire.frames import WINDOW
+from headway.wire.reports import AttemptFailed, AttemptLost, Finished, GivenBack, Started, Stopped
 from headway_engine.agent import Agent, AgentConfig, conns, sockets
 from headway_engine.agent.config import WarmConfig
 from headway_engine.runtime.process import ProcessRuntime
@@ -31,10 +32,10 @@ async def rig() -> AsyncIterator[Rig]:
 async def test_a_run_becomes_a_result(rig: Rig):
     await rig.agent()
     run = rig.engine.add("add", {"a": 2, "b": 3})
-    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
-    assert isinstance(done, rpc.Finished)
+    done = await until(lambda: first(rig.engine.of(run, Finished)))
+    assert isinstance(done, Finished)
     assert bytes(done.result) == b"5"
-    assert rig.engine.of(run, rpc.Started)
+    assert rig.engine.of(run, Started)
     assert rig.engine.acked == [run]
     await until(lambda: [c for r, _, c in rig.engine.logs if r == run and "adding 2 3" in c.lines])
 
@@ -48,15 +49,15 @@ async def test_the_state_folder_may_be_given_relative_to_the_working_directory(
     rig.agents.append(agent)
     await agent.start()
     run = rig.engine.add("add", {"a": 2, "b": 3})
-    await until(lambda: first(rig.engine.of(run, rpc.Finished)))
-    assert rig.engine.of(run, rpc.Started)
+    await until(lambda: first(rig.engine.of(run, Finished)))
+    assert rig.engine.of(run, Started)
 
 
 async def test_an_exception_is_a_failure_with_its_traceback(rig: Rig):
     await rig.agent()
     run = rig.engine.add("fails", {})
-    failed = await until(lambda: first(rig.engine.of(run, rpc.AttemptFailed)))
-    assert isinstance(failed, rpc.AttemptFailed)
+    failed = await until(lambda: first(rig.engine.of(run, AttemptFailed)))
+    assert isinstance(failed, AttemptFailed)
     assert (failed.cause, failed.error.message) == ("error", "no good")
     assert "raise ValueError" in failed.error.traceback
 
@@ -66,8 +67,8 @@ async def test_a_killed_runner_is_lost_and_the_next_attempt_goes_on(rig: Rig):
     run = rig.engine.add("counts", {"until": 3})
     await until(lambda: len(rig.engine.saves) == 3)
     os.kill(rig.pid_of(agent, run), signal.SIGKILL)
-    lost = await until(lambda: first(rig.engine.of(run, rpc.AttemptLost)))
-    assert isinstance(lost, rpc.AttemptLost)
+    lost = await until(lambda: first(rig.engine.of(run, AttemptLost)))
+    assert isinstance(lost, AttemptLost)
     assert "SIGKILL" in lost.why
     last = rig.engine.saves[-1]
     rig.engine.again(run, checkpoint=3, checkpoint_name="n-3", state=last.state, schema=last.schema)
@@ -81,7 +82,7 @@ async def test_a_killed_runner_is_lost_and_the_next_attempt_goes_on(rig: Rig):
 async def test_saves_of_one_moment_travel_in_one_request(rig: Rig):
     await rig.agent()
     run = rig.engine.add("steps", {})
-    await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    await until(lambda: first(rig.engine.of(run, Finished)))
     assert len(rig.engine.saves) == 20
     assert rig.engine.save_requests <= 5
 
@@ -96,7 +97,7 @@ async def test_the_first_saves_wait_until_the_start_is_committed(rig: Rig):
     assert not rig.engine.saves
     rig.engine.reporting.set()
     await until(lambda: len(rig.engine.saves) == 3)
-    assert rig.engine.of(run, rpc.Started)[0].host
+    assert rig.engine.of(run, Started)[0].host
 
 
 async def test_a_start_counts_from_the_moment_that_all_of_it_is_handed_over(rig: Rig):
@@ -114,7 +115,7 @@ async def test_a_start_counts_from_the_moment_that_all_of_it_is_handed_over(rig:
     worker = attempt.worker
     await until(lambda: agent.clock() > attempt.dispatched_at + 0.6)
     rig.engine.reading.set()
-    await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    await until(lambda: first(rig.engine.of(run, Finished)))
     assert attempt.worker is worker, "reading a large payload is no failed start"
 
 
@@ -125,8 +126,8 @@ async def test_an_engine_that_cannot_read_the_marks_now_is_asked_again(rig: Rig)
     rig.engine.loads.extend([busy, busy, rpc.Loaded([mark])])
     run = rig.engine.add("steps", {})
     rig.engine.runs[run].marks_more = True
-    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
-    assert isinstance(done, rpc.Finished)
+    done = await until(lambda: first(rig.engine.of(run, Finished)))
+    assert isinstance(done, Finished)
     assert bytes(done.result) == b"290", "the recorded step's value, and nineteen fresh ones"
 
 
@@ -152,7 +153,7 @@ async def test_a_silent_runner_is_warned_of_and_not_killed(
 async def test_saves_and_reports_go_to_the_engine_that_gave_the_run_first(rig: Rig):
     await rig.agent()
     run = rig.engine.add("steps", {})
-    await until(lambda: rig.engine.of(run, rpc.Finished))
+    await until(lambda: rig.engine.of(run, Finished))
     targets = rig.engine.targets
     assert {e for verb, e in targets if verb in ("save", "report")} == {"e1"}
     assert {e for verb, e in targets if verb in ("register", "claim")} == {None}
@@ -174,8 +175,8 @@ async def test_an_engine_that_hangs_is_waited_for_once_and_not_by_each_save(rig:
 async def test_large_bodies_go_through_blobs(rig: Rig):
     await rig.agent()
     run = rig.engine.add("large", {"size": 1_500_000})
-    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
-    assert isinstance(done, rpc.Finished)
+    done = await until(lambda: first(rig.engine.of(run, Finished)))
+    assert isinstance(done, Finished)
     assert done.ref is not None
     assert rig.engine.blobs[done.ref.key] == b'"' + b"y" * 1_500_000 + b'"'
     assert rig.engine.saves[0].ref.size == 1_500_002
@@ -184,8 +185,8 @@ async def test_large_bodies_go_through_blobs(rig: Rig):
 async def test_exit_without_a_result_is_a_crash(rig: Rig):
     await rig.agent()
     run = rig.engine.add("dies", {})
-    failed = await until(lambda: first(rig.engine.of(run, rpc.AttemptFailed)))
-    assert isinstance(failed, rpc.AttemptFailed)
+    failed = await until(lambda: first(rig.engine.of(run, AttemptFailed)))
+    assert isinstance(failed, AttemptFailed)
     assert (failed.cause, failed.exit_code) == ("crash", 0)
 
 
@@ -193,27 +194,27 @@ async def test_exit_without_a_result_is_a_crash(rig: Rig):
 async def test_a_cancel_is_reported_when_the_process_is_certainly_gone(rig: Rig, task: str):
     agent = await rig.agent()
     run = rig.engine.add(task, {}, grace=0.3)
-    await until(lambda: rig.engine.of(run, rpc.Started))
+    await until(lambda: rig.engine.of(run, Started))
     pid = rig.pid_of(agent, run)
     rig.engine.stop = [(run, 1, "cancel")]  # repeated by each beat
-    await until(lambda: rig.engine.of(run, rpc.Stopped))
+    await until(lambda: rig.engine.of(run, Stopped))
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-    assert not rig.engine.of(run, rpc.AttemptFailed)
+    assert not rig.engine.of(run, AttemptFailed)
 
 
 async def test_timeout_is_measured_from_started_and_ends_the_attempt(rig: Rig):
     await rig.agent()
     run = rig.engine.add("sleeps", {}, timeout=0.3, grace=0.3)
-    failed = await until(lambda: first(rig.engine.of(run, rpc.AttemptFailed)))
-    assert isinstance(failed, rpc.AttemptFailed)
+    failed = await until(lambda: first(rig.engine.of(run, AttemptFailed)))
+    assert isinstance(failed, AttemptFailed)
     assert failed.cause == "timeout"
 
 
 async def test_shared_worker_runs_many_at_once_in_one_process(rig: Rig):
     agent = await rig.agent()
     runs = [rig.engine.add("noop", {}, isolation="shared") for _ in range(500)]
-    await until(lambda: len([r for r in rig.engine.reports if isinstance(r, rpc.Finished)]) == 500)
+    await until(lambda: len([r for r in rig.engine.reports if isinstance(r, Finished)]) == 500)
     assert agent.pool.starts == 1
     assert {r.run for r in rig.engine.reports} == set(runs)
     assert rig.engine.report_requests < 250
@@ -222,31 +223,31 @@ async def test_shared_worker_runs_many_at_once_in_one_process(rig: Rig):
 async def test_started_is_left_out_when_the_end_comes_first(rig: Rig):
     await rig.agent()
     run = rig.engine.add("noop", {}, isolation="shared")
-    await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    await until(lambda: first(rig.engine.of(run, Finished)))
     later = rig.engine.add("noop", {}, isolation="shared")
-    await until(lambda: first(rig.engine.of(later, rpc.Finished)))
-    assert not rig.engine.of(later, rpc.Started)
+    await until(lambda: first(rig.engine.of(later, Finished)))
+    assert not rig.engine.of(later, Started)
 
 
 async def test_a_stubborn_shared_run_recycles_the_worker_and_the_others_are_not_charged(rig: Rig):
     await rig.agent()
     bad = rig.engine.add("stubborn", {}, isolation="shared", grace=0.2)
     good = rig.engine.add("sleeps", {}, isolation="shared", grace=0.2)
-    await until(lambda: rig.engine.of(bad, rpc.Started) and rig.engine.of(good, rpc.Started))
+    await until(lambda: rig.engine.of(bad, Started) and rig.engine.of(good, Started))
     rig.engine.stop = [(bad, 1, "cancel")]
-    await until(lambda: rig.engine.of(bad, rpc.Stopped))
-    lost = await until(lambda: first(rig.engine.of(good, rpc.AttemptLost)))
-    assert isinstance(lost, rpc.AttemptLost)
+    await until(lambda: rig.engine.of(bad, Stopped))
+    lost = await until(lambda: first(rig.engine.of(good, AttemptLost)))
+    assert isinstance(lost, AttemptLost)
 
 
 async def test_a_warm_runner_takes_the_next_run(rig: Rig):
     rig.warm = WarmConfig(low=1, high=1)
     agent = await rig.agent()
     cold = rig.engine.add("add", {"a": 1, "b": 1})
-    await until(lambda: first(rig.engine.of(cold, rpc.Finished)))
+    await until(lambda: first(rig.engine.of(cold, Finished)))
     await until(lambda: agent.pool.warm == 1)
     run = rig.engine.add("add", {"a": 1, "b": 2})
-    started = await until(lambda: rig.engine.of(run, rpc.Started))
+    started = await until(lambda: rig.engine.of(run, Started))
     assert not started[0].cold
 
 
@@ -255,7 +256,7 @@ async def test_no_slot_no_claim(rig: Rig):
     agent = await rig.agent()
     one = rig.engine.add("sleeps", {})
     two = rig.engine.add("sleeps", {})
-    await until(lambda: rig.engine.of(one, rpc.Started))
+    await until(lambda: rig.engine.of(one, Started))
     assert two not in agent.attempts.live
     assert two not in rig.engine.acked
 
@@ -282,8 +283,8 @@ async def test_secrets_reach_the_task_and_not_its_log(rig: Rig):
     rig.options = {"provider_file": str(file)}
     await rig.agent()
     run = rig.engine.add("leaks", {}, env=("PLAIN",), secrets=("API_KEY",))
-    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
-    assert isinstance(done, rpc.Finished)
+    done = await until(lambda: first(rig.engine.of(run, Finished)))
+    assert isinstance(done, Finished)
     assert bytes(done.result) == b'"open"'
     chunks = await until(lambda: [c for r, _, c in rig.engine.logs if r == run])
     assert chunks[0].lines == ["the secret is [redacted] indeed"]
@@ -292,7 +293,7 @@ async def test_secrets_reach_the_task_and_not_its_log(rig: Rig):
 async def test_a_secret_that_is_not_provided_gives_the_run_back(rig: Rig):
     await rig.agent()
     run = rig.engine.add("leaks", {}, secrets=("API_KEY",))
-    back = await until(lambda: rig.engine.of(run, rpc.GivenBack))
+    back = await until(lambda: rig.engine.of(run, GivenBack))
     assert back[0].fault == "agent"
     assert "API_KEY" in back[0].why
 
@@ -301,8 +302,8 @@ async def test_code_that_cannot_be_imported_is_an_image_failure(rig: Rig):
     (rig.folder / "src" / "hwtasks.py").write_text("import nothing_of_that_name\n")
     await rig.agent()
     run = rig.engine.add("add", {"a": 1, "b": 1})
-    failed = await until(lambda: first(rig.engine.of(run, rpc.AttemptFailed)))
-    assert isinstance(failed, rpc.AttemptFailed)
+    failed = await until(lambda: first(rig.engine.of(run, AttemptFailed)))
+    assert isinstance(failed, AttemptFailed)
     assert (failed.cause, failed.retry) == ("image", False)
     assert "nothing_of_that_name" in failed.error.message
 
@@ -314,8 +315,8 @@ async def test_stale_epoch_ends_the_attempt_and_only_its_death_is_told(rig: Rig)
     await until(lambda: len(rig.engine.saves) == 2)
     await until(lambda: run not in agent.attempts.live)
     await until(lambda: len(rig.engine.reports) == 2)
-    assert isinstance(rig.engine.reports[0], rpc.Started)
-    assert rig.engine.reports[1] == rpc.Stopped(run, 1, "stale")
+    assert isinstance(rig.engine.reports[0], Started)
+    assert rig.engine.reports[1] == Stopped(run, 1, "stale")
 
 
 async def test_a_changed_source_restarts_what_was_loaded_from_it(rig: Rig):
@@ -323,15 +324,15 @@ async def test_a_changed_source_restarts_what_was_loaded_from_it(rig: Rig):
     rig.engine.version.dev = True
     agent = await rig.agent()
     run = rig.engine.add("add", {"a": 1, "b": 1})
-    await until(lambda: first(rig.engine.of(run, rpc.Finished)) and agent.pool.warm == 1)
+    await until(lambda: first(rig.engine.of(run, Finished)) and agent.pool.warm == 1)
     source = rig.folder / "src" / "hwtasks.py"
     source.write_text(source.read_text().replace("return a + b", "return a + b + 100"))
     os.utime(source, (1, 1))
     starts = agent.pool.starts
     await until(lambda: agent.pool.starts > starts and agent.pool.warm == 1)
     run = rig.engine.add("add", {"a": 1, "b": 1})
-    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
-    assert isinstance(done, rpc.Finished)
+    done = await until(lambda: first(rig.engine.of(run, Finished)))
+    assert isinstance(done, Finished)
     assert bytes(done.result) == b"102"
 
 
@@ -347,21 +348,21 @@ async def test_a_crowd_over_the_rate_is_slowed_and_ends(
     monkeypatch.setattr(sockets, "Rates", small)
     await rig.agent()
     run = rig.engine.add("crowd", {"count": 600, "children": children})
-    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
-    assert isinstance(done, rpc.Finished)
+    done = await until(lambda: first(rig.engine.of(run, Finished)))
+    assert isinstance(done, Finished)
     assert bytes(done.result) == (b"600" if children else b"179700")
 
 
 async def test_requests_without_end_that_wait_for_no_answer_are_cut_off(rig: Rig):
     agent = await rig.agent()
     run = rig.engine.add("sleeps", {})
-    await until(lambda: rig.engine.of(run, rpc.Started))
+    await until(lambda: rig.engine.of(run, Started))
     worker = agent.attempts.live[run].worker
     assert worker is not None
     for seq in range(10_000, 10_000 + 2 * WINDOW):
         assert not worker.seen(seq)
         assert not worker.seen(seq + 100_000, awaits=True)
     assert worker.seen(20_000)
-    failed = await until(lambda: first(rig.engine.of(run, rpc.AttemptFailed)))
-    assert isinstance(failed, rpc.AttemptFailed)
+    failed = await until(lambda: first(rig.engine.of(run, AttemptFailed)))
+    assert isinstance(failed, AttemptFailed)
     assert failed.cause == "violation"

@@ -9,8 +9,10 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from headway.wire import BlobRef, ErrorInfo, encode, rpc
-from headway.wire.commands import Answers, Ended
+from headway.wire import BlobRef, ErrorInfo, encode
+from headway.wire.children import Child, ChildOutcome
+from headway.wire.enqueue import Answers, Ended
+from headway.wire.reports import AttemptFailed, Finished, Started, Stopped
 from support.agentrig import Rig, first, rigged
 from support.fakelink import FakeLink, until
 
@@ -42,8 +44,8 @@ def awaited(agent: Agent, run: str) -> set[str]:
 
 
 async def finished(rig: Rig, run: str) -> object:
-    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
-    assert isinstance(done, rpc.Finished)
+    done = await until(lambda: first(rig.engine.of(run, Finished)))
+    assert isinstance(done, Finished)
     return msgspec.json.decode(done.result)
 
 
@@ -65,16 +67,16 @@ async def test_children_of_one_moment_travel_together_and_their_ends_are_pushed(
 async def test_an_end_that_was_pushed_before_anybody_waited_is_not_lost(rig: Rig):
     agent = await rig.agent()
 
-    def quick(child: rpc.Child) -> rpc.ChildOutcome:
+    def quick(child: Child) -> ChildOutcome:
         name = f"{child.run}/{child.key}"
         ended = Ended(name, "failed", error=ErrorInfo("ValueError", "no good"))
         agent.attempts.uplink.loop.call_later(0.01, push, agent, ended)
-        return rpc.ChildOutcome("ok", name, fresh=True)
+        return ChildOutcome("ok", name, fresh=True)
 
     rig.engine.child_outcome = quick
     run = rig.engine.add("calls", {"keys": ["a"]})
-    failed = await until(lambda: first(rig.engine.of(run, rpc.AttemptFailed)))
-    assert isinstance(failed, rpc.AttemptFailed)
+    failed = await until(lambda: first(rig.engine.of(run, AttemptFailed)))
+    assert isinstance(failed, AttemptFailed)
     assert failed.error.message == f"run {run}/a failed: ValueError: no good"
     assert (failed.cause, failed.retry) == ("error", True)
 
@@ -102,7 +104,7 @@ async def test_after_a_reconnect_all_that_is_awaited_is_asked_for(rig: Rig):
 async def test_of_a_child_that_was_there_before_the_end_is_asked_for_at_once(rig: Rig):
     agent = await rig.agent()
     agent.attempts.children.ask_first = 1000.0
-    rig.engine.child_outcome = lambda c: rpc.ChildOutcome("ok", f"{c.run}/{c.key}")
+    rig.engine.child_outcome = lambda c: ChildOutcome("ok", f"{c.run}/{c.key}")
     run = rig.engine.add("calls", {"keys": ["a"]})
     rig.engine.ended = {f"{run}/a": Ended(f"{run}/a", "succeeded", Raw(b"5"))}
     assert await finished(rig, run) == [5]
@@ -136,22 +138,22 @@ async def test_large_payloads_and_results_go_through_blobs(rig: Rig):
 
 async def test_a_stale_attempt_that_enqueues_is_stopped(rig: Rig):
     agent = await rig.agent()
-    rig.engine.child_outcome = lambda _child: rpc.ChildOutcome("stale_epoch")
+    rig.engine.child_outcome = lambda _child: ChildOutcome("stale_epoch")
     run = rig.engine.add("calls", {"keys": ["a"]})
     await until(lambda: rig.engine.children and run not in agent.attempts.live)
     await until(lambda: len(rig.engine.reports) == 2)
-    assert isinstance(rig.engine.reports[0], rpc.Started)
-    assert rig.engine.reports[1] == rpc.Stopped(run, 1, "stale")
+    assert isinstance(rig.engine.reports[0], Started)
+    assert rig.engine.reports[1] == Stopped(run, 1, "stale")
 
 
 async def test_a_refusal_reaches_user_code_with_its_reason(rig: Rig):
     await rig.agent()
-    rig.engine.child_outcome = lambda _child: rpc.ChildOutcome(
+    rig.engine.child_outcome = lambda _child: ChildOutcome(
         "rejected", code="unknown_task", message="no such task"
     )
     run = rig.engine.add("calls", {"keys": ["a"]})
-    failed = await until(lambda: first(rig.engine.of(run, rpc.AttemptFailed)))
-    assert isinstance(failed, rpc.AttemptFailed)
+    failed = await until(lambda: first(rig.engine.of(run, AttemptFailed)))
+    assert isinstance(failed, AttemptFailed)
     assert (failed.error.type, failed.error.message) == ("Refused", "no such task")
 
 

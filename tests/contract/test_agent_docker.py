@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from headway.wire import rpc
+from headway.wire.reports import AttemptFailed, AttemptLost, Finished, Started, Stopped
 from headway_engine.agent import Agent, AgentConfig
 from headway_engine.agent.config import WarmConfig
 from headway_engine.agent.service import AgentCannotStart
@@ -38,28 +38,28 @@ async def test_a_run_in_a_container_ends_with_its_result_and_a_kill_is_lost(rig:
     try:
         await asyncio.wait_for(agent.ready(), 10)
         run = rig.engine.add("add", {"a": 2, "b": 3})
-        done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
-        assert isinstance(done, rpc.Finished)
+        done = await until(lambda: first(rig.engine.of(run, Finished)))
+        assert isinstance(done, Finished)
         assert bytes(done.result) == b"5"
         await until(lambda: agent.pool.warm >= 1)
         run = rig.engine.add("counts", {"until": 2})
-        started = await until(lambda: rig.engine.of(run, rpc.Started))
+        started = await until(lambda: rig.engine.of(run, Started))
         assert not started[0].cold
         await until(lambda: len(rig.engine.saves) == 2)
         worker = agent.attempts.live[run].worker
         assert worker is not None
         assert worker.handle is not None
         await agent.runtime.signal(worker.handle, signal.SIGKILL)
-        lost = await until(lambda: first(rig.engine.of(run, rpc.AttemptLost)))
-        assert isinstance(lost, rpc.AttemptLost)
+        lost = await until(lambda: first(rig.engine.of(run, AttemptLost)))
+        assert isinstance(lost, AttemptLost)
         assert "SIGKILL" in lost.why
         oom = rig.engine.add("eats", {}, memory=64 * 1024 * 1024)
-        failed = await until(lambda: first(rig.engine.of(oom, rpc.AttemptFailed)))
-        assert isinstance(failed, rpc.AttemptFailed)
+        failed = await until(lambda: first(rig.engine.of(oom, AttemptFailed)))
+        assert isinstance(failed, AttemptFailed)
         assert failed.cause == "oom"
         fed = rig.engine.add("feeds", {}, memory=96 * 1024 * 1024)
-        done = await until(lambda: first(rig.engine.of(fed, rpc.Finished)))
-        assert isinstance(done, rpc.Finished)
+        done = await until(lambda: first(rig.engine.of(fed, Finished)))
+        assert isinstance(done, Finished)
         assert bytes(done.result) == b"-9"
         assert "killed for memory" in done.warning
     finally:
@@ -119,10 +119,10 @@ async def test_a_paused_container_is_waited_for_and_a_cancel_ends_it(rig: Rig):
         # Longer than the lease: it goes on, for the agent beats.
         await until(lambda: agent.leases.beats > beats + 5, 20)
         assert run in agent.attempts.live
-        assert not rig.engine.of(run, rpc.AttemptLost)
+        assert not rig.engine.of(run, AttemptLost)
         rig.engine.stop = [(run, 1, "cancel")]
-        stopped = await until(lambda: first(rig.engine.of(run, rpc.Stopped)), 20)
-        assert stopped == rpc.Stopped(run, 1, "cancel")
+        stopped = await until(lambda: first(rig.engine.of(run, Stopped)), 20)
+        assert stopped == Stopped(run, 1, "cancel")
         assert worker.gone
     finally:
         rig.agents = []

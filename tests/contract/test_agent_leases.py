@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headway.wire import encode, rpc
+from headway.wire.reports import AttemptFailed, AttemptLost, Finished, GivenBack, Started, Stopped
 from headway_engine.agent import claims
 from headway_engine.agent.port import WorkItem
 from headway_engine.runtime.process import ProcessRuntime
@@ -30,7 +31,7 @@ async def rig() -> AsyncIterator[Rig]:
 async def test_store_down_freezes_and_kills_nothing(rig: Rig):
     agent = await rig.agent()
     run = rig.engine.add("sleeps", {})
-    await until(lambda: rig.engine.of(run, rpc.Started))
+    await until(lambda: rig.engine.of(run, Started))
     rig.engine.store_down = True
     await until(lambda: agent.attempts.frozen)
     rig.engine.store_down = False
@@ -52,17 +53,17 @@ async def test_beats_that_reach_an_engine_that_hangs_cost_no_lease(rig: Rig):
 async def test_session_over_kills_everything_and_registers_anew(rig: Rig):
     agent = await rig.agent()
     run = rig.engine.add("sleeps", {})
-    await until(lambda: rig.engine.of(run, rpc.Started))
+    await until(lambda: rig.engine.of(run, Started))
     pid = rig.pid_of(agent, run)
     rig.engine.session_over = True
     await until(lambda: len(rig.engine.registered) == 2)
     await until(lambda: gone(pid))
     assert not agent.attempts.live
     assert rig.engine.registered[1].holds == []
-    assert not rig.engine.of(run, rpc.AttemptLost)
+    assert not rig.engine.of(run, AttemptLost)
     # The run goes on elsewhere, and may wait to hear that this attempt is certainly dead.
-    told = await until(lambda: first(rig.engine.of(run, rpc.Stopped)))
-    assert isinstance(told, rpc.Stopped)
+    told = await until(lambda: first(rig.engine.of(run, Stopped)))
+    assert isinstance(told, Stopped)
     assert (told.run, told.epoch, told.why) == (run, 1, "stale")
 
 
@@ -71,14 +72,14 @@ async def test_a_run_that_comes_back_before_its_old_attempt_is_gone_ends_that_on
 ):
     agent = await rig.agent()
     run = rig.engine.add("sleeps", {})
-    await until(lambda: rig.engine.of(run, rpc.Started))
+    await until(lambda: rig.engine.of(run, Started))
     old = rig.pid_of(agent, run)
     os.kill(old, signal.SIGSTOP)  # it hears no word to stop
     rig.engine.again(run)
-    await until(lambda: len(rig.engine.of(run, rpc.Started)) == 2)
+    await until(lambda: len(rig.engine.of(run, Started)) == 2)
     await until(lambda: gone(old))
-    told = await until(lambda: first(rig.engine.of(run, rpc.Stopped)))
-    assert isinstance(told, rpc.Stopped)
+    told = await until(lambda: first(rig.engine.of(run, Stopped)))
+    assert isinstance(told, Stopped)
     assert (told.epoch, told.why) == (1, "stale")  # it may have printed a line before
     assert (agent.attempts.live[run].epoch, agent.attempts.run_used) == (2, 1)
     assert not agent.attempts.superseded
@@ -93,8 +94,8 @@ async def test_a_new_agent_adopts_what_runs_and_the_run_goes_on(rig: Rig):
     assert rig.engine.registered[1].holds == [(run, 1)]
     assert rig.engine.registered[1].session == 1
     (rig.folder / "go").touch()
-    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
-    assert isinstance(done, rpc.Finished)
+    done = await until(lambda: first(rig.engine.of(run, Finished)))
+    assert isinstance(done, Finished)
     assert (done.epoch, bytes(done.result)) == (1, b'"went on"')
     assert [s.number for s in rig.engine.saves] == [1, 2]
     assert second.pool.starts == 0
@@ -115,27 +116,27 @@ async def test_a_channel_that_no_runner_was_started_for_is_removed_at_the_next_s
     await rig.agent()
     assert set(channels.iterdir()) == kept
     (rig.folder / "go").touch()
-    await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    await until(lambda: first(rig.engine.of(run, Finished)))
 
 
 async def test_what_died_without_an_agent_is_lost_at_the_next_start(rig: Rig):
     agent = await rig.agent()
     run = rig.engine.add("sleeps", {})
-    await until(lambda: rig.engine.of(run, rpc.Started))
+    await until(lambda: rig.engine.of(run, Started))
     pid = rig.pid_of(agent, run)
     await agent.stop(drain=False)
     os.kill(pid, signal.SIGKILL)
     await until(lambda: reaped(pid))
     await rig.agent()
-    lost = await until(lambda: first(rig.engine.of(run, rpc.AttemptLost)))
-    assert isinstance(lost, rpc.AttemptLost)
+    lost = await until(lambda: first(rig.engine.of(run, AttemptLost)))
+    assert isinstance(lost, AttemptLost)
 
 
 async def test_breaker_stops_pulling_after_failed_starts_of_different_runs(rig: Rig):
     agent = await rig.agent()
     for _ in range(3):
         run = rig.engine.add("leaks", {}, secrets=("API_KEY",))
-        await until(lambda run=run: rig.engine.of(run, rpc.GivenBack))
+        await until(lambda run=run: rig.engine.of(run, GivenBack))
     await until(lambda: agent.degraded)
     waiting = rig.engine.add("add", {"a": 1, "b": 1})
     assert agent.claims.want() == 0
@@ -145,14 +146,14 @@ async def test_breaker_stops_pulling_after_failed_starts_of_different_runs(rig: 
 async def test_runners_that_died_with_an_earlier_agent_are_no_failed_starts(rig: Rig):
     agent = await rig.agent()
     runs = [rig.engine.add("sleeps", {}) for _ in range(4)]
-    await until(lambda: all(rig.engine.of(run, rpc.Started) for run in runs))
+    await until(lambda: all(rig.engine.of(run, Started) for run in runs))
     pids = [rig.pid_of(agent, run) for run in runs]
     await agent.stop(drain=False)
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
         await until(lambda pid=pid: reaped(pid))
     second = await rig.agent()
-    await until(lambda: all(rig.engine.of(run, rpc.AttemptLost) for run in runs))
+    await until(lambda: all(rig.engine.of(run, AttemptLost) for run in runs))
     assert second.degraded == ""
     assert second.claims.want() > 0
 
@@ -163,7 +164,7 @@ async def test_code_that_cannot_be_loaded_does_not_stop_the_agent(rig: Rig):
     agent = await rig.agent()
     for _ in range(4):
         run = rig.engine.add("add", {"a": 1, "b": 1})
-        await until(lambda run=run: rig.engine.of(run, rpc.AttemptFailed))
+        await until(lambda run=run: rig.engine.of(run, AttemptFailed))
     assert agent.degraded == ""
     (rig.folder / "src" / "hwtasks.py").write_text(good)
 
@@ -172,17 +173,17 @@ async def test_drain_lets_runs_end_and_leaves_no_runner(rig: Rig):
     rig.options = {"drain_timeout": 0.3}
     agent = await rig.agent()
     run = rig.engine.add("sleeps", {}, grace=0.5)
-    await until(lambda: rig.engine.of(run, rpc.Started))
+    await until(lambda: rig.engine.of(run, Started))
     owner = agent.pool.owner
     await agent.stop(drain=True)
-    assert rig.engine.of(run, rpc.Stopped)[0].why == "drain"
+    assert rig.engine.of(run, Stopped)[0].why == "drain"
     assert await ProcessRuntime(rig.folder / "s").list_all(owner) == []
 
 
 async def test_an_engine_that_is_away_is_asked_again_until_it_answers(rig: Rig):
     await rig.agent()
     run = rig.engine.add("counts", {"until": 3})
-    await until(lambda: rig.engine.of(run, rpc.Started))
+    await until(lambda: rig.engine.of(run, Started))
     rig.engine.down = True
     await asyncio.sleep(0)
     rig.engine.down = False
@@ -193,7 +194,7 @@ async def test_an_overdue_lease_freezes_and_kills_nothing(rig: Rig):
     rig.engine.lease, rig.engine.beat_every = 0.3, 0.1
     agent = await rig.agent()
     run = rig.engine.add("sleeps", {})
-    await until(lambda: rig.engine.of(run, rpc.Started))
+    await until(lambda: rig.engine.of(run, Started))
     rig.engine.down = True
     await until(lambda: agent.attempts.frozen)
     pid = rig.pid_of(agent, run)
@@ -208,7 +209,7 @@ async def test_without_engine_and_nats_for_long_everything_is_killed(rig: Rig):
     rig.options = {"orphan_after": 0.5}
     agent = await rig.agent()
     run = rig.engine.add("sleeps", {})
-    await until(lambda: rig.engine.of(run, rpc.Started))
+    await until(lambda: rig.engine.of(run, Started))
     pid = rig.pid_of(agent, run)
     rig.engine.down = True
     await until(lambda: gone(pid))
@@ -220,7 +221,7 @@ async def test_without_engine_and_nats_for_long_everything_is_killed(rig: Rig):
 async def test_a_runner_that_the_journal_does_not_know_is_ended(rig: Rig):
     agent = await rig.agent()
     run = rig.engine.add("sleeps", {})
-    await until(lambda: rig.engine.of(run, rpc.Started))
+    await until(lambda: rig.engine.of(run, Started))
     pid = rig.pid_of(agent, run)
     await agent.stop(drain=False)
     (rig.folder / "s" / "journal").unlink()
@@ -236,11 +237,11 @@ async def test_a_stop_of_what_is_not_here_is_confirmed_and_its_late_assignment_d
     assignment = rig.engine.runs[run]
     rig.engine.queue.clear()
     agent.attempts.stopping.stop_by_id(run, 1, "cancel")
-    await until(lambda: rig.engine.of(run, rpc.Stopped))
+    await until(lambda: rig.engine.of(run, Stopped))
     agent.plans.learn_version(rig.engine.version)
     agent.plans.learn_spec("v1", rig.engine.specs["add"])
     agent.attempts.accept(assignment, "e1")
-    await until(lambda: len(rig.engine.of(run, rpc.Stopped)) == 2)
+    await until(lambda: len(rig.engine.of(run, Stopped)) == 2)
     assert agent.pool.starts == 0
     assert not agent.attempts.live
 
@@ -267,11 +268,11 @@ async def test_a_draining_agent_takes_nothing_and_what_runs_goes_on_over_its_res
     assert second.claims.want() == 0
     assert second.claims.paused == "draining"
     (rig.folder / "go").touch()
-    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
-    assert isinstance(done, rpc.Finished)
-    assert not rig.engine.of(late, rpc.Started)
+    done = await until(lambda: first(rig.engine.of(run, Finished)))
+    assert isinstance(done, Finished)
+    assert not rig.engine.of(late, Started)
     rig.engine.drain = ""
-    await until(lambda: rig.engine.of(late, rpc.Finished))
+    await until(lambda: rig.engine.of(late, Finished))
 
 
 async def test_drain_now_gives_a_run_back_at_its_next_checkpoint(rig: Rig):
@@ -282,8 +283,8 @@ async def test_drain_now_gives_a_run_back_at_its_next_checkpoint(rig: Rig):
     await until(lambda: agent.attempts.live[run].leave_at)
     assert not agent.attempts.live[run].intent
     (rig.folder / "go").touch()
-    stopped = await until(lambda: first(rig.engine.of(run, rpc.Stopped)))
-    assert isinstance(stopped, rpc.Stopped)
+    stopped = await until(lambda: first(rig.engine.of(run, Stopped)))
+    assert isinstance(stopped, Stopped)
     assert stopped.why == "drain"
     assert [s.number for s in rig.engine.saves] == [1, 2]
 
@@ -291,10 +292,10 @@ async def test_drain_now_gives_a_run_back_at_its_next_checkpoint(rig: Rig):
 async def test_drain_now_waits_for_a_checkpoint_no_longer_than_the_grace(rig: Rig):
     await rig.agent()
     run = rig.engine.add("sleeps", {}, grace=0.2)
-    await until(lambda: rig.engine.of(run, rpc.Started))
+    await until(lambda: rig.engine.of(run, Started))
     rig.engine.drain = "now"
-    stopped = await until(lambda: first(rig.engine.of(run, rpc.Stopped)))
-    assert isinstance(stopped, rpc.Stopped)
+    stopped = await until(lambda: first(rig.engine.of(run, Stopped)))
+    assert isinstance(stopped, Stopped)
     assert stopped.why == "drain"
 
 
@@ -307,7 +308,7 @@ async def test_a_drain_that_is_undone_lets_runs_stay(rig: Rig):
     rig.engine.drain = ""
     await until(lambda: agent.attempts.live[run].leave_at is None)
     (rig.folder / "go").touch()
-    assert await until(lambda: rig.engine.of(run, rpc.Finished))
+    assert await until(lambda: rig.engine.of(run, Finished))
 
 
 async def test_work_whose_claim_waits_is_marked_until_it_is_decided(
@@ -319,7 +320,7 @@ async def test_work_whose_claim_waits_is_marked_until_it_is_decided(
     run = rig.engine.add("add", {"a": 1, "b": 1})
     await until(lambda: rig.engine.working.count(run) >= 3)
     rig.engine.claiming.set()
-    await until(lambda: rig.engine.of(run, rpc.Finished))
+    await until(lambda: rig.engine.of(run, Finished))
     assert rig.engine.acked == [run]
     # Nothing is under way any more: no timer is left, so no mark can follow.
     assert rig.agents[0].claims.marks is None
@@ -332,7 +333,7 @@ async def test_work_that_nobody_can_read_is_thrown_away_and_said_once(
     bad = [rig.engine.add("add", {"a": 1, "b": 1}) for _ in range(3)]
     rig.engine.garbled = dict.fromkeys(bad, b"{nonsense")
     good = rig.engine.add("add", {"a": 1, "b": 1})
-    await until(lambda: rig.engine.of(good, rpc.Finished))
+    await until(lambda: rig.engine.of(good, Finished))
     await until(lambda: len(rig.engine.termed) == 3)
     assert [run for run, _ in rig.engine.termed] == bad
     assert "agent cannot read it" in rig.engine.termed[0][1]

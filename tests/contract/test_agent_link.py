@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headway import bus
-from headway.wire.commands import Deployment, TaskSpec
+from headway.wire.fleet import Deployment, TaskSpec
 from headway_engine.agent import Agent, AgentConfig
 from headway_engine.agent.config import WarmConfig
 from headway_engine.agent.link import NatsLink

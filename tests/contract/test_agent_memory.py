@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING
 
-from headway.wire import rpc
+from headway.wire.reports import AttemptFailed, Finished
 from headway_engine.agent import ending
 from headway_engine.agent.attempt import Attempt
 from headway_engine.agent.conns import Conn, Endpoint
@@ -39,8 +39,8 @@ async def test_an_ended_run_leaves_nothing_behind_even_before_a_collection(
             shared = rig.engine.add("add", {"a": 1, "b": 1}, isolation="shared")
             await until(
                 lambda: (
-                    all(rig.engine.of(r, rpc.Finished) for r in [*alone[:4], shared])
-                    and rig.engine.of(alone[4], rpc.AttemptFailed)
+                    all(rig.engine.of(r, Finished) for r in [*alone[:4], shared])
+                    and rig.engine.of(alone[4], AttemptFailed)
                 ),
                 30,
             )

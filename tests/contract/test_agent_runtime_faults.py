@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from headway.wire import rpc
+from headway.wire.reports import AttemptFailed, AttemptLost, Finished, Started, Stopped
 from headway_engine.agent import lives, service
 from headway_engine.runtime import RuntimeUnavailable
 from headway_engine.runtime.process import ProcessRuntime
@@ -78,8 +78,8 @@ async def test_a_runner_whose_removal_failed_is_removed_when_the_daemon_is_back(
     agent = await rig.agent()
     run = rig.engine.add("add", {"a": 1, "b": 2})
     lives_on = rig.engine.add("sleeps", {})
-    await until(lambda: rig.engine.of(run, rpc.Finished) and refused)
-    await until(lambda: rig.engine.of(lives_on, rpc.Started))
+    await until(lambda: rig.engine.of(run, Finished) and refused)
+    await until(lambda: rig.engine.of(lives_on, Started))
     beats = agent.leases.beats
     await until(lambda: agent.leases.beats > beats + 2)
     assert agent.pool.swept == 0, "without a daemon nothing is known"
@@ -99,7 +99,7 @@ async def test_a_runner_of_another_agent_of_this_name_that_has_just_begun_is_lef
     monkeypatch.setattr(service, "SWEEP_EVERY", 0.0)
     agent = await rig.agent()
     run = rig.engine.add("sleeps", {})
-    await until(lambda: rig.engine.of(run, rpc.Started))
+    await until(lambda: rig.engine.of(run, Started))
     (name,) = agent.pool.workers
     worker = agent.pool.workers.pop(name)  # as the agent of before sees it
     await agent.pool.sweep()
@@ -118,13 +118,13 @@ async def test_runs_whose_container_is_stopped_from_outside_are_lost_and_use_no_
     agent = await rig.agent()
     options = {"isolation": "shared"} if shared else {}
     runs = [rig.engine.add("sleeps", {}, **options) for _ in range(2)]
-    await until(lambda: all(rig.engine.of(r, rpc.Started) for r in runs))
+    await until(lambda: all(rig.engine.of(r, Started) for r in runs))
     pids = {rig.pid_of(agent, r) for r in runs}
     assert len(pids) == (1 if shared else 2)
     for pid in pids:
         os.kill(pid, signal.SIGTERM)  # as a Docker daemon does that is stopped
-    await until(lambda: all(rig.engine.of(r, rpc.AttemptLost) for r in runs))
+    await until(lambda: all(rig.engine.of(r, AttemptLost) for r in runs))
     await until(lambda: all(gone(p) for p in pids))
-    assert not [r for r in rig.engine.reports if isinstance(r, rpc.AttemptFailed | rpc.Stopped)]
+    assert not [r for r in rig.engine.reports if isinstance(r, AttemptFailed | Stopped)]
     again = rig.engine.add("add", {"a": 1, "b": 2}, **options)
-    await until(lambda: rig.engine.of(again, rpc.Finished))
+    await until(lambda: rig.engine.of(again, Finished))

@@ -9,6 +9,8 @@ import pytest
 
 from headway.ids import number_of
 from headway.wire import rpc
+from headway.wire.reports import AttemptFailed, Finished
+from headway.wire.saves import ModelUsage, SaveCheckpoint, SaveUsage
 from support import traced_tasks
 from support.agentrig import Rig, first, rigged
 from support.fakelink import until
@@ -40,8 +42,8 @@ async def test_a_library_s_spans_hang_under_the_verbs_and_the_enqueue(rig: Rig) 
     await rig.agent()
     run = rig.engine.add("traced", {"secret": "AKIAIOSFODNN7EXAMPLE"})
     rig.engine.runs[run].trace = PARENT
-    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
-    assert isinstance(done, rpc.Finished)
+    done = await until(lambda: first(rig.engine.of(run, Finished)))
+    assert isinstance(done, Finished)
     await until(lambda: "attempt traced" in spans_of(rig, run))
     found = spans_of(rig, run)
     assert found.keys() == {
@@ -74,9 +76,9 @@ async def test_secrets_are_masked_in_attributes_and_events(rig: Rig) -> None:
 async def test_without_a_trace_the_attempts_of_a_run_share_that_of_its_id(rig: Rig) -> None:
     await rig.agent()
     run = rig.engine.add("breaks", {})
-    await until(lambda: first(rig.engine.of(run, rpc.AttemptFailed)))
+    await until(lambda: first(rig.engine.of(run, AttemptFailed)))
     rig.engine.again(run)
-    await until(lambda: len(rig.engine.of(run, rpc.AttemptFailed)) == 2)
+    await until(lambda: len(rig.engine.of(run, AttemptFailed)) == 2)
 
     def both() -> list[Span]:
         found = [s for r, _, c in rig.engine.spans for s in c.spans if r == run]
@@ -94,12 +96,12 @@ async def test_without_a_trace_the_attempts_of_a_run_share_that_of_its_id(rig: R
 async def test_a_flood_of_spans_is_cut_and_its_numbers_show_the_gap(rig: Rig) -> None:
     agent = await rig.agent()
     run = rig.engine.add("floods", {"count": 6000}, isolation="shared")
-    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
-    assert isinstance(done, rpc.Finished)
+    done = await until(lambda: first(rig.engine.of(run, Finished)))
+    assert isinstance(done, Finished)
     assert done.spans_lost > 0
     # The attempt's own span comes last, after the flood: it may be dropped, like any other.
     again = rig.engine.add("floods", {"count": 1}, isolation="shared")
-    await until(lambda: first(rig.engine.of(again, rpc.Finished)))
+    await until(lambda: first(rig.engine.of(again, Finished)))
     chunks = [c for r, _, c in rig.engine.spans if r == run]
     taken = sum(len(c.spans) for c in chunks)
     assert 1000 < taken < 5000
@@ -111,14 +113,14 @@ async def test_a_task_without_opentelemetry_says_nothing(rig: Rig) -> None:
     rig.engine.version = rpc.VersionInfo("v2", modules=("hwtasks",), source=str(rig.folder / "src"))
     await rig.agent()
     run = rig.engine.add("steps", {})
-    await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    await until(lambda: first(rig.engine.of(run, Finished)))
     assert rig.engine.spans == []
 
 
 async def test_what_an_instrumented_client_uses_is_recorded_with_the_next_save(rig: Rig) -> None:
     await rig.agent()
     run = rig.engine.add("asks", {})
-    await until(lambda: first(rig.engine.of(run, rpc.Finished)))
+    await until(lambda: first(rig.engine.of(run, Finished)))
     saves = [s for s in rig.engine.saves if s.run == run]
-    assert [type(s) for s in saves] == [rpc.SaveUsage, rpc.SaveCheckpoint]
-    assert saves[0].used == [rpc.ModelUsage("m", 40, 2)]
+    assert [type(s) for s in saves] == [SaveUsage, SaveCheckpoint]
+    assert saves[0].used == [ModelUsage("m", 40, 2)]

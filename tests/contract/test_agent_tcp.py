@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from docker.errors import APIError
 
-from headway.wire import rpc
+from headway.wire.reports import AttemptLost, Finished, Started
 from headway_engine.agent import Agent, AgentConfig
 from headway_engine.agent.config import Caps, WarmConfig
 from headway_engine.agent.service import AgentCannotStart
@@ -61,8 +61,8 @@ class Containers:
     async def result(self, task: str, payload: Any, **spec: Any) -> bytes:
         """Run one task to its end."""
         run = self.rig.engine.add(task, payload, **spec)
-        done = await until(lambda: first(self.rig.engine.of(run, rpc.Finished)))
-        assert isinstance(done, rpc.Finished)
+        done = await until(lambda: first(self.rig.engine.of(run, Finished)))
+        assert isinstance(done, Finished)
         return bytes(done.result)
 
 
@@ -100,7 +100,7 @@ def closed_network() -> Iterator[str]:
 async def test_where_no_socket_crosses_tcp_is_found_and_runs_end(containers: Containers):
     agent = await containers.agent(elsewhere=True)
     run = containers.rig.engine.add("sleeps", {})
-    await until(lambda: containers.rig.engine.of(run, rpc.Started))
+    await until(lambda: containers.rig.engine.of(run, Started))
     worker = agent.attempts.live[run].worker
     assert worker is not None
     assert worker.endpoint is not None
@@ -196,8 +196,8 @@ async def test_a_container_is_adopted_over_tcp_and_the_run_goes_on(containers: C
     assert port_of(second) == port
     await until(lambda: any(w.conn for w in second.pool.workers.values()))
     (rig.folder / "src" / "go").touch()
-    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
-    assert isinstance(done, rpc.Finished)
+    done = await until(lambda: first(rig.engine.of(run, Finished)))
+    assert isinstance(done, Finished)
     assert (done.epoch, bytes(done.result)) == (1, b'"went on"')
     assert [s.number for s in rig.engine.saves] == [1, 2]
     assert second.pool.starts == 0
@@ -207,12 +207,12 @@ async def test_what_dials_a_channel_that_is_no_more_is_lost_and_ended(rig: Rig):
     rig.options = {"channel": "tcp"}
     agent = await rig.agent()
     run = rig.engine.add("sleeps", {})
-    await until(lambda: rig.engine.of(run, rpc.Started))
+    await until(lambda: rig.engine.of(run, Started))
     await agent.stop(drain=False)
     rig.options = {"channel": "unix"}
     second = await rig.agent()
-    lost = await until(lambda: first(rig.engine.of(run, rpc.AttemptLost)))
-    assert isinstance(lost, rpc.AttemptLost)
+    lost = await until(lambda: first(rig.engine.of(run, AttemptLost)))
+    assert isinstance(lost, AttemptLost)
     assert await second.runtime.list_all(second.config.owner) == []
 
 
@@ -224,8 +224,8 @@ async def test_processes_are_adopted_over_tcp_at_the_same_port(rig: Rig):
     await agent.stop(drain=False)
     await rig.agent()
     (rig.folder / "go").touch()
-    done = await until(lambda: first(rig.engine.of(run, rpc.Finished)))
-    assert isinstance(done, rpc.Finished)
+    done = await until(lambda: first(rig.engine.of(run, Finished)))
+    assert isinstance(done, Finished)
     assert bytes(done.result) == b'"went on"'
 
 

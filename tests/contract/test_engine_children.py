@@ -10,8 +10,10 @@ from msgspec import Raw
 
 from headway.ids import child_run_id
 from headway.states import RunState
-from headway.wire import decode, encode, rpc
-from headway.wire.commands import EnqueueItem
+from headway.wire import decode, encode
+from headway.wire.children import ENQUEUED, Child, Enqueued
+from headway.wire.children import Children as ChildrenBody
+from headway.wire.enqueue import EnqueueItem
 from headway_engine.blobs.memory import MemoryBlobs
 from headway_engine.children import Children
 from headway_engine.credits import Credits
@@ -72,13 +74,13 @@ class Bench:
         recorder = Recorder(store, blobs, dispatcher, relay, lambda _due: None)
         self.children = Children(store, blobs, self.lanes, recorder, kit.now)
 
-    async def enqueue(self, parent: Run) -> rpc.Enqueued:
+    async def enqueue(self, parent: Run) -> Enqueued:
         """The attempt enqueues a child under the key `k`."""
         item = EnqueueItem(child_run_id(parent.root, parent.id, "k"), parent.task)
-        body = rpc.Children("a1", 1, [rpc.Child(parent.id, parent.epoch, "k", Raw(encode(item)))])
+        body = ChildrenBody("a1", 1, [Child(parent.id, parent.epoch, "k", Raw(encode(item)))])
         asked = Asked(self.post, NS, "a1", "_INBOX.x", encode(body))
         await self.children._enqueue(asked)  # pyright: ignore[reportPrivateUsage]  # as the door does
-        return decode(rpc.ENQUEUED, self.post.letters[-1][1])
+        return decode(ENQUEUED, self.post.letters[-1][1])
 
 
 @asynccontextmanager

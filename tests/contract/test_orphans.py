@@ -13,7 +13,7 @@ from headway import subjects
 from headway.bus import publish_acked
 from headway.ids import new_run_id
 from headway.wire import encode
-from headway.wire.commands import EnqueueBatch
+from headway.wire.enqueue import EnqueueBatch
 from headway_engine.blobs import Blobs, store_blob
 from headway_engine.blobs.memory import MemoryBlobs
 from headway_engine.orphans import AGE, OWNERS, SKEW, Orphans, place_of

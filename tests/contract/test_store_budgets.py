@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headway.wire.budget import Budget
-from headway.wire.commands import TaskSpec
-from headway.wire.rpc import ModelUsage, SaveUsage
+from headway.wire.fleet import TaskSpec
+from headway.wire.saves import ModelUsage, SaveUsage
 from headway_engine.claims import budgets_of, fill_budgets
 from support.factories import NS, an_enqueue
 

@@ -10,8 +10,10 @@ from msgspec import Raw
 from headway.ids import new_run_id
 from headway.wire import BlobRef, ErrorInfo
 from headway.wire.bundles import BundleFork, Given
-from headway.wire.commands import TaskSpec, UsageAsk
-from headway.wire.rpc import MarkRecord, ModelUsage, SaveUsage
+from headway.wire.fleet import TaskSpec
+from headway.wire.rpc import MarkRecord
+from headway.wire.runs import UsageAsk
+from headway.wire.saves import ModelUsage, SaveUsage
 from headway_engine.happenings import Failed, Started
 from headway_engine.store.forking import given
 from headway_engine.store.records import Body, GivenMark, GivenPoint, NewRun

@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw
 
 from headway.states import RunState
-from headway.wire.commands import QueueAsk
+from headway.wire.fleet import QueueAsk
 from headway.wire.rpc import Beat
 from headway_engine.happenings import Cancel, GivenBack, Lost
 from support.factories import NS, a_checkpoint, a_deployment, a_step, an_agent, an_enqueue

@@ -9,7 +9,8 @@ import pytest
 from headway.ids import encode
 from headway.states import RunState
 from headway.wire import ErrorInfo
-from headway.wire.commands import DeadAsk, OpenMark, RunsQuery
+from headway.wire.runs import OpenMark, RunsQuery
+from headway.wire.steering import DeadAsk
 from headway_engine.happenings import (
     Acknowledge,
     Failed,

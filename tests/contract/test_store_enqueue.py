@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from headway.states import RunState
 from headway.wire import ErrorInfo
-from headway.wire.commands import QueueAsk
+from headway.wire.fleet import QueueAsk
 from headway_engine.happenings import Cancel, Failed, Finished, Happening
 from support.factories import NS, an_enqueue
 

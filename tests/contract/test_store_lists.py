@@ -10,7 +10,8 @@ import pytest
 from headway.ids import encode
 from headway.states import RunState
 from headway.wire import ErrorInfo
-from headway.wire.commands import QueueAsk, RunsQuery
+from headway.wire.fleet import QueueAsk
+from headway.wire.runs import RunsQuery
 from headway_engine.happenings import Failed, Finished, Lost
 from support.factories import NS, a_checkpoint, a_deployment, a_step, an_agent, an_enqueue
 

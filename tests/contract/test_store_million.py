@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from headway.wire.commands import DeadAsk, RunsQuery
+from headway.wire.runs import RunsQuery
+from headway.wire.steering import DeadAsk
 from headway_engine.happenings import Finished
 from headway_engine.store.postgres import PostgresStore
 from headway_engine.store.postgres.migrate import migrations

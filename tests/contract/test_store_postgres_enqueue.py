@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from headway.wire import BlobRef
-from headway.wire.commands import QueueAsk
+from headway.wire.fleet import QueueAsk
 from support.factories import NS, an_enqueue
 
 if TYPE_CHECKING:

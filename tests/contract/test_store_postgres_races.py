@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from headway.states import TERMINAL, RunState
-from headway.wire.commands import QueueAsk
+from headway.wire.fleet import QueueAsk
 from headway_engine.happenings import Cancel, Finished, Started
 from support.factories import NS, a_checkpoint, a_step, an_enqueue
 from support.locks import transaction, waiting_for_a_lock

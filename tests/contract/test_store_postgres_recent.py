@@ -8,7 +8,7 @@ import pytest
 from msgspec import Raw
 
 from headway.states import RunState
-from headway.wire.commands import QueueAsk
+from headway.wire.fleet import QueueAsk
 from headway_engine.happenings import Cancel, Finished, Started
 from headway_engine.store.postgres.recent import FRESH, PAYLOAD, Recent
 from support.factories import NS, a_checkpoint, a_deployment, a_once, an_enqueue

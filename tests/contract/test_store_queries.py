@@ -18,8 +18,8 @@ from headway.query.evaluate import matches
 from headway.states import FAILURES, TERMINAL, RunState
 from headway.wire import ErrorInfo
 from headway.wire import encode as json
-from headway.wire.commands import Facet, FacetsAsk, RunsQuery
-from headway.wire.rpc import ModelUsage, SaveUsage
+from headway.wire.runs import Facet, FacetsAsk, RunsQuery
+from headway.wire.saves import ModelUsage, SaveUsage
 from headway_engine.store.listing import facets_of
 from headway_engine.store.postgres import pages
 from support.factories import EPOCH, NS, an_enqueue
@@ -27,7 +27,7 @@ from support.queries import WORDS, queries
 
 if TYPE_CHECKING:
     from headway.query import Query
-    from headway.wire.commands import RunRow
+    from headway.wire.runs import RunRow
     from support.stores import Kit, PostgresKit
 
 COUNT = 150

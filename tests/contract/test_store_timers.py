@@ -10,7 +10,7 @@ import pytest
 from headway.ids import encode
 from headway.states import RunState
 from headway.wire import NOTHING, BlobRef
-from headway.wire.rpc import ModelUsage, SaveUsage
+from headway.wire.saves import ModelUsage, SaveUsage
 from headway_engine.happenings import Cancel, Due, Finished, Overdue, Started
 from headway_engine.lifecycle import START_DEADLINE, TIMEOUT_SLACK
 from support.factories import NS, a_checkpoint, an_enqueue

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from headway.wire.commands import UsageAsk
-from headway.wire.rpc import ModelUsage, SaveUsage
+from headway.wire.runs import UsageAsk
+from headway.wire.saves import ModelUsage, SaveUsage
 from headway_engine.happenings import Finished, Lost, Started
 from support.factories import NS, a_checkpoint
 

@@ -29,7 +29,10 @@ from headway.errors import (
 )
 from headway.ids import encode as encode_id
 from headway.ids import new_run_id
-from headway.wire import commands, encode
+from headway.wire import encode
+from headway.wire.api import Done
+from headway.wire.enqueue import Ended
+from headway.wire.fleet import QueueAsk
 from headway_engine import streams
 from support.proxy import Proxy
 from support.responder import Responder, fail, item, succeed
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from headway.config import Settings
+    from headway.wire.runs import ResultsAnswer
     from headway_ops.local.nats import NatsServer
 
 
@@ -281,7 +285,7 @@ async def test_a_run_that_is_recorded_while_its_end_is_asked_for_is_not_taken_fo
     client.results.poll_first = 0.05
     ask, late = client.results._ask, asyncio.Event()  # pyright: ignore[reportPrivateUsage]
 
-    async def slow(runs: list[str]) -> commands.ResultsAnswer:
+    async def slow(runs: list[str]) -> ResultsAnswer:
         answer = await ask(runs)  # the engine does not know it yet
         if not late.is_set():
             assert answer.others == {run.id: "unknown"}
@@ -307,7 +311,7 @@ async def test_large_payloads_and_results_go_through_blobs(
     assert stored.payload_ref is not None
     assert engine.blobs[stored.payload_ref.key] == body
     ref = engine.keep("result", body)
-    await engine.end(commands.Ended(run.id, "succeeded", result_ref=ref))
+    await engine.end(Ended(run.id, "succeeded", result_ref=ref))
     assert (await run.result())["text"] == "y" * 1_300_000
 
 
@@ -331,7 +335,7 @@ async def test_refusals_of_commands_are_typed(client: Client) -> None:
     with pytest.raises(NoSuchRun):
         await client.run(new_run_id())
     with pytest.raises(Refused, match="queue-set"):
-        await client.api("queue-set", commands.QueueAsk("q"), commands.Done)
+        await client.api("queue-set", QueueAsk("q"), Done)
 
 
 async def test_a_run_that_was_only_accepted_can_be_cancelled(
@@ -381,7 +385,7 @@ SCRIPT_START = """
 import asyncio, os, msgspec
 from headway.client import default_client
 from headway.ids import new_run_id
-from headway.wire.commands import EnqueueItem
+from headway.wire.enqueue import EnqueueItem
 
 async def one():
     c = await default_client()

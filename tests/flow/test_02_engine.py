@@ -12,8 +12,11 @@ from headway.bus import jsapi
 from headway.history import history
 from headway.ids import new_run_id
 from headway.wire import ErrorInfo, decode, rpc
-from headway.wire.commands import EnqueueItem, TaskSpec
+from headway.wire.enqueue import EnqueueItem
 from headway.wire.events import RUN_EVENTS
+from headway.wire.fleet import TaskSpec
+from headway.wire.reports import AttemptFailed, AttemptLost, Finished
+from headway.wire.saves import SaveCheckpoint
 from support.engines import calling, config_for, running_engine
 from support.scripted_agent import finish
 from support.stacks import agent_on, assigned, stack
@@ -84,27 +87,27 @@ async def test_a_checkpoint_is_given_to_the_next_attempt_and_the_old_one_is_refu
         word = await caller.enqueue()
         first = await assigned(agent, word.run)
         saved = await agent.save(
-            rpc.SaveCheckpoint(word.run, first.epoch, 1, "turn-1", "aa", len(state), Raw(state))
+            SaveCheckpoint(word.run, first.epoch, 1, "turn-1", "aa", len(state), Raw(state))
         )
         assert [o.outcome for o in saved] == ["ok"]
-        done = await agent.report(rpc.AttemptLost(word.run, first.epoch, "killed"))
+        done = await agent.report(AttemptLost(word.run, first.epoch, "killed"))
         assert [o.outcome for o in done] == ["ok"]
         second = await assigned(agent, word.run, first.epoch + 1)
         assert (second.checkpoint, bytes(second.state), second.attempt) == (1, state, 1)
         stale = await agent.save(
-            rpc.SaveCheckpoint(word.run, first.epoch, 2, "turn-2", "bb", len(state), Raw(state))
+            SaveCheckpoint(word.run, first.epoch, 2, "turn-2", "bb", len(state), Raw(state))
         )
         assert [o.outcome for o in stale] == ["stale_epoch"]
-        await agent.report(rpc.Finished(word.run, second.epoch, Raw(b"1"), size=1))
+        await agent.report(Finished(word.run, second.epoch, Raw(b"1"), size=1))
         assert (await caller.end(word.run)).status == "succeeded"
 
 
 async def test_a_failed_attempt_is_tried_again_and_never_early(nats: str, database: str) -> None:
     async with stack(nats, database, QUICK) as (_, caller, agent):
         agent.script = lambda a: (
-            [rpc.AttemptFailed(a.run, a.epoch, "error", ErrorInfo("ValueError", "no"))]
+            [AttemptFailed(a.run, a.epoch, "error", ErrorInfo("ValueError", "no"))]
             if a.attempt < 3
-            else [rpc.Finished(a.run, a.epoch, Raw(b"3"), size=1)]
+            else [Finished(a.run, a.epoch, Raw(b"3"), size=1)]
         )
         await agent.start()
         word = await caller.enqueue()
@@ -121,7 +124,7 @@ async def test_a_failure_after_the_last_attempt_is_pushed_as_an_error(
 ) -> None:
     async with stack(nats, database, TaskSpec("noop", max_attempts=1)) as (_, caller, agent):
         agent.script = lambda a: [
-            rpc.AttemptFailed(a.run, a.epoch, "error", ErrorInfo("ValueError", "no"))
+            AttemptFailed(a.run, a.epoch, "error", ErrorInfo("ValueError", "no"))
         ]
         await agent.start()
         word = await caller.enqueue()
@@ -149,7 +152,7 @@ async def test_a_repeated_claim_and_report_get_the_same_answer(nats: str, databa
         assert [(a.run, a.epoch) for a in again.assignments] == [(word.run, 1)]
         other = await agent.claim([word.run], next(nonces))
         assert [run for run, _ in other.refused] == [word.run]
-        report = rpc.Finished(word.run, 1, Raw(b"1"), size=1)
+        report = Finished(word.run, 1, Raw(b"1"), size=1)
         assert [o.outcome for o in await agent.report(report)] == ["ok"]
         assert [o.outcome for o in await agent.report(report)] == ["ok"]
 

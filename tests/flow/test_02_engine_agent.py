@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from headway.wire.commands import Deployment, TaskSpec
+from headway.wire.fleet import Deployment, TaskSpec
 from headway_engine.agent.config import AgentConfig
 from headway_engine.assembly import AgentProcess
 from headway_engine.config import BadConfig, Config

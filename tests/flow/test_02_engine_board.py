@@ -10,15 +10,9 @@ import msgspec
 from headway import subjects
 from headway.ids import new_run_id
 from headway.wire import decode
-from headway.wire.commands import (
-    AgentRow,
-    DrainAsk,
-    EnqueueItem,
-    Metrics,
-    MetricsAsk,
-    QueueAsk,
-    QueueRow,
-)
+from headway.wire.enqueue import EnqueueItem
+from headway.wire.fleet import AgentRow, Metrics, MetricsAsk, QueueAsk, QueueRow
+from headway.wire.steering import DrainAsk
 from headway_engine.store.memory import MemoryStore
 from support.engines import calling, config_for, running_engine
 from support.scripted_agent import finish

@@ -11,9 +11,12 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from headway.ids import new_run_id
-from headway.wire import BlobRef, encode, rpc
+from headway.wire import BlobRef, encode
+from headway.wire.blobs import BlobPut
 from headway.wire.bundles import BundleAsk, BundleFork, BundleMark, BundlePage, BundlePoint, Given
-from headway.wire.commands import BlobPut, TaskSpec
+from headway.wire.fleet import TaskSpec
+from headway.wire.reports import Finished
+from headway.wire.saves import SaveCheckpoint
 from headway_ops.verify import Ask, verify
 from support.factories import EPOCH
 from support.stacks import assigned, stack
@@ -70,10 +73,10 @@ async def test_it_runs_with_what_it_was_given_and_is_read_back_as_a_bundle_reads
         assert page.deployment.version == "v1"
         digest = sha256(b"1").hexdigest()
         saved = await agent.save(
-            rpc.SaveCheckpoint(ask.new_run, given.epoch, 4, "turn-4", digest, 1, state=Raw(b"1"))
+            SaveCheckpoint(ask.new_run, given.epoch, 4, "turn-4", digest, 1, state=Raw(b"1"))
         )
         assert [s.outcome for s in saved] == ["ok"]
-        await agent.report(rpc.Finished(ask.new_run, given.epoch, Raw(b"1"), size=1))
+        await agent.report(Finished(ask.new_run, given.epoch, Raw(b"1"), size=1))
         report = await verify(Ask(database))
         assert not report.violations, report.violations
 

@@ -14,7 +14,22 @@ from headway.children import ChildRecord
 from headway.codec import payload_hash
 from headway.ids import child_root, child_run_id, new_run_id
 from headway.wire import BlobRef, ErrorInfo, decode, encode, rpc
-from headway.wire.commands import ANSWERS, Ended, EnqueueItem, TaskSpec
+from headway.wire.children import (
+    CHILDREN_ENDS,
+    ENQUEUED,
+    Child,
+    ChildAsk,
+    ChildEnd,
+    ChildOutcome,
+    Children,
+    ChildrenAsk,
+    ChildrenEnds,
+    Enqueued,
+)
+from headway.wire.enqueue import ANSWERS, Ended, EnqueueItem
+from headway.wire.fleet import TaskSpec
+from headway.wire.reports import AttemptFailed, AttemptLost, Finished
+from headway.wire.saves import SaveMark
 from headway_engine.store.postgres import PostgresStore
 from support.scripted_agent import ScriptedAgent, finish
 from support.stacks import agent_on, assigned, stack
@@ -32,25 +47,25 @@ TYPED = TaskSpec(
 
 def child(
     by: rpc.Assignment, under: str, /, task: str = "noop", payload: bytes = b"{}", **more: Any
-) -> rpc.Child:
+) -> Child:
     """What an agent sends when a runner enqueues."""
     ref = more.pop("ref", None)
     run = more.pop("run", child_run_id(by.root, by.run, under))
     item = EnqueueItem(run, task, **more)
-    return rpc.Child(by.run, by.epoch, under, Raw(encode(item)), Raw(payload), ref)
+    return Child(by.run, by.epoch, under, Raw(encode(item)), Raw(payload), ref)
 
 
-async def enqueue(agent: ScriptedAgent, *children: rpc.Child) -> list[rpc.ChildOutcome]:
-    body = rpc.Children(agent.name, agent.session, list(children))
-    got: rpc.Enqueued = await agent.ask("enqueue", body, rpc.ENQUEUED)
+async def enqueue(agent: ScriptedAgent, *children: Child) -> list[ChildOutcome]:
+    body = Children(agent.name, agent.session, list(children))
+    got: Enqueued = await agent.ask("enqueue", body, ENQUEUED)
     assert not got.busy
     return got.outcomes
 
 
-async def ends(agent: ScriptedAgent, parent: rpc.Assignment, *keys: str) -> rpc.ChildrenEnds:
-    asks = [rpc.ChildAsk(parent.run, parent.epoch, k) for k in keys]
-    body = rpc.ChildrenAsk(agent.name, asks)
-    told: rpc.ChildrenEnds = await agent.ask("ends", body, rpc.CHILDREN_ENDS)
+async def ends(agent: ScriptedAgent, parent: rpc.Assignment, *keys: str) -> ChildrenEnds:
+    asks = [ChildAsk(parent.run, parent.epoch, k) for k in keys]
+    body = ChildrenAsk(agent.name, asks)
+    told: ChildrenEnds = await agent.ask("ends", body, CHILDREN_ENDS)
     return told
 
 
@@ -70,10 +85,10 @@ async def test_a_child_is_recorded_once_with_its_parent_and_its_end_is_pushed(
         lying = child(parent, "k", payload=b'{"n":1}', parent=other, root=other, tags=("t",))
         (first,) = await enqueue(agent, lying)
         made = child_run_id(parent.run, parent.run, "k")
-        assert first == rpc.ChildOutcome("ok", made, fresh=True)
+        assert first == ChildOutcome("ok", made, fresh=True)
         # Again, and with another payload: the recorded child is the answer.
         (again,) = await enqueue(agent, child(parent, "k", payload=b'{"n":2}'))
-        assert again == rpc.ChildOutcome("ok", made)
+        assert again == ChildOutcome("ok", made)
         given = await assigned(agent, made)
         assert (given.parent, given.root) == (parent.run, child_root(parent.run, "k"))
         assert (bytes(given.payload), given.tags) == (b'{"n":1}', ("t",))
@@ -82,7 +97,7 @@ async def test_a_child_is_recorded_once_with_its_parent_and_its_end_is_pushed(
             (made, "starting"),
             (child_run_id(parent.run, parent.run, "another"), "unknown"),
         ]
-        await agent.report(rpc.Finished(made, given.epoch, Raw(b"7"), size=1))
+        await agent.report(Finished(made, given.epoch, Raw(b"7"), size=1))
         await until(lambda: heard)
         assert (heard[0].run, bytes(heard[0].result)) == (made, b"7")
         told = await ends(agent, parent, "k")
@@ -103,14 +118,14 @@ async def test_a_stale_attempt_enqueues_nothing(nats: str, database: str) -> Non
         asked.epoch += 1
         (early,) = await enqueue(agent, asked)
         asked.epoch -= 1
-        await agent.report(rpc.AttemptLost(parent.run, parent.epoch, "gone"))
+        await agent.report(AttemptLost(parent.run, parent.epoch, "gone"))
         (late,) = await enqueue(agent, asked)
         # The fence itself: the run is open again, under another epoch.
         again = await assigned(agent, parent.run, parent.epoch + 1)
         (stale,) = await enqueue(agent, asked)
         assert {o.outcome for o in (stolen, early, late, stale)} == {"stale_epoch"}
         assert (await ends(agent, again, "k")).children[0].status == "unknown"
-        assert (await ends(thief, again, "k")).children == [rpc.ChildEnd()]
+        assert (await ends(thief, again, "k")).children == [ChildEnd()]
         (fine,) = await enqueue(agent, child(again, "k"))
         assert fine.outcome == "ok"
 
@@ -123,7 +138,7 @@ async def test_a_crash_between_the_mark_and_the_child_loses_nothing(
         parent = await assigned(agent, (await caller.enqueue()).run)
         made = child_run_id(parent.run, parent.run, "k")
         record = Raw(encode(ChildRecord(made, payload_hash(b"{}"))))
-        mark = rpc.SaveMark(parent.run, parent.epoch, "k", "enqueue", "noop", "done", value=record)
+        mark = SaveMark(parent.run, parent.epoch, "k", "enqueue", "noop", "done", value=record)
         (forged,) = await agent.save(mark)
         assert forged.outcome == "rejected", "an engine alone writes what a child's mark says"
         store = PostgresStore(database, "crashed")
@@ -150,7 +165,7 @@ async def test_one_bad_child_fails_alone_and_leaves_no_trace(nats: str, database
             child(parent, "c", run=new_run_id()),
             child(parent, "d", ref=foreign),
             child(parent, "e", task="typed", payload=b'{"n":1}'),
-            rpc.Child(parent.run, parent.epoch, "f", Raw(b'{"run":1}')),
+            Child(parent.run, parent.epoch, "f", Raw(b'{"run":1}')),
             child(parent, "\x00"),
         )
         assert [o.code or o.outcome for o in outcomes] == [
@@ -181,7 +196,7 @@ async def test_a_child_with_a_key_that_is_held_is_the_run_that_holds_it(
         holder = await caller.enqueue(key="k")
         parent = await assigned(agent, (await caller.enqueue()).run)
         (one,) = await enqueue(agent, child(parent, "a", key="k"))
-        assert one == rpc.ChildOutcome("ok", holder.run)
+        assert one == ChildOutcome("ok", holder.run)
         (again,) = await enqueue(agent, child(parent, "a", key="k"))
         assert again == one
         scoped = child(parent, "b", key="k", key_scope="parent")
@@ -191,7 +206,7 @@ async def test_a_child_with_a_key_that_is_held_is_the_run_that_holds_it(
         assert (refused.outcome, refused.code) == ("rejected", "key_conflict")
         held = await assigned(agent, holder.run)
         error = ErrorInfo("ValueError", "no")
-        await agent.report(rpc.AttemptFailed(held.run, held.epoch, "stop", error, retry=False))
+        await agent.report(AttemptFailed(held.run, held.epoch, "stop", error, retry=False))
         (told,) = (await ends(agent, parent, "a")).children
         assert (told.run, told.status) == (holder.run, "failed")
         assert told.ended is not None
@@ -208,7 +223,7 @@ async def test_ends_that_are_large_come_one_answer_after_the_other(
         keys = [f"k{i}" for i in range(5)]
         await enqueue(agent, *(child(parent, k) for k in keys))
 
-        async def all_ended() -> rpc.ChildrenEnds | None:
+        async def all_ended() -> ChildrenEnds | None:
             told = await ends(agent, parent, *keys)
             return told if all(c.status == "succeeded" for c in told.children) else None
 
@@ -233,7 +248,7 @@ async def test_the_agent_reads_large_results_of_its_childrens_runs_alone(
         put = rpc.PutPart(given.run, given.epoch, secrets.token_hex(4), 0, True, body, digest)
         stored: rpc.PutAnswer = await agent.ask("blob_put", put, rpc.PUT_ANSWER)
         assert stored.ref is not None
-        await agent.report(rpc.Finished(given.run, given.epoch, ref=stored.ref, size=len(body)))
+        await agent.report(Finished(given.run, given.epoch, ref=stored.ref, size=len(body)))
         (told,) = (await ends(agent, parent, "k")).children
         assert told.ended is not None
         assert told.ended.result_ref == stored.ref

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from headway.wire import ErrorInfo, rpc
-from headway.wire.commands import TaskSpec
+from headway.wire import ErrorInfo
+from headway.wire.fleet import TaskSpec
+from headway.wire.reports import AttemptFailed
 from headway_engine import bulk
 from support.stacks import assigned, stack
 
@@ -23,7 +24,7 @@ async def failed(caller: Caller, agent: ScriptedAgent, error: str) -> str:
     run = (await caller.enqueue()).run
     given = await assigned(agent, run)
     info = ErrorInfo(error, "no")
-    await agent.report(rpc.AttemptFailed(run, given.epoch, "stop", info, retry=False))
+    await agent.report(AttemptFailed(run, given.epoch, "stop", info, retry=False))
     return run
 
 
@@ -92,7 +93,7 @@ async def test_a_review_is_listed_with_what_it_waits_for(nats: str, database: st
         run = (await caller.enqueue()).run
         given = await assigned(agent, run)
         error = ErrorInfo("StateMismatch", "the saved state is no Notes")
-        await agent.report(rpc.AttemptFailed(run, given.epoch, "state", error))
+        await agent.report(AttemptFailed(run, given.epoch, "state", error))
         (row,) = (await caller.api("runs", {"query": "status:review"}))["runs"]
         assert row["review"]["why"] == error.message
         assert (await caller.api("run", {"run": run}))["row"]["review"] == row["review"]

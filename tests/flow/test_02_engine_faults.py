@@ -15,8 +15,11 @@ from headway.history import history
 from headway.ids import new_run_id
 from headway.pull import PullLoop, ack, working
 from headway.wire import decode, rpc
-from headway.wire.commands import EnqueueItem, TaskSpec
+from headway.wire.enqueue import EnqueueItem
 from headway.wire.events import RUN_EVENTS
+from headway.wire.fleet import TaskSpec
+from headway.wire.reports import Finished, Started, Stopped
+from headway.wire.saves import SAVED, SaveCheckpoint, Saved, SaveMark, Saves
 from headway_engine.assembly import Engine
 from headway_engine.happenings import Cancel
 from headway_engine.relay import Sweeper
@@ -46,8 +49,8 @@ def broker_of(engine: Engine) -> Broker:
     return engine.broker
 
 
-def checkpoint(a: rpc.Assignment, number: int = 1) -> rpc.SaveCheckpoint:
-    return rpc.SaveCheckpoint(a.run, a.epoch, number, f"c{number}", f"{number:02}", 1, Raw(b"1"))
+def checkpoint(a: rpc.Assignment, number: int = 1) -> SaveCheckpoint:
+    return SaveCheckpoint(a.run, a.epoch, number, f"c{number}", f"{number:02}", 1, Raw(b"1"))
 
 
 async def test_while_the_store_is_down_beats_are_answered_and_nothing_is_lost(nats: str) -> None:
@@ -63,9 +66,7 @@ async def test_while_the_store_is_down_beats_are_answered_and_nothing_is_lost(na
                 return (await agent.beat()).store_down
 
             await until(frozen)
-            got: rpc.Saved = await agent.ask(
-                "save", rpc.Saves("a1", agent.session, [checkpoint(a)]), rpc.SAVED
-            )
+            got: Saved = await agent.ask("save", Saves("a1", agent.session, [checkpoint(a)]), SAVED)
             assert got.busy > 0
             api = await caller.api_raw("run", {"run": word.run})
             assert api.error is not None
@@ -86,7 +87,7 @@ async def test_while_the_store_is_down_beats_are_answered_and_nothing_is_lost(na
             await until(thawed)
             assert [o.outcome for o in await agent.save(checkpoint(a))] == ["ok"]
             assert (await caller.word(later)).outcome == "recorded"
-            await agent.report(rpc.Finished(a.run, a.epoch, Raw(b"1"), size=1))
+            await agent.report(Finished(a.run, a.epoch, Raw(b"1"), size=1))
             assert (await caller.end(word.run)).status == "succeeded"
             await until(engine.ready)
 
@@ -99,7 +100,7 @@ async def test_a_lease_that_ends_gives_its_runs_to_another_agent(nats: str, data
         await silent.start()
         word = await caller.enqueue()
         first = await assigned(silent, word.run)
-        await silent.report(rpc.Started(word.run, first.epoch))
+        await silent.report(Started(word.run, first.epoch))
         await silent.stop()  # it pulls no more, and never beats
         other.script = finish()
         await other.start()
@@ -113,7 +114,7 @@ async def test_a_lease_that_ends_gives_its_runs_to_another_agent(nats: str, data
         assert second.epoch > first.epoch
         assert (await caller.end(word.run)).status == "succeeded"
         assert (await silent.beat()).session_over
-        late = await silent.report(rpc.Finished(word.run, first.epoch, Raw(b"2"), size=1))
+        late = await silent.report(Finished(word.run, first.epoch, Raw(b"2"), size=1))
         assert [o.outcome for o in late] == ["stale_epoch"]
         lost = [e for e in await caller.api("events", {"run": word.run}) if e["kind"] == "lost"]
         assert len(lost) == 1
@@ -184,7 +185,7 @@ async def test_a_cancel_reaches_the_agent_at_once_and_is_repeated_by_beats(
         await agent.start()
         word = await caller.enqueue()
         a = await assigned(agent, word.run)
-        await agent.report(rpc.Started(a.run, a.epoch))
+        await agent.report(Started(a.run, a.epoch))
         agent.held[a.run] = a.epoch
         done = await caller.api("cancel", {"run": word.run, "reason": "enough"})
         assert (done["outcome"], done["status"]) == ("ok", "cancelling")
@@ -192,7 +193,7 @@ async def test_a_cancel_reaches_the_agent_at_once_and_is_repeated_by_beats(
         assert (heard[0].run, heard[0].epoch, heard[0].why) == (a.run, a.epoch, "cancel")
         for _ in range(2):
             assert (a.run, a.epoch, "cancel") in [tuple(s) for s in (await agent.beat()).stop]
-        stopped = await agent.report(rpc.Stopped(a.run, a.epoch, "cancel"))
+        stopped = await agent.report(Stopped(a.run, a.epoch, "cancel"))
         assert [o.outcome for o in stopped] == ["ok"]
         assert (await caller.end(word.run)).status == "cancelled"
         assert (await agent.beat()).stop == []
@@ -342,8 +343,8 @@ async def test_a_poison_save_is_answered_alone(nats: str, database: str) -> None
         await agent.start()
         word = await caller.enqueue()
         a = await assigned(agent, word.run)
-        bad = rpc.SaveMark(a.run, a.epoch, "k\x00", "step", "f", "done", value=Raw(b"1"), size=1)
-        good = rpc.SaveMark(a.run, a.epoch, "k", "step", "f", "done", value=Raw(b"1"), size=1)
+        bad = SaveMark(a.run, a.epoch, "k\x00", "step", "f", "done", value=Raw(b"1"), size=1)
+        good = SaveMark(a.run, a.epoch, "k", "step", "f", "done", value=Raw(b"1"), size=1)
         outcomes = await agent.save(bad, good, checkpoint(a))
         assert [o.outcome for o in outcomes] == ["rejected", "ok", "ok"]
 

@@ -10,8 +10,11 @@ from msgspec import Raw
 
 from headway.ids import new_run_id
 from headway.wire import NOTHING, ErrorInfo, rpc
-from headway.wire.commands import ReplayAsk, TaskSpec
+from headway.wire.fleet import TaskSpec
 from headway.wire.replays import BodyEdit, ForkAsk
+from headway.wire.reports import AttemptFailed, Finished
+from headway.wire.saves import SaveCheckpoint, SaveMark
+from headway.wire.steering import ReplayAsk
 from headway_ops.verify import Ask, verify
 from support.stacks import assigned, stack
 
@@ -30,12 +33,12 @@ async def failed_run(caller: Caller, agent: ScriptedAgent, state: bytes) -> str:
         ref, inline = (await agent.ask("blob_put", put, rpc.PUT_ANSWER)).ref, NOTHING
     digest = sha256(state).hexdigest()
     saved = await agent.save(
-        rpc.SaveCheckpoint(word.run, a.epoch, 1, "one", digest, len(state), state=inline, ref=ref),
-        rpc.SaveMark(word.run, a.epoch, "mail", "once", "f", "done", "t-1", Raw(b"1"), after=1),
+        SaveCheckpoint(word.run, a.epoch, 1, "one", digest, len(state), state=inline, ref=ref),
+        SaveMark(word.run, a.epoch, "mail", "once", "f", "done", "t-1", Raw(b"1"), after=1),
     )
     assert [o.outcome for o in saved] == ["ok", "ok"]
     error = ErrorInfo("ValueError", "no")
-    await agent.report(rpc.AttemptFailed(word.run, a.epoch, "stop", error, retry=False))
+    await agent.report(AttemptFailed(word.run, a.epoch, "stop", error, retry=False))
     assert (await caller.end(word.run)).status == "failed"
     return word.run
 
@@ -63,7 +66,7 @@ async def test_a_large_state_is_edited_and_the_fork_is_one_run(nats: str, databa
         part = rpc.GetPart(ask.new_run, b.epoch, b.state_ref.key)
         got = await agent.ask("blob_get", part, rpc.GET_ANSWER)
         assert got.data == b'{"model":"haiku","text":"' + text + b'"}'
-        await agent.report(rpc.Finished(ask.new_run, b.epoch, Raw(b"1"), size=1))
+        await agent.report(Finished(ask.new_run, b.epoch, Raw(b"1"), size=1))
         # The original's state is what it was.
         first = await caller.api("state", {"run": run})
         assert f"/{run}/" in first["key"]

@@ -16,7 +16,12 @@ from headway import bus, subjects
 from headway.bus import jsapi
 from headway.ids import new_run_id
 from headway.wire import BlobRef, encode, rpc
-from headway.wire.commands import BlobPut, EnqueueItem, ReplayAsk, TaskSpec
+from headway.wire.blobs import BlobPut
+from headway.wire.enqueue import EnqueueItem
+from headway.wire.fleet import TaskSpec
+from headway.wire.reports import Finished
+from headway.wire.saves import SaveCheckpoint, SaveMark, Saves
+from headway.wire.steering import ReplayAsk
 from headway_engine import intake, streams
 from headway_engine.store.postgres import PostgresStore
 from support.engines import Caller, calling, config_for, running_engine
@@ -266,7 +271,7 @@ async def test_an_agent_speaks_only_for_itself(nats: str, database: str) -> None
     async with stack(nats, database) as (engine, _, agent):
         await agent.register()
         subject = subjects.rpc("default", "another", "save", agent.engine)
-        body = encode(rpc.Saves("a1", agent.session, []))
+        body = encode(Saves("a1", agent.session, []))
         # From an inbox that says nothing of its owner: the body's sender is not the subject's.
         sub = await agent.nc.subscribe("_INBOX.plain.1")
         await agent.nc.publish(subject, body, reply="_INBOX.plain.1")
@@ -284,9 +289,9 @@ async def test_an_agent_of_another_namespace_cannot_touch_a_run(nats: str, datab
         a = await assigned(agent, run)
         async with agent_on(nats, "spy", ns="other") as spy:
             await spy.register()
-            save = rpc.SaveCheckpoint(run, a.epoch, 1, "c", "01", 1, Raw(b"1"))
+            save = SaveCheckpoint(run, a.epoch, 1, "c", "01", 1, Raw(b"1"))
             assert [o.outcome for o in await spy.save(save)] == ["stale_epoch"]
-            done = rpc.Finished(run, a.epoch, Raw(b"1"), size=1)
+            done = Finished(run, a.epoch, Raw(b"1"), size=1)
             assert [o.outcome for o in await spy.report(done)] == ["unknown"]
             marks = await spy.ask("load", rpc.Load(run, a.epoch), rpc.LOADED)
             assert marks.marks == []
@@ -322,9 +327,9 @@ async def test_an_agent_reads_and_writes_bodies_of_its_own_attempts_only(
         assert await got(agent, a.run, a.epoch + 1) == "stale_epoch"
         assert await got(other, a.run, a.epoch) == "stale_epoch"
         assert (await other.ask("blob_put", put, rpc.PUT_ANSWER)).outcome == "stale_epoch"
-        stolen = rpc.Finished(b.run, b.epoch, ref=stored.ref, size=len(body))
+        stolen = Finished(b.run, b.epoch, ref=stored.ref, size=len(body))
         assert [o.outcome for o in await agent.report(stolen)] == ["rejected"]
-        await agent.report(rpc.Finished(a.run, a.epoch, Raw(b"1"), size=1))
+        await agent.report(Finished(a.run, a.epoch, Raw(b"1"), size=1))
         await caller.end(a.run)
         assert await got(agent, a.run, a.epoch) == "stale_epoch"
 
@@ -340,9 +345,9 @@ async def test_a_replay_takes_its_large_bodies_along(nats: str, database: str) -
         big = b'"' + b"m" * 200_000 + b'"'
         put = rpc.PutPart(run, a.epoch, "u1", 0, True, big, sha256(big).hexdigest())
         value = (await agent.ask("blob_put", put, rpc.PUT_ANSWER)).ref
-        mark = rpc.SaveMark(run, a.epoch, "k", "once", "f", "done", "t", ref=value, size=len(big))
+        mark = SaveMark(run, a.epoch, "k", "once", "f", "done", "t", ref=value, size=len(big))
         assert [o.outcome for o in await agent.save(mark)] == ["ok"]
-        await agent.report(rpc.Finished(run, a.epoch, Raw(b"1"), size=1))
+        await agent.report(Finished(run, a.epoch, Raw(b"1"), size=1))
         await caller.end(run)
         new = new_run_id()
         await caller.api("replay", ReplayAsk(run, new))

@@ -14,8 +14,9 @@ from headway import faults, subjects
 from headway.ids import new_run_id
 from headway.replays.plans import canonical, name_of
 from headway.wire import ErrorInfo, rpc
-from headway.wire.commands import EnqueueItem
+from headway.wire.enqueue import EnqueueItem
 from headway.wire.replays import BodyEdit, JobAsk, Pace, Plan, PlanItem, PlanStart
+from headway.wire.reports import AttemptFailed, Finished, Report
 from headway_engine.assembly import Engine
 from headway_ops.verify import Ask, verify
 from support.engines import Caller, calling, config_for, running_engine
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
     from support.scripted_agent import ScriptedAgent
 
 
-def failing(*broken: str) -> Callable[[rpc.Assignment], list[rpc.Report]]:
+def failing(*broken: str) -> Callable[[rpc.Assignment], list[Report]]:
     """Originals fail; forks succeed unless they are of one of these."""
 
-    def script(a: rpc.Assignment) -> list[rpc.Report]:
+    def script(a: rpc.Assignment) -> list[Report]:
         if bytes(a.payload) == b'{"x":1}' or a.root in broken:
             error = ErrorInfo("ValueError", "no")
-            return [rpc.AttemptFailed(a.run, a.epoch, "stop", error, retry=False)]
-        return [rpc.Finished(a.run, a.epoch, Raw(b"1"), size=1)]
+            return [AttemptFailed(a.run, a.epoch, "stop", error, retry=False)]
+        return [Finished(a.run, a.epoch, Raw(b"1"), size=1)]
 
     return script
 
@@ -191,12 +192,12 @@ async def test_an_engine_that_dies_in_a_job_is_followed_by_another(
     assert not report.violations, report.violations
 
 
-def waits_then_ends(a: rpc.Assignment) -> list[rpc.Report]:
+def waits_then_ends(a: rpc.Assignment) -> list[Report]:
     """The first attempt fails and is retried in an hour, the second one succeeds."""
     if a.epoch == 1:
         error = ErrorInfo("ReadTimeout", "30 s")
-        return [rpc.AttemptFailed(a.run, a.epoch, "error", error, retry=True, retry_in=3600.0)]
-    return [rpc.Finished(a.run, a.epoch, Raw(b"1"), size=1)]
+        return [AttemptFailed(a.run, a.epoch, "error", error, retry=True, retry_in=3600.0)]
+    return [Finished(a.run, a.epoch, Raw(b"1"), size=1)]
 
 
 async def retrying_runs(caller: Caller, n: int) -> list[str]:

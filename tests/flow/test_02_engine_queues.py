@@ -8,7 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from headway.ids import new_run_id
-from headway.wire.commands import QueueAsk, ReplayAsk, TaskSpec
+from headway.wire.fleet import QueueAsk, TaskSpec
+from headway.wire.steering import ReplayAsk
 from support.scripted_agent import finish
 from support.stacks import stack
 

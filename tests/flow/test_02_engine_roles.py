@@ -10,9 +10,11 @@ from msgspec import Raw
 from headway import subjects
 from headway.bus import jsapi
 from headway.ids import new_run_id
-from headway.wire import ErrorInfo, decode, rpc
-from headway.wire.commands import EnqueueItem, TaskSpec
+from headway.wire import ErrorInfo, decode
+from headway.wire.enqueue import EnqueueItem
 from headway.wire.events import ENGINE_BEAT
+from headway.wire.fleet import TaskSpec
+from headway.wire.reports import AttemptFailed, Finished
 from headway_engine.roles import ALL
 from headway_ops.checks.engines import engines
 from support.engines import calling, config_for, running_engine
@@ -48,9 +50,9 @@ async def test_each_role_in_an_engine_of_its_own_carries_a_run_from_enqueue_to_r
         await split(stack, nats, database, *((role,) for role in ALL))
         await caller.deploy(RETRIES)
         agent.script = lambda a: (
-            [rpc.AttemptFailed(a.run, a.epoch, "error", ErrorInfo("ValueError", "no"))]
+            [AttemptFailed(a.run, a.epoch, "error", ErrorInfo("ValueError", "no"))]
             if a.attempt < 2
-            else [rpc.Finished(a.run, a.epoch, Raw(b"2"), size=1)]
+            else [Finished(a.run, a.epoch, Raw(b"2"), size=1)]
         )
         await agent.start()
         assert bytes((await caller.end((await caller.enqueue()).run)).result) == b"2"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headway.wire import rpc
+from headway.wire.reports import Finished
 from support.agentrig import first, rigged
 from support.fakelink import until as until_true
 from support.scrape import scrape
@@ -50,7 +50,7 @@ async def test_a_scrape_of_an_agent_shows_attempts_slots_and_dropped_lines() -> 
         rig.options |= {"metrics_listen": "0", "log_rate": 64, "log_burst": 64}
         agent = await rig.agent()
         run = rig.engine.add("chatty", {"lines": 400})
-        done = await until_true(lambda: first(rig.engine.of(run, rpc.Finished)))
+        done = await until_true(lambda: first(rig.engine.of(run, Finished)))
         await until_true(lambda: agent.attempts.finished)
         assert agent.metrics is not None
         found = await scrape(agent.metrics.address)
@@ -61,7 +61,7 @@ async def test_a_scrape_of_an_agent_shows_attempts_slots_and_dropped_lines() -> 
         assert slots == agent.config.slots
         dropped = found["headway_agent_log_lines_dropped_total"][()]
         assert dropped > 0
-        assert isinstance(done, rpc.Finished)
+        assert isinstance(done, Finished)
         assert done.lines_lost == dropped
         chunks = rig.engine.logs
         await until_true(lambda: sum(c.dropped for r, _, c in chunks if r == run) == dropped)

@@ -23,7 +23,9 @@ from headway.replays import (
     jobs,
     make_plan,
 )
-from headway.wire import ErrorInfo, rpc
+from headway.wire import ErrorInfo
+from headway.wire.reports import AttemptFailed
+from headway.wire.saves import SaveCheckpoint, SaveMark
 from support.servers import settings_for
 from support.stacks import assigned, stack
 from support.wait import until
@@ -41,11 +43,11 @@ async def failed_run(caller: Caller, agent: ScriptedAgent) -> str:
     a = await assigned(agent, word.run)
     digest = sha256(STATE).hexdigest()
     await agent.save(
-        rpc.SaveCheckpoint(word.run, a.epoch, 1, "one", digest, len(STATE), state=Raw(STATE)),
-        rpc.SaveMark(word.run, a.epoch, "mail,1", "once", "f", "done", "t-1", Raw(b"1"), after=1),
+        SaveCheckpoint(word.run, a.epoch, 1, "one", digest, len(STATE), state=Raw(STATE)),
+        SaveMark(word.run, a.epoch, "mail,1", "once", "f", "done", "t-1", Raw(b"1"), after=1),
     )
     error = ErrorInfo("ValueError", "no")
-    await agent.report(rpc.AttemptFailed(word.run, a.epoch, "stop", error, retry=False))
+    await agent.report(AttemptFailed(word.run, a.epoch, "stop", error, retry=False))
     await caller.end(word.run)
     return word.run
 

@@ -9,7 +9,7 @@ import pytest
 
 from headway.client import Client
 from headway.errors import RunFailed, TooLarge
-from headway.wire import commands
+from headway.wire.fleet import QueueAsk
 from support import body_tasks as t
 from support.engines import running_engine
 from support.live import live, live_config
@@ -64,9 +64,9 @@ async def test_many_payloads_claimed_together_are_more_than_a_message_holds(
     nats: str, database: str
 ):
     async with live(nats, database) as stack:
-        await stack.client.api("queue-set", commands.QueueAsk("default", paused=True), object)
+        await stack.client.api("queue-set", QueueAsk("default", paused=True), object)
         runs = [await stack.start(t.b_shared, f"{i:02d}" + "p" * (120 * KIB)) for i in range(14)]
-        await stack.client.api("queue-set", commands.QueueAsk("default", paused=False), object)
+        await stack.client.api("queue-set", QueueAsk("default", paused=False), object)
         got = await asyncio.gather(*(run.result(30) for run in runs))
         assert [g[:2] for g in got] == [f"{i:02d}" for i in range(14)]
         for run in runs:

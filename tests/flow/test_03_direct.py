@@ -11,7 +11,7 @@ import pytest
 from headway.direct import UploadFailed, put_signed
 from headway.errors import Refused
 from headway.ids import new_run_id
-from headway.wire.commands import BlobPut, BlobUrl, SignedPut
+from headway.wire.blobs import BlobPut, BlobUrl, SignedPut
 from headway_engine.blobs import blob_key
 from headway_engine.blobs.s3 import S3Blobs
 from headway_engine.blobs.uploads import Uploads

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from headway.errors import RunFailed
-from headway.wire import commands
+from headway.wire.fleet import Deployment
 from support import body_tasks as t
 from support.live import Live, headway, live
 from support.wait import until
@@ -168,7 +168,7 @@ async def test_a_payload_that_the_version_at_the_claim_does_not_take_fails_with_
         (newer / "body_tasks.py").write_text(
             source.replace("def b_count(number: int)", "def b_count(number: list[int])")
         )
-        what = commands.Deployment(
+        what = Deployment(
             "v2", [t.b_count.spec()], modules=("body_tasks",), source=str(newer), dev=True
         )
         await stack.client.api("deploy", what, dict[str, Any])
@@ -185,7 +185,7 @@ async def test_a_version_that_no_agent_has_waits_for_a_person(nats: str, databas
         spec = replace(t.b_echo.spec(), task="elsewhere")
         image = "sha256:" + "0" * 64
         await stack.client.api(
-            "deploy", commands.Deployment("v9", [spec], image=image, modules=("x",)), dict[str, Any]
+            "deploy", Deployment("v9", [spec], image=image, modules=("x",)), dict[str, Any]
         )
         item = replace(t.b_echo.options().item((1,), {}), task="elsewhere", schema="")
         run = (await stack.client.submit([item]))[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from headway.wire.commands import UsageAsk, UsageRow
+from headway.wire.runs import UsageAsk, UsageRow
 from support import body_tasks as t
 from support.live import headway, live
 

@@ -11,8 +11,10 @@ from msgspec import Raw
 from textual.widgets import Input
 
 from headway.replays import Loaded, load, make_plan
-from headway.wire import ErrorInfo, rpc
+from headway.wire import ErrorInfo
 from headway.wire.replays import JobAsk
+from headway.wire.reports import AttemptFailed
+from headway.wire.saves import SaveCheckpoint, SaveMark
 from headway_tui.app import HeadwayApp, Options
 from headway_tui.model.drafts import new_draft
 from headway_tui.screens.replay import ReplayScreen
@@ -42,11 +44,11 @@ async def failed_run(caller: Caller, agent: ScriptedAgent) -> str:
     a = await assigned(agent, word.run)
     digest = sha256(STATE).hexdigest()
     await agent.save(
-        rpc.SaveCheckpoint(word.run, a.epoch, 1, "one", digest, len(STATE), state=Raw(STATE)),
-        rpc.SaveMark(word.run, a.epoch, "mail", "once", "f", "done", "t-1", Raw(b"1"), after=1),
+        SaveCheckpoint(word.run, a.epoch, 1, "one", digest, len(STATE), state=Raw(STATE)),
+        SaveMark(word.run, a.epoch, "mail", "once", "f", "done", "t-1", Raw(b"1"), after=1),
     )
     error = ErrorInfo("RateLimitError", "429")
-    await agent.report(rpc.AttemptFailed(word.run, a.epoch, "stop", error, retry=False))
+    await agent.report(AttemptFailed(word.run, a.epoch, "stop", error, retry=False))
     assert (await caller.end(word.run)).status == "failed"
     return word.run
 

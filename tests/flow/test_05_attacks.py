@@ -16,7 +16,7 @@ from headway import bus, subjects
 from headway.bus import jsapi
 from headway.ids import new_run_id
 from headway.wire import encode, rpc
-from headway.wire.commands import EnqueueBatch, EnqueueItem
+from headway.wire.enqueue import EnqueueBatch, EnqueueItem
 from headway_ops.access import rights, write
 from support.engines import calling, config_for, running_engine
 from support.place import Place, guarded_place

@@ -16,7 +16,7 @@ from headway import bus, subjects
 from headway.client import Client
 from headway.errors import NotAllowed, NotReachable, RunFailed
 from headway.ids import new_run_id
-from headway.wire.commands import EnqueueItem
+from headway.wire.enqueue import EnqueueItem
 from headway_ops.access import rights
 from headway_ops.local.process import Process
 from support.engines import running_engine

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from headway.client import Client
 from headway.ids import new_run_id
-from headway.wire.commands import EnqueueItem
+from headway.wire.enqueue import EnqueueItem
 from support import body_tasks as t
 from support.engines import running_engine
 from support.live import live, live_config

@@ -7,8 +7,8 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from headway.wire.commands import AgentRow, AgentsSample, Metrics, QueueFlow, QueueRow
 from headway.wire.events import AgentBeat, Sample
+from headway.wire.fleet import AgentRow, AgentsSample, Metrics, QueueFlow, QueueRow
 from headway_tui.screens.metrics import MetricsScreen
 from headway_tui.screens.queues import QueuesScreen
 from support.consoles import NOW, show

@@ -12,8 +12,9 @@ from headway.bundle import Bundle, BundleWriter, Manifest
 from headway.bundle.format import Chunk, RunFile, TaskFile, member
 from headway.wire import BlobRef, ErrorInfo, encode
 from headway.wire.bundles import BundleMark
-from headway.wire.commands import CheckpointRow, RunRow, TaskSpec, UsageRow
 from headway.wire.events import Event, LogChunk, Span, SpanChunk
+from headway.wire.fleet import TaskSpec
+from headway.wire.runs import CheckpointRow, RunRow, UsageRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

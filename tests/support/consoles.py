@@ -13,8 +13,8 @@ from msgspec import Raw
 from headway.config import Settings
 from headway.errors import Refused
 from headway.wire import ErrorInfo
-from headway.wire.commands import CheckpointRow, FacetsAsk, RunDetail, RunRow, StateAnswer
 from headway.wire.events import AgentBeat, EngineBeat, Event, LogChunk
+from headway.wire.runs import CheckpointRow, FacetsAsk, RunDetail, RunRow, StateAnswer
 from headway_engine.store.listing import facets_of
 from headway_tui.app import HeadwayApp, Options
 from headway_tui.link import Link

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from headway.wire.commands import DeadClass, DeadPage, OpenMark, Review, RunRow
+from headway.wire.runs import OpenMark, Review, RunRow
+from headway.wire.steering import DeadClass, DeadPage
 from headway_tui.screens.dead import DeadScreen
 from support.consoles import NOW, RUN, T0, console, show
 

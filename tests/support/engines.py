@@ -13,17 +13,9 @@ from msgspec import Raw
 from headway import bus, subjects
 from headway.ids import new_run_id
 from headway.wire import decode, encode
-from headway.wire.commands import (
-    ANSWERS,
-    API_ANSWER,
-    ApiAnswer,
-    Deployment,
-    Ended,
-    EnqueueBatch,
-    EnqueueItem,
-    Recorded,
-    TaskSpec,
-)
+from headway.wire.api import API_ANSWER, ApiAnswer
+from headway.wire.enqueue import ANSWERS, Ended, EnqueueBatch, EnqueueItem, Recorded
+from headway.wire.fleet import Deployment, TaskSpec
 from headway_engine.assembly import Engine
 from headway_engine.config import BlobsConfig, Config, EngineConfig, NatsConfig, PostgresConfig
 from support.servers import settings_for

@@ -11,8 +11,9 @@ from msgspec import Raw
 from headway.ids import new_run_id
 from headway.states import RunState
 from headway.wire import encode
-from headway.wire.commands import Deployment, TaskSpec
-from headway.wire.rpc import Register, SaveCheckpoint, SaveMark
+from headway.wire.fleet import Deployment, TaskSpec
+from headway.wire.rpc import Register
+from headway.wire.saves import SaveCheckpoint, SaveMark
 from headway_engine.store.records import NewRun, Run
 
 NS = "default"

@@ -13,12 +13,25 @@ from msgspec import Raw
 
 from headway import ids
 from headway.wire import BlobRef, decode, encode, rpc
-from headway.wire.commands import Ended, TaskSpec
+from headway.wire.children import (
+    CHILDREN,
+    CHILDREN_ASK,
+    Child,
+    ChildEnd,
+    ChildOutcome,
+    ChildrenEnds,
+    Enqueued,
+)
 from headway.wire.events import LOG_CHUNK, SPAN_CHUNK, LogChunk, SpanChunk
+from headway.wire.fleet import TaskSpec
+from headway.wire.reports import REPORTS, Reported, ReportOutcome
+from headway.wire.saves import SAVES, Saved, SaveOutcome
 from headway_engine.agent.port import NoAnswer, WorkItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from headway.wire.enqueue import Ended
 
 T = TypeVar("T")
 
@@ -79,10 +92,10 @@ class FakeEngine:
         """Answers of `load`, one after the other."""
         self.save_outcome: Callable[[Any], str] = lambda _save: "ok"
         self._uploads: dict[str, list[bytes]] = {}
-        self.children: dict[str, rpc.Child] = {}
+        self.children: dict[str, Child] = {}
         """By id, which is parent and key here."""
-        self.child_outcome: Callable[[rpc.Child], rpc.ChildOutcome] = lambda child: (
-            rpc.ChildOutcome("ok", f"{child.run}/{child.key}", fresh=True)
+        self.child_outcome: Callable[[Child], ChildOutcome] = lambda child: ChildOutcome(
+            "ok", f"{child.run}/{child.key}", fresh=True
         )
         self.ended: dict[str, Ended] = {}
         """Children that have ended, by id."""
@@ -147,30 +160,28 @@ class FakeEngine:
         return rpc.Claimed("e1", [self.runs[r] for r in ask.runs], versions=[self.version])
 
     def _save(self, body: bytes) -> Any:
-        ask = decode(rpc.SAVES, body)
+        ask = decode(SAVES, body)
         self.save_requests += 1
         self.saves += ask.saves
-        return rpc.Saved([rpc.SaveOutcome(self.save_outcome(s)) for s in ask.saves])
+        return Saved([SaveOutcome(self.save_outcome(s)) for s in ask.saves])
 
     def _report(self, body: bytes) -> Any:
-        ask = decode(rpc.REPORTS, body)
+        ask = decode(REPORTS, body)
         self.report_requests += 1
         self.reports += ask.reports
-        return rpc.Reported([rpc.ReportOutcome("ok") for _ in ask.reports])
+        return Reported([ReportOutcome("ok") for _ in ask.reports])
 
     def _enqueue(self, body: bytes) -> Any:
-        ask = decode(rpc.CHILDREN, body)
+        ask = decode(CHILDREN, body)
         self.children |= {f"{c.run}/{c.key}": c for c in ask.children}
-        return rpc.Enqueued([self.child_outcome(c) for c in ask.children])
+        return Enqueued([self.child_outcome(c) for c in ask.children])
 
     def _ends(self, body: bytes) -> Any:
-        ask = decode(rpc.CHILDREN_ASK, body)
+        ask = decode(CHILDREN_ASK, body)
         ids = [f"{c.run}/{c.key}" for c in ask.children]
         self.asked.append(ids)
         found = [(i, self.ended.get(i)) for i in ids]
-        return rpc.ChildrenEnds(
-            [rpc.ChildEnd(i, e.status if e else "running", e) for i, e in found]
-        )
+        return ChildrenEnds([ChildEnd(i, e.status if e else "running", e) for i, e in found])
 
     def _child_get(self, body: bytes) -> Any:
         ask = decode(rpc.GET_PART, body)

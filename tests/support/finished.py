@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from headway import journal
 from headway.errors import RunFailed
-from headway.wire.commands import QueueAsk, QueueRow, ResumeAsk
+from headway.wire.fleet import QueueAsk, QueueRow
+from headway.wire.steering import ResumeAsk
 from headway_ops.verify import Ask, Report, verify
 from support import body_tasks as tasks
 from support.live import live, live_config

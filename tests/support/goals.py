@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from headway import bus, subjects
 from headway.wire import encode
-from headway.wire.commands import TaskSpec
 from headway.wire.events import LogChunk
+from headway.wire.fleet import TaskSpec
 from headway_tui.model.logs import LogStore, matcher
 from support.engines import calling, config_for, running_engine
 from support.pty_console import Terminal, headway

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from headway import bus
 from headway.client import Client
-from headway.wire import commands
+from headway.wire.fleet import Deployment
 from headway_engine.agent import Agent, AgentConfig
 from headway_engine.agent.config import WarmConfig
 from headway_engine.agent.link import NatsLink
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from headway.handles import RunHandle
     from headway.wire.events import Event
+    from headway.wire.runs import RunDetail
     from headway_engine.assembly import Engine
     from headway_engine.config import Config
     from headway_engine.runtime import Runtime
@@ -56,10 +57,10 @@ class Live:
         """Its timeline, as stored."""
         return (await self.client.run(run)).events
 
-    async def in_state(self, handle: RunHandle[Any], status: str) -> commands.RunDetail:
+    async def in_state(self, handle: RunHandle[Any], status: str) -> RunDetail:
         """Wait until the run is in that state."""
 
-        async def there() -> commands.RunDetail | None:
+        async def there() -> RunDetail | None:
             detail = await handle.detail()
             return detail if detail.row.status.lower() == status else None
 
@@ -112,9 +113,7 @@ async def live(
         async with running_engine(live_config(nats, database, blobs, **engine)) as made:
             client = await Client.open(settings_for(nats))
             specs = [replace(t.spec(), module="") for t in tasks.all_tasks()]
-            what = commands.Deployment(
-                "v1", specs, modules=(module,), source=str(folder / "src"), dev=True
-            )
+            what = Deployment("v1", specs, modules=(module,), source=str(folder / "src"), dev=True)
             await client.api("deploy", what, dict[str, Any])
             usual: dict[str, Any] = {
                 "name": "a1", "runtime": "process", "warm": WarmConfig(low=0, high=0),

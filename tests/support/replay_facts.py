@@ -9,9 +9,9 @@ from headway.replays import Pace, Planned, Replay, Script, Select
 from headway.replays.plans import canonical, name_of
 from headway.replays.script import Edit
 from headway.wire import ErrorInfo
-from headway.wire.commands import CheckpointRow, RunDetail, RunRow
 from headway.wire.events import Event
 from headway.wire.replays import Check, JobDetail, JobItem, JobRow, Plan, PlanItem
+from headway.wire.runs import CheckpointRow, RunDetail, RunRow
 from headway_tui.comparison import Comparison
 from headway_tui.model.compared import timeline_rows
 from headway_tui.model.drafts import Decision, Draft

@@ -15,8 +15,13 @@ from msgspec import Raw, Struct
 
 from headway import bus, pull, subjects
 from headway.ids import new_run_id
-from headway.wire import BlobRef, ErrorInfo, commands, encode
+from headway.wire import BlobRef, ErrorInfo, encode
+from headway.wire.api import ApiAnswer, ApiError, Done, Info
+from headway.wire.blobs import BlobGet, BlobPart, BlobPut
+from headway.wire.enqueue import ENQUEUE, ITEM, Answers, Ended, EnqueueItem, Recorded
 from headway.wire.events import Event, RunEvents
+from headway.wire.runs import ResultsAnswer, ResultsAsk, RunAsk
+from headway.wire.steering import CancelAsk
 from headway_engine import streams
 
 if TYPE_CHECKING:
@@ -40,13 +45,13 @@ class Responder:
         self.open = asyncio.Event()
         """Cleared: what was enqueued stays in INGEST, as with a store that is down."""
         self.open.set()
-        self.end_with: Callable[[commands.EnqueueItem], commands.Ended] | None = None
+        self.end_with: Callable[[EnqueueItem], Ended] | None = None
         """Ends each run right after it is recorded."""
         self.durability = "fsynced"
-        self.items: dict[str, commands.EnqueueItem] = {}
+        self.items: dict[str, EnqueueItem] = {}
         self.replies: dict[str, str] = {}
         self.keys: dict[str, str] = {}
-        self.ended: dict[str, commands.Ended] = {}
+        self.ended: dict[str, Ended] = {}
         self.events: dict[str, list[Event]] = {}
         self.cancelled: list[str] = []
         self.blobs: dict[str, bytes] = {}
@@ -93,30 +98,30 @@ class Responder:
             await self.open.wait()
             for msg in batches:
                 self.messages += 1
-                batch = commands.ENQUEUE.decode(msg.data)
-                said = [self._record(commands.ITEM.decode(i), batch.reply) for i in batch.items]
+                batch = ENQUEUE.decode(msg.data)
+                said = [self._record(ITEM.decode(i), batch.reply) for i in batch.items]
                 if not self.silent:
-                    answers = commands.Answers(recorded=said, durability=self.durability)
+                    answers = Answers(recorded=said, durability=self.durability)
                     await self.nc.publish(batch.reply, encode(answers))
                 await pull.ack(self.nc, [msg])
                 if self.end_with is not None:
                     ends = [self.end_with(self.items[r.run]) for r in said if r.run in self.items]
                     await self.end(*ends)
 
-    def _record(self, item: commands.EnqueueItem, reply: str) -> commands.Recorded:
+    def _record(self, item: EnqueueItem, reply: str) -> Recorded:
         if "refuse" in item.tags:
-            return commands.Recorded(item.run, "rejected", code="bad_payload", reason="$.x: no")
+            return Recorded(item.run, "rejected", code="bad_payload", reason="$.x: no")
         if item.key:
             winner = self.keys.setdefault(item.key, item.run)
             if winner != item.run and bytes(self.items[winner].payload) != bytes(item.payload):
                 reason = f"key {item.key} belongs to {winner}"
-                return commands.Recorded(item.run, "rejected", code="key_conflict", reason=reason)
+                return Recorded(item.run, "rejected", code="key_conflict", reason=reason)
             if winner != item.run:
-                return commands.Recorded(item.run, "duplicate", winner=winner)
+                return Recorded(item.run, "duplicate", winner=winner)
         self.items[item.run] = item
         self.replies[item.run] = reply
         self.happen(item.run, "queued", target="QUEUED")
-        return commands.Recorded(item.run, "recorded")
+        return Recorded(item.run, "recorded")
 
     def happen(self, run: str, kind: str, target: str = "", epoch: int = 0, **data: Any) -> Event:
         """Note one event of a run."""
@@ -130,7 +135,7 @@ class Responder:
         body = encode(RunEvents(run, NS, "t", list(events)))
         await bus.publish_acked(self.nc, subjects.run_event(NS, run), body)
 
-    async def end(self, *ended: commands.Ended, push: bool = True) -> None:
+    async def end(self, *ended: Ended, push: bool = True) -> None:
         """End runs; with push=False the answer to the caller is lost."""
         for e in ended:
             self.ended[e.run] = e
@@ -140,7 +145,7 @@ class Responder:
             return
         for reply in {self.replies[e.run] for e in ended}:
             mine = [e for e in ended if self.replies[e.run] == reply]
-            await self.nc.publish(reply, encode(commands.Answers(ended=mine)))
+            await self.nc.publish(reply, encode(Answers(ended=mine)))
 
     async def _on_api(self, msg: Msg) -> None:
         who = subjects.parse_api(msg.subject)
@@ -149,46 +154,46 @@ class Responder:
         self.asked.append((who.user, who.verb))
         if self.busy:
             self.busy -= 1
-            answer = commands.ApiAnswer(error=commands.ApiError("busy", "later"))
+            answer = ApiAnswer(error=ApiError("busy", "later"))
         else:
             answer = self._answer(who.verb, msg.data)
         await self.nc.publish(msg.reply, encode(answer))
 
-    def _answer(self, verb: str, body: bytes) -> commands.ApiAnswer:
+    def _answer(self, verb: str, body: bytes) -> ApiAnswer:
         data: Any
         if verb == "info":
-            data = commands.Info("mini", "0", "postgres", True, self.durability, datetime.now(UTC))
+            data = Info("mini", "0", "postgres", True, self.durability, datetime.now(UTC))
         elif verb == "result":
-            data = self._results(msgspec.json.decode(body, type=commands.ResultsAsk).runs)
+            data = self._results(msgspec.json.decode(body, type=ResultsAsk).runs)
         elif verb == "events":
-            ask = msgspec.json.decode(body, type=commands.RunAsk)
+            ask = msgspec.json.decode(body, type=RunAsk)
             found = [e for e in self.events.get(ask.run, []) if e.n > ask.after][: ask.n]
             data = found
         elif verb == "cancel":
-            ask_cancel = msgspec.json.decode(body, type=commands.CancelAsk)
+            ask_cancel = msgspec.json.decode(body, type=CancelAsk)
             self.cancelled.append(ask_cancel.run)
-            data = commands.Done(ask_cancel.run, "ok", "cancelled")
+            data = Done(ask_cancel.run, "ok", "cancelled")
         elif verb == "blob-put":
-            data = self._put(msgspec.json.decode(body, type=commands.BlobPut))
+            data = self._put(msgspec.json.decode(body, type=BlobPut))
         elif verb == "blob-get":
-            get = msgspec.json.decode(body, type=commands.BlobGet)
+            get = msgspec.json.decode(body, type=BlobGet)
             whole = self.blobs[get.key]
-            data = commands.BlobPart(whole[get.offset : get.offset + get.length], len(whole))
+            data = BlobPart(whole[get.offset : get.offset + get.length], len(whole))
         elif verb == "run":
-            error = commands.ApiError("not_found", "no such run")
-            return commands.ApiAnswer(error=error)
+            error = ApiError("not_found", "no such run")
+            return ApiAnswer(error=error)
         else:
-            return commands.ApiAnswer(error=commands.ApiError("not_served", verb))
-        return commands.ApiAnswer(data=Raw(msgspec.json.encode(data)))
+            return ApiAnswer(error=ApiError("not_served", verb))
+        return ApiAnswer(data=Raw(msgspec.json.encode(data)))
 
-    def _results(self, runs: list[str]) -> commands.ResultsAnswer:
+    def _results(self, runs: list[str]) -> ResultsAnswer:
         ended = [self.ended[r] for r in runs if r in self.ended]
         others = {
             r: "queued" if r in self.items else "unknown" for r in runs if r not in self.ended
         }
-        return commands.ResultsAnswer(ended, others)
+        return ResultsAnswer(ended, others)
 
-    def _put(self, part: commands.BlobPut) -> Struct | None:
+    def _put(self, part: BlobPut) -> Struct | None:
         body = self._parts[part.upload] = self._parts.get(part.upload, b"") + part.data
         if not part.last:
             return None
@@ -200,19 +205,19 @@ class Responder:
         return BlobRef(key, len(body), sha256(body).hexdigest())
 
 
-def item(payload: bytes = b'{"x":1}', **fields: object) -> commands.EnqueueItem:
+def item(payload: bytes = b'{"x":1}', **fields: object) -> EnqueueItem:
     """An enqueue of task `t`, with a fresh id."""
-    made = commands.EnqueueItem(run=new_run_id(), task="t", payload=Raw(payload))
+    made = EnqueueItem(run=new_run_id(), task="t", payload=Raw(payload))
     for name, value in fields.items():
         setattr(made, name, value)
     return made
 
 
-def succeed(item: commands.EnqueueItem) -> commands.Ended:
+def succeed(item: EnqueueItem) -> Ended:
     """The run returned its own payload."""
-    return commands.Ended(item.run, "succeeded", result=item.payload)
+    return Ended(item.run, "succeeded", result=item.payload)
 
 
-def fail(item: commands.EnqueueItem) -> commands.Ended:
+def fail(item: EnqueueItem) -> Ended:
     """The run raised."""
-    return commands.Ended(item.run, "failed", error=ErrorInfo("ValueError", "bad", "trace"))
+    return Ended(item.run, "failed", error=ErrorInfo("ValueError", "bad", "trace"))

@@ -12,6 +12,16 @@ from msgspec import Raw
 from headway import subjects
 from headway.pull import PullLoop, ack
 from headway.wire import decode, encode, rpc
+from headway.wire.reports import (
+    REPORTED,
+    Finished,
+    Report,
+    Reported,
+    ReportOutcome,
+    Reports,
+    Started,
+)
+from headway.wire.saves import SAVED, Save, Saved, SaveOutcome, Saves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -51,7 +61,7 @@ class ScriptedAgent:
         self.assignments: dict[str, rpc.Assignment] = {}
         self.refused: list[tuple[str, str]] = []
         self.work_seen: list[str] = []
-        self.script: Callable[[rpc.Assignment], list[rpc.Report]] | None = None
+        self.script: Callable[[rpc.Assignment], list[Report]] | None = None
         self._arrived: asyncio.Queue[list[Msg]] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._loops: list[PullLoop] = []
@@ -106,22 +116,20 @@ class ScriptedAgent:
         self.refused += got.refused
         return got
 
-    async def save(self, *saves: rpc.Save) -> list[rpc.SaveOutcome]:
+    async def save(self, *saves: Save) -> list[SaveOutcome]:
         """Save, one rpc."""
-        got: rpc.Saved = await self.ask(
-            "save", rpc.Saves(self.name, self.session, list(saves)), rpc.SAVED
-        )
+        got: Saved = await self.ask("save", Saves(self.name, self.session, list(saves)), SAVED)
         assert not got.busy
         return got.outcomes
 
-    async def report(self, *reports: rpc.Report) -> list[rpc.ReportOutcome]:
+    async def report(self, *reports: Report) -> list[ReportOutcome]:
         """Report, one rpc; ends free their slots."""
         for r in reports:
-            if not isinstance(r, rpc.Started):
+            if not isinstance(r, Started):
                 self.held.pop(r.run, None)
         free, shared = self.free()
-        body = rpc.Reports(self.name, self.session, list(reports), free, shared)
-        got: rpc.Reported = await self.ask("report", body, rpc.REPORTED)
+        body = Reports(self.name, self.session, list(reports), free, shared)
+        got: Reported = await self.ask("report", body, REPORTED)
         assert not got.busy
         return got.outcomes
 
@@ -171,10 +179,10 @@ class ScriptedAgent:
                 loop.wake()
 
 
-def finish(result: bytes = b"null") -> Callable[[rpc.Assignment], list[rpc.Report]]:
+def finish(result: bytes = b"null") -> Callable[[rpc.Assignment], list[Report]]:
     """A script: every run succeeds at once."""
 
-    def script(a: rpc.Assignment) -> list[rpc.Report]:
-        return [rpc.Finished(a.run, a.epoch, Raw(result), size=len(result))]
+    def script(a: rpc.Assignment) -> list[Report]:
+        return [Finished(a.run, a.epoch, Raw(result), size=len(result))]
 
     return script

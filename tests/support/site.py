@@ -31,8 +31,9 @@ from headway.errors import HeadwayError
 from headway.history import history
 from headway.ids import new_run_id
 from headway.wire import decode
-from headway.wire.commands import Deployment, EnqueueItem, TaskSpec
+from headway.wire.enqueue import EnqueueItem
 from headway.wire.events import RUN_EVENTS
+from headway.wire.fleet import Deployment, TaskSpec
 from headway_engine import config as settings_of
 from headway_ops.local.process import Process
 from headway_ops.verify import Ask, verify

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from headway.wire import rpc
-    from headway.wire.commands import TaskSpec
+    from headway.wire.fleet import TaskSpec
     from headway_engine.assembly import Engine
     from support.engines import Caller
 

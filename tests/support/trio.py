@@ -15,7 +15,10 @@ from msgspec import Raw
 
 from headway import bus, subjects
 from headway.wire import decode, encode, rpc
-from headway.wire.commands import EnqueueItem, TaskSpec
+from headway.wire.enqueue import EnqueueItem
+from headway.wire.fleet import TaskSpec
+from headway.wire.reports import REPORTED, Report, Reports, Started
+from headway.wire.saves import SAVED, Save, SaveCheckpoint, SaveMark, Saves
 from support.engines import Caller, calling, config_for, running_engine
 from support.proxy import Proxy
 from support.scripted_agent import ScriptedAgent, digest_of
@@ -25,7 +28,7 @@ from support.wait import until
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from headway.wire.commands import Recorded
+    from headway.wire.enqueue import Recorded
     from headway_engine.assembly import Engine
     from headway_ops.local.postgres import PostgresServer
 
@@ -93,17 +96,15 @@ class Trio:
             await asyncio.sleep(0.02)
         raise AssertionError(f"{verb}: busy for ever")
 
-    async def save(self, agent: ScriptedAgent, engine: str, *saves: rpc.Save) -> list[str]:
+    async def save(self, agent: ScriptedAgent, engine: str, *saves: Save) -> list[str]:
         """The outcomes of saves at this engine."""
-        body = rpc.Saves(agent.name, agent.session, list(saves))
-        return [
-            o.outcome for o in (await self.ask(agent, engine, "save", body, rpc.SAVED)).outcomes
-        ]
+        body = Saves(agent.name, agent.session, list(saves))
+        return [o.outcome for o in (await self.ask(agent, engine, "save", body, SAVED)).outcomes]
 
-    async def report(self, agent: ScriptedAgent, engine: str, *reports: rpc.Report) -> list[str]:
+    async def report(self, agent: ScriptedAgent, engine: str, *reports: Report) -> list[str]:
         """The outcomes of reports at this engine."""
-        body = rpc.Reports(agent.name, agent.session, list(reports), *agent.free())
-        got = await self.ask(agent, engine, "report", body, rpc.REPORTED)
+        body = Reports(agent.name, agent.session, list(reports), *agent.free())
+        got = await self.ask(agent, engine, "report", body, REPORTED)
         return [o.outcome for o in got.outcomes]
 
     async def claim(
@@ -130,7 +131,7 @@ class Trio:
                 return bool(given) and given[-1].run == run
 
             await until(taken, 10, what=f"{word.run} claimed", every=0.02)
-        await self.report(agent, "", *[rpc.Started(a.run, a.epoch) for a in given])
+        await self.report(agent, "", *[Started(a.run, a.epoch) for a in given])
         return given
 
     async def rows(self, sql: str, *args: Any) -> list[Any]:
@@ -181,15 +182,15 @@ async def trio(server: PostgresServer, template: str, lease: float = LEASE) -> A
         yield made
 
 
-def checkpoint(a: rpc.Assignment, number: int, state: bytes = b"1") -> rpc.SaveCheckpoint:
+def checkpoint(a: rpc.Assignment, number: int, state: bytes = b"1") -> SaveCheckpoint:
     """A save of this attempt."""
     digest = f"{number:02}{state.hex()}"
-    return rpc.SaveCheckpoint(a.run, a.epoch, number, f"c{number}", digest, len(state), Raw(state))
+    return SaveCheckpoint(a.run, a.epoch, number, f"c{number}", digest, len(state), Raw(state))
 
 
-def mark(a: rpc.Assignment, key: str, status: str = "done", kind: str = "step") -> rpc.SaveMark:
+def mark(a: rpc.Assignment, key: str, status: str = "done", kind: str = "step") -> SaveMark:
     """A step or once mark of this attempt."""
-    return rpc.SaveMark(a.run, a.epoch, key, kind, "f", status, value=Raw(b"1"), size=1)  # pyright: ignore[reportArgumentType]  # words of the wire
+    return SaveMark(a.run, a.epoch, key, kind, "f", status, value=Raw(b"1"), size=1)  # pyright: ignore[reportArgumentType]  # words of the wire
 
 
 def item(run: str, key: str, payload: bytes = b"{}", **fields: Any) -> EnqueueItem:

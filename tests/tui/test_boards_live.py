@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from headway.errors import HeadwayError
-from headway.wire.commands import AgentRow, QueueAsk, QueueRow
+from headway.wire.fleet import AgentRow, QueueAsk, QueueRow
 from headway_tui.app import HeadwayApp, Options
 from headway_tui.screens.metrics import MetricsScreen
 from headway_tui.screens.queues import QueuesScreen

@@ -10,8 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from headway.errors import HeadwayError
-from headway.wire.commands import BulkAsk, BulkPage, DeadPage, Done, ResumeAsk
+from headway.wire.api import Done
 from headway.wire.events import Event, RunEvents
+from headway.wire.steering import BulkAsk, BulkPage, DeadPage, ResumeAsk
 from headway_tui.model.dead import DeadView, flaw_of_json, query_of, resume_words
 from headway_tui.screens.dead import DeadScreen
 from headway_tui.screens.runs import RunsScreen

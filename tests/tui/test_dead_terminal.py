@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
-from headway.wire import ErrorInfo, rpc
-from headway.wire.commands import TaskSpec
+from headway.wire import ErrorInfo
+from headway.wire.fleet import TaskSpec
+from headway.wire.reports import AttemptFailed
+from headway.wire.saves import SaveCheckpoint, SaveMark
 from support.engines import calling, config_for, running_engine
 from support.pty_console import Terminal, headway
 from support.stacks import agent_on, assigned, stack
@@ -58,7 +60,7 @@ async def failed(caller: Caller, agent: ScriptedAgent, error: str) -> str:
     run = (await caller.enqueue()).run
     given = await assigned(agent, run)
     info = ErrorInfo(error, "no")
-    await agent.report(rpc.AttemptFailed(run, given.epoch, "stop", info, retry=False))
+    await agent.report(AttemptFailed(run, given.epoch, "stop", info, retry=False))
     return run
 
 
@@ -66,10 +68,10 @@ async def interrupted(caller: Caller, agent: ScriptedAgent, key: str) -> str:
     """A run whose once block was interrupted: a person decides."""
     run = (await caller.enqueue()).run
     given = await assigned(agent, run)
-    mark = rpc.SaveMark(run, given.epoch, key, "once", "send", "started", token="tok")
+    mark = SaveMark(run, given.epoch, key, "once", "send", "started", token="tok")
     await agent.save(mark)
     info = ErrorInfo("OnceAmbiguous", f"once({key!r}) was interrupted")
-    await agent.report(rpc.AttemptFailed(run, given.epoch, "ambiguous", info, key=key, token="tok"))
+    await agent.report(AttemptFailed(run, given.epoch, "ambiguous", info, key=key, token="tok"))
     return run
 
 
@@ -154,10 +156,10 @@ async def test_a_state_is_edited_in_a_real_editor_refused_by_the_schema_then_acc
         given = await assigned(agent, run)
         state = b'{"model": "sonnet", "turn": 3}'
         digest = sha256(state).hexdigest()
-        saved = rpc.SaveCheckpoint(run, given.epoch, 1, "one", digest, len(state), state=Raw(state))
+        saved = SaveCheckpoint(run, given.epoch, 1, "one", digest, len(state), state=Raw(state))
         await agent.save(saved)
         info = ErrorInfo("RateLimitError", "429")
-        await agent.report(rpc.AttemptFailed(run, given.epoch, "stop", info, retry=False))
+        await agent.report(AttemptFailed(run, given.epoch, "stop", info, retry=False))
         async with on_screen(nats, EDITOR=str(editor)) as opened:
             await seen(opened, "RateLimitError")
             at = opened.press("e")

@@ -12,8 +12,9 @@ import pytest
 
 from headway.errors import NotReachable
 from headway.wire import encode
-from headway.wire.commands import DeadAsk, DeadPage, RunRow, RunsPage, RunsQuery
 from headway.wire.events import Event, RunEvents
+from headway.wire.runs import RunRow, RunsPage, RunsQuery
+from headway.wire.steering import DeadAsk, DeadPage
 from headway_tui import deadfeed
 from headway_tui.deadfeed import DeadFeed
 from headway_tui.model.dead import DeadView

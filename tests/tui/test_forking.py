@@ -12,8 +12,10 @@ import pytest
 from msgspec import Raw
 
 from headway.errors import HeadwayError, NotAllowed, NotReachable, Refused
-from headway.wire.commands import CheckpointRow, Done, ResumeAsk, StateAnswer
+from headway.wire.api import Done
 from headway.wire.replays import ForkAsk, Forked
+from headway.wire.runs import CheckpointRow, StateAnswer
+from headway.wire.steering import ResumeAsk
 from headway_tui import sending
 from headway_tui.model.forks import Draft, fork_sheet, parsed, pretty, set_words
 from headway_tui.sending import kindly, send

@@ -13,8 +13,8 @@ from headway.config import Settings
 from headway.errors import NotReachable
 from headway.query import parse
 from headway.query.evaluate import matches
-from headway.wire.commands import RunRow, RunsPage, RunsQuery
 from headway.wire.events import Event, RunEvents
+from headway.wire.runs import RunRow, RunsPage, RunsQuery
 from headway_tui.listing import RunsFeed
 from headway_tui.model.rows import RunsView
 from support.consoles import StillLink

@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from headway.wire.commands import AgentsSample, Metrics, QueueFlow, QueueRow
 from headway.wire.events import AgentBeat, Sample
+from headway.wire.fleet import AgentsSample, Metrics, QueueFlow, QueueRow
 from headway_tui.model.agents import AgentLine, AgentsView
 from headway_tui.model.metrics import MetricsView, rate
 from headway_tui.model.queues import QueuesView, Serving, serving_of

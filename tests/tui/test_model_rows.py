@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.wire.commands import RunRow
 from headway.wire.events import Event, RunEvents
+from headway.wire.runs import RunRow
 from headway_tui.model.rows import RunsView, moved
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from headway.query.evaluate import matches
 from headway.states import RunState
-from headway.wire.commands import RunRow
 from headway.wire.events import Event, RunEvents
+from headway.wire.runs import RunRow
 from headway_tui.query import (
     complete,
     flaw_of,

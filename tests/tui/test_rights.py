@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headway.errors import NotAllowed
-from headway.wire.commands import CancelAsk, Done
+from headway.wire.api import Done
+from headway.wire.steering import CancelAsk
 from headway_tui.link import Link
 from headway_tui.model.bands import band_of
 from headway_tui.sending import kindly

@@ -11,17 +11,9 @@ import pytest
 from msgspec import Raw
 
 from headway.wire import ErrorInfo, encode
-from headway.wire.commands import (
-    BulkAsk,
-    BulkPage,
-    Facet,
-    Facets,
-    RunDetail,
-    RunRow,
-    RunsPage,
-    RunsQuery,
-)
 from headway.wire.events import LogChunk
+from headway.wire.runs import Facet, Facets, RunDetail, RunRow, RunsPage, RunsQuery
+from headway.wire.steering import BulkAsk, BulkPage
 from headway_tui.actions import for_places
 from headway_tui.memory import View
 from headway_tui.screens.queues import QueuesScreen

@@ -12,8 +12,8 @@ import pytest
 
 from headway import bus, subjects
 from headway.wire import encode
-from headway.wire.commands import TaskSpec
 from headway.wire.events import LogChunk
+from headway.wire.fleet import TaskSpec
 from support.engines import calling, config_for, running_engine
 from support.pty_console import Terminal, foreign_escapes, headway
 from support.servers import settings_for

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from headway import subjects
 from headway.wire import encode
-from headway.wire.commands import AgentRow, Metrics, MetricsAsk, QueueFlow, QueueRow
 from headway.wire.events import AgentBeat, EngineBeat, Sample
+from headway.wire.fleet import AgentRow, Metrics, MetricsAsk, QueueFlow, QueueRow
 from headway_engine.board import HEARD, KEEP, Board
 
 if TYPE_CHECKING:

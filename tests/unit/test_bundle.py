@@ -19,7 +19,8 @@ from headway.bundle.writer import Full
 from headway.config import Settings
 from headway.errors import HeadwayError, Refused
 from headway.follow import follow_events, follow_logs
-from headway.wire import ErrorInfo, commands, encode
+from headway.wire import ErrorInfo, encode
+from headway.wire.runs import RunAsk, RunsPage, RunsQuery, StateAnswer, StateAsk
 from headway_ops import say, story
 from support import bundled as b
 
@@ -91,13 +92,13 @@ async def test_the_api_s_reading_verbs_are_answered_from_the_file() -> None:
     assert detail.row.status == "failed"
     assert [m.key for m in detail.marks] == ["ask-0", "ask-2", "large", "mail"]
     assert bytes(detail.payload) == b'{"topic":"tides"}'
-    ask = commands.RunsQuery(query="status:failed task:res* error:rate")
-    assert len((await c.api("runs", ask, commands.RunsPage)).runs) == 1
-    none = commands.RunsQuery(query="status:succeeded")
-    assert (await c.api("runs", none, commands.RunsPage)).runs == []
+    ask = RunsQuery(query="status:failed task:res* error:rate")
+    assert len((await c.api("runs", ask, RunsPage)).runs) == 1
+    none = RunsQuery(query="status:succeeded")
+    assert (await c.api("runs", none, RunsPage)).runs == []
     assert (await c.state(b.RUN))[1] == b'{"turn":2,"model":"sonnet"}'
     assert (await c.state(b.RUN, 1))[0].name == "turn-1"
-    page = await c.api("events", commands.RunAsk(b.RUN, after=7, n=1), list[Any])
+    page = await c.api("events", RunAsk(b.RUN, after=7, n=1), list[Any])
     assert [e.n for e in page] == [8]
 
 
@@ -111,14 +112,14 @@ async def test_a_run_is_followed_to_its_end_from_the_file() -> None:
 async def test_nothing_can_be_changed() -> None:
     for verb in ("cancel", "resume", "fork", "queue-set", "_run", "close"):
         with pytest.raises(Refused, match="offline bundle"):
-            await client().api(verb, commands.RunAsk(b.RUN), Any)
+            await client().api(verb, RunAsk(b.RUN), Any)
 
 
 async def test_a_state_that_was_left_out_says_so() -> None:
     found = {n: body for n, body in b.members().items() if "/states/" not in n}
     c = client(b.packed(found, b.manifest(left_out=("state",))))
     with pytest.raises(Refused, match="--no-state"):
-        await c.api("state", commands.StateAsk(b.RUN), commands.StateAnswer)
+        await c.api("state", StateAsk(b.RUN), StateAnswer)
 
 
 EVENT = member(b.RUN, "events.jsonl")
@@ -252,7 +253,7 @@ def test_any_value_anywhere_is_shown_or_refused(data: st.DataObject) -> None:
     try:
         bundle = b.opened(b.packed(found))
         b.used(bundle)
-        detail = OfflineClient(bundle, Settings())._run(commands.RunAsk(b.RUN))  # pyright: ignore[reportPrivateUsage]
+        detail = OfflineClient(bundle, Settings())._run(RunAsk(b.RUN))  # pyright: ignore[reportPrivateUsage]
         say.console().render_lines(story.story(detail, b.T0))
     except BadBundle:
         return

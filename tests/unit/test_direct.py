@@ -12,7 +12,7 @@ import pytest
 
 from headway.direct import AGAIN_AFTER, Direct, UploadFailed, put_signed
 from headway.wire import BLOB_PART, BlobRef
-from headway.wire.commands import SignedPut
+from headway.wire.blobs import SignedPut
 
 if TYPE_CHECKING:
     from collections.abc import Generator

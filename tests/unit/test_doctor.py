@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from headway.config import Settings
-from headway.wire.commands import Info, TaskSpec
+from headway.wire.api import Info
 from headway.wire.events import Event
+from headway.wire.fleet import TaskSpec
 from headway_ops import doctor
 from headway_ops.checks import broker, containers, database, host
 from headway_ops.checks.finding import clock

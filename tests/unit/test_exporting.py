@@ -19,8 +19,9 @@ from headway.bundle.format import Chunk, TaskFile, member
 from headway.config import Settings
 from headway.wire import ErrorInfo, encode
 from headway.wire.bundles import BundleMark
-from headway.wire.commands import CheckpointRow, TaskSpec
 from headway.wire.events import LogChunk
+from headway.wire.fleet import TaskSpec
+from headway.wire.runs import CheckpointRow
 from headway_ops import bundleforking, exporting
 from headway_ops.forking import Wish
 from headway_ops.redacting import Cleaner, masked

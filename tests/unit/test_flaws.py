@@ -16,8 +16,9 @@ from headway import codec
 from headway.errors import NotEncodable
 from headway.safe import safe_json, safe_text
 from headway.wire import DEPTH_LIMIT, BlobRef, ErrorInfo, flaw_of_body, too_deep
-from headway.wire.commands import EnqueueItem
-from headway.wire.rpc import AttemptFailed, Finished, SaveCheckpoint, SaveMark, Suspend
+from headway.wire.enqueue import EnqueueItem
+from headway.wire.reports import AttemptFailed, Finished, Suspend
+from headway.wire.saves import SaveCheckpoint, SaveMark
 from headway_engine import flaws
 from headway_engine.checks import Unfit, check_item, check_payload
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from headway.states import RunState
-from headway.wire.commands import QueueFlow, QueueRow
 from headway.wire.events import Event
+from headway.wire.fleet import QueueFlow, QueueRow
 from headway_engine.flows import IDLE_AFTER, Flows
 from headway_engine.metrics.timing import BOUNDS, Lately, Timing, quantile
 from headway_engine.presence import same

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from headway.errors import Refused
 from headway.forks import Failure, apply, choose, difference, edit_of, merge
-from headway.wire.commands import CheckpointRow
+from headway.wire.runs import CheckpointRow
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 ROWS = [

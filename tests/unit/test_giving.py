@@ -14,7 +14,7 @@ from headway_ops.say import Exit, Fail
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from headway.wire.commands import EnqueueItem
+    from headway.wire.enqueue import EnqueueItem
 
 
 class Handle:

@@ -11,7 +11,8 @@ from msgspec import Raw
 
 from headway.ids import new_run_id
 from headway.wire import BlobRef, encode
-from headway.wire.commands import EnqueueItem, TaskSpec
+from headway.wire.enqueue import EnqueueItem
+from headway.wire.fleet import TaskSpec
 from headway_engine.checks import Unfit, check_item, check_payload, needs_check, no_task
 from headway_engine.newruns import new_run
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from headway.wire import Malformed, decode, decoder
-from headway.wire.commands import Deployment, TaskSpec
+from headway.wire.fleet import Deployment, TaskSpec
 from headway.wire.rpc import VersionInfo
 from headway_engine.agent.config import Caps, WarmConfig
 from headway_engine.agent.plans import NotAllowed, Plan, plan_of

@@ -17,7 +17,7 @@ from headway.query.fields import Kind, reference
 from headway.query.tokens import TERM_LIMIT, TEXT_LIMIT, VALUE_LIMIT
 from headway.query.tree import Ago, Clock, Moment, Pattern, Term
 from headway.wire import ErrorInfo
-from headway.wire.commands import RunRow, RunsQuery
+from headway.wire.runs import RunRow, RunsQuery
 from support.queries import queries
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

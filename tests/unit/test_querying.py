@@ -8,7 +8,7 @@ import pytest
 
 from headway.errors import BadQuery
 from headway.query import parse
-from headway.wire.commands import RunsPage
+from headway.wire.runs import RunsPage
 from headway_ops.querying import canonical, total_of
 from headway_ops.say import Exit, Fail, explain
 

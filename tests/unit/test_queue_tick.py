@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from headway.wire.commands import QueueAsk, QueueRow
 from headway.wire.events import Event
+from headway.wire.fleet import QueueAsk, QueueRow
 from headway_engine.flows import RATE_OVER, Flows
 from headway_engine.presence import DEPTHS, HEAL, QueueTick
 from headway_engine.store import StoreDown

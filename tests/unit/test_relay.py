@@ -9,8 +9,18 @@ from headway import subjects
 from headway.ids import new_run_id
 from headway.states import RunState
 from headway.wire import BlobRef, ErrorInfo, decode, rpc
-from headway.wire.commands import ANSWERS, Ended
+from headway.wire.enqueue import ANSWERS, Ended
 from headway.wire.events import Event
+from headway.wire.reports import (
+    AttemptFailed,
+    AttemptLost,
+    Finished,
+    GivenBack,
+    Report,
+    Started,
+    Stopped,
+    Suspend,
+)
 from headway_engine.post import Post
 from headway_engine.relay import Relay, ended_of
 from headway_engine.reports import happening_of, outcome_of
@@ -88,7 +98,7 @@ def test_an_end_carries_result_reference_or_error() -> None:
 
 
 def test_a_repeated_report_is_ok_and_an_open_once_mark_says_review() -> None:
-    done = rpc.Finished("r", 1)
+    done = Finished("r", 1)
     assert outcome_of(done, Outcome("already")).outcome == "ok"
     review = Outcome("ok", run=run_in(RunState.REVIEW))
     assert outcome_of(done, review).outcome == "review"
@@ -97,14 +107,14 @@ def test_a_repeated_report_is_ok_and_an_open_once_mark_says_review() -> None:
 
 def test_every_report_has_its_happening() -> None:
     error = ErrorInfo("E")
-    reports: list[rpc.Report] = [
-        rpc.Started("r", 7),
-        rpc.Finished("r", 7),
-        rpc.AttemptFailed("r", 7, "error", error, retry_in=2.0),
-        rpc.AttemptLost("r", 7, "gone"),
-        rpc.GivenBack("r", 7, "no image", "agent"),
-        rpc.Suspend("r", 7, "k", "sleep", seconds=9.0),
-        rpc.Stopped("r", 7, "cancel"),
+    reports: list[Report] = [
+        Started("r", 7),
+        Finished("r", 7),
+        AttemptFailed("r", 7, "error", error, retry_in=2.0),
+        AttemptLost("r", 7, "gone"),
+        GivenBack("r", 7, "no image", "agent"),
+        Suspend("r", 7, "k", "sleep", seconds=9.0),
+        Stopped("r", 7, "cancel"),
     ]
     made: list[Any] = [happening_of(r, lambda: 0.25) for r in reports]
     assert [h.epoch for h in made] == [7] * 7

@@ -13,8 +13,9 @@ from rich.console import Console, RenderableType
 from headway.looks import LOOKS, MARKS
 from headway.states import RunState
 from headway.wire import ErrorInfo
-from headway.wire.commands import AgentRow, CheckpointRow, MarkRow, QueueRow, RunDetail, RunRow
 from headway.wire.events import KINDS, Event, gist
+from headway.wire.fleet import AgentRow, QueueRow
+from headway.wire.runs import CheckpointRow, MarkRow, RunDetail, RunRow
 from headway_ops import render, story
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from headway.forks import difference, merge
 from headway.replays import compare
-from headway.wire.commands import CheckpointRow, RunDetail, RunRow
 from headway.wire.events import Event
+from headway.wire.runs import CheckpointRow, RunDetail, RunRow
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 A, B = "01JGQ0M4N5B6Q7R8S9T0V1W2XA", "01JGQ0M4N5B6Q7R8S9T0V1W2XB"

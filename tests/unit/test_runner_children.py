@@ -12,7 +12,7 @@ from headway.children import ChildRecord
 from headway.codec import payload_hash
 from headway.ids import child_run_id
 from headway.wire import NOTHING, ErrorInfo, decode, encode
-from headway.wire.commands import ITEM
+from headway.wire.enqueue import ITEM
 from headway.wire.frames import (
     Ack,
     Await,

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from headway.errors import BadPayload, HeadwayError, NoSuchRun, NotReachable, Refused, RunFailed
-from headway.wire.commands import Recorded
+from headway.wire.enqueue import Recorded
 from headway_ops import say
 from headway_ops.say import Exit, Fail
 

@@ -10,7 +10,7 @@ from headway import NotInRun, checkpoint, step, task, testing, usage
 from headway.spending import OTHERS, Spending
 from headway.testing import MemoryCalls
 from headway.wire.frames import Usage
-from headway.wire.rpc import MODELS, ModelUsage
+from headway.wire.saves import MODELS, ModelUsage
 
 TOLD: list[list[ModelUsage]] = []
 

@@ -18,7 +18,7 @@ import msgspec
 from headway import subjects
 from headway.errors import HeadwayError
 from headway.wire import Malformed, decode
-from headway.wire.commands import AgentRow, Metrics, MetricsAsk, QueueRow
+from headway.wire.fleet import AgentRow, Metrics, MetricsAsk, QueueRow
 from headway_tui.link import SILENT_AFTER
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from headway_tui.model.texts import safe
 
 if TYPE_CHECKING:
     from headway.client import Client
-    from headway.wire.commands import RunDetail
+    from headway.wire.runs import RunDetail
 
 _CHUNK = msgspec.json.Decoder(LogChunk)
 STATES = 50

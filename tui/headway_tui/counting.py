@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from headway.errors import BadQuery, HeadwayError
 from headway.query import parse
-from headway.wire.commands import Facets, FacetsAsk
+from headway.wire.runs import Facets, FacetsAsk
 
 if TYPE_CHECKING:
     from collections.abc import Callable

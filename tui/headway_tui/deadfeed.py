@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Literal
 
 from headway import subjects
 from headway.errors import HeadwayError
-from headway.wire import Malformed, commands, decode
+from headway.wire import Malformed, decode
 from headway.wire.events import RUN_EVENTS
+from headway.wire.runs import RunsPage, RunsQuery
+from headway.wire.steering import DeadAsk, DeadPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,25 +111,25 @@ class DeadFeed:
             life = link.lives
             view.stale = True
             view.wanted.clear()
-            query = commands.RunsQuery(status=("review",), n=LISTED, sort="oldest")
-            page = await link.ask("runs", query, commands.RunsPage)
+            query = RunsQuery(status=("review",), n=LISTED, sort="oldest")
+            page = await link.ask("runs", query, RunsPage)
             view.take_reviews(page.runs, whole=True, more=page.more)
             self._life = life
         if view.stale:
             view.stale = False
             try:
-                ask = commands.DeadAsk(self.by)
-                view.take_classes(await link.ask("dead", ask, commands.DeadPage))
+                ask = DeadAsk(self.by)
+                view.take_classes(await link.ask("dead", ask, DeadPage))
             except HeadwayError:
                 view.stale = True
                 raise
         if view.wanted:
             runs = tuple(view.wanted)[:LISTED]
-            query = commands.RunsQuery(ids=runs, n=LISTED)
+            query = RunsQuery(ids=runs, n=LISTED)
             # Heard while it is on its way = asked for again.
             view.wanted.difference_update(runs)
             try:
-                page = await link.ask("runs", query, commands.RunsPage)
+                page = await link.ask("runs", query, RunsPage)
             except HeadwayError:
                 view.wanted.update(runs)
                 raise

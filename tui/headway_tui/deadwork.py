@@ -12,8 +12,9 @@ from msgspec import Raw
 from headway.errors import HeadwayError
 from headway.ids import new_run_id
 from headway.replays.plans import canonical, name_of
-from headway.wire.commands import Done, RunsPage, RunsQuery
+from headway.wire.api import Done
 from headway.wire.replays import JobRow, Pace, Plan, PlanItem, PlanStart
+from headway.wire.runs import RunsPage, RunsQuery
 from headway_tui.model.dead import query_of
 from headway_tui.model.texts import plural
 from headway_tui.sending import send
@@ -22,7 +23,7 @@ from headway_tui.writes import bulk
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headway.wire.commands import DeadClass, ResumeAsk
+    from headway.wire.steering import DeadClass, ResumeAsk
     from headway_tui.link import Link
 
 PAGE = 1000

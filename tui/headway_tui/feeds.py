@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from headway.errors import HeadwayError
-from headway.wire import commands
+from headway.wire.runs import RunAsk, RunDetail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ class RunFeed:
         self,
         link: Link,
         run: str,
-        on_detail: Callable[[commands.RunDetail], None],
+        on_detail: Callable[[RunDetail], None],
         on_event: Callable[[Event], None],
         on_chunk: Callable[[int, LogChunk], None],
     ) -> None:
@@ -54,8 +54,8 @@ class RunFeed:
             await self._moved.wait()
             self._moved.clear()
             try:
-                ask = commands.RunAsk(self.run_id)
-                self._on_detail(await self._link.ask("run", ask, commands.RunDetail))
+                ask = RunAsk(self.run_id)
+                self._on_detail(await self._link.ask("run", ask, RunDetail))
                 self.trouble = ""
             except HeadwayError as e:
                 self.trouble = str(e)

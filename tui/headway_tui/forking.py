@@ -13,9 +13,9 @@ import msgspec
 from headway.errors import HeadwayError, NotReachable
 from headway.forks import edit_of
 from headway.ids import new_run_id
-from headway.wire import BlobRef, commands
-from headway.wire.commands import StateAnswer, StateAsk
+from headway.wire import BlobRef
 from headway.wire.replays import ForkAsk, Forked
+from headway.wire.runs import RunAsk, RunDetail, StateAnswer, StateAsk
 from headway_tui.decide import Decide
 from headway_tui.editing import in_editor
 from headway_tui.model.deadsheets import Sheet
@@ -56,7 +56,7 @@ async def _draft(link: Link, run: str, number: int) -> Draft:
     except HeadwayError as e:
         if number or e.code not in {"not_found", "no_such_run"}:
             raise
-        detail = await link.ask("run", commands.RunAsk(run), commands.RunDetail)
+        detail = await link.ask("run", RunAsk(run), RunDetail)
         payload = await _body(link, bytes(detail.payload), detail.payload_ref)
         return Draft(run, new_run_id(), "payload", "start", "", payload)
     row = answer.row

@@ -20,8 +20,8 @@ from headway_tui.model.rows import RunsView
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headway.wire.commands import RunRow
     from headway.wire.replays import JobDetail, JobItem, JobRow
+    from headway.wire.runs import RunRow
     from headway_tui.link import Link
 
 WATCHED = 100

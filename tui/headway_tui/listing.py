@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from headway import subjects
 from headway.errors import HeadwayError
 from headway.query import parse
-from headway.wire import Malformed, commands, decode
+from headway.wire import Malformed, decode
 from headway.wire.events import RUN_EVENTS
+from headway.wire.runs import RunsPage, RunsQuery
 from headway_tui.query import possible
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class RunsFeed:
         elif view.gaps and self._gap_at and loop.time() > self._gap_at + GAP_AFTER:
             self._gap_at = 0.0
             ids = tuple(view.gaps)[:PAGE]
-            view.refreshed((await self._page(commands.RunsQuery(ids=ids, n=PAGE))).runs)
+            view.refreshed((await self._page(RunsQuery(ids=ids, n=PAGE))).runs)
             self._changed()
         else:
             self._gap_at = self._gap_at or loop.time() if view.gaps else 0.0
@@ -165,8 +166,8 @@ class RunsFeed:
         if self._view.changed:
             self._changed()
 
-    async def _page(self, query: commands.RunsQuery) -> commands.RunsPage:
-        return await self._unless_dropped(self._link.ask("runs", query, commands.RunsPage))
+    async def _page(self, query: RunsQuery) -> RunsPage:
+        return await self._unless_dropped(self._link.ask("runs", query, RunsPage))
 
     async def _unless_dropped(self, asked: Coroutine[None, None, T]) -> T:
         """The answer; raises _Dropped when another query is asked for meanwhile."""
@@ -183,7 +184,7 @@ class RunsFeed:
                 with contextlib.suppress(asyncio.CancelledError, HeadwayError):
                     await task
 
-    async def _heard(self, query: commands.RunsQuery) -> commands.RunsPage:
+    async def _heard(self, query: RunsQuery) -> RunsPage:
         """A page of the list; what is heard meanwhile is kept for it."""
         self._view.asking()
         try:
@@ -192,9 +193,9 @@ class RunsFeed:
             self._view.unanswered()
             raise
 
-    def _query(self, after: str, *, turned: bool = False) -> commands.RunsQuery:
+    def _query(self, after: str, *, turned: bool = False) -> RunsQuery:
         sort = _TURNED[self.sort] if turned else self.sort
-        return commands.RunsQuery(ids=self.ids, query=self.text, after=after, n=PAGE, sort=sort)
+        return RunsQuery(ids=self.ids, query=self.text, after=after, n=PAGE, sort=sort)
 
     async def _first(self) -> None:
         life = self._link.lives
@@ -223,7 +224,7 @@ class RunsFeed:
         if had and not self._view.bottom:
             self.more = False
 
-    def _went(self, page: commands.RunsPage) -> None:
+    def _went(self, page: RunsPage) -> None:
         self.more, self._next = page.more, page.next
         self.looked = page.next if page.more and len(self._view.order) < self._need else ""
         if not page.more and self._view.bottom:
@@ -242,7 +243,7 @@ class RunsFeed:
     async def _candidates(self) -> None:
         """Which of the runs that moved belong to the list now?"""
         ids = tuple(self._view.maybe)[:PAGE]
-        query = commands.RunsQuery(ids=ids, query=self.text, n=PAGE)
+        query = RunsQuery(ids=ids, query=self.text, n=PAGE)
         page = await self._page(query)
         self._view.answered(ids, [row.run for row in page.runs])
         self._changed()

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from headway import subjects
 from headway.errors import HeadwayError
-from headway.wire import Malformed, commands, decode
+from headway.wire import Malformed, decode
 from headway.wire.events import SPAN_CHUNK
+from headway.wire.runs import SpansAsk, SpansPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,8 +62,8 @@ class SpanFeed:
         after, more = 0, True
         while more:
             try:
-                ask = commands.SpansAsk(self._run, after)
-                page = await self._link.ask("spans", ask, commands.SpansPage)
+                ask = SpansAsk(self._run, after)
+                page = await self._link.ask("spans", ask, SpansPage)
             except HeadwayError:
                 return False
             for one in page.spans:

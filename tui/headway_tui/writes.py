@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from headway.errors import HeadwayError
 from headway.ids import new_run_id
-from headway.wire.commands import AckAsk, BulkAsk, BulkPage, CancelAsk, Done, ResumeAsk
+from headway.wire.api import Done
+from headway.wire.steering import AckAsk, BulkAsk, BulkPage, CancelAsk, ResumeAsk
 from headway_tui.sending import send
 
 if TYPE_CHECKING:

@@ -33,13 +33,7 @@ from headway.wire.frames import (
     Usage,
     Wait,
 )
-from headway.wire.rpc import (
-    Assignment,
-    AttemptFailed,
-    GivenBack,
-    Report,
-    ReportOutcome,
-)
+from headway.wire.reports import AttemptFailed, GivenBack, Report, ReportOutcome
 from headway_engine.agent.attempt import Attempt, Journal
 from headway_engine.agent.bodies import BadParts, Carrier
 from headway_engine.agent.children import Children
@@ -59,6 +53,7 @@ if TYPE_CHECKING:
 
     from msgspec import Raw
 
+    from headway.wire.rpc import Assignment
     from headway_engine.agent.config import AgentConfig
     from headway_engine.agent.pool import Pool
     from headway_engine.agent.uplink import Uplink

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from headway.direct import Direct
 from headway.errors import HeadwayError
 from headway.wire import BLOB_PART, CHECKPOINT_LIMIT, BlobRef, Malformed, decode, encode
-from headway.wire.commands import SignedPut
+from headway.wire.blobs import SignedPut
 from headway.wire.frames import Part
 from headway.wire.rpc import GET_ANSWER, PUT_ANSWER, URL_ANSWER, GetPart, PutPart, UrlAsk
 from headway_engine.agent.port import Link, NoAnswer

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING
 
 from headway.states import TERMINAL
 from headway.wire import PAYLOAD_LIMIT, BlobRef, Malformed, decode, encode
-from headway.wire.commands import ANSWERS, Ended
+from headway.wire.children import CHILDREN_ENDS, ChildAsk, ChildOutcome, ChildrenAsk, ChildrenEnds
+from headway.wire.children import Child as ChildToBe
+from headway.wire.enqueue import ANSWERS, Ended
 from headway.wire.frames import Ack, Await
-from headway.wire.rpc import CHILDREN_ENDS, ChildAsk, ChildOutcome, ChildrenAsk, ChildrenEnds
-from headway.wire.rpc import Child as ChildToBe
 from headway_engine.agent.bodies import BlobRefused
 from headway_engine.agent.port import NoAnswer
 from headway_engine.agent.uplink import jittered
 
 if TYPE_CHECKING:
+    from headway.wire.children import ChildEnd
     from headway.wire.frames import Enqueue
-    from headway.wire.rpc import ChildEnd
     from headway_engine.agent.attempt import Attempt
     from headway_engine.agent.attempts import Attempts
     from headway_engine.agent.worker import Worker

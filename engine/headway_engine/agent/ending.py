@@ -11,7 +11,7 @@ from headway import faults
 from headway.failures import MESSAGE_LIMIT, TRACEBACK_LIMIT, clean
 from headway.wire import RESULT_LIMIT, BlobRef, ErrorInfo, encode
 from headway.wire.frames import Ack, Fail, Finish
-from headway.wire.rpc import AttemptFailed, Finished, Report, ReportOutcome, Stopped
+from headway.wire.reports import AttemptFailed, Finished, Report, ReportOutcome, Stopped
 from headway_engine.agent.redact import NO_SECRETS
 from headway_engine.agent.verdict import Ended, Evidence, on_end, on_frame
 

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from headway.wire import encode
-from headway.wire.commands import TaskSpec
+from headway.wire.fleet import TaskSpec
 from headway.wire.rpc import VersionInfo
 from headway_engine.agent.attempt import Attempt, Journal
 

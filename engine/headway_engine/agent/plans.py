@@ -17,7 +17,7 @@ from headway.errors import HeadwayError
 from headway_engine.runtime import Limits
 
 if TYPE_CHECKING:
-    from headway.wire.commands import TaskSpec
+    from headway.wire.fleet import TaskSpec
     from headway.wire.rpc import VersionInfo
     from headway_engine.agent.config import Caps
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from headway import faults
 from headway.wire import CHECKPOINT_LIMIT, STEP_LIMIT, BlobRef, encode
 from headway.wire.frames import Ack, Checkpoint, Mark, Usage
-from headway.wire.rpc import SaveCheckpoint, SaveMark, SaveOutcome, SaveUsage
+from headway.wire.saves import SaveCheckpoint, SaveMark, SaveOutcome, SaveUsage
 from headway_engine.agent.bodies import BadParts, BlobRefused
 
 if TYPE_CHECKING:

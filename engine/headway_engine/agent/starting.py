@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from headway import faults
-from headway.wire.rpc import ReportOutcome, Started
+from headway.wire.reports import ReportOutcome, Started
 
 if TYPE_CHECKING:
     from headway.wire.frames import RunStarted

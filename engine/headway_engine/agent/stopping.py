@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from headway.wire.frames import Cancel, Freeze
-from headway.wire.rpc import Stopped
+from headway.wire.reports import Stopped
 from headway_engine.agent.attempt import STRENGTH
 from headway_engine.agent.handover import size_of
 

@@ -16,21 +16,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headway.wire import Malformed, decode, decoder, encode
-from headway.wire.rpc import (
-    ENQUEUED,
-    REPORTED,
-    SAVED,
-    AnySave,
-    Child,
-    ChildOutcome,
-    Children,
-    Report,
-    ReportOutcome,
-    Reports,
-    RpcError,
-    SaveOutcome,
-    Saves,
-)
+from headway.wire.children import ENQUEUED, Child, ChildOutcome, Children
+from headway.wire.reports import REPORTED, Report, ReportOutcome, Reports
+from headway.wire.rpc import RpcError
+from headway.wire.saves import SAVED, AnySave, SaveOutcome, Saves
 from headway_engine.agent.port import NoAnswer
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from headway.wire import BlobRef, ErrorInfo
 from headway.wire.frames import EXIT_ORPHAN, EXIT_STALE, Fail, Finish, Wait
-from headway.wire.rpc import (
+from headway.wire.reports import (
     AttemptFailed,
     AttemptLost,
     Finished,

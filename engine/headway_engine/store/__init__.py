@@ -16,28 +16,7 @@ from msgspec import Struct
 
 from headway.errors import HeadwayError
 from headway.wire import BlobRef
-from headway.wire.commands import (
-    AgentRow,
-    BlobPart,
-    CheckpointRow,
-    DeadAsk,
-    DeadPage,
-    Deployment,
-    DeploymentRow,
-    Facets,
-    FacetsAsk,
-    MarkRow,
-    QueueAsk,
-    QueueRow,
-    ResultsAnswer,
-    Review,
-    RunDetail,
-    RunsPage,
-    RunsQuery,
-    TaskSpec,
-    UsageAsk,
-    UsageRow,
-)
+from headway.wire.blobs import BlobPart
 from headway_engine.store.records import (
     LAST_SEQ,
     AgentState,
@@ -59,8 +38,24 @@ if TYPE_CHECKING:
 
     from headway.wire.bundles import BundleMark
     from headway.wire.events import Event
+    from headway.wire.fleet import AgentRow, Deployment, DeploymentRow, QueueAsk, QueueRow, TaskSpec
     from headway.wire.replays import JobItem, JobRow, Plan, PlanItem, SourcesAsk, SourcesPage
-    from headway.wire.rpc import AnySave, Beat, MarkRecord, Register
+    from headway.wire.rpc import Beat, MarkRecord, Register
+    from headway.wire.runs import (
+        CheckpointRow,
+        Facets,
+        FacetsAsk,
+        MarkRow,
+        ResultsAnswer,
+        Review,
+        RunDetail,
+        RunsPage,
+        RunsQuery,
+        UsageAsk,
+        UsageRow,
+    )
+    from headway.wire.saves import AnySave
+    from headway.wire.steering import DeadAsk, DeadPage
     from headway_engine.happenings import Told
     from headway_engine.jobrules import JobFacts
     from headway_engine.store.forking import ForkSource

@@ -11,7 +11,7 @@ from headway.codec import payload_hash
 from headway.forks import kept_marks
 from headway.states import TERMINAL, RunState
 from headway.wire import BlobRef
-from headway.wire.commands import CheckpointRow
+from headway.wire.runs import CheckpointRow
 from headway_engine.newruns import policy_of
 from headway_engine.store.records import Body, ForkPoint, GivenMark, GivenPoint, NewRun, Run, Start
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from headway.wire.bundles import BundleFork
-    from headway.wire.commands import TaskSpec
+    from headway.wire.fleet import TaskSpec
     from headway.wire.replays import ForkAsk
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from headway.query.evaluate import error_text
 from headway.states import RunState
-from headway.wire.commands import AgentRow, Facet, Facets, FacetsAsk, OpenMark, Review, RunRow
+from headway.wire.fleet import AgentRow
+from headway.wire.runs import Facet, Facets, FacetsAsk, OpenMark, Review, RunRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headway.forks import Failure
-    from headway.wire.commands import CheckpointRow
+    from headway.wire.runs import CheckpointRow
 
 
 class Needs(NamedTuple):

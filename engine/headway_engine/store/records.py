@@ -11,8 +11,8 @@ from headway.retry import RetryPolicy
 from headway.states import RunState
 from headway.wire import NOTHING, BlobRef, ErrorInfo
 from headway.wire.budget import Budget
-from headway.wire.commands import TaskSpec
 from headway.wire.events import Event
+from headway.wire.fleet import TaskSpec
 from headway.wire.rpc import MarkRecord, VersionInfo
 
 LAST_SEQ = 2**62

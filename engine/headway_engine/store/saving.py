@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headway.children import ChildRecord
-from headway.wire.rpc import Save, SaveCheckpoint, SaveMark
+from headway.wire.saves import Save, SaveCheckpoint, SaveMark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from msgspec import Raw
 
 from headway.client import Client
 from headway.ids import new_run_id
-from headway.wire.commands import EnqueueItem
+from headway.wire.enqueue import EnqueueItem
 from headway_ops.bench.stats import rate
 
 if TYPE_CHECKING:

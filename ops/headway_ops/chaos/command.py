@@ -20,7 +20,7 @@ import msgspec
 from headway.errors import BadPolicy, NotReachable, QueueFull, Refused
 from headway.retry import seconds
 from headway.states import TERMINAL, RunState
-from headway.wire.commands import RunsQuery
+from headway.wire.runs import RunsQuery
 from headway_ops import link, say
 from headway_ops.chaos.killer import Killer
 from headway_ops.chaos.local import find

@@ -10,7 +10,7 @@ from headway_ops.checks.finding import LIMIT, Finding, bad, clock, note, ok
 from headway_ops.settings import postgres_dsn, shown_dsn
 
 if TYPE_CHECKING:
-    from headway.wire.commands import Info
+    from headway.wire.api import Info
 
 MIN_POSTGRES = 15
 SETTINGS = (

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from headway import config
 from headway.client import Client
 from headway.errors import HeadwayError
-from headway.wire.commands import AgentRow, Info
+from headway.wire.api import Info
+from headway.wire.fleet import AgentRow
 from headway_ops.deploying import Registered, register
 from headway_ops.local.nats import NatsConfig, NatsServer
 from headway_ops.local.ports import free_port

@@ -24,7 +24,7 @@ from headway_ops.local.state import StateDir
 from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
-    from headway.wire.commands import TaskSpec
+    from headway.wire.fleet import TaskSpec
     from headway_ops.check import Report
 
 

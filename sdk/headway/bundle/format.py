@@ -28,7 +28,9 @@ from msgspec import Meta, Raw, Struct
 from headway.errors import HeadwayError
 from headway.wire import Instant
 from headway.wire.budget import Budget
-from headway.wire.commands import DeploymentRow, RunId, RunRow, TaskSpec
+from headway.wire.fields import RunId
+from headway.wire.fleet import DeploymentRow, TaskSpec
+from headway.wire.runs import RunRow
 
 FORMAT = 1
 SUFFIX = ".headway.zip"

@@ -18,9 +18,31 @@ from headway.errors import NoSuchRun, Refused
 from headway.query.asked import query_of
 from headway.query.evaluate import matches
 from headway.states import TERMINAL
-from headway.wire import INLINE_LIMIT, BlobRef, commands
+from headway.wire import INLINE_LIMIT, BlobRef
+from headway.wire.api import Info
 from headway.wire.bundles import BundleAsk, BundlePage
+from headway.wire.enqueue import Ended
 from headway.wire.events import gist
+from headway.wire.runs import (
+    CheckpointRow,
+    LogsAsk,
+    LogsPage,
+    MarkRow,
+    ResultsAnswer,
+    ResultsAsk,
+    RunAsk,
+    RunDetail,
+    RunsPage,
+    RunsQuery,
+    SpansAsk,
+    SpansPage,
+    StateAnswer,
+    StateAsk,
+    StoredLog,
+    StoredSpans,
+    UsageAsk,
+    UsageRow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,22 +119,22 @@ class OfflineClient:
             )
         return cast("T", answer(body))
 
-    async def info(self) -> commands.Info:
+    async def info(self) -> Info:
         """Who answers: the file."""
-        return await self.api("info", None, commands.Info)
+        return await self.api("info", None, Info)
 
-    async def run(self, run: str) -> commands.RunDetail:
+    async def run(self, run: str) -> RunDetail:
         """Everything about one run."""
-        return await self.api("run", commands.RunAsk(run), commands.RunDetail)
+        return await self.api("run", RunAsk(run), RunDetail)
 
-    async def ask_results(self, runs: list[str]) -> commands.ResultsAnswer:
+    async def ask_results(self, runs: list[str]) -> ResultsAnswer:
         """Which of these have ended?"""
-        return await self.api("result", commands.ResultsAsk(runs), commands.ResultsAnswer)
+        return await self.api("result", ResultsAsk(runs), ResultsAnswer)
 
-    async def state(self, run: str, number: int = 0) -> tuple[commands.CheckpointRow, bytes]:
+    async def state(self, run: str, number: int = 0) -> tuple[CheckpointRow, bytes]:
         """A checkpoint (0 = the last) with its state."""
-        ask = commands.StateAsk(run, number)
-        answer = await self.api("state", ask, commands.StateAnswer)
+        ask = StateAsk(run, number)
+        answer = await self.api("state", ask, StateAnswer)
         if not answer.key:
             return answer.row, bytes(answer.state)
         ref = BlobRef(answer.key, answer.row.size, answer.row.sha256)
@@ -134,12 +156,12 @@ class OfflineClient:
             raise NoSuchRun(f"no run {text[:30]} in this bundle", "not_found")
         return found[0]
 
-    def _info(self, _: object) -> commands.Info:
+    def _info(self, _: object) -> Info:
         m = self.bundle.manifest
-        return commands.Info("bundle", m.engine, "bundle", store_ok=True, durability="fsynced",
+        return Info("bundle", m.engine, "bundle", store_ok=True, durability="fsynced",
                              now=m.exported_at)  # fmt: skip
 
-    def _runs(self, ask: commands.RunsQuery) -> commands.RunsPage:
+    def _runs(self, ask: RunsQuery) -> RunsPage:
         now = self.bundle.manifest.exported_at
         asked = query_of(ask)
         rows = sorted(
@@ -154,22 +176,22 @@ class OfflineClient:
         ]  # fmt: skip
         page = later[: ask.n]
         more = len(later) > len(page)
-        return commands.RunsPage(
+        return RunsPage(
             page, now, more, next=page[-1].run if more else "",
             total=len(found) if ask.total else None,
         )  # fmt: skip
 
-    def _run(self, ask: commands.RunAsk) -> commands.RunDetail:
+    def _run(self, ask: RunAsk) -> RunDetail:
         run, bundle = self._one(ask.run), self.bundle
         file = bundle.run(run)
         payload, payload_ref = self._body(run, "payload.json")
         result, result_ref = self._body(run, "result.json")
         marks = [
-            commands.MarkRow(m.key, m.kind, m.fn, m.status, m.epoch, m.at, m.token, m.size)
+            MarkRow(m.key, m.kind, m.fn, m.status, m.epoch, m.at, m.token, m.size)
             for m in bundle.marks(run)
         ]
         marks.sort(key=lambda m: (m.at, m.key))
-        return commands.RunDetail(
+        return RunDetail(
             replace(file.row), payload, payload_ref, result, result_ref,
             gist(self._all_events(run), DETAIL_ROWS), bundle.checkpoints(run)[-DETAIL_ROWS:],
             marks[-DETAIL_ROWS:], file.why, file.budget,
@@ -188,14 +210,14 @@ class OfflineClient:
             self._events[run] = list(self.bundle.events(run))
         return self._events[run]
 
-    def _page_events(self, ask: commands.RunAsk) -> list[Event]:
+    def _page_events(self, ask: RunAsk) -> list[Event]:
         events = self._all_events(self._one(ask.run))
         return [e for e in events if e.n > ask.after][: ask.n]
 
-    def _checkpoints(self, ask: commands.RunAsk) -> list[commands.CheckpointRow]:
+    def _checkpoints(self, ask: RunAsk) -> list[CheckpointRow]:
         return self.bundle.checkpoints(self._one(ask.run))
 
-    def _state(self, ask: commands.StateAsk) -> commands.StateAnswer:
+    def _state(self, ask: StateAsk) -> StateAnswer:
         run = self._one(ask.run)
         rows = self.bundle.checkpoints(run)
         row = next((c for c in rows if c.number == ask.number), None)
@@ -212,12 +234,12 @@ class OfflineClient:
             )
         state, ref = self._body(run, name)
         if ref is None:
-            return commands.StateAnswer(row, state)
+            return StateAnswer(row, state)
         # With a secret taken out it is another body than the one that was saved.
-        return commands.StateAnswer(replace(row, size=ref.size, sha256=ref.sha256), key=ref.key)
+        return StateAnswer(replace(row, size=ref.size, sha256=ref.sha256), key=ref.key)
 
-    def _result(self, ask: commands.ResultsAsk) -> commands.ResultsAnswer:
-        answer = commands.ResultsAnswer()
+    def _result(self, ask: ResultsAsk) -> ResultsAnswer:
+        answer = ResultsAnswer()
         for run in ask.runs:
             if run not in self.bundle.runs:
                 answer.others[run] = "unknown"
@@ -227,7 +249,7 @@ class OfflineClient:
                 answer.others[run] = row.status
                 continue
             result, ref = self._body(run, "result.json")
-            answer.ended.append(commands.Ended(run, row.status, result, ref, row.error))
+            answer.ended.append(Ended(run, row.status, result, ref, row.error))
         return answer
 
     def _page(
@@ -251,19 +273,15 @@ class OfflineClient:
                 return found, True
         return found, False
 
-    def _logs(self, ask: commands.LogsAsk) -> commands.LogsPage:
+    def _logs(self, ask: LogsAsk) -> LogsPage:
         found, more = self._page("logs", self.bundle.logs, ask)
-        return commands.LogsPage(
-            [commands.StoredLog(at, one.epoch, one.chunk) for at, one in found], more
-        )
+        return LogsPage([StoredLog(at, one.epoch, one.chunk) for at, one in found], more)
 
-    def _spans(self, ask: commands.SpansAsk) -> commands.SpansPage:
+    def _spans(self, ask: SpansAsk) -> SpansPage:
         found, more = self._page("spans", self.bundle.spans, ask)
-        return commands.SpansPage(
-            [commands.StoredSpans(at, one.epoch, one.chunk) for at, one in found], more
-        )
+        return SpansPage([StoredSpans(at, one.epoch, one.chunk) for at, one in found], more)
 
-    def _usage(self, ask: commands.UsageAsk) -> list[commands.UsageRow]:
+    def _usage(self, ask: UsageAsk) -> list[UsageRow]:
         run = self._one(ask.run or self.bundle.manifest.run)
         return self.bundle.usage(run)
 

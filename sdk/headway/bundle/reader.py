@@ -36,8 +36,8 @@ from headway.bundle.format import (
 )
 from headway.wire import Malformed, clean_text, decode, decoder, flaw_of_body
 from headway.wire.bundles import BundleMark
-from headway.wire.commands import CheckpointRow, RunRow, UsageRow
 from headway.wire.events import Event, LogChunk, SpanChunk
+from headway.wire.runs import CheckpointRow, RunRow, UsageRow
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

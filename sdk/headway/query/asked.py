@@ -9,7 +9,7 @@ from headway.query.tree import Moment, Pattern, Prefix, Query, Status, Term
 
 if TYPE_CHECKING:
     from headway.query.tree import Value
-    from headway.wire.commands import RunsQuery
+    from headway.wire.runs import RunsQuery
 
 
 def glob_of(text: str) -> Pattern:

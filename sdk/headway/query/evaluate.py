@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headway.query.tree import Compare, Value
-    from headway.wire.commands import RunRow
+    from headway.wire.runs import RunRow
 
 COMPARE: dict[Compare, Callable[[int, int], bool]] = {
     "=": operator.eq, ">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le,

@@ -15,8 +15,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from headway.wire.commands import RunDetail
     from headway.wire.events import Event
+    from headway.wire.runs import RunDetail
 
 Mark = Literal[" ", "~", "+", "-"]
 """The same, different, only in the fork, only in the original."""

@@ -26,7 +26,7 @@ from headway.wire.replays import BodyEdit, Plan, PlanItem, Source, SourcesAsk, S
 if TYPE_CHECKING:
     from headway.client import Client
     from headway.replays.script import Loaded, Script
-    from headway.wire.commands import RunDetail
+    from headway.wire.runs import RunDetail
 
 AT_ONCE = 16
 """Runs that are read at the same time, where an operator's functions want to see them."""

@@ -11,7 +11,7 @@ from headway.replays.compare import Change, Line, changes
 
 if TYPE_CHECKING:
     from headway.client import Client
-    from headway.wire.commands import RunDetail
+    from headway.wire.runs import RunDetail
 
 
 async def state_changes(client: Client, original: str, fork: str, line: Line) -> list[Change]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from headway.wire.commands import RunDetail
+    from headway.wire.runs import RunDetail
 
 
 class RunView(Struct):

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from msgspec import Meta, Raw, Struct
 
 from headway.wire import KEY_LIMIT, NOTHING, BlobRef, ErrorInfo, Instant
-from headway.wire.commands import DeploymentRow, Name, Priority, RunId, TaskSpec, Text
+from headway.wire.fields import Name, Priority, RunId, Text
+from headway.wire.fleet import DeploymentRow, TaskSpec
 
 MARKS_LIMIT = 10_000
 """Marks that a fork from a bundle takes along."""

@@ -18,7 +18,8 @@ from msgspec import Meta, Raw, Struct
 from headway.wire import BLOB_PART, DURATION_LIMIT, KEY_LIMIT, NOTHING, ErrorInfo, Instant, decoder
 from headway.wire.budget import Budget
 from headway.wire.events import Span
-from headway.wire.rpc import MODELS, MarkRecord, ModelUsage
+from headway.wire.rpc import MarkRecord
+from headway.wire.saves import MODELS, ModelUsage
 
 # What a runner may say is bounded where it is decoded: its sender may be anybody's code.
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]

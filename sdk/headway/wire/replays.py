@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Raw, Struct
 
 from headway.wire import DURATION_LIMIT, NOTHING, BlobRef, Instant
-from headway.wire.commands import Name, RunId, Text
+from headway.wire.fields import Name, RunId, Text
 
 
 class BodyEdit(Struct, forbid_unknown_fields=True, omit_defaults=True):

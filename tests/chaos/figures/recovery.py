@@ -15,7 +15,7 @@ from chaos.kit.effects import EffectServer
 from chaos.kit.stack import Stack, lay_tasks
 from chaos.storm import audit
 from headway.ids import new_run_id
-from headway.wire.commands import EnqueueItem
+from headway.wire.enqueue import EnqueueItem
 from support.servers import open_folder
 from support.wait import until
 

@@ -29,7 +29,24 @@ from headway.retry import seconds
 from headway.safe import safe_json, safe_line, safe_text
 from headway.states import RunState
 from headway.tasks import memory_bytes
-from headway.wire import Malformed, commands, decode, events, flaw_of_body, frames, rpc
+from headway.wire import (
+    Malformed,
+    api,
+    children,
+    decode,
+    enqueue,
+    events,
+    flaw_of_body,
+    frames,
+    reports,
+    rpc,
+    saves,
+)
+from headway.wire.enqueue import ENQUEUE, ITEM
+from headway.wire.fleet import Deployment
+from headway.wire.reports import REPORTS, Reports
+from headway.wire.runs import RunDetail, RunsPage
+from headway.wire.saves import SAVES, SaveUsage
 from headway_engine import bundles, checks, flaws, lifecycle, verbs
 from headway_engine.agent import journal, plans, provider, redact, spans
 from headway_engine.agent.bodies import Assembly, BadParts
@@ -69,10 +86,17 @@ class Target:
     seeds: tuple[bytes, ...] = JSON_SEEDS
 
 
-def golden(name: str) -> dict[str, bytes]:
-    """Struct name to the bytes that were agreed on."""
-    lines = (GOLDEN / f"{name}.txt").read_bytes().splitlines()
-    return {k.decode(): v for k, _, v in (line.partition(b" ") for line in lines)}
+def golden() -> dict[str, bytes]:
+    """Struct name to the bytes that were agreed on, of all modules of the wire."""
+    found: dict[str, bytes] = {}
+    for file in sorted(GOLDEN.glob("*.txt")):
+        for line in file.read_bytes().splitlines():
+            name, _, body = line.partition(b" ")
+            found[name.decode()] = body
+    return found
+
+
+AGREED = golden()
 
 
 class Tree(Struct):
@@ -90,21 +114,17 @@ def decoders(module: ModuleType) -> dict[str, Any]:
     return {n: d for n, d in found.items() if isinstance(d, msgspec.json.Decoder) and n.isupper()}
 
 
-def _plain(module: ModuleType) -> Target:
-    """All decoders of a module at once: each gets the same body."""
-    short = module.__name__.rpartition(".")[2]
-    them = decoders(module)
-    bodies = [
-        b for n in ("bundles", "commands", "events", "frames", "rpc") for b in golden(n).values()
-    ]
+def _plain(name: str, *modules: ModuleType) -> Target:
+    """All decoders of these modules at once: each gets the same body."""
+    them = {n: d for module in modules for n, d in decoders(module).items()}
 
     def run(data: bytes) -> None:
         for dec in them.values():
             with suppress(Malformed):
                 decode(dec, data)
 
-    seeds = tuple(b for b in bodies if any(_fits(d, b) for d in them.values()))
-    return Target(f"decoders.{short}", run, (), seeds)
+    seeds = tuple(b for b in AGREED.values() if any(_fits(d, b) for d in them.values()))
+    return Target(f"decoders.{name}", run, (), seeds)
 
 
 def _fits(dec: Any, body: bytes) -> bool:
@@ -151,7 +171,7 @@ def taken(frame: Any) -> None:
         for intent in ("", "timeout", "drain", "cancel", "stale"):
             report = on_frame(Evidence(RUN, 1, started=True, intent=intent), frame, None)
             if report is not None:
-                reported(rpc.Reports("a1", 1, [report]))
+                reported(Reports("a1", 1, [report]))
     elif isinstance(frame, frames.Checkpoint):
         flaw_of_body(bytes(frame.state))
 
@@ -171,14 +191,14 @@ def from_runner(data: bytes) -> None:
 
 def intake(data: bytes) -> None:
     """An INGEST message: its items are taken or refused one by one."""
-    for raw in decode(commands.ENQUEUE, data).items:
+    for raw in decode(ENQUEUE, data).items:
         with suppress(Malformed, checks.Unfit):
             enqueue_item(bytes(raw))
 
 
 def enqueue_item(data: bytes) -> None:
     """One item."""
-    item = decode(commands.ITEM, data)
+    item = decode(ITEM, data)
     checks.check_item(item, "default", NOW)
     checks.check_payload(bytes(item.payload), SCHEMA)
     codec.payload_hash(bytes(item.payload))
@@ -199,9 +219,9 @@ def schema(data: bytes) -> None:
 
 def saved(data: bytes) -> None:
     """Saves of an agent, up to the statement."""
-    saves = decode(rpc.SAVES, data).saves
+    saves = decode(SAVES, data).saves
     fit = [s for s in saves if not flaws.of_save(s, "default")]
-    good = [s for s in fit if not isinstance(s, rpc.SaveUsage)]
+    good = [s for s in fit if not isinstance(s, SaveUsage)]
     saving.by_namespace(good, ["default"] * len(good))
     for checkpoints, marks in saving.split(good):
         for _, c in checkpoints:
@@ -218,7 +238,7 @@ def a_run(state: RunState) -> Run:
     )
 
 
-def reported(body: rpc.Reports) -> None:
+def reported(body: Reports) -> None:
     """Reports of an agent: each is decided upon, in every state."""
     for report in body.reports:
         if flaws.of_report(report, "default"):
@@ -227,14 +247,14 @@ def reported(body: rpc.Reports) -> None:
             lifecycle.decide(a_run(state), happening_of(report, lambda: 0.5), NOW)
 
 
-def reports(data: bytes) -> None:
+def attempt_reports(data: bytes) -> None:
     """A report request."""
-    reported(decode(rpc.REPORTS, data))
+    reported(decode(REPORTS, data))
 
 
 def deployment(data: bytes) -> None:
     """A deployment, up to the settings of a container."""
-    what = decode(msgspec.json.Decoder(commands.Deployment), data)
+    what = decode(msgspec.json.Decoder(Deployment), data)
     info = rpc.VersionInfo(what.version, what.image, what.modules, what.source, what.dev)
     for spec in what.tasks:
         with suppress(plans.NotAllowed):
@@ -288,8 +308,8 @@ def shown_lists(data: bytes) -> None:
     render.runs_table(decode(_PAGE, data).runs, NOW)
 
 
-_DETAIL = msgspec.json.Decoder(commands.RunDetail)
-_PAGE = msgspec.json.Decoder(commands.RunsPage)
+_DETAIL = msgspec.json.Decoder(RunDetail)
+_PAGE = msgspec.json.Decoder(RunsPage)
 
 
 def text(data: bytes) -> None:
@@ -388,7 +408,7 @@ def bundle_file(data: bytes) -> None:
 
 
 UTF8 = (UnicodeDecodeError,)
-ITEMS = (golden("commands")["EnqueueItem"],)
+ITEMS = (AGREED["EnqueueItem"],)
 TEXT_SEEDS = (b"\x1b[2J", "\u202e\x9b".encode(), b"a-name", RUN.encode(), b"hw.>", b"1h30m", b"2g")
 TOML_SEEDS = (
     b'[nats]\nurl = "nats://x"\n[engine]\nlease = 15.0\n[agent]\nstate_dir = "/x"\n',
@@ -398,8 +418,10 @@ JOURNAL_SEEDS = (b'{"type":"session","session":1}\n{"type":"end","run":"x","epoc
 
 
 def _frames(*names: str) -> tuple[bytes, ...]:
-    found = golden("frames")
-    return tuple(found[n] for n in names or found)
+    every = [
+        s.__name__ for s in vars(frames).values() if isinstance(s, type) and s.__name__ in AGREED
+    ]
+    return tuple(AGREED[n] for n in names or every)
 
 
 def _framed(bodies: tuple[bytes, ...]) -> tuple[bytes, ...]:
@@ -407,21 +429,26 @@ def _framed(bodies: tuple[bytes, ...]) -> tuple[bytes, ...]:
 
 
 TARGETS: list[Target] = [
-    *map(_plain, (bundles, commands, events, frames, rpc, verbs)),
+    _plain("bundles", bundles),
+    _plain("clients", enqueue, api),
+    _plain("events", events),
+    _plain("frames", frames),
+    _plain("agents", rpc, saves, reports, children),
+    _plain("verbs", verbs),
     Target("frames.stream", stream, (FrameError, Malformed), _framed(_frames())),
     Target("frames.from_runner", from_runner, (Malformed,), _frames()),
-    Target("enqueue.intake", intake, (Malformed,), (golden("commands")["EnqueueBatch"],)),
+    Target("enqueue.intake", intake, (Malformed,), (AGREED["EnqueueBatch"],)),
     Target("enqueue.item", enqueue_item, (Malformed, checks.Unfit), ITEMS),
     Target("payload", payload, (checks.Unfit,), (*JSON_SEEDS, b'{"a":1,"b":"xyz","c":[1,"x"]}')),
     Target("payload.schema", schema, (checks.Unfit,), (SCHEMA,)),
-    Target("saves", saved, (Malformed,), (golden("rpc")["Saves"],)),
-    Target("reports", reports, (Malformed,), (golden("rpc")["Reports"],)),
-    Target("deployment", deployment, (Malformed,), (golden("commands")["Deployment"],)),
+    Target("saves", saved, (Malformed,), (AGREED["Saves"],)),
+    Target("reports", attempt_reports, (Malformed,), (AGREED["Reports"],)),
+    Target("deployment", deployment, (Malformed,), (AGREED["Deployment"],)),
     Target("codec.body", user_body),
     Target("codec.opened", opened, (codec.Misfit,)),
-    Target("shown.events", shown_events, (Malformed,), (golden("events")["RunEvents"],)),
-    Target("shown.run", shown_run, (Malformed,), (golden("commands")["RunDetail"],)),
-    Target("shown.lists", shown_lists, (Malformed,), (golden("commands")["RunsPage"],)),
+    Target("shown.events", shown_events, (Malformed,), (AGREED["RunEvents"],)),
+    Target("shown.run", shown_run, (Malformed,), (AGREED["RunDetail"],)),
+    Target("shown.lists", shown_lists, (Malformed,), (AGREED["RunsPage"],)),
     Target("shown.text", text, UTF8, TEXT_SEEDS),
     Target("log.redacted", redacted, (), TEXT_SEEDS),
     Target("settings.file", settings_file, (BadConfig,), TOML_SEEDS),

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chaos.fuzz.targets import BY_NAME, TARGETS, Target
-from headway.wire import Malformed, commands, decode
+from headway.wire import Malformed, decode
+from headway.wire.enqueue import ITEM
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -131,7 +132,7 @@ def test_huge_bodies_cost_little_memory(what: str) -> None:
 
 def test_of_two_equal_keys_the_last_one_counts_and_the_first_is_checked_too() -> None:
     good = b'{"run":"01JGQ0M4N5B6Q7R8S9T0V1W2X3","task":"a","task":"b"}'
-    item: Any = decode(commands.ITEM, good)
+    item: Any = decode(ITEM, good)
     assert item.task == "b"
     with pytest.raises(Malformed):
-        decode(commands.ITEM, good.replace(b'"a"', b'"../a"'))
+        decode(ITEM, good.replace(b'"a"', b'"../a"'))

@@ -20,7 +20,7 @@ from chaos.kit import tasks
 from headway.client import Client
 from headway.config import Settings
 from headway.errors import HeadwayError
-from headway.wire.commands import AgentRow
+from headway.wire.fleet import AgentRow
 from headway_ops.chaos.runners import Runner, container_runners, process_runners
 from headway_ops.check import examine, version_of
 from headway_ops.deploying import register

@@ -14,13 +14,13 @@ from chaos.sim.plan import HEARD, LATE, LOST, TWICE, UNHEARD, Op
 from headway.context import Context
 from headway.effects import _fresh  # pyright: ignore[reportPrivateUsage]  # the rule under test
 from headway.wire import ErrorInfo
-from headway.wire.rpc import SaveCheckpoint, SaveMark
+from headway.wire.saves import SaveCheckpoint, SaveMark
 from headway_engine import happenings as h
 
 if TYPE_CHECKING:
     from chaos.sim.agents import Agent
     from chaos.sim.world import World
-    from headway.wire.rpc import Save
+    from headway.wire.saves import Save
     from headway_engine.store.records import Claimed
 
 Call = SaveCheckpoint | SaveMark | h.Happening

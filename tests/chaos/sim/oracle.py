@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from chaos.sim.rules import ENDS, FREES_KEY, LEGAL, LIVE_ATTEMPT
-from headway.wire.rpc import SaveCheckpoint, SaveMark
+from headway.wire.saves import SaveCheckpoint, SaveMark
 
 if TYPE_CHECKING:
     from chaos.sim.containers import Container
     from chaos.sim.world import World
     from headway.wire.events import Event
-    from headway.wire.rpc import Save
+    from headway.wire.saves import Save
     from headway_engine.happenings import Happening
     from headway_engine.store.memory.tables import Row
     from headway_engine.store.records import Claimed, EnqueueOutcome, NewRun, Outcome, SaveDone

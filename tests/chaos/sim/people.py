@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from chaos.sim.plan import CAUSES, LOST, POLICIES, PROGRAMS, SECOND, SPECS, UNHEARD
 from chaos.sim.rules import ENDS
 from headway.states import RunState
-from headway.wire.commands import QueueAsk
+from headway.wire.fleet import QueueAsk
 from headway_engine import happenings as h
 from headway_engine.store.records import NewRun, Run
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from headway.wire.commands import Deployment, TaskSpec
+from headway.wire.fleet import Deployment, TaskSpec
 
 if TYPE_CHECKING:
     from random import Random

@@ -21,7 +21,7 @@ from chaos.sim.oracle import Oracle
 from chaos.sim.people import Message, People
 from chaos.sim.plan import BEAT, HEARD, LEASE, Op, Plan
 from chaos.sim.rules import LIVE_ATTEMPT
-from headway.wire.rpc import SaveCheckpoint, SaveMark
+from headway.wire.saves import SaveCheckpoint, SaveMark
 from headway_engine import happenings as h
 from headway_engine.clock import ManualClock
 from headway_engine.store.memory.tables import Tables

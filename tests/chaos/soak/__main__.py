@@ -25,8 +25,8 @@ from chaos.storm.load import Load
 from headway import subjects
 from headway.retry import seconds
 from headway.wire import Malformed, decode
-from headway.wire.commands import RunsQuery
 from headway.wire.events import AGENT_BEAT, ENGINE_BEAT
+from headway.wire.runs import RunsQuery
 from support.servers import clean_environment, open_folder
 
 if TYPE_CHECKING:

@@ -25,7 +25,10 @@ from headway.errors import (
     RunFailed,
 )
 from headway.ids import new_run_id
-from headway.wire.commands import Done, EnqueueItem, ResumeAsk, RunsQuery
+from headway.wire.api import Done
+from headway.wire.enqueue import EnqueueItem
+from headway.wire.runs import RunsQuery
+from headway.wire.steering import ResumeAsk
 
 if TYPE_CHECKING:
     from chaos.kit.effects import EffectServer

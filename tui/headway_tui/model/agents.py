@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import timedelta
 
-    from headway.wire.commands import AgentRow
     from headway.wire.events import AgentBeat
+    from headway.wire.fleet import AgentRow
 
 SILENT_AFTER = 3.0
 """Seconds without a beat after which an agent is silent; lost it is when its lease is over."""

@@ -19,8 +19,9 @@ from headway_tui.model.texts import age, safe
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from headway.wire.commands import DeadClass, DeadPage, RunRow
     from headway.wire.events import RunEvents
+    from headway.wire.runs import RunRow
+    from headway.wire.steering import DeadClass, DeadPage
 
 _DEAD = {s.value for s in FAILURES}
 _SEEN = {"acknowledged", "unacknowledged"}

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
-from headway.wire.commands import Review
+from headway.wire.runs import Review
 from headway_tui.model.dead import flaw_of_json, query_of, resume_words
 from headway_tui.model.texts import plural, safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from headway.wire.commands import DeadClass, RunRow
+    from headway.wire.runs import RunRow
+    from headway.wire.steering import DeadClass
     from headway_tui.model.dead import Piece
 
 COUNT_FROM = 11

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headway.replays.plans import Planned
-    from headway.wire.commands import RunRow
     from headway.wire.replays import JobItem, JobRow
+    from headway.wire.runs import RunRow
 
 FINAL = frozenset({"ended", "refused"})
 LEFT_OUT = 50

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from headway.wire.commands import AgentsSample
+from headway.wire.fleet import AgentsSample
 from headway_tui.model.texts import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from headway.wire.commands import Metrics
     from headway.wire.events import AgentBeat, Sample
+    from headway.wire.fleet import Metrics
 
 KEEP = 3600
 """Seconds that are kept while the console is open; engines keep 900."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime, timedelta
 
-    from headway.wire.commands import QueueFlow, QueueRow
+    from headway.wire.fleet import QueueFlow, QueueRow
     from headway_tui.model.agents import AgentLine
 
 DEPTHS = 60

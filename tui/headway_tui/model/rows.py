@@ -22,8 +22,8 @@ from headway.wire import ErrorInfo
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from headway.wire.commands import RunRow
     from headway.wire.events import Event, RunEvents
+    from headway.wire.runs import RunRow
 
 _ENDED = {s.value for s in TERMINAL}
 _FAILED = {s.value for s in FAILURES}

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from headway.wire.commands import RunDetail, RunRow
     from headway.wire.events import Event
+    from headway.wire.runs import RunDetail, RunRow
 
 
 class Paper(NamedTuple):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from textual.widget import Widget
     from textual.widgets import Input
 
-    from headway.wire.commands import RunRow
+    from headway.wire.runs import RunRow
     from headway_tui.app import HeadwayApp
     from headway_tui.model.drafts import Draft
 

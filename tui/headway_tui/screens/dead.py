@@ -10,7 +10,8 @@ from textual.containers import Vertical
 
 from headway.errors import HeadwayError
 from headway.ids import new_run_id
-from headway.wire import commands
+from headway.wire.runs import Review
+from headway.wire.steering import ResumeAsk
 from headway_tui.chrome import Note
 from headway_tui.deadfeed import DeadFeed
 from headway_tui.deadwork import acknowledge, again, resolve
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 
     from textual.widget import Widget
 
-    from headway.wire.commands import DeadClass, RunRow
+    from headway.wire.runs import RunRow
+    from headway.wire.steering import DeadClass
     from headway_tui.model.dead import Piece
     from headway_tui.widgets.lines import Lines
 
@@ -164,7 +166,7 @@ class DeadScreen(Pane):
         row = self.review()
         if row is None:
             return [(self._empty("no run waits for a person"), "muted")] if line == 0 else []
-        review = row.review or commands.Review()
+        review = row.review or Review()
         tokens = "  ".join(f"{m.key} {m.token} (attempt #{m.epoch})" for m in review.marks)
         texts = (f"{row.run}  {review.why}", tokens or f"reason {row.reason}")
         return [(safe(texts[line], 400), ("text", "mark")[line])]
@@ -313,7 +315,7 @@ class DeadScreen(Pane):
         if row is None:
             self.say("there is no review under the cursor", "warning")
             return
-        review = row.review or commands.Review()
+        review = row.review or Review()
         if not review.marks:
             self.say("no once block is open in it: R resumes the run as it is", "warning")
             return
@@ -323,7 +325,7 @@ class DeadScreen(Pane):
 
         def ask(typed: tuple[str, ...]) -> Awaitable[str]:
             values = {k: Raw(v.encode()) for k, v in zip(keys, typed, strict=False)}
-            return self._resolve(commands.ResumeAsk(row.run, known, values, armed, new_run_id()))
+            return self._resolve(ResumeAsk(row.run, known, values, armed, new_run_id()))
 
         self._ask(sheets.decision_sheet(row, decision, armed=armed), ask)
 
@@ -342,7 +344,7 @@ class DeadScreen(Pane):
             return "older attempts are taken for dead: m or r decides now"
 
         def ask(typed: tuple[str, ...]) -> Awaitable[str]:
-            body = commands.ResumeAsk(run, override=True, request=new_run_id())
+            body = ResumeAsk(run, override=True, request=new_run_id())
             return self._resolve(body) if goes_on else arm()
 
         self._ask(sheets.override_sheet(row), ask)
@@ -353,15 +355,15 @@ class DeadScreen(Pane):
         if row is None:
             self.say("there is no review under the cursor", "warning")
             return
-        review = row.review or commands.Review()
+        review = row.review or Review()
         if review.marks and row.reason == "once":
             keys = ", ".join(safe(m.key, 60) for m in review.marks)
             self.say(f"decide on {keys} first: m done, r run again, X fail", "warning")
             return
-        body = commands.ResumeAsk(row.run, request=new_run_id())
+        body = ResumeAsk(row.run, request=new_run_id())
         self._ask(sheets.resume_sheet(row), lambda typed: self._resolve(body))
 
-    async def _resolve(self, body: commands.ResumeAsk) -> str:
+    async def _resolve(self, body: ResumeAsk) -> str:
         said = await resolve(self.console_app.link, body, self._told)
         self.overrides.discard(body.run)
         return said

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from textual.containers import Vertical
 
 from headway.errors import HeadwayError
-from headway.wire.commands import AgentRow, DrainAsk, QueueAsk, QueueRow
+from headway.wire.fleet import AgentRow, QueueAsk, QueueRow
+from headway.wire.steering import DrainAsk
 from headway_tui.actions import BY_ID
 from headway_tui.boards import BoardFeed
 from headway_tui.chrome import Note

@@ -13,7 +13,8 @@ from textual.containers import Horizontal, Vertical
 from headway.budgets import told
 from headway.errors import HeadwayError
 from headway.looks import look
-from headway.wire import BlobRef, commands
+from headway.wire import BlobRef
+from headway.wire.runs import RunAsk, RunDetail, RunRow, RunsPage, RunsQuery, StateAnswer, StateAsk
 from headway_tui.chrome import Note
 from headway_tui.feeds import RunFeed
 from headway_tui.model.states import counted, read
@@ -63,7 +64,7 @@ class RunScreen(Pane):
         self.run_id = run
         self._logs_first = logs
         self.now = lambda: datetime.now(UTC)
-        self.detail: commands.RunDetail | None = None
+        self.detail: RunDetail | None = None
         self.timeline = Timeline()
         self.waterfall = Waterfall(self.timeline, lambda: self.now(), id="timeline")
         self.logs = LogTail(id="logs")
@@ -88,7 +89,7 @@ class RunScreen(Pane):
         self.number = 0
         """The checkpoint whose state is shown; 0 = the last."""
         self._wanted = 0
-        self._states: dict[int, commands.StateAnswer] = {}
+        self._states: dict[int, StateAnswer] = {}
         self._zoomed = False
         self._lower: Lines = self.logs
 
@@ -126,8 +127,8 @@ class RunScreen(Pane):
                 link.changed.clear()
                 await link.changed.wait()
             try:
-                ask = commands.RunAsk(self.run_id)
-                found = await link.ask("run", ask, commands.RunDetail)
+                ask = RunAsk(self.run_id)
+                found = await link.ask("run", ask, RunDetail)
             except HeadwayError as e:
                 self.say(str(e), "bad")
                 return
@@ -191,7 +192,7 @@ class RunScreen(Pane):
 
     # --- what is heard
 
-    def _on_detail(self, detail: commands.RunDetail) -> None:
+    def _on_detail(self, detail: RunDetail) -> None:
         self.detail = detail
         self.facts.refresh()
         error = detail.row.error
@@ -294,8 +295,8 @@ class RunScreen(Pane):
 
     async def _count_same(self, kind: str) -> None:
         try:
-            ask = commands.RunsQuery(query=same_error("", kind), n=1, total=True)
-            page = await self.console_app.link.ask("runs", ask, commands.RunsPage)
+            ask = RunsQuery(query=same_error("", kind), n=1, total=True)
+            page = await self.console_app.link.ask("runs", ask, RunsPage)
         except HeadwayError:
             return
         if page.total and page.total > 1:
@@ -352,13 +353,13 @@ class RunScreen(Pane):
             bodies["old"] = read(bytes(old.state))
         self.state.show(bodies, bytes(new.state))
 
-    async def _state_of(self, number: int) -> commands.StateAnswer | None:
+    async def _state_of(self, number: int) -> StateAnswer | None:
         if number in self._states:
             return self._states[number]
         link = self.console_app.link
         try:
-            ask = commands.StateAsk(self.run_id, number)
-            answer = await link.ask("state", ask, commands.StateAnswer)
+            ask = StateAsk(self.run_id, number)
+            answer = await link.ask("state", ask, StateAnswer)
         except HeadwayError as e:
             if e.code in {"not_found", "no_such_run"}:
                 return None
@@ -396,7 +397,7 @@ class RunScreen(Pane):
             return [(self.run_id, "")] if len(self.run_id) == ID_LENGTH else []
         return [(row.run, f"{row.task}  {row.status}")]
 
-    def chosen_row(self) -> commands.RunRow | None:
+    def chosen_row(self) -> RunRow | None:
         """This run's."""
         return self.detail.row if self.detail is not None else None
 

@@ -14,7 +14,8 @@ from textual.containers import Horizontal, Vertical
 from headway.errors import HeadwayError
 from headway.ids import time_of
 from headway.looks import look
-from headway.wire import commands, encode
+from headway.wire import encode
+from headway.wire.runs import Facets, RunAsk, RunDetail, RunsPage, RunsQuery
 from headway_tui.chrome import Note
 from headway_tui.counting import Counting
 from headway_tui.dialogs import Choice
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from textual.widget import Widget
     from textual.widgets import Input
 
-    from headway.wire.commands import RunRow
+    from headway.wire.runs import RunRow
     from headway_tui.query import Hint
 
 EVERY_RUN = "task:*"
@@ -280,7 +281,7 @@ class RunsScreen(Pane):
             return [(f" {len(self.marks):,} marked, V ends the range   ", "accent")]
         return [(f" {len(self.marks):,} marked (space)   " if self.marks else " ", "accent")]
 
-    def _facets(self) -> commands.Facets | None:
+    def _facets(self) -> Facets | None:
         return self.counting.of(self.filter_text, FACETS) if self.counting else None
 
     def _empty(self) -> str:
@@ -298,8 +299,8 @@ class RunsScreen(Pane):
         best = (0, "")
         for term, rest in looser(text)[:6]:
             try:
-                ask = commands.RunsQuery(query=rest, n=1, total=True)
-                page = await self.console_app.link.ask("runs", ask, commands.RunsPage)
+                ask = RunsQuery(query=rest, n=1, total=True)
+                page = await self.console_app.link.ask("runs", ask, RunsPage)
             except HeadwayError:
                 return
             best = max(best, (page.total or len(page.runs), term))
@@ -339,8 +340,8 @@ class RunsScreen(Pane):
         """The story of a run on which the reader stays."""
         await asyncio.sleep(LINGERED)
         try:
-            ask = commands.RunAsk(run)
-            detail = await self.console_app.link.ask("run", ask, commands.RunDetail)
+            ask = RunAsk(run)
+            detail = await self.console_app.link.ask("run", ask, RunDetail)
         except HeadwayError:
             return
         self._story = (run, story_of(detail, self._paper()))

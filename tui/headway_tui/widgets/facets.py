@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.segment import Segment
     from textual import events
 
-    from headway.wire.commands import Facets
+    from headway.wire.runs import Facets
 
 FACETS = ("status", "error")
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headway.states import RunState
-from headway.wire.commands import DeadAsk, DeadClass, DeadPage, Review
+from headway.wire.steering import DeadAsk, DeadClass, DeadPage
 from headway_engine.store.listing import NEWEST, message_of, review_of
 from headway_engine.store.memory.tables import Base, Row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+
+    from headway.wire.runs import Review
 
 
 class Dead(Base):

@@ -9,8 +9,9 @@ from msgspec import Raw
 
 from headway.states import OPEN, TERMINAL, RunState
 from headway.wire import NOTHING, BlobRef
-from headway.wire.commands import Ended, Recorded, ResultsAnswer
-from headway.wire.rpc import AnySave, MarkRecord, Save, SaveCheckpoint, SaveUsage
+from headway.wire.enqueue import Ended, Recorded
+from headway.wire.runs import ResultsAnswer
+from headway.wire.saves import AnySave, Save, SaveCheckpoint, SaveUsage
 from headway_engine import lifecycle
 from headway_engine.happenings import Cancel, Claim, Happening, VersionMissing
 from headway_engine.store import ClaimAnswer
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from headway.wire.events import Event
+    from headway.wire.rpc import MarkRecord
     from headway_engine.happenings import Told
 
 

@@ -13,20 +13,16 @@ from headway.query.evaluate import matches
 from headway.states import RunState
 from headway.wire import DEFAULT_QUEUE, NOTHING, BlobRef
 from headway.wire.bundles import BundleMark
-from headway.wire.commands import (
+from headway.wire.fleet import Deployment, DeploymentRow, QueueAsk, QueueRow, TaskSpec
+from headway.wire.runs import (
     CheckpointRow,
-    Deployment,
-    DeploymentRow,
     Facets,
     FacetsAsk,
     MarkRow,
-    QueueAsk,
-    QueueRow,
     RunDetail,
     RunRow,
     RunsPage,
     RunsQuery,
-    TaskSpec,
 )
 from headway_engine.store.forking import ForkSource
 from headway_engine.store.listing import agent_rows, attempt_of, facets_of
@@ -34,8 +30,8 @@ from headway_engine.store.memory.agents import Agents
 from headway_engine.store.memory.tables import Checkpoint, Mark, Queue, Row
 
 if TYPE_CHECKING:
-    from headway.wire.commands import AgentRow
     from headway.wire.events import Event
+    from headway.wire.fleet import AgentRow
     from headway_engine.store.records import Run
 
 S = RunState

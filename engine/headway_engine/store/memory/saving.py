@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from headway.states import RunState
 from headway.wire.events import Event
-from headway.wire.rpc import MarkRecord, SaveCheckpoint, SaveMark
+from headway.wire.rpc import MarkRecord
 from headway_engine.store.memory.tables import Checkpoint, Mark, Row
 from headway_engine.store.memory.usage import Usage
 from headway_engine.store.records import SaveDone
 from headway_engine.store.saving import checkpoint_data, look, mark_data, mark_event, may_write
+
+if TYPE_CHECKING:
+    from headway.wire.saves import SaveCheckpoint, SaveMark
 
 
 class Saving(Usage):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headway.forks import failures_of
-from headway.wire.commands import CheckpointRow, RunsQuery
 from headway.wire.replays import Source, SourcesPage
+from headway.wire.runs import CheckpointRow, RunsQuery
 from headway_engine.store.memory.lists import Lists
 from headway_engine.store.planning import source_of
 

@@ -10,8 +10,8 @@ from msgspec import Raw, Struct, field
 from headway.retry import RetryPolicy
 from headway.states import OPEN, RunState
 from headway.wire import BlobRef
-from headway.wire.commands import Deployment, TaskSpec
 from headway.wire.events import Event
+from headway.wire.fleet import Deployment, TaskSpec
 from headway.wire.rpc import MarkRecord, VersionInfo
 from headway_engine.store.records import AgentState, End, OnceMark, Run
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from headway.wire.commands import RunRow, UsageAsk, UsageRow
+from headway.wire.runs import RunRow, UsageAsk, UsageRow
 from headway_engine.store.memory.tables import Base, Used
 from headway_engine.store.records import SaveDone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from headway.wire.rpc import SaveUsage
+    from headway.wire.saves import SaveUsage
 
 
 class Usage(Base):

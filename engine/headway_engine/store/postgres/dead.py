@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headway.wire.commands import DeadAsk, DeadClass, DeadPage, Review
+from headway.wire.steering import DeadAsk, DeadClass, DeadPage
 from headway_engine.store.listing import NEWEST, message_of, review_of
 from headway_engine.store.postgres import rows, statements
 from headway_engine.store.postgres.base import Part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from headway.wire.runs import Review
 
 _SQL = statements.load("dead")
 

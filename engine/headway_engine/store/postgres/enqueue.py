@@ -14,7 +14,8 @@ from msgspec import Raw
 
 from headway.states import TERMINAL
 from headway.wire import NOTHING, encode
-from headway.wire.commands import Ended, Recorded, ResultsAnswer
+from headway.wire.enqueue import Ended, Recorded
+from headway.wire.runs import ResultsAnswer
 from headway_engine import lifecycle
 from headway_engine.happenings import Cancel
 from headway_engine.store.forking import GONE

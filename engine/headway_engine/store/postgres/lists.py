@@ -8,14 +8,8 @@ from msgspec import Raw
 
 from headway.wire import DEFAULT_QUEUE, NOTHING, BlobRef
 from headway.wire.bundles import BundleMark
-from headway.wire.commands import (
-    CheckpointRow,
-    MarkRow,
-    QueueAsk,
-    QueueRow,
-    RunDetail,
-    RunsQuery,
-)
+from headway.wire.fleet import QueueAsk, QueueRow
+from headway.wire.runs import CheckpointRow, MarkRow, RunDetail, RunsQuery
 from headway_engine.store.forking import ForkSource
 from headway_engine.store.listing import agent_rows
 from headway_engine.store.postgres import rows, statements
@@ -24,8 +18,8 @@ from headway_engine.store.postgres.leases import Leases
 from headway_engine.store.postgres.pages import Pages
 
 if TYPE_CHECKING:
-    from headway.wire.commands import AgentRow
     from headway.wire.events import Event
+    from headway.wire.fleet import AgentRow
     from headway_engine.store.records import Run
 
 _SQL = statements.load("lists")

@@ -15,7 +15,7 @@ import msgspec
 from headway.query import parse
 from headway.query.asked import query_of
 from headway.query.evaluate import resolved
-from headway.wire.commands import Facet, Facets, FacetsAsk, RunRow, RunsPage, RunsQuery
+from headway.wire.runs import Facet, Facets, FacetsAsk, RunRow, RunsPage, RunsQuery
 from headway_engine.store.filtering import Where, where
 from headway_engine.store.listing import attempt_of
 from headway_engine.store.postgres import rows, statements

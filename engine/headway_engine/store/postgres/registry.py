@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headway.wire import encode
-from headway.wire.commands import Deployment, DeploymentRow, TaskSpec
+from headway.wire.fleet import Deployment, DeploymentRow, TaskSpec
 from headway_engine.store.postgres import statements
 from headway_engine.store.postgres.base import Part
 

@@ -10,8 +10,8 @@ from msgspec import Raw
 
 from headway.states import RunState
 from headway.wire import NOTHING, BlobRef, ErrorInfo, encode
-from headway.wire.commands import TaskSpec
 from headway.wire.events import Event
+from headway.wire.fleet import TaskSpec
 from headway.wire.rpc import MarkRecord
 from headway_engine.store.records import OnceMark, Run
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from headway.states import OPEN, RunState
 from headway.wire import encode
 from headway.wire.events import Event
-from headway.wire.rpc import AnySave, Save, SaveCheckpoint, SaveMark, SaveUsage
+from headway.wire.saves import AnySave, Save, SaveCheckpoint, SaveMark, SaveUsage
 from headway_engine.store.postgres import rows, statements
 from headway_engine.store.postgres.base import Part
 from headway_engine.store.postgres.db import Poison, bisect

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from headway.forks import Failure
 from headway.query.asked import query_of
 from headway.query.evaluate import resolved
-from headway.wire.commands import CheckpointRow, RunsQuery
 from headway.wire.replays import Source, SourcesPage
+from headway.wire.runs import CheckpointRow, RunsQuery
 from headway_engine.store.filtering import where
 from headway_engine.store.planning import needs_of, source_of
 from headway_engine.store.postgres import pages, rows, statements

@@ -10,7 +10,7 @@ from headway.wire.rpc import VersionInfo
 from headway_engine.store.postgres import rows, statements
 
 if TYPE_CHECKING:
-    from headway.wire.commands import TaskSpec
+    from headway.wire.fleet import TaskSpec
     from headway_engine.store.postgres.db import Db
 
 _SQL = statements.load("registry")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headway.wire.commands import UsageAsk, UsageRow
+from headway.wire.runs import UsageAsk, UsageRow
 from headway_engine.store.postgres import statements
 from headway_engine.store.postgres.base import Part
 from headway_engine.store.postgres.db import bisect
@@ -13,7 +13,7 @@ from headway_engine.store.records import SaveDone
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from headway.wire.rpc import SaveUsage
+    from headway.wire.saves import SaveUsage
 
 _SQL = statements.load("usage")
 
