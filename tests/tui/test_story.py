@@ -106,7 +106,11 @@ def console(up: Up, folder: Path) -> Generator[Tmux]:
 
 async def failed(up: Up, count: int) -> None:
     """Wait until so many runs have failed."""
-    await until(lambda: len(up.runs("status:failed", "--limit", "100")) == count, 60, what="failed", every=0.5)
+
+    def them() -> bool:
+        return len(up.runs("status:failed", "--limit", "100")) == count
+
+    await until(them, 60, what="failed", every=0.5)
 
 
 async def typed(tmux: Tmux, hint: str, text: str) -> None:
