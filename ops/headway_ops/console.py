@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from headway.config import Settings, from_environment
 from headway_ops.say import Exit, Fail, line, tell
@@ -19,27 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headway.bundle import Bundle
+    from headway_ops.quick import Opened
     from headway_tui.actions import Action
-
-
-class Opened(NamedTuple):
-    """How it is opened."""
-
-    run: str
-    text: str
-    theme: str
-    ascii_only: bool
-    readonly: bool
-    mouse: bool = True
-
-    def arguments(self) -> list[str]:
-        """The same as arguments of `headway`."""
-        found = ["tui", "--theme", self.theme]
-        found += ["--filter", self.text] if self.text else []
-        found += ["--ascii"] if self.ascii_only else []
-        found += ["--readonly"] if self.readonly else []
-        found += [] if self.mouse else ["--no-mouse"]
-        return [*found, "--", self.run] if self.run else found
 
 
 def serve_console(opened: Opened, at: str, url: str) -> None:
