@@ -18,7 +18,6 @@ from headway_tui.query import Hint
 from headway_tui.sending import kindly
 from headway_tui.widgets.lines import Lines
 from headway_tui.widgets.prompt import Prompt
-from headway_tui.writes import Sum, bulk, naming, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from headway.wire.runs import RunRow
     from headway_tui.app import HeadwayApp
     from headway_tui.model.drafts import Draft
+    from headway_tui.writes import Sum
 
 ENDED = {s.status for s in TERMINAL}
 SMALL = 100
@@ -303,6 +303,8 @@ class Pane(Screen[None]):
 
     async def _many(self, verb: str, runs: list[tuple[str, str]], query: str) -> None:
         """Counted by the engine, then asked, then done by the engine."""
+        from headway_tui.writes import bulk, naming
+
         link = self.console_app.link
         ids = [run for run, _ in runs]
         queries = [query] if query else naming(ids)
@@ -339,6 +341,8 @@ class Pane(Screen[None]):
         self.console_app.confirm(BY_ID[verb], meant, work)
 
     async def _each(self, verb: str, runs: list[str]) -> None:
+        from headway_tui.writes import write
+
         done, refusal = 0, ""
         words = ""
         for run in runs:
