@@ -12,11 +12,11 @@ from msgspec import Raw
 from headway.errors import HeadwayError
 from headway.ids import new_run_id
 from headway.replays.plans import canonical, name_of
+from headway.texts import plural
 from headway.wire.api import Done
 from headway.wire.replays import JobRow, Pace, Plan, PlanItem, PlanStart
 from headway.wire.runs import RunsPage, RunsQuery
 from headway_tui.model.dead import query_of
-from headway_tui.model.texts import plural
 from headway_tui.sending import send
 from headway_tui.writes import bulk
 
