@@ -21,7 +21,7 @@ from headway.wire.steering import (
     ReplayAsk,
     ResumeAsk,
 )
-from headway_engine.bulk import bulk
+from headway_engine.bulk import counted
 from headway_engine.control import ApiRefused, Asker
 from headway_engine.happenings import Acknowledge, Cancel, Resume
 from headway_engine.names import unknown_queue
@@ -139,9 +139,7 @@ class Verbs:
         )
 
     async def _bulk(self, asker: Asker, body: bytes) -> BulkPage:
-        ask = decode(_BULK, body)
-        check_text(ask.reason, "reason")
-        return await bulk(self._store, self._commits, asker.ns, asker.actor, ask)
+        return await counted(self._store, asker.ns, decode(_BULK, body))
 
     async def _replay(self, asker: Asker, body: bytes) -> Done:
         ask = decode(_REPLAY, body)

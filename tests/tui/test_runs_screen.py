@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from headway.replays.plans import read
+from headway.wire.replays import JobRow, PlanStart
 from headway.wire.runs import RunsPage, RunsQuery
 from headway.wire.steering import BulkAsk, BulkPage
 from headway_tui.screens.replay import ReplayScreen
@@ -41,24 +43,27 @@ async def test_rows_keep_their_place_and_keys_move_the_cursor() -> None:
         assert len(screen.marks) == 13
 
 
-def matching(count: int) -> Any:
-    """An engine that has so many runs for any bulk request, 5 on a page."""
+def matching(link: Any, count: int) -> None:
+    """An engine that has so many runs for any bulk request, 5 on a page, and does every plan."""
+    ids = [r.run for r in rows()]
 
-    def answer(ask: BulkAsk) -> BulkPage:
-        done = int(ask.after or 0)
-        n = min(5, count - done)
-        end = done + n
-        runs = [r.run for r in rows()][done:end]
-        return BulkPage(NOW, n, 0 if ask.dry_run else n, runs=runs,
-                        next=str(end) if end < count else "")  # fmt: skip
+    def bulk(ask: BulkAsk) -> BulkPage:
+        begun = int(ask.after or 0)
+        end = min(begun + 5, count)
+        return BulkPage(NOW, ids[begun:end], str(end) if end < count else "")
 
-    return answer
+    def start(ask: PlanStart) -> JobRow:
+        plan = read(bytes(ask.plan))
+        n = len(plan.items)
+        return JobRow("rj_1", ask.sha256, "done", n, NOW, plan.name, succeeded=n)
+
+    link.answers |= {"bulk": bulk, "plan-start": start}
 
 
 async def test_many_runs_are_counted_by_the_engine_and_need_their_number_typed() -> None:
     async with console() as (app, pilot):
         link: Any = app.link
-        link.answers["bulk"] = matching(12)
+        matching(link, 12)
         await pilot.press("asterisk", "c")
         await pilot.pause()
         text = text_of(app)
@@ -69,17 +74,17 @@ async def test_many_runs_are_counted_by_the_engine_and_need_their_number_typed()
         await pilot.pause()
         await show(app, pilot)
         assert "left as it is" in text_of(app)
-        assert all(body.dry_run for verb, body in link.asked if verb == "bulk")
+        assert "plan-start" not in {verb for verb, _ in link.asked}
         await pilot.press("c")
         await pilot.pause()
         await pilot.press("1", "2", "enter")
         await pilot.pause()
         await show(app, pilot)
         assert "12 cancelled" in text_of(app)
-        done = [b for verb, b in link.asked if verb == "bulk" and not b.dry_run]
-        assert [body.after for body in done] == ["", "5", "10"]
-        assert done[0].query == "id:" + ",".join(r.run for r in rows())
-        assert done[0].as_of == NOW
+        (begun,) = [b for verb, b in link.asked if verb == "plan-start"]
+        plan = read(bytes(begun.plan))
+        assert (plan.mode, plan.planned_at, plan.name) == ("cancel", NOW, "cancel marked runs")
+        assert [i.run for i in plan.items] == sorted(r.run for r in rows()[:12])
         screen = app.screen
         assert isinstance(screen, RunsScreen)
         assert not screen.marks
@@ -88,7 +93,7 @@ async def test_many_runs_are_counted_by_the_engine_and_need_their_number_typed()
 async def test_all_that_match_are_meant_by_their_query() -> None:
     async with console() as (app, pilot):
         link: Any = app.link
-        link.answers["bulk"] = matching(9)
+        matching(link, 9)
         screen = app.screen
         assert isinstance(screen, RunsScreen)
         assert screen.feed is not None
