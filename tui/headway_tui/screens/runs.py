@@ -260,6 +260,8 @@ class RunsScreen(Pane):
         if self.console_app.link.offline:
             return f"{many}   offline", "muted"
         state = f"{many}   {self._sign('live')} live"
+        if feed.digest:
+            state = f"{many}   {self._sign('live')} digest of {feed.rate:,.0f} events/s"
         if self.view.new:
             state += f"   {len(self.view.new):,} new {self._sign('new')} gg"
         return state, "good"
