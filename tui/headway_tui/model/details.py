@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import to_builtins
 
 from headway.safe import safe_line
-from headway_tui.model.texts import clock, safe, span
+from headway.texts import clock, span
+from headway_tui.model.texts import safe
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -260,8 +260,7 @@ class RunScreen(RunWords):
     def on_prompt_left(self, event: Prompt.Left) -> None:
         """Escape in the search, or in the command line."""
         if event.prompt is not self.search:
-            super().on_prompt_left(event)
-            return
+            return  # the base class hears it by itself
         event.stop()
         self.search.close()
         self.set_focus(self.logs)
@@ -269,8 +268,7 @@ class RunScreen(RunWords):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter in the search, or in the command line."""
         if event.input is not self.search:
-            super().on_input_submitted(event)
-            return
+            return  # the base class hears it by itself
         event.stop()
         self.search.close()
         self.set_focus(self.logs)

@@ -9,10 +9,11 @@ from textual.containers import Vertical
 from headway.budgets import told
 from headway.errors import HeadwayError
 from headway.looks import look
+from headway.texts import span
 from headway.wire.runs import RunsPage, RunsQuery
 from headway_tui.chrome import Note
 from headway_tui.model.states import counted
-from headway_tui.model.texts import fit, safe, span
+from headway_tui.model.texts import fit, safe
 from headway_tui.query import same_error
 from headway_tui.screens.run_panes import RunPanes
 

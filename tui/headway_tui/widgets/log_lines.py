@@ -5,9 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from headway.texts import plural
 from headway_tui.model.loglines import LEVELS, Line, shape
 from headway_tui.model.logs import LogStore
-from headway_tui.model.texts import plural, safe
+from headway_tui.model.texts import safe
 from headway_tui.widgets.lines import Lines
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from rich.segment import Segment
 from textual.geometry import Size
 from textual.strip import Strip
 
+from headway.texts import clock, span
 from headway_tui.model.details import of_line
 from headway_tui.model.loglines import Line, matcher, shape, shown
-from headway_tui.model.texts import clock, fit, safe, span
+from headway_tui.model.texts import fit, safe
 from headway_tui.widgets.log_lines import LogLines
 
 if TYPE_CHECKING:

@@ -6,10 +6,11 @@ from bisect import bisect_left
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from headway.texts import span
 from headway_tui.model import views
 from headway_tui.model.details import of_row
 from headway_tui.model.scale import Scale, scale_of, straight
-from headway_tui.model.texts import fit, right, span
+from headway_tui.model.texts import fit, right
 from headway_tui.model.timeline import Node, Shown, Timeline, flat, shown, walk
 from headway_tui.widgets.lines import Lines
 
