@@ -20,7 +20,7 @@ from headway.wire import Malformed, decode, events
 from headway.wire.runs import LogsAsk, LogsPage, RunAsk
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
     from types import TracebackType
 
     from nats.aio.msg import Msg
@@ -47,6 +47,8 @@ class RunLog(NamedTuple):
     epoch: int
     chunk: events.LogChunk
     missing: int
+    seq: int = 0
+    """Its sequence in the stream; 0 = there is none."""
 
 
 class _End(NamedTuple):
@@ -187,25 +189,28 @@ async def _from_stream(
         raise unanswered from None
 
 
-async def follow_logs(client: Client, run: str) -> AsyncGenerator[RunLog]:
+async def follow_logs(
+    client: Client, run: str, after: int = 0, known: Mapping[int, int] | None = None
+) -> AsyncGenerator[RunLog]:
     """Log chunks, stored and live, until the run has ended and its last line was given.
 
     Where that line does not come within 2 s of silence, the last item has no lines and says how
-    many are missing.
+    many are missing. `after`: only chunks with a sequence above it, and `known`: by epoch, how many
+    lines came before them.
     """
     ns = client.namespace
     end: _End | None = None
-    next_line = dict[int, int]()
-    last_seq = 0
+    next_line = {epoch: lines + 1 for epoch, lines in (known or {}).items()}
+    last_seq = after
 
-    def to_log(epoch: int, data: bytes) -> RunLog | None:
+    def to_log(seq: int, epoch: int, data: bytes) -> RunLog | None:
         try:
             chunk = decode(events.LOG_CHUNK, data)
         except Malformed:
             return None
         missing = max(0, chunk.first - next_line.get(epoch, 1))
         next_line[epoch] = max(next_line.get(epoch, 1), chunk.first + len(chunk.lines))
-        return RunLog(epoch, chunk, missing)
+        return RunLog(epoch, chunk, missing, seq)
 
     tail = subjects.live_log(ns, run)
     async with _Live(client, tail, subjects.live_event(ns, run)) as live:
@@ -215,7 +220,7 @@ async def follow_logs(client: Client, run: str) -> AsyncGenerator[RunLog]:
                 end = end or await _end_of(client, run)
                 async for seq, epoch, data in stored_logs(client, run, last_seq):
                     last_seq = seq
-                    if line := to_log(epoch, data):
+                    if line := to_log(seq, epoch, data):
                         yield line
                 look = False
             if end is not None:
@@ -240,7 +245,7 @@ async def follow_logs(client: Client, run: str) -> AsyncGenerator[RunLog]:
                 if seq and seq <= last_seq:
                     continue
                 last_seq = max(last_seq, seq)
-                if line := to_log(subjects.epoch_of_log(msg.subject), msg.data):
+                if line := to_log(seq, subjects.epoch_of_log(msg.subject), msg.data):
                     yield line
 
 
