@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 from textual.screen import Screen
 
 from headway.errors import HeadwayError
-from headway.replays.moving import meant, plans
 from headway.safe import safe_line
 from headway.states import TERMINAL
 from headway_tui.actions import BY_ID, for_places, named, shown_keys
@@ -19,7 +18,6 @@ from headway_tui.query import Hint
 from headway_tui.sending import kindly
 from headway_tui.widgets.lines import Lines
 from headway_tui.widgets.prompt import Prompt
-from headway_tui.writes import IDS, carried_out, outcome, start, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from headway.wire.runs import RunRow
     from headway_tui.app import HeadwayApp
     from headway_tui.model.drafts import Draft
+    from headway_tui.writes import Sum
 
 ENDED = {s.status for s in TERMINAL}
 SMALL = 100
@@ -306,6 +305,10 @@ class Pane(Screen[None]):
 
     async def _many(self, verb: Verb, runs: list[tuple[str, str]], query: str) -> None:
         """Counted by the engine, then asked, then done by a job of the engine."""
+        # Not before it is needed: nothing of it is on the first screen.
+        from headway.replays.moving import meant, plans
+        from headway_tui.writes import IDS, carried_out, outcome, start
+
         app = self.console_app
         link, ids = app.link, [run for run, _ in runs]
         self.say(f"counting what {verb} would do")
@@ -346,6 +349,8 @@ class Pane(Screen[None]):
         )
 
     async def _each(self, verb: str, runs: list[str]) -> None:
+        from headway_tui.writes import write
+
         done, refusal = 0, ""
         words = ""
         for run in runs:
