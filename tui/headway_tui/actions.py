@@ -88,11 +88,11 @@ ACTIONS: tuple[Action, ...] = (
     _view("last_pane", "shift+tab", "pane-back", "pane back", "To the pane before.", *_PANES),
     _view("zoom_pane", "Z", "zoom-pane", "zoom pane", "The pane alone, or all again.", *_PANES,
           footer=65),
-    Action("go_queues", ("2",), "queues", "queues", "To queues and agents.", "headway queue ls",
+    Action("go_queues", ("2",), "queues", "Queues", "To queues and agents.", "headway queue ls",
            ("app",)),
-    Action("go_metrics", ("5",), "metrics", "metrics", "To the curves of engines and agents.",
+    Action("go_metrics", ("5",), "metrics", "Metrics", "To the curves of engines and agents.",
            "headway metrics", ("app",)),
-    _view("replays", "6", "replays", "replays", "The replay console, with the draft as it was left"
+    _view("replays", "6", "replays", "Replay", "The replay console, with the draft as it was left"
           " or with a script.", "app", takes="[SCRIPT]"),
     _view("job", "", "job", "job", "Follow a replay job, by its id.", "app", takes="ID"),
     _view("rec", "", "rec", "record", "`start` records what is decided in the replay console into a"
@@ -358,7 +358,8 @@ def named(text: str, places: tuple[str, ...], actions: Sequence[Action] = ACTION
 
 def tabs(actions: Sequence[Action] = ACTIONS) -> list[tuple[str, str]]:
     """Screens that a digit opens: (digit, title)."""
-    found = [(a.keys[0], a.title) for a in actions if a.id.startswith("go_") and a.keys]
+    found = [(a.keys[0], a.title) for a in actions if a.keys and a.keys[0].isdigit()
+             and "app" in a.where]  # fmt: skip
     return sorted(found)
 
 

@@ -127,8 +127,8 @@ class DeadScreen(Pane):
         self.reviews.touch()
 
     def where(self) -> str:
-        """Breadcrumbs."""
-        return "Dead letters and reviews"
+        """The place at the right of the header."""
+        return "Dead"
 
     def settle(self) -> None:
         """Titles, ages, the one under the cursor."""

@@ -73,7 +73,7 @@ class MetricsScreen(Pane):
 
     def where(self) -> str:
         """The place at the right of the header."""
-        return "5 Metrics"
+        return "Metrics"
 
     def settle(self) -> None:
         """The frame says which window it is."""

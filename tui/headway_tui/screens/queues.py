@@ -137,7 +137,7 @@ class QueuesScreen(Pane):
 
     def where(self) -> str:
         """The place at the right of the header."""
-        return "2 Queues & agents"
+        return "Queues"
 
     # --- painting
 
