@@ -60,7 +60,7 @@ def _print(bundle: Bundle, run: str, *, logs: bool, as_json: bool) -> None:
             numbered = following.LineNumbers()
             for c, chunk in bundle.logs(detail.row.run):
                 log = RunLog(c.epoch, chunk, numbered.missing(c.epoch, chunk))
-                following.print_log(log, as_json=as_json)
+                following.print_log(detail.row.run, log, as_json=as_json)
         elif as_json:
             say.data(detail)
         else:
