@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from headway import subjects
 from headway.errors import HeadwayError, NotReachable, Refused
 from headway.history import history, sequence_of
+from headway.lines import LineNumbers
 from headway.states import TERMINAL
 from headway.steadynats import settled
 from headway.wire import Malformed, decode, events
@@ -34,6 +35,8 @@ LOOK_AGAIN = 30.0
 """Seconds of silence after which the store is asked whether something was missed."""
 LINGER = 0.3
 """Seconds of silence after a run's end that end its log, if the end does not say its last line."""
+AGAIN_FROM = 5000
+"""Messages of LOGS, of all runs, that are read once more after a link was away."""
 PAGE = 1000
 CAPACITY = 10_000
 """Messages that may wait for a slow reader; beyond that the store is read instead."""
@@ -200,7 +203,7 @@ async def follow_logs(
     """
     ns = client.namespace
     end: _End | None = None
-    next_line = {epoch: lines + 1 for epoch, lines in (known or {}).items()}
+    numbers = LineNumbers(known)
     last_seq = after
 
     def to_log(seq: int, epoch: int, data: bytes) -> RunLog | None:
@@ -208,23 +211,22 @@ async def follow_logs(
             chunk = decode(events.LOG_CHUNK, data)
         except Malformed:
             return None
-        missing = max(0, chunk.first - next_line.get(epoch, 1))
-        next_line[epoch] = max(next_line.get(epoch, 1), chunk.first + len(chunk.lines))
-        return RunLog(epoch, chunk, missing, seq)
+        missing = numbers.missing(epoch, chunk)
+        return None if missing is None else RunLog(epoch, chunk, missing, seq)
 
     tail = subjects.live_log(ns, run)
     async with _Live(client, tail, subjects.live_event(ns, run)) as live:
-        look, quiet = True, False
+        look, quiet, back = True, False, 0
         while True:
             if look:
                 end = end or await _end_of(client, run)
-                async for seq, epoch, data in stored_logs(client, run, last_seq):
+                async for seq, epoch, data in stored_logs(client, run, max(0, last_seq - back)):
                     last_seq = seq
                     if line := to_log(seq, epoch, data):
                         yield line
                 look = False
             if end is not None:
-                missing = 0 if end.last is None else end.last + 1 - next_line.get(end.epoch, 1)
+                missing = 0 if end.last is None else end.last + 1 - numbers.next.get(end.epoch, 1)
                 if end.last is not None and missing <= 0:
                     return
                 if quiet:
@@ -234,17 +236,18 @@ async def follow_logs(
                     return
             wait = LOOK_AGAIN if end is None else LINGER if end.last is None else HOLE
             if not await live.wait(wait) or live.lost:
-                # What is stored by now is read once more before something is called missing.
+                # What is stored by now is read before what came live since: it is older. And a
+                # server that was killed has forgotten its last messages: others have their numbers.
+                back = AGAIN_FROM if live.lost else 0
                 quiet, look, live.lost = end is not None and not live.lost, True, False
-            while live.messages:
+                continue
+            while live.messages and not live.lost:
                 msg = live.messages.popleft()
                 if not msg.subject.startswith("hw.live.log."):
                     end = end or _end_in(msg.data)
                     continue
                 seq = sequence_of(msg)
-                if seq and seq <= last_seq:
-                    continue
-                last_seq = max(last_seq, seq)
+                last_seq = seq or last_seq
                 if line := to_log(seq, subjects.epoch_of_log(msg.subject), msg.data):
                     yield line
 
