@@ -31,6 +31,12 @@ def serve_console(opened: Opened, at: str, url: str) -> None:
     from headway_ops.browser import door, server
     from headway_ops.serving import logs, on_stop
 
+    if opened.record:
+        raise Fail(
+            "--record-tty records a terminal, and --serve opens none",
+            "one of them; `headway tui --record-tty FILE` in a terminal",
+            Exit.USAGE,
+        )
     logs()
     try:
         where = door.place(at, url)
@@ -62,24 +68,32 @@ def serve_console(opened: Opened, at: str, url: str) -> None:
 
 
 def open_console(opened: Opened) -> None:
-    """Open the console; returns when it is closed. Fail where there is no terminal for it."""
+    """Open the console; returns when it is closed.
+
+    Fail where there is no terminal for it, a recording cannot be made, or a dump not be played.
+    """
     _prepare()
     from headway_tui import app
 
-    app.run(
-        app.Options(
-            from_environment(),
-            ascii_only=opened.ascii_only or not _utf8(),
-            readonly=opened.readonly,
-            theme=opened.theme,
-            filter=opened.text,
-            run=opened.run,
-            mouse=opened.mouse,
-            actions=_actions(),
-            memory=state_file(os.environ),
-            painted=_painted,
-        )
+    options = app.Options(
+        from_environment(),
+        ascii_only=opened.ascii_only or not _utf8(),
+        readonly=opened.readonly or bool(opened.dump),
+        theme=opened.theme,
+        filter=opened.text,
+        run=opened.run,
+        mouse=opened.mouse,
+        actions=_actions(),
+        memory=state_file(os.environ),
+        painted=_painted,
+        dump=Path(opened.dump) if opened.dump else None,
+        speed=opened.speed,
+        record=Path(opened.record) if opened.record else None,
     )
+    try:
+        app.run(options)
+    except app.NoRecording as e:
+        raise Fail(str(e), "--record-tty with a name that is free", Exit.USAGE) from None
 
 
 def open_offline(bundle: Bundle, run: str, theme: str, *, ascii_only: bool) -> None:

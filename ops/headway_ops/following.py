@@ -165,10 +165,10 @@ def logs(run: str, *, follow: bool, attempt: int, as_json: bool) -> None:
         if follow:
             async for log in client.handle(full).logs():
                 if not attempt or log.epoch == attempt:
-                    print_log(log, as_json=as_json)
+                    print_log(full, log, as_json=as_json)
         else:
             for log in await stored_logs(client, full, attempt):
-                print_log(log, as_json=as_json)
+                print_log(full, log, as_json=as_json)
 
     link.with_client(work)
 
@@ -192,10 +192,13 @@ async def stored_logs(client: Client, run: str, attempt: int = 0) -> list[RunLog
     return found
 
 
-def print_log(log: RunLog, *, as_json: bool, show: Callable[[str], None] = say.line) -> None:
+def print_log(
+    run: str, log: RunLog, *, as_json: bool, show: Callable[[str], None] = say.line
+) -> None:
     """A chunk's lines; first what is missing before it."""
     if as_json:
-        say.data({"attempt": log.epoch, "missing": log.missing, "chunk": log.chunk})
+        said = {"run": run, "attempt": log.epoch, "missing": log.missing, "chunk": log.chunk}
+        say.data(said)
         return
     if log.missing:
         why = " (too much output)" if log.chunk.dropped else ""
@@ -248,7 +251,7 @@ async def to_the_end(client: Client, run: str, *, as_json: bool) -> bool:
 
     async def output() -> None:
         async for log in client.handle(run).logs():
-            print_log(log, as_json=as_json, show=lambda text: err.print(_indented(text)))
+            print_log(run, log, as_json=as_json, show=lambda text: err.print(_indented(text)))
 
     printing = asyncio.ensure_future(output())
 

@@ -61,7 +61,7 @@ def _print(bundle: Bundle, run: str, *, logs: bool, as_json: bool) -> None:
             numbered = LineNumbers()
             for c, chunk in bundle.logs(detail.row.run):
                 log = RunLog(c.epoch, chunk, numbered.missing(c.epoch, chunk) or 0)
-                following.print_log(log, as_json=as_json)
+                following.print_log(detail.row.run, log, as_json=as_json)
         elif as_json:
             say.data(detail)
         else:

@@ -30,6 +30,9 @@ class Opened(NamedTuple):
     ascii_only: bool = False
     readonly: bool = False
     mouse: bool = True
+    record: str = ""
+    dump: str = ""
+    speed: float = 1.0
 
     def arguments(self) -> list[str]:
         """The same as arguments of `headway`."""
@@ -38,6 +41,7 @@ class Opened(NamedTuple):
         found += ["--ascii"] if self.ascii_only else []
         found += ["--readonly"] if self.readonly else []
         found += [] if self.mouse else ["--no-mouse"]
+        found += ["--replay-events", self.dump, "--speed", f"{self.speed:g}"] if self.dump else []
         return [*found, "--", self.run] if self.run else found
 
 

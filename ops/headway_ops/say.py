@@ -44,7 +44,7 @@ _CHANGED = {"conflict", "stale", "stale_epoch", "already", "too_late", "key_conf
 _USAGE = {
     "ambiguous",
     "bad_name", "bad_policy", "bad_query", "bad_request", "bad_task", "bad_payload", "too_large",
-    "not_encodable", "bad_config",
+    "not_encodable", "bad_config", "bad_dump",
 }  # fmt: skip
 _NO_LINK = {"not_reachable", "unavailable", "store_down", "busy"}
 

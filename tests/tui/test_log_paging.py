@@ -131,6 +131,31 @@ def check(store: LogStore, stream: Stream, here: int) -> None:
     assert store.errors == []
 
 
+@pytest.mark.parametrize("page", [1, 2, 3])
+def test_lines_that_were_sent_again_are_shown_once_wherever_a_page_ends(page: int) -> None:
+    def part(seq: int, first: int, count: int) -> Part:
+        return Part(1, LogChunk(first, [str(n) for n in range(first, first + count)], NOW), seq)
+
+    stored = [part(1, 1, 3), part(2, 4, 3), part(3, 1, 3), part(4, 4, 4), part(5, 8, 2),
+              part(6, 6, 4), part(7, 10, 1)]  # fmt: skip
+    store = LogStore()
+    store.load(stored[-page:], older=len(stored) > page, newer=False)
+    for _ in stored:
+        above = [p for p in stored if p.seq < store.first_seq]
+        if store.older:
+            store.prepend(above[-page:], older=len(above) > page)
+    assert not store.older
+    assert [line.text for line in store.lines] == [str(n) for n in range(1, 11)]
+    assert (store.received, store.missing) == (10, 0)
+    store = LogStore(capacity=5)
+    store.load(stored[:page], older=False, newer=True)
+    for _ in stored:
+        below = [p for p in stored if p.seq > store.last_seq]
+        store.extend(below[:page], newer=len(below) > page)
+    assert not store.newer
+    assert store.lines[-1].text == "10"
+
+
 # --- the stream, read backwards
 
 

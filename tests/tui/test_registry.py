@@ -59,7 +59,7 @@ SCREENS: dict[str, type] = dict.fromkeys(("draft", "jobs", "items", "compare"), 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda a: a.id)
 def test_an_action_lacks_nothing(action: Action) -> None:
     assert all((action.name, action.title, action.help, action.cli, action.where))
-    assert action.keys or action.takes or action.id == "version"
+    assert action.keys or action.takes or action.id in {"version", "review"}
     assert action.help.endswith((".", ":"))
     assert action.writes == (action.confirm != "none") == action.title.endswith("…")
     assert not action.writes or action.cli != SCREEN_ONLY

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from headway.wire.events import LogChunk, Span, SpanChunk
+from headway.wire.runs import CheckpointRow, RunDetail, RunsPage, StateAnswer
 from headway_tui.model import views
 from headway_tui.model.loglines import shape
 from headway_tui.model.nodes import Node
 from headway_tui.widgets.marked_bar import MARK, spread
-from support.consoles import NOW, T0, console, open_run, show
+from support.consoles import NOW, T0, StillLink, console, events, open_run, show
 from support.goldens import SIZES, agreed
 from support.screens import text_of
 
@@ -243,10 +245,6 @@ async def test_a_long_line_is_read_whole_on_a_page() -> None:
 async def test_a_state_is_compared_with_any_checkpoint() -> None:
     async with console() as (app, pilot):
         run = await open_run(app, pilot)
-        from msgspec import Raw
-
-        from headway.wire.runs import CheckpointRow, StateAnswer
-
         row = CheckpointRow(3, "three", 9, T0, 1)
         states: Any = run._states  # pyright: ignore[reportPrivateUsage]
         states[3] = StateAnswer(row, Raw(b'{"i": 9}'))
@@ -254,3 +252,29 @@ async def test_a_state_is_compared_with_any_checkpoint() -> None:
         await pilot.pause(0.1)
         await show(app, pilot)
         assert "◆3 → ◆2" in text_of(app)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+async def test_advice_on_the_task_looks_as_agreed(size: tuple[int, int]) -> None:
+    async with console(size) as (app, pilot):
+        run = await open_run(app, pilot)
+        row = run.chosen_row()
+        assert row is not None
+        link = app.link
+        assert isinstance(link, StillLink)
+        kept = [CheckpointRow(n, f"c{n}", 6000 * n, T0, 1) for n in range(1, 9)]
+        link.answers |= {
+            "runs": lambda _: RunsPage([row], NOW),
+            "run": lambda _: RunDetail(row, events=events(), checkpoints=kept),
+        }
+        await pilot.press("A")
+        await pilot.pause(0.1)
+        agreed("advice", size, app)
+        asked = [ask.query for verb, ask in link.asked if verb == "runs"]
+        assert asked[-2:] == ["task:research-agent attempts:>1", "task:research-agent"]
+        await pilot.press("escape")
+        link.answers.clear()
+        await pilot.press("A")
+        await pilot.pause(0.1)
+        await show(app, pilot)
+        assert "no advice" in text_of(app)

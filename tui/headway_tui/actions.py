@@ -77,6 +77,7 @@ ACTIONS: tuple[Action, ...] = (
            "headway ls", ("app",), takes="[QUERY]"),
     Action("go_dead", ("4",), "dead", "Dead",
            "Dead letters by class, and runs that wait for a person.", "headway dead", ("app",)),
+    _view("review", "", "review", "review", "Runs that wait for a person to decide.", "app"),
     Action("open_run", (), "run", "run", "A run, by its id or the beginning of it.",
            "headway show {run}", ("app",), takes="ID"),
     _view("last_view", "-, ctrl+o", "last-view", "last view", "Where you were before: screen and"
@@ -175,7 +176,7 @@ ACTIONS: tuple[Action, ...] = (
            "A class is an error of all tasks, or of one task again.", "headway dead --by error",
            ("letters",), footer=35),
     # --- reviews
-    Action("open_review", ("enter",), "review", "open", "The run under the cursor.",
+    Action("open_review", ("enter",), "open-review", "open", "The run under the cursor.",
            "headway show {run}", ("reviews",), footer=10),
     Action("decide_done", ("m",), "mark-done", "mark done…",
            "The effect of the interrupted block has happened; say what the block gives.",
@@ -254,6 +255,9 @@ ACTIONS: tuple[Action, ...] = (
           " a number: since the one before.", "state", takes="[NUMBER]"),
     Action("raw", ("D",), "raw", "raw record", "The run's record as it is, as JSON.",
            "headway show {run} --json", ("runs", "run")),
+    Action("advice", ("A",), "advice", "advice", "What the last runs of its task say about their"
+           " checkpoints: size, growth, write time, work that was redone after crashes.",
+           "headway advice TASK", ("runs", "run")),
     Action("export", (), "export", "export", "Write the marked runs, or those that are loaded, to"
            " a file as JSON lines.", "headway ls --json", ("runs",), takes="FILE"),
     # --- replays

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from headway.bundle import Bundle
     from headway.config import Settings
+    from headway_tui.recording import Cast
 
 CLOCK = 1 / 15
 LATE = 0.04
@@ -53,6 +55,10 @@ LATE = 0.04
 CALM = 5.0
 WHICH_KEY_AFTER = 0.4
 """Seconds after which the keys are listed that a chord waits for."""
+
+
+class NoRecording(Exception):
+    """The file of a recording cannot be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,12 @@ class Options:
     """False: the terminal keeps its own selection."""
     bundle: Bundle | None = None
     """Show what this file holds; no server is asked."""
+    dump: Path | None = None
+    """Play this dump of events; no server is asked."""
+    speed: float = 1.0
+    """How many times as fast as it happened."""
+    record: Path | None = None
+    """Write what the terminal gets to this new file, as an asciicast."""
     actions: tuple[Action, ...] = field(default=ACTIONS)
     """With the keys that are in force."""
     memory: Path | None = None
@@ -125,9 +137,16 @@ class HeadwayApp(App[None]):
         self._key: events.Key | None = None
         self._here: tuple[str, str] = ("", "")
         self._before: tuple[str, str] = ("", "")
+        self.cast: Cast | None = None
+        """A recording of the terminal, if there is one."""
         for name in ROLES:
             self.register_theme(theme(name))
         self.palette = Palette(ROLES["headway-dark"])
+
+    def on_resize(self, event: events.Resize) -> None:
+        """A recording says so too."""
+        if self.cast is not None:
+            self.cast.resized((event.size.width, event.size.height))
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """What our styles use and Textual's themes lack."""
@@ -290,6 +309,18 @@ class HeadwayApp(App[None]):
     def do_go_metrics(self) -> None:
         """The curves."""
         places.go(self, "metrics")
+
+    def do_review(self) -> None:
+        """What waits for a person."""
+        places.go(self, "dead")
+        self.call_after_refresh(self._to_reviews)
+
+    def _to_reviews(self) -> None:
+        from headway_tui.screens.dead import DeadScreen
+
+        screen = self.pane_screen
+        if isinstance(screen, DeadScreen):
+            screen.to_reviews()
 
     def do_go_dead(self) -> None:
         """Dead letters and reviews."""
@@ -507,7 +538,11 @@ def _name(event: events.Key) -> str:
 
 
 def linked(options: Options) -> Link:
-    """The link to NATS, or to a bundle."""
+    """The link to NATS, to a bundle or to a dump; raises BadDump."""
+    if options.dump is not None:
+        from headway_tui.played import PlayedLink, read
+
+        return PlayedLink(options.settings, read(options.dump), options.dump.name, options.speed)
     if options.bundle is None:
         return Link(options.settings)
     from headway_tui.offline import OfflineLink
@@ -516,5 +551,20 @@ def linked(options: Options) -> Link:
 
 
 def run(options: Options) -> None:
-    """Open the console; returns when it is closed."""
-    HeadwayApp(options).run(mouse=options.mouse)
+    """Open the console; returns when it is closed. Raises BadDump and NoRecording."""
+    app = HeadwayApp(options)
+    if options.record is None:
+        app.run(mouse=options.mouse)
+        return
+    from headway_tui.recording import Cast, recorded
+
+    try:
+        columns, lines = get_terminal_size()
+        app.cast = cast = Cast(options.record, (columns, lines))
+    except OSError as e:
+        raise NoRecording(f"{options.record} cannot be written: {e.strerror or e}") from None
+    app.driver_class = recorded(app.driver_class, cast)
+    try:
+        app.run(mouse=options.mouse)
+    finally:
+        cast.close()

@@ -56,6 +56,7 @@ def table() -> dict[str, Callable[..., None]]:
         "replay stop": replays.stop,
         "replay report": replays.report,
         "replay compare": replays.compare,
+        "advice": look.advice,
         "metrics": look.metrics,
         "queue ls": steer.queue_ls,
         "queue pause": steer.queue_pause,

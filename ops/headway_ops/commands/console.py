@@ -36,6 +36,20 @@ def tui(
     url: Annotated[
         str, typer.Option("--serve-url", help="https://NAME of a proxy with TLS in front of it.")
     ] = "",
+    record: Annotated[
+        str,
+        typer.Option("--record-tty", metavar="FILE", help="Record the terminal: an asciicast."),
+    ] = "",
+    dump: Annotated[
+        str,
+        typer.Option(
+            "--replay-events", metavar="FILE", help="Play what `headway watch --json` printed."
+        ),
+    ] = "",
+    speed: Annotated[
+        float,
+        typer.Option("--speed", min=0.01, max=10_000, help="So many times as fast as it happened."),
+    ] = 1.0,
     keys: Annotated[
         bool, typer.Option("--keys", help="Print the keys in force as Markdown, and end.")
     ] = False,
@@ -46,7 +60,8 @@ def tui(
     if keys:
         console.print_keys()
         return
-    opened = quick.Opened(run, text, theme, ascii_only=ascii_only, readonly=readonly, mouse=mouse)
+    opened = quick.Opened(run, text, theme, ascii_only=ascii_only, readonly=readonly, mouse=mouse,
+                          record=record, dump=dump, speed=speed)  # fmt: skip
     if serve or at != "0" or url:
         console.serve_console(opened, at, url)
     else:

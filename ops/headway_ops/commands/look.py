@@ -1,4 +1,4 @@
-"""ls, show, dead, agents: what is there."""
+"""ls, show, dead, advice, metrics, agents: what is there."""
 
 from __future__ import annotations
 
@@ -85,6 +85,19 @@ def agents(ctx: typer.Context, as_json: JsonFlag = False) -> None:
     from headway_ops import looking
 
     looking.list_agents(as_json=as_json)
+
+
+def advice(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The task's id.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Judge a task's checkpoints by its last runs.
+
+    Their size and growth, how long saving takes, and the work that was redone after crashes.
+    """
+    from headway_ops import advising
+
+    advising.advise(task, as_json=as_json)
 
 
 def metrics(

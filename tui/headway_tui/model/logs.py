@@ -12,6 +12,8 @@ from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from headway_tui.model.loglines import Line, level_of
 
 if TYPE_CHECKING:
@@ -68,6 +70,8 @@ class LogStore:
         self._known: dict[int, list[tuple[int, int]]] = {}
         """By epoch: stretches of lines that are counted in `received` or `missing` already."""
         self._epoch = 0
+        self._above = self._below = 0
+        """Sequences of the ends, where chunks that were read there held known lines alone."""
         self.left_out = 0
         """The highest sequence that came, or was kept, and is not in the window."""
 
@@ -83,13 +87,13 @@ class LogStore:
 
     @property
     def first_seq(self) -> int:
-        """Sequence of the first chunk that is kept; 0 = none, or not known."""
-        return self._marks[0].seq if self._marks else 0
+        """Sequence above which older ones are to be read; 0 = none, or not known."""
+        return self._above or (self._marks[0].seq if self._marks else 0)
 
     @property
     def last_seq(self) -> int:
-        """Sequence of the last chunk that is kept; 0 = none, or not known."""
-        return self._marks[-1].seq if self._marks else 0
+        """Sequence below which newer ones are to be read; 0 = none, or not known."""
+        return max(self._below, self._marks[-1].seq if self._marks else 0)
 
     def lines_known(self) -> dict[int, int]:
         """By attempt: the number of the last line that was seen."""
@@ -110,6 +114,7 @@ class LogStore:
             self._count(epoch, chunk, known[-1][1] if known else 1)
             return self.received - had
         self._append(Part(epoch, chunk, seq))
+        self._below = max(self._below, seq)
         self._trim_head()
         return self.received - had
 
@@ -118,6 +123,7 @@ class LogStore:
         self.older = older
         for part in parts:
             self._append(part)
+            self._below = part.seq
         self.newer = newer
         if newer:
             self._trim_tail()
@@ -129,6 +135,7 @@ class LogStore:
         for part in parts:
             if part.seq > self.last_seq:
                 self._append(part)
+                self._below = part.seq
         self._trim_head()
         self.newer = newer
 
@@ -140,7 +147,7 @@ class LogStore:
         if not self._marks:
             self.load(parts, older=older, newer=self.newer)
             return
-        new = [p for p in parts if p.seq < self.first_seq]
+        new = self._unknown([p for p in parts if p.seq < self.first_seq])
         above = LogStore(self.capacity)
         above.older, above._known = older, self._known
         for part in new:
@@ -154,8 +161,23 @@ class LogStore:
         self.errors[:0] = [n + self.base for n in above.errors]
         self.lines[:0] = above.lines
         self._marks.extendleft(reversed(above._marks))
+        self._above = parts[0].seq if parts else self._above
         self.older = older
         self._trim_tail()
+
+    def _unknown(self, parts: Sequence[Part]) -> list[Part]:
+        """Of older chunks the lines that are not in the window: agents may send some again."""
+        low: dict[int, int] = {}
+        for mark in self._marks:
+            low.setdefault(mark.epoch, mark.expected)
+        new: list[Part] = []
+        for part in parts:
+            chunk, first = part.chunk, low.get(part.epoch)
+            if first is not None and chunk.first + len(chunk.lines) > first:
+                chunk = replace(chunk, lines=chunk.lines[: max(0, first - chunk.first)])
+            if chunk.lines:
+                new.append(part._replace(chunk=chunk))
+        return new
 
     def _append(self, part: Part) -> None:
         """Put a chunk at the end, with a rule and a gap before it where they belong."""
@@ -233,6 +255,7 @@ class LogStore:
             over += self._marks.popleft().rows
         del self.lines[:over]
         self.base += over
+        self._above = 0 if over else self._above
         del self.errors[: bisect_left(self.errors, self.base)]
         self.older = self.older or bool(over and self.first_seq)
 
@@ -248,7 +271,7 @@ class LogStore:
         if over:
             del self.lines[-over:]
             del self.errors[bisect_left(self.errors, self.end) :]
-            self.newer, self._epoch = True, self._marks[-1].epoch
+            self.newer, self._epoch, self._below = True, self._marks[-1].epoch, 0
 
     def clear(self) -> None:
         """Drop what is shown; numbers go on, and what is known stays known."""
@@ -256,7 +279,7 @@ class LogStore:
         self.lines.clear()
         self.errors.clear()
         self._marks.clear()
-        self.older = False
+        self.older, self._above, self._below = False, 0, 0
 
     def move_away(self) -> None:
         """Empty the window: it is filled again from another place of the stream."""

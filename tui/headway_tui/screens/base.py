@@ -381,6 +381,27 @@ class Pane(Screen[None]):
 
             self.app.push_screen(PageSheet(row.run, of_record(row)))
 
+    def do_advice(self) -> None:
+        """Judge the checkpoints of the task of the run under the cursor."""
+        row = self.chosen_row()
+        if row is None:
+            self.say("no run is meant: put the cursor on one", "warning")
+        else:
+            self.say(f"looking at the last runs of {row.task}")
+            self.run_worker(self._advise(row.task), group="advice", exclusive=True)
+
+    async def _advise(self, task: str) -> None:
+        from headway.advice import gather
+        from headway_tui.model.advised import of_advice
+        from headway_tui.pages import PageSheet
+
+        try:
+            told = await gather(self.console_app.link.ask, task)
+        except HeadwayError as e:
+            self.say(f"no advice: {kindly(e)}", "bad")
+        else:
+            self.app.push_screen(PageSheet(f"advice on {safe_line(task, 64)}", of_advice(told)))
+
     def do_copy_id(self) -> None:
         """The ids of the chosen runs."""
         self.console_app.copy_text("\n".join(run for run, _ in self.chosen_runs()))

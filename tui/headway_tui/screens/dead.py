@@ -256,9 +256,15 @@ class DeadScreen(Pane):
         if self.feed is not None:
             self.feed.again()
 
+    def to_reviews(self) -> None:
+        """The pane of reviews."""
+        self._to(self.reviews)
+
     def do_next_pane(self) -> None:
         """The other pane."""
-        other = self.reviews if self._pane is self.letters else self.letters
+        self._to(self.reviews if self._pane is self.letters else self.letters)
+
+    def _to(self, other: Lines) -> None:
         for box in (self.letters_box, self.reviews_box):
             box.display = True  # what is not shown takes no focus
         self.set_focus(other)

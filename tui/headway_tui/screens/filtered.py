@@ -115,14 +115,14 @@ class Filtered(Pane):
             many = f"{len(self.view.rows):,}{'+' if feed.more else ''} runs"
         else:
             many = f"{'about ' if feed.estimated else ''}{plural(feed.total, 'run')}"
-        if self.console_app.link.offline:
-            return f"{many}   offline", "muted"
         state = f"{many}   {self.sign('live')} live"
         if feed.digest:
             state = f"{many}   {self.sign('live')} digest of {feed.rate:,.0f} events/s"
+        if offline := self.console_app.link.offline:
+            state = f"{many}   offline"
         if self.view.new:
             state += f"   {len(self.view.new):,} new {self.sign('new')} gg"
-        return state, "good"
+        return state, "muted" if offline else "good"
 
     def counted(self) -> None:
         """Values were counted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -75,9 +76,9 @@ class RunScreen(RunWords):
         if self._logs_first:
             self._lower, self._zoomed = self.logs, True
         self.set_focus(self.logs if self._logs_first else self.waterfall)
-        if (then := self.console_app.link.as_of) is not None:
-            self.now = lambda: then  # what was running is shown as it was
         link = self.console_app.link
+        if link.as_of is not None:
+            self.now = lambda: link.as_of or datetime.now(UTC)  # what was running, as it was
         self.feed = RunFeed(link, self.run_id, self._on_detail, self._on_event)
         self.lines = LogFeed(link, self.run_id, self.logs.store, self.logs.touch)
         self.logs.source = self.lines

@@ -10,7 +10,6 @@ from textual.geometry import Size
 from textual.strip import Strip
 
 from headway.texts import clock, span
-from headway_tui.model.details import of_line
 from headway_tui.model.loglines import Line, matcher, shape, shown
 from headway_tui.model.texts import fit, safe
 from headway_tui.widgets.log_lines import LogLines
@@ -83,6 +82,7 @@ class LogTail(LogLines):
         """A page with the whole line."""
         line = self.chosen()
         if line is not None:
+            from headway_tui.model.details import of_line
             from headway_tui.pages import PageSheet
 
             title = f"{clock(line.at)} #{line.epoch}"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from headway.texts import span
 from headway_tui.model import views
-from headway_tui.model.details import of_row
 from headway_tui.model.scale import Scale, scale_of, straight
 from headway_tui.model.texts import fit, right
 from headway_tui.model.timeline import Node, Shown, Timeline, flat, shown, walk
@@ -204,6 +203,7 @@ class Waterfall(Lines):
         node = self.chosen()
         if node is None:
             return
+        from headway_tui.model.details import of_row
         from headway_tui.pages import PageSheet
 
         begin = self.timeline.nodes[0].start
