@@ -105,6 +105,8 @@ def open_offline(bundle: Bundle, run: str, theme: str, *, ascii_only: bool) -> N
 def _prepare() -> None:
     """Check the terminal and make it ours; no garbage is looked for until the first paint."""
     gc.disable()
+    # Keys come and bytes go by threads: behind a busy loop each of them would wait 5 ms.
+    sys.setswitchinterval(0.001)
     # Textual paints on stderr. In a browser its driver has neither of them.
     if "WebDriver" in os.environ.get("TEXTUAL_DRIVER", ""):
         threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
@@ -117,8 +119,9 @@ def _prepare() -> None:
     # What the library logs would be painted over the screen; the console shows the link itself.
     logging.getLogger("headway").addHandler(logging.NullHandler())
     logging.getLogger("headway").propagate = False
-    # 60 frames a second are more than eyes need; over ssh each of them is bytes on the wire.
-    os.environ.setdefault("TEXTUAL_FPS", "15" if os.environ.get("SSH_CONNECTION") else "30")
+    # How soon a key may be painted after what was painted last; the clock paints 15 times a second
+    # whatever this is. Over ssh each frame is bytes on the wire.
+    os.environ.setdefault("TEXTUAL_FPS", "15" if os.environ.get("SSH_CONNECTION") else "60")
 
 
 def _painted() -> None:

@@ -92,6 +92,7 @@ class RunScreen(Pane):
         self._states: dict[int, StateAnswer] = {}
         self._zoomed = False
         self._lower: Lines = self.logs
+        self._counted = self._count_at = 0
 
     # --- layout
 
@@ -238,7 +239,10 @@ class RunScreen(Pane):
         down = logs.sign("down")
         follow = f"{down} follow" if logs.following else "held: G follows"
         least = "" if logs.least == "D" else f"  {logs.least}+"
-        title = f"logs {follow}{least}  {plural(store.received, 'line')}"
+        # A title paints its whole box: while lines pour in, their count is told 4 times a second.
+        if store.received != self._counted and self._ticks >= self._count_at:
+            self._counted, self._count_at = store.received, self._ticks + 4
+        title = f"logs {follow}{least}  {plural(self._counted, 'line')}"
         if logs.only_words:
             title += f"  {safe(logs.only_words, 30)}"
         if store.missing:

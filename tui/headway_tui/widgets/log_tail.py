@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.segment import Segment
-from textual.geometry import Size
 
 from headway_tui.model.logs import LEVELS, Line, LogStore, matcher, shown
 from headway_tui.model.texts import clock, fit, span
@@ -106,7 +105,7 @@ class LogTail(Lines):
         """One scroll offset and one refresh for all lines that came."""
         gone = self._sift()
         n, height = self.count(), self.size.height
-        self.virtual_size = Size(self.room, n)
+        self.fit_rows(n)
         if self.following:
             self.place_quietly(max(0, n - height))
         elif gone:
@@ -144,7 +143,7 @@ class LogTail(Lines):
         """The window to a line."""
         n, height = self.count(), max(1, self.size.height)
         last = max(0, n - height)
-        self.virtual_size = Size(self.room, n)
+        self.fit_rows(n)
         self.following = index >= last and n > 0
         self.jump(max(0, min(index, last)))
         self.cursor = int(self.scroll_y)
