@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from headway.wire.runs import RunRow
 
 
-def layouts(screen: Screen[None]) -> list[object]:
+def layouts(screen: Screen[Any]) -> list[object]:
     """Grows with every layout of the screen."""
     found: list[object] = []
     screen.screen_layout_refresh_signal.subscribe(screen, found.append, immediate=True)
@@ -39,6 +39,8 @@ async def test_lines_that_pour_in_are_painted_without_a_layout() -> None:
             chunk = LogChunk(first + 500 * at, many, NOW)
             screen._on_chunk(3, chunk)  # pyright: ignore[reportPrivateUsage]
             await show(app, pilot)
+        await show(app, pilot)
+        await show(app, pilot)  # the count is told at every fourth tick
         assert screen.logs.count() > 4500
         assert "line 499" in text_of(app)
         assert f"{screen.logs.store.received:,} lines" in text_of(app)
