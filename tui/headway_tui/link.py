@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from headway import subjects
 from headway.errors import HeadwayError
-from headway.steadynats import settled
 from headway.wire import Malformed, decode
 from headway.wire.events import AGENT_BEAT, ENGINE_BEAT, AgentBeat, EngineBeat
 from headway_tui.model.bands import SILENT_AFTER, Facts
@@ -200,6 +199,8 @@ class Link:
 
     async def hear(self, subject: str, on_message: Callable[[Msg], None]) -> Any:
         """Subscribe; what to await in order to stop."""
+        from headway.steadynats import settled
+
         assert self.client is not None
 
         async def heard(msg: Msg) -> None:
