@@ -11,7 +11,7 @@ from headway.wire import decode
 from headway.wire.events import RUN_EVENTS
 from headway.wire.steering import CancelAsk
 from support.figures import Figure, Place, console_on, matched, part, seen, since
-from support.figures_run import LINE, Flood
+from support.figures_run import LINE, Flood, counted
 from support.proxy import Proxy
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ async def cut(place: Place) -> list[Figure]:
         async with console_on(url, place.run) as opened:
             await seen(opened, "timeline")
             await flood.send([LINE.format(n) for n in range(1000)])
-            await seen(opened, "1,000 lines")
+            await matched(opened, counted(1000))
             for name, goal in (("reset", 1000), ("silent", 4000)):
                 away, back, whole = await _one_cut(proxy, flood, opened, name)
                 found += [
@@ -88,5 +88,5 @@ async def _one_cut(
     proxy.heal()
     await seen(opened, word, since=at)
     back = since(begun)
-    await seen(opened, f"{flood.sent:,} lines", since=at)
+    await matched(opened, counted(flood.sent), since=at)
     return away, back, b"missing" not in bytes(opened.output[at:])

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from headway import bus, subjects
 from headway.wire import encode
 from headway.wire.events import LogChunk
-from headway_tui.model.logs import LogStore, matcher
+from headway_tui.model.loglines import matcher
+from headway_tui.model.logs import LogStore
 from support.figures import (
     Figure,
     Place,
     busy,
     console_on,
     cpu_of,
+    matched,
     memory_of,
     part,
     seen,
@@ -34,6 +36,11 @@ CHUNK = 1000
 FAST = 50_000
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LINE = "{} INFO tool search q='limits' 200 412ms"
+
+
+def counted(lines: int) -> str:
+    """In the title of the output; with a plus where the oldest are not kept."""
+    return rf"{lines:,}\+? lines"
 
 
 async def started(place: Place) -> list[Figure]:
@@ -113,7 +120,7 @@ class Flood:
         await self._nc.flush()
         await seen(opened, word, 120, at)
         # Numbers are painted whole only where their box is: with the next line there is another.
-        await seen(opened, f"{self.sent:,} lines", 120, at)
+        await matched(opened, counted(self.sent), 120, at)
         return b"missing" not in bytes(opened.output[at:])
 
 
@@ -178,6 +185,26 @@ async def flooded(place: Place) -> list[Figure]:
     ]
 
 
+async def slow(place: Place) -> list[Figure]:
+    """The clock of a slow link."""
+    amount, done = place.amount, asyncio.Event()
+    async with Flood(place) as flood, console_on(place.url, place.run) as opened:
+        await seen(opened, "timeline")
+        opened.press(":")
+        await asyncio.sleep(0.4)
+        opened.press("set clock=4\r")
+        await seen(opened, "4 paints a second")
+        sending = asyncio.create_task(flood.pour(amount.rate, done))
+        await asyncio.sleep(1)
+        size, begun = len(opened.output), time.perf_counter()
+        await asyncio.sleep(amount.seconds / 4)
+        size, took = len(opened.output) - size, since(begun)
+        done.set()
+        await sending
+    what = f"to the terminal at {amount.rate:,} lines/s, 4 Hz"
+    return [Figure(what, size / took / 1000, 60, "kB/s")]
+
+
 async def fast(place: Place) -> list[Figure]:
     """Many more lines, for a short while: nothing stands still."""
     async with Flood(place) as flood, console_on(place.url, place.run) as opened:
@@ -234,7 +261,7 @@ async def long_output(place: Place) -> list[Figure]:
             at = opened.press("\r")
             await seen(opened, "the last line of all", since=at)
             ends.append(since(begun))
-            await seen(opened, f"{count:,} lines", since=at)
+            await matched(opened, counted(count), since=at)
             alls.append(since(begun))
     what = f"a run with {count:,} lines opened:"
     return [

@@ -32,12 +32,14 @@ async def test_lines_that_pour_in_are_painted_without_a_layout() -> None:
         assert isinstance(screen, RunScreen)
         first = 2  # after the one line of attempt 3
         many = [f"line {n}" for n in range(500)]
-        screen._on_chunk(3, LogChunk(first, many, NOW))  # pyright: ignore[reportPrivateUsage]
+        screen.logs.store.add(3, LogChunk(first, many, NOW))
+        screen.logs.touch()
         await show(app, pilot)
         counted = layouts(screen)
         for at in range(1, 9):
             chunk = LogChunk(first + 500 * at, many, NOW)
-            screen._on_chunk(3, chunk)  # pyright: ignore[reportPrivateUsage]
+            screen.logs.store.add(3, chunk)
+            screen.logs.touch()
             await show(app, pilot)
         await show(app, pilot)
         await show(app, pilot)  # the count is told at every fourth tick
@@ -81,3 +83,16 @@ def newest(run: str) -> RunRow:
     """A row above all others."""
     made = rows()[0]
     return structs.replace(made, run=run, created_at=NOW + timedelta(seconds=1))
+
+
+async def test_the_clock_is_set_for_a_slow_link_and_nonsense_is_said() -> None:
+    async with console() as (app, pilot):
+        await pilot.press("colon", *"set clock=4", "enter")
+        await pilot.pause()
+        assert app.period == 1 / 4
+        assert "4 paints a second" in text_of(app)
+        for wrong in ("clock=0", "clock=", "clock=x", "mouse=4", "clock=99"):
+            await pilot.press("colon", *f"set {wrong}", "enter")
+            await pilot.pause()
+            assert "not set: `:set clock=N`, 1 to 30" in text_of(app)
+        assert app.period == 1 / 4

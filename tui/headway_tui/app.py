@@ -33,11 +33,13 @@ if TYPE_CHECKING:
     from textual.events import Event
     from textual.screen import Screen
     from textual.theme import Theme
+    from textual.timer import Timer
 
     from headway.bundle import Bundle
     from headway.config import Settings
 
-CLOCK = 1 / 15
+CLOCK = 15
+"""Paints a second, as long as nobody sets another number."""
 LATE = 0.04
 """Seconds by which a tick may be late; three times in a row halves the clock."""
 CALM = 5.0
@@ -110,6 +112,9 @@ class HeadwayApp(Commands):
         self.behind = 0.0
         self._late = 0
         self._last_tick = 0.0
+        self.period = 1 / CLOCK
+        """Seconds between two ticks."""
+        self._clock: Timer | None = None
         self._halved_at = 0.0
         self._skip = False
         self._key: events.Key | None = None
@@ -147,7 +152,7 @@ class HeadwayApp(Commands):
             self.options.painted()
         self.run_worker(self.link.run, name="link", exit_on_error=True)
         self._last_tick = time.monotonic()
-        self.set_interval(CLOCK, self.tick)
+        self._clock = self.set_interval(self.period, self.tick)
         if self.memory.first_start():
             self.pane_screen.toast.say(
                 "enter opens a run, / filters, : commands, ? all keys, esc back; nothing is changed"
@@ -168,7 +173,7 @@ class HeadwayApp(Commands):
         if self.paused:
             return
         now = time.monotonic()
-        late = now - self._last_tick - CLOCK
+        late = now - self._last_tick - self.period
         self._last_tick = now
         self._late = self._late + 1 if late > LATE else 0
         if self._late >= 3:
@@ -183,6 +188,14 @@ class HeadwayApp(Commands):
         """Everything that changed and is seen, in one update."""
         with self.batch_update():
             self.pane_screen.paint()
+
+    def set_clock(self, rate: int) -> None:
+        """So many paints a second from now on."""
+        self.period = 1 / rate
+        if self._clock is not None:
+            self._clock.stop()
+            self._last_tick = time.monotonic()
+            self._clock = self.set_interval(self.period, self.tick)
 
     # --- keys
 

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from headway_tui.memory import Memory
 
 
+CLOCKS = range(1, 31)
+"""Paints a second that can be set."""
+
+
 class Commands(App[None]):
     """Carries out actions; the app itself adds keys and the clock."""
 
@@ -216,6 +220,25 @@ class Commands(App[None]):
         """Read anew, and connect now if there is no link."""
         self.link.hurry()
         self.pane_screen.reread()
+
+    def set_clock(self, rate: int) -> None:
+        """So many paints a second from now on."""
+        raise TypeError("the app has the clock")
+
+    def complete_set(self, begun: str) -> list[Hint]:
+        """Usual ones."""
+        return hints_of([f"clock={rate}" for rate in (15, 8, 4)], begun)
+
+    def do_set(self, argument: str) -> None:
+        """A setting of this console, until it is closed."""
+        name, _, value = argument.partition("=")
+        rate = int(value) if value.isdecimal() and len(value) < 3 else 0
+        if name.strip() != "clock" or rate not in CLOCKS:
+            words = f"`:set clock=N`, {CLOCKS[0]} to {CLOCKS[-1]} paints a second"
+            self.pane_screen.say(f"not set: {words}", "warning")
+        else:
+            self.set_clock(rate)
+            self.pane_screen.say(f"{rate} paints a second")
 
     def complete_theme(self, begun: str) -> list[Hint]:
         """Their names."""
