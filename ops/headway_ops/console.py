@@ -62,10 +62,14 @@ def serve_console(opened: Opened, at: str, url: str) -> None:
 
 
 def open_console(opened: Opened) -> None:
-    """Open the console; returns when it is closed. Fail where there is no terminal for it."""
+    """Open the console; returns when it is closed.
+
+    Fail where there is no terminal for it, or no theme of that name.
+    """
     _prepare()
     from headway_tui import app
 
+    _known(opened.theme)
     app.run(
         app.Options(
             from_environment(),
@@ -88,6 +92,7 @@ def open_offline(bundle: Bundle, run: str, theme: str, *, ascii_only: bool) -> N
         _prepare()
         from headway_tui import app
 
+        _known(theme)
         app.run(
             app.Options(
                 Settings(namespace=bundle.manifest.namespace),
@@ -100,6 +105,14 @@ def open_offline(bundle: Bundle, run: str, theme: str, *, ascii_only: bool) -> N
                 painted=_painted,
             )
         )
+
+
+def _known(theme: str) -> None:
+    from headway_tui import themes
+
+    if theme not in (known := themes.known()):
+        words = f"no theme {theme!r}: {', '.join(known)}"
+        raise Fail(words, "leave --theme out", Exit.USAGE)
 
 
 def _prepare() -> None:
