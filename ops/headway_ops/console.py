@@ -70,11 +70,13 @@ def serve_console(opened: Opened, at: str, url: str) -> None:
 def open_console(opened: Opened) -> None:
     """Open the console; returns when it is closed.
 
-    Fail where there is no terminal for it, a recording cannot be made, or a dump not be played.
+    Fail where there is no terminal for it, no theme of that name, a recording cannot be made, or a
+    dump not be played.
     """
     _prepare()
     from headway_tui import app
 
+    _known(opened.theme)
     options = app.Options(
         from_environment(),
         ascii_only=opened.ascii_only or not _utf8(),
@@ -102,6 +104,7 @@ def open_offline(bundle: Bundle, run: str, theme: str, *, ascii_only: bool) -> N
         _prepare()
         from headway_tui import app
 
+        _known(theme)
         app.run(
             app.Options(
                 Settings(namespace=bundle.manifest.namespace),
@@ -116,9 +119,19 @@ def open_offline(bundle: Bundle, run: str, theme: str, *, ascii_only: bool) -> N
         )
 
 
+def _known(theme: str) -> None:
+    from headway_tui import themes
+
+    if theme not in (known := themes.known()):
+        words = f"no theme {theme!r}: {', '.join(known)}"
+        raise Fail(words, "leave --theme out", Exit.USAGE)
+
+
 def _prepare() -> None:
     """Check the terminal and make it ours; no garbage is looked for until the first paint."""
     gc.disable()
+    # Keys come and bytes go by threads: behind a busy loop each of them would wait 5 ms.
+    sys.setswitchinterval(0.001)
     # Textual paints on stderr. In a browser its driver has neither of them.
     if "WebDriver" in os.environ.get("TEXTUAL_DRIVER", ""):
         threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
@@ -131,8 +144,9 @@ def _prepare() -> None:
     # What the library logs would be painted over the screen; the console shows the link itself.
     logging.getLogger("headway").addHandler(logging.NullHandler())
     logging.getLogger("headway").propagate = False
-    # 60 frames a second are more than eyes need; over ssh each of them is bytes on the wire.
-    os.environ.setdefault("TEXTUAL_FPS", "15" if os.environ.get("SSH_CONNECTION") else "30")
+    # How soon a key may be painted after what was painted last; the clock paints 15 times a second
+    # whatever this is. Over ssh each frame is bytes on the wire.
+    os.environ.setdefault("TEXTUAL_FPS", "15" if os.environ.get("SSH_CONNECTION") else "60")
 
 
 def _painted() -> None:

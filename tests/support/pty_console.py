@@ -48,7 +48,8 @@ class Terminal:
             os.execvpe(command[0], list(command), kept | more | dict(env or {}))
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
         self.output = bytearray()
-        self.frames = 0
+        self.painted: list[float] = []
+        """When each paint came."""
         self.first = 0.0
         """Seconds from the start to the first text."""
         self._changed = threading.Condition()
@@ -68,7 +69,7 @@ class Terminal:
             with self._changed:
                 if not self.first and b"headway" in data:
                     self.first = time.perf_counter() - self.begun
-                self.frames += data.count(_FRAME)
+                self.painted += [time.perf_counter()] * data.count(_FRAME)
                 self.output += data
                 self._changed.notify_all()
 

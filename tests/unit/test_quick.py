@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from headway_ops import cli, console, quick
+from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
     from headway_ops.quick import Opened
@@ -67,3 +68,12 @@ def test_what_is_handed_to_a_child_is_understood_again() -> None:
     start = quick.console_of(opened.arguments())
     assert start is not None
     assert start.opened == opened
+
+
+def test_a_theme_that_is_none_is_refused_with_those_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(console, "_prepare", lambda: None)
+    with pytest.raises(Fail, match=r"no theme 'nonsense': headway-dark, .*nord") as refused:
+        console.open_console(quick.Opened(theme="nonsense"))
+    assert refused.value.code == Exit.USAGE

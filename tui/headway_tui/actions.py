@@ -102,6 +102,9 @@ ACTIONS: tuple[Action, ...] = (
     _view("command", ":", "command", "cmd", "Type a command.", "app", footer=95),
     _view("help", "?, f1", "help", "help", "What the keys do here.", "app", footer=99),
     _view("reconnect", "ctrl+r", "refresh", "refresh", "Read everything again, now.", "app"),
+    _view("set", "", "set", "set",
+          "`clock=4` paints 4 times a second, for a slow link; 15 is usual.",
+          "app", takes="clock=N"),
     _view("theme", "f2", "theme", "theme", "The next theme, or a certain one.", "app",
           takes="[NAME]"),
     _view("view", "", "view", "view", "A saved view; `save NAME` keeps filter and order,"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headway_tui.app import HeadwayApp
+    from textual.app import App
+
     from headway_tui.screens.base import Pane
 
 
@@ -35,7 +36,7 @@ SCREENS: dict[str, Callable[[], type[Pane]]] = {
 """By name; loaded when somebody goes there. The list of runs is where all of them end."""
 
 
-def go(app: HeadwayApp, name: str = "") -> None:
+def go(app: App[None], name: str = "") -> None:
     """Show a screen, in place of those above the list of runs; without a name the list itself."""
     kind = SCREENS[name]() if name else None
     if kind is not None and isinstance(app.screen, kind):

@@ -173,3 +173,8 @@ def possible(query: Query, body: RunEvents) -> bool:
             if hit is term.negated:
                 return False
     return True
+
+
+def hints_of(words: Iterable[str], begun: str) -> list[Hint]:
+    """The words that begin so."""
+    return [Hint(w, w) for w in words if w.startswith(begun) and w != begun]

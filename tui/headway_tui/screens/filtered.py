@@ -19,7 +19,16 @@ from headway_tui.dialogs import Choice
 from headway_tui.memory import View
 from headway_tui.model.rows import RunsView
 from headway_tui.model.texts import fit, safe
-from headway_tui.query import complete, flaw_of, hints, looser, same_error, window, with_term
+from headway_tui.query import (
+    complete,
+    flaw_of,
+    hints,
+    hints_of,
+    looser,
+    same_error,
+    window,
+    with_term,
+)
 from headway_tui.screens.base import Pane
 from headway_tui.widgets.facets import FACETS, FacetLine
 from headway_tui.widgets.prompt import Prompt
@@ -295,6 +304,4 @@ class Filtered(Pane):
 
     def complete_sort(self, begun: str) -> list[Hint]:
         """Both."""
-        from headway_tui.app import hints_of
-
         return hints_of(("newest", "oldest"), begun)

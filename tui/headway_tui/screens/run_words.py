@@ -36,13 +36,17 @@ class RunWords(RunPanes):
         self._same = ""
         """How many runs have the same error, in words."""
         self._same_of = ""
+        self._counted = self._count_at = 0
 
     def _titles(self) -> None:
         store, logs = self.logs.store, self.logs
         down = logs.sign("down")
         follow = f"{down} follow" if logs.following else "held: G follows"
+        # A title paints its whole box: while lines pour in, their count is told 4 times a second.
+        if store.received != self._counted and self._ticks >= self._count_at:
+            self._counted, self._count_at = store.received, self._ticks + 4
         more = "+" if store.older or store.newer else ""
-        title = f"logs {follow}  {store.received:,}{more} line{'' if store.received == 1 else 's'}"
+        title = f"logs {follow}  {self._counted:,}{more} line{'' if self._counted == 1 else 's'}"
         title += f"  {words}" if (words := logs.sifted()) else ""
         title += "  wrapped" if logs.wrap else ""
         if store.missing:

@@ -21,6 +21,7 @@ from headway_tui.widgets.marked_bar import spread, with_marks
 
 if TYPE_CHECKING:
     from textual import events
+    from textual.geometry import Region
 
 _STALE = Style(dim=True)
 """Rows of which nobody says whether they are still true."""
@@ -59,6 +60,7 @@ class Lines(ScrollView, can_focus=True):
         self.dirty = True
         self.paints = 0
         self.left = 0
+        self._looks: tuple[int, Style] | None = None
         self._marks: frozenset[int] = frozenset()
 
     def on_mount(self) -> None:
@@ -114,18 +116,43 @@ class Lines(ScrollView, can_focus=True):
         """Make scrolling fit the rows there are."""
         n = self.count()
         self.cursor = max(0, min(self.cursor, n - 1))
-        self.virtual_size = Size(self.room, n)
+        self.fit_rows(n)
+
+    def fit_rows(self, n: int) -> None:
+        """So many rows can be scrolled through.
+
+        Setting `virtual_size` lays out the whole screen anew and paints it twice; that is needed
+        only where the scrollbar comes or goes, or where there are fewer rows than before.
+        """
+        kind: Any = ScrollView
+        size, old = Size(self.room, n), self.virtual_size
+        barred: bool = self.show_vertical_scrollbar
+        same = barred == (n > self.container_size.height) and n >= old.height
+        if not same or self.styles.overflow_y != "auto":
+            self.virtual_size = size
+        elif size != old:
+            self.set_reactive(kind.virtual_size, size)
+            if barred:
+                bar: Any = self.vertical_scrollbar
+                bar.window_virtual_size = n
 
     @property
     def room(self) -> int:
         """Cells of a row: the scrollbar is not among them."""
         return self.scrollable_content_region.width
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Textual asks for a part; what is the same for all its lines is worked out once."""
+        self._looks = (self.room, self.rich_style)
+        try:
+            return super().render_lines(crop)
+        finally:
+            self._looks = None
+
     def render_line(self, y: int) -> Strip:
         """Textual asks for one line of the screen."""
-        width = self.room
+        width, base = self._looks or (self.room, self.rich_style)
         index = int(self.scroll_y) + y
-        base: Style = self.rich_style
         if not 0 <= index < self.count():
             return Strip.blank(width, base)
         strip = Strip(self.row(index, width))
@@ -133,12 +160,13 @@ class Lines(ScrollView, can_focus=True):
 
     def finished(self, strip: Strip, index: int) -> Strip:
         """A row in its width, with the cursor and what all rows have."""
-        strip = strip.adjust_cell_length(self.room)
+        width, base = self._looks or (self.room, self.rich_style)
+        strip = strip.adjust_cell_length(width)
         if self.has_cursor and index == self.cursor and self.has_focus_within:
             strip = strip.apply_style(self.palette.cursor)
         if getattr(self._app(), "stale", False):
             strip = strip.apply_style(_STALE)
-        return strip.apply_style(self.rich_style)
+        return strip.apply_style(base)
 
     def text(self, text: str, role: str = "text") -> Segment:
         """A piece of a row in the colour of a role."""
@@ -153,7 +181,7 @@ class Lines(ScrollView, can_focus=True):
     def move(self, index: int) -> None:
         """The cursor to a row; scrolls only when it leaves the window."""
         n = self.count()
-        self.virtual_size = Size(self.room, n)
+        self.fit_rows(n)
         self.cursor = max(0, min(index, n - 1))
         top, height = int(self.scroll_y), max(1, self.size.height)
         if self.cursor < top:
@@ -224,6 +252,7 @@ class Lines(ScrollView, can_focus=True):
     def place_quietly(self, y: int) -> None:
         """Scroll without the watchers, which would paint: the tick paints once."""
         kind: Any = ScrollView
+        y = max(0, min(y, self.max_scroll_y))
         self.set_reactive(kind.scroll_y, float(y))
         self.set_reactive(kind.scroll_target_y, float(y))
         bar: Any = self.vertical_scrollbar

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from rich.cells import cell_len
 from rich.segment import Segment
-from textual.geometry import Size
 from textual.strip import Strip
 
 from headway.texts import clock, span
@@ -114,7 +113,7 @@ class LogTail(LogLines):
     def _fit(self, n: int) -> None:
         # A wrapped line takes several rows: each may be scrolled to the top.
         below = max(0, self.size.height - 1) if self.wrap and n > 0 else 0
-        self.virtual_size = Size(self.room, n + below)
+        self.fit_rows(n + below)
 
     def _last_top(self) -> int:
         """The first line of the screen at whose bottom the last one is."""

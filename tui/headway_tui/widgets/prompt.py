@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 from rich.highlighter import Highlighter
 from rich.segment import Segment
 from textual.containers import Horizontal
+from textual.geometry import Size
 from textual.message import Message
+from textual.reactive import Reactive
 from textual.widgets import Input, Label
 
 from headway_tui.chrome import Bar
@@ -36,6 +38,9 @@ class _Underline(Highlighter):
 
 class Prompt(Input):
     """`escape` leaves it and goes no further: nobody else takes that key for his own."""
+
+    virtual_size = Reactive(Size(0, 0))
+    """Textual lays out the whole screen at every letter; the place of a prompt does not change."""
 
     class Left(Message):
         """Left without an answer."""
