@@ -13,7 +13,7 @@ from headway.safe import safe_line
 from headway.states import TERMINAL
 from headway_tui.actions import BY_ID, for_places, named, shown_keys
 from headway_tui.chrome import Header, Keys, Toast
-from headway_tui.dialogs import Meant
+from headway_tui.model.sheets import Meant
 from headway_tui.query import Hint
 from headway_tui.sending import kindly
 from headway_tui.widgets.lines import Lines
