@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from headway import subjects
 from headway.errors import HeadwayError
-from headway.steadynats import settled
 from headway.wire import Malformed, decode
 from headway.wire.events import AGENT_BEAT, ENGINE_BEAT, AgentBeat, EngineBeat
 from headway_tui.model.bands import SILENT_AFTER, Facts
@@ -206,5 +205,7 @@ class Link:
             on_message(msg)
 
         sub = await self.client.connection.subscribe(subject, cb=heard)
+        from headway.steadynats import settled  # it loads nats: after the first paint
+
         await settled(self.client.connection)
         return sub
