@@ -198,7 +198,8 @@ class JobVerbs:
         # Keys may be long: a page always fits a message.
         size = 0
         for i, row in enumerate(page.rows):
-            size += 200 + 2 * sum(map(len, row.once))
+            size += 200 + 2 * sum(map(len, row.once)) + sum(2 * len(fn) + 12 for fn in row.again)
+            size += 2 * sum(map(len, row.lacks))
             if size > PAGE_BYTES and i:
                 page.rows, page.next = page.rows[:i], page.rows[i - 1].run
                 break

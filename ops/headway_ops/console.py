@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from headway.bundle import Bundle
     from headway_ops.quick import Opened
     from headway_tui.actions import Action
+    from headway_tui.aliases import Aliases
 
 
 def serve_console(opened: Opened, at: str, url: str) -> None:
@@ -85,7 +86,9 @@ def open_console(opened: Opened) -> None:
         filter=opened.text,
         run=opened.run,
         mouse=opened.mouse,
-        actions=_actions(),
+        actions=(actions := _actions()),
+        aliases=_aliases(actions),
+        shell="WebDriver" not in os.environ.get("TEXTUAL_DRIVER", ""),
         memory=state_file(os.environ),
         painted=_painted,
         dump=Path(opened.dump) if opened.dump else None,
@@ -174,10 +177,21 @@ def _actions() -> tuple[Action, ...]:
         raise Fail(f"{file}: {e}", "edit it, or move it away", Exit.USAGE) from e
 
 
-def config_file(env: Mapping[str, str]) -> Path:
-    """Where a user's own keys are."""
+def _aliases(actions: tuple[Action, ...]) -> Aliases:
+    """The user's own commands. Raises Fail that names what is wrong."""
+    from headway_tui import aliases
+
+    file = config_file(os.environ, "config.toml")
+    try:
+        return aliases.read(_read(file), [a.name for a in actions])
+    except aliases.BadAliases as e:
+        raise Fail(f"{file}: {e}", "edit it, or move it away", Exit.USAGE) from e
+
+
+def config_file(env: Mapping[str, str], name: str = "keys.toml") -> Path:
+    """Where a user's own keys are, or commands (`config.toml`)."""
     folder = env.get("XDG_CONFIG_HOME") or os.path.join(env.get("HOME", "/"), ".config")
-    return Path(folder) / "headway" / "keys.toml"
+    return Path(folder) / "headway" / name
 
 
 def state_file(env: Mapping[str, str]) -> Path:

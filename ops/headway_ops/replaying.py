@@ -16,6 +16,7 @@ from headway.replays import report as judge
 from headway.replays.plans import name_of
 from headway.replays.plans import read as read_plan
 from headway.replays.script import Replay, check
+from headway.texts import span
 from headway_ops import link, say
 from headway_ops.say import Exit, Fail
 
@@ -72,7 +73,8 @@ def plan(target: str, out: str, start: str, once: str, *, as_json: bool) -> None
         say.data(
             {"plan": planned.name, "items": len(planned.plan.items), "dropped": planned.dropped,
              "starts": planned.starts, "kept": planned.kept, "again": planned.again,
-             "edited": planned.edited, "before": planned.before}
+             "edited": planned.edited, "before": planned.before, "steps": planned.steps,
+             "lacks": planned.lacks, "seconds": planned.seconds}
         )  # fmt: skip
         return
     for text in summary(planned):
@@ -95,6 +97,12 @@ def summary(planned: Planned) -> list[str]:
         f"  pace: {pace.rate:g}/s, {pace.max_in_flight} at once, canary {pace.canary or 'none'},"
         f" stop after {pace.stop_after_failures or 'no number of'} failures in a row",
     ]
+    told += [f"  {n} states lack {key!r}: it is added" for key, n in planned.lacks.items()]
+    if planned.steps:
+        steps = ", ".join(f"{fn} {n}" for fn, n in planned.steps.items())
+        told.append(f"  steps that run again: {steps}")
+    if planned.seconds:
+        told.append(f"  about {span(planned.seconds)}, if they take as long as their originals")
     told += [f"  once: {n} x {key} kept (not done again)" for key, n in planned.kept.items()]
     told += [f"  ! once: {n} x {key} MAY HAPPEN AGAIN" for key, n in planned.again.items()]
     told += [f"  ! {n} were forked by job {job} before" for job, n in planned.before.items()]

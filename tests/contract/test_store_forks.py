@@ -11,7 +11,7 @@ import pytest
 from headway.forks import choose
 from headway.states import RunState
 from headway.wire import BlobRef, ErrorInfo
-from headway.wire.replays import ForkAsk
+from headway.wire.replays import ForkAsk, SourcesAsk
 from headway_engine.happenings import Failed, Started
 from headway_engine.store.forking import GONE, ForkSource, forked
 from headway_engine.store.records import Body, NewRun, Run
@@ -185,3 +185,20 @@ async def test_what_was_removed_in_between_is_refused_whole(kit: Kit, gone: str)
     outcomes, _ = await kit.store.enqueue(NS, [new], {})
     assert (outcomes[0].code, outcomes[0].reason) == ("conflict", GONE)
     assert await kit.store.get(NS, new.run.id) is None
+
+
+async def test_a_plan_reads_what_runs_again_and_what_the_states_lack(kit: Kit) -> None:
+    run = await failed_run(kit)
+    for start, point, again, lacks in (
+        ("last", 3, 0, ("model",)), ("#2", 2, 1, ("model",)), ("#1", 1, 2, ("model",)),
+        ("start", 0, 3, ()),
+    ):  # fmt: skip
+        ask = SourcesAsk(ids=(run.id,), start=start, keys=("turn", "model"))
+        (found,) = (await kit.store.sources(NS, ask)).rows
+        assert (found.checkpoint, sum(found.again.values())) == (point, again)
+        assert found.lacks == lacks
+    assert set(found.again) == {"ask"}
+    ended = await kit.record(run.id)
+    assert ended.started_at is not None
+    assert ended.ended_at is not None
+    assert found.seconds == (ended.ended_at - ended.started_at).total_seconds()

@@ -20,6 +20,7 @@ from headway_tui.model.drafts import new_draft
 from headway_tui.screens.replay import ReplayScreen
 from headway_tui.screens.runs import RunsScreen
 from support.live import headway
+from support.screens import text_of
 from support.scripted_agent import finish
 from support.servers import settings_for
 from support.stacks import assigned, stack
@@ -112,6 +113,8 @@ async def test_a_storm_is_mended_from_the_screen_and_the_recording_does_the_same
             await pilot.press("S")
             await until(lambda: isinstance(app.focused, Input), what="the sheet")
             await pilot.press("2", "enter")
+            await until(lambda: "type 3, or esc" in text_of(app), what="what is wrong")
+            await pilot.press("escape")
             await until(lambda: app.screen is screen, what="no sheet")
             assert (await caller.api("jobs"))["jobs"] == []
             await pilot.press("S")

@@ -49,7 +49,20 @@ def a_planned() -> Planned:
     body = canonical(plan)
     left = [("01JD9K4W2M8QZ5V7N3XBTRFZZZ", "it is running: a fork takes what has ended")]
     starts = {"#7": 4, "#2": 1, "start": 1}
-    return Planned(plan, body, name_of(body), left, starts, {"send-email": 5}, {"sms": 1}, 5)
+    return Planned(
+        plan,
+        body,
+        name_of(body),
+        left,
+        starts,
+        {"send-email": 5},
+        {"sms": 1},
+        5,
+        {},
+        {"generate_text": 97, "search": 180},
+        {"model": 3},
+        400.0,
+    )
 
 
 def a_row(run: str, status: str, **more: Any) -> RunRow:

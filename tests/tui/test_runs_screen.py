@@ -68,10 +68,12 @@ async def test_many_runs_are_counted_by_the_engine_and_need_their_number_typed()
         await pilot.pause()
         text = text_of(app)
         assert "12 runs on default" in text
-        assert "type 12 and enter" in text
+        assert "type 12 to do it" in text
         assert "1 of those marked cannot be meant" in text
         await pilot.press("1", "3", "enter")
         await pilot.pause()
+        assert "type 12, or esc" in text_of(app)
+        await pilot.press("escape")
         await show(app, pilot)
         assert "left as it is" in text_of(app)
         assert "plan-start" not in {verb for verb, _ in link.asked}

@@ -263,6 +263,9 @@ ACTIONS: tuple[Action, ...] = (
            "headway advice TASK", ("runs", "run")),
     Action("export", (), "export", "export", "Write the marked runs, or those that are loaded, to"
            " a file as JSON lines.", "headway ls --json", ("runs",), takes="FILE"),
+    Action("pipe", (), "!", "pipe", "The marked runs, or the one meant, as JSON lines into a shell"
+           " command; what it says is shown.", "headway ls --json | COMMAND",
+           ("runs", "run"), takes="COMMAND"),
     # --- replays
     Action("start_plan", ("S",), "start", "start plan…",
            "Start the job of the plan; the number of runs has to be typed.",

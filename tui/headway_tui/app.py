@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from headway.bundle import Bundle
     from headway.config import Settings
+    from headway_tui.aliases import Aliases
     from headway_tui.recording import Cast
 
 CLOCK = 15
@@ -78,6 +79,10 @@ class Options:
     """With the keys that are in force."""
     memory: Path | None = None
     """The file of saved views and typed commands; None: nothing is kept."""
+    aliases: Aliases = field(default_factory=dict[str, tuple[str, ...]])
+    """Commands of the user's own."""
+    shell: bool = True
+    """False: whoever sits at it is not at this machine, so `:!` runs nothing here."""
     painted: Callable[[], None] | None = None
     """Called once, after the first paint."""
 

@@ -12,11 +12,13 @@ from textual.app import App, SystemCommand
 from headway._version import __version__
 from headway_tui import places
 from headway_tui.actions import SCREEN_ONLY, Action, for_places, named, reference, shown_keys
-from headway_tui.dialogs import Help, Meant, Sheet
+from headway_tui.dialogs import Help
+from headway_tui.model.sheets import action_sheet
 from headway_tui.model.texts import safe
 from headway_tui.query import Hint, hints_of, with_term
 from headway_tui.screens.base import Pane
 from headway_tui.screens.runs import RunsScreen
+from headway_tui.sheets import Decide
 from headway_tui.themes import ROLES, Palette, roles_of
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from headway.config import Settings
     from headway_tui.link import Link
     from headway_tui.memory import Memory
+    from headway_tui.model.sheets import Meant
 
 
 CLOCKS = range(1, 31)
@@ -295,13 +298,13 @@ class Commands(App[None]):
         """Ask with a sheet; `then` is awaited if the answer is yes."""
         where = f"{self.settings.namespace} at {self.settings.shown_url}"
 
-        def answered(yes: bool | None) -> None:
-            if yes:
+        def answered(yes: tuple[str, ...] | None) -> None:
+            if yes is not None:
                 self.run_worker(then, exit_on_error=False)
             else:
                 self.pane_screen.say("left as it is")
 
-        self.push_screen(Sheet(action, meant, where), answered)
+        self.push_screen(Decide(action_sheet(action, meant, where)), answered)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: every action of the table, saved views, recent runs, agents, themes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -10,94 +9,13 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 
-from headway.texts import plural
 from headway_tui.actions import ACTIONS, Action, for_places, shown_keys
-from headway_tui.model.texts import safe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from textual import events
     from textual.app import ComposeResult
-
-ASK_COUNT_FROM = 11
-"""With so many runs their number has to be typed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Meant:
-    """The runs that a command means."""
-
-    count: int
-    runs: list[tuple[str, str]]
-    """(id, what it is): some of them at least."""
-    cli: str
-    """The line that does the same."""
-    query: str = ""
-    """All that match it; empty = those of `runs`."""
-    left_out: int = 0
-    """Marked ones that the command cannot move."""
-
-
-class Sheet(ModalScreen[bool]):
-    """Says what would happen to whom, and the line that does the same; True = do it."""
-
-    CSS = """
-    Sheet { align: center middle; background: $background 60%; }
-    Sheet > Vertical { width: 76; max-width: 96%; height: auto; border: round $warning;
-        background: $background; padding: 0 1; }
-    Sheet Input { border: none; height: 1; background: $panel; }
-    """
-
-    def __init__(self, action: Action, meant: Meant, where: str) -> None:
-        super().__init__()
-        self._action, self._meant, self._where = action, meant, where
-
-    def lines(self) -> list[str]:
-        """What the sheet says."""
-        meant, action = self._meant, self._action
-        said = [action.help, "", f"{plural(meant.count, 'run')} on {safe(self._where, 80)}:"]
-        if meant.query:
-            said.append(f"  all that match  {safe(meant.query, 200)}")
-        shown = meant.runs[:6]
-        said += [f"  {safe(run, 26)}  {safe(what, 60)}" for run, what in shown]
-        if meant.count > len(shown):
-            said.append(f"  … and {meant.count - len(shown):,} more")
-        if meant.left_out:
-            said.append(f"  {meant.left_out:,} of those marked cannot be meant: they have ended,"
-                        " or do not wait")  # fmt: skip
-        said += ["", f"$ {meant.cli}", ""]
-        return said
-
-    @property
-    def counted(self) -> bool:
-        """True if the number has to be typed."""
-        return self._meant.count >= ASK_COUNT_FROM
-
-    def compose(self) -> ComposeResult:
-        """The sheet."""
-        with Vertical() as box:
-            box.border_title = self._action.title.rstrip("…")
-            yield Static(Text("\n".join(self.lines())))
-            if self.counted:
-                yield Static(Text(f"type {self._meant.count} and enter; esc = leave all as it is"))
-                yield Input(id="count")
-            else:
-                yield Static(Text("enter = do it      esc = leave all as it is"))
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """The number was typed."""
-        event.stop()
-        self.dismiss(event.value.strip().replace(",", "") == str(self._meant.count))
-
-    def on_key(self, event: events.Key) -> None:
-        """Enter or escape, nothing else."""
-        if event.key == "escape":
-            event.stop()
-            self.dismiss(False)
-        elif event.key == "enter" and not self.counted:
-            event.stop()
-            self.dismiss(True)
 
 
 class Choice(ModalScreen[str]):

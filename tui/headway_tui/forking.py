@@ -17,12 +17,12 @@ from headway.texts import size
 from headway.wire import BlobRef
 from headway.wire.replays import ForkAsk, Forked
 from headway.wire.runs import RunAsk, RunDetail, StateAnswer, StateAsk
-from headway_tui.decide import Decide
 from headway_tui.editing import in_editor
-from headway_tui.model.deadsheets import Sheet
 from headway_tui.model.forks import Draft, fork_sheet, parsed, pretty
+from headway_tui.model.sheets import Sheet
 from headway_tui.model.texts import safe
 from headway_tui.sending import kindly, send
+from headway_tui.sheets import Decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -207,5 +207,6 @@ class Link:
             on_message(msg)
 
         sub = await self.client.connection.subscribe(subject, cb=heard)
+
         await settled(self.client.connection)
         return sub

@@ -1,162 +1,161 @@
-"""Sheets: what would happen is said, and a number or a line is typed, before anything changes."""
+"""Sheets: what would happen is said, and what it needs is typed, before anything changes.
+
+There is one box for all of them; a kind of it says which keys answer it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from rich.text import Text
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from headway_tui.model.texts import safe
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from textual import events
     from textual.app import ComposeResult
+    from textual.widget import Widget
+
+    from headway_tui.app import HeadwayApp
+    from headway_tui.model.dead import Piece
+    from headway_tui.model.sheets import Sheet
+
+T = TypeVar("T")
 
 
-class Ask(ModalScreen[bool]):
-    """Says what would happen; True = do it. With `count`, only after that number was typed."""
+class Box(ModalScreen[T]):
+    """Lines in a box over what was there; nothing below it hears a key."""
 
+    SCOPED_CSS = False  # it is that of its kinds as well
     CSS = """
-    Ask { align: center middle; background: $background 60%; }
-    Ask > Vertical { width: 76; max-width: 96%; height: auto; border: round $warning;
-        background: $background; padding: 0 1; }
-    Ask Input { border: none; height: 1; background: $panel; }
+    Box { align: center middle; background: $background 60%; }
+    Box > Vertical { width: 84; max-width: 98%; height: auto; max-height: 96%;
+        border: round $warning; background: $background; padding: 0 1; }
+    Box Input { border: none; height: 1; background: $panel; }
+    Box #said { height: auto; max-height: 20; }
     """
 
-    def __init__(self, title: str, lines: list[str], count: int = 0) -> None:
+    def __init__(self, title: str, lines: Sequence[Piece]) -> None:
         super().__init__()
-        self._title, self._lines, self._count = title, lines, count
+        self._title, self._lines = title, lines
+
+    def below(self) -> Iterable[Widget]:
+        """What stands below the lines."""
+        return ()
+
+    def _text(self) -> Text:
+        palette = cast("HeadwayApp", self.app).palette  # pyright: ignore[reportUnknownMemberType] Textual leaves it open
+        text = Text()
+        for line, role in self._lines:
+            text.append(line + "\n", style=palette[role])
+        text.rstrip()
+        return text
 
     def compose(self) -> ComposeResult:
-        """The sheet."""
+        """The box."""
         with Vertical() as box:
             box.border_title = self._title
-            yield Static(Text("\n".join([*self._lines, ""])))
-            if self._count:
-                yield Static(Text(f"type {self._count} and enter; esc = start nothing"))
-                yield Input(id="count")
-            else:
-                yield Static(Text("enter = do it      esc = leave all as it is"))
+            yield Static(self._text(), id="said")
+            yield from self.below()
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """The number was typed."""
+
+class Decide(Box["tuple[str, ...] | None"]):
+    """Gives what was typed, or None for no. What is wrong is said, and the sheet stays.
+
+    The line for a shell follows what is typed, where the sheet says how.
+    """
+
+    def __init__(
+        self, sheet: Sheet, yes: str = "do it", also: Mapping[str, str] | None = None
+    ) -> None:
+        """`yes`: what enter does, in words. `also`: keys that are given as the answer, and why."""
+        super().__init__(sheet.title, sheet.lines)
+        self._also = also or {}
+        self._sheet, self._fields, self._yes = sheet, list(sheet.fields), yes
+        self._boxes = [
+            Input(value=f.value, placeholder=f.hint, id=f"field-{i}", max_length=4096)
+            for i, f in enumerate(self._fields)
+        ]
+        self._same, self._flaw = Static(id="same"), Static(id="flaw")
+
+    def below(self) -> Iterable[Widget]:
+        """The line for a shell, what is to be typed, what the keys do."""
+        yield self._same
+        for field, box in zip(self._fields, self._boxes, strict=True):
+            if field.label:
+                yield Static(Text(field.label))
+            yield box
+        yield self._flaw
+        also = "".join(f"{key} = {what}      " for key, what in self._also.items())
+        yield Static(Text(f"enter = {self._yes}      {also}esc = leave all as it is"))
+
+    def on_mount(self) -> None:
+        """What is to be typed has the focus."""
+        self._flaw.display = False
+        if self._boxes:
+            self._boxes[0].focus()
+        self._follow()
+
+    def _typed(self) -> list[str]:
+        return [box.value for box in self._boxes]
+
+    def _follow(self) -> None:
+        cli = self._sheet.cli
+        if callable(cli):
+            flaws = [f.flaw(text) for f, text in zip(self._fields, self._typed(), strict=True)]
+            cli = "" if any(flaws) else cli(self._typed())
+        self._same.update(Text(f"\n$ {safe(cli, 600)}\n" if cli else ""))
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """The line for a shell follows; what was wrong is being put right."""
         event.stop()
-        self.dismiss(event.value.strip() == str(self._count))
+        self._flaw.display = False
+        self._follow()
 
     def on_key(self, event: events.Key) -> None:
         """Enter or escape, nothing else."""
         if event.key == "escape":
             event.stop()
-            self.dismiss(False)
-        elif event.key == "enter" and not self._count:
+            self.dismiss(None)
+        elif event.key == "enter" and not self._fields:
             event.stop()
-            self.dismiss(True)
-
-
-class LineSheet(ModalScreen[str | None]):
-    """Says what would happen, asks for a line, shows the command that does the same.
-
-    Enter = do it with what was typed; esc = None, leave all as it is.
-    """
-
-    CSS = """
-    LineSheet { align: center middle; background: $background 60%; }
-    LineSheet > Vertical { width: 76; max-width: 96%; height: auto; border: round $warning;
-        background: $background; padding: 0 1; }
-    LineSheet Input { border: none; height: 1; background: $panel; }
-    """
-
-    def __init__(
-        self,
-        title: str,
-        said: Sequence[str],
-        command: Callable[[str], str],
-        *,
-        value: str = "",
-        hint: str = "",
-        flaw: Callable[[str], str] = lambda _text: "",
-        asks: bool = True,
-    ) -> None:
-        """`command`: the same from a shell, for what is typed; `flaw`: what is wrong with it.
-
-        `asks`: false = there is nothing to type, only to agree.
-        """
-        super().__init__()
-        self._asks = asks
-        self._title, self._said, self._command, self._flaw = title, said, command, flaw
-        self._line = Input(value=value, placeholder=hint, id="line", max_length=256)
-        self._same = Static(id="same")
-        self._todo = Static(id="todo")
-
-    def compose(self) -> ComposeResult:
-        """The sheet."""
-        with Vertical() as box:
-            box.border_title = self._title
-            yield Static(Text("\n".join([*self._said, ""])))
-            if self._asks:
-                yield self._line
-            yield self._same
-            yield self._todo
-
-    def on_mount(self) -> None:
-        """Type at once."""
-        if self._asks:
-            self._line.focus()
-        self._show()
-
-    def _show(self) -> None:
-        typed = self._line.value.strip()
-        flaw = self._flaw(typed)
-        self._same.update(Text(f"\n$ {self._command(typed)}\n" if not flaw else f"\n{flaw}\n"))
-        done = "enter = do it      " if not flaw else ""
-        self._todo.update(Text(f"{done}esc = leave all as it is"))
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        """The command follows."""
-        event.stop()
-        self._show()
+            self.dismiss(())
+        elif event.key in self._also:
+            event.stop()
+            self.dismiss((event.key,))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Do it, if what is typed will do."""
+        """The next field; after the last one it is done, if all will do."""
         event.stop()
-        typed = event.value.strip()
-        if not self._flaw(typed):
-            self.dismiss(typed)
+        for i, (field, box) in enumerate(zip(self._fields, self._boxes, strict=True)):
+            if flaw := field.flaw(box.value):
+                self._flaw.update(Text(flaw, style="bold"))
+                self._flaw.display = True
+                box.focus()
+                box.action_select_all()  # typing again replaces it
+                return
+            if box is event.input and i + 1 < len(self._fields):
+                self._boxes[i + 1].focus()
+                return
+        self.dismiss(tuple(self._typed()))
 
-    def on_key(self, event: events.Key) -> None:
-        """Escape; enter, where nothing is typed."""
-        if event.key == "escape":
-            event.stop()
-            self.dismiss(None)
-        elif event.key == "enter" and not self._asks:
-            event.stop()
-            self.dismiss("")
 
-
-class FactsSheet(ModalScreen[None]):
+class Facts(Box[None]):
     """Lines to read; any of the usual keys closes it."""
 
-    CSS = """
-    FactsSheet { align: center middle; background: $background 60%; }
-    FactsSheet > Vertical { width: 90; max-width: 96%; height: auto; max-height: 90%;
-        border: round $accent; background: $background; padding: 0 1; }
-    """
+    CSS = Box.CSS + "Facts > Vertical { width: 90; border: round $accent; }"
+    CLOSES: ClassVar = {"escape", "q", "enter", "l"}
 
-    def __init__(self, title: str, said: Sequence[str]) -> None:
-        super().__init__()
-        self._title, self._said = title, said
-
-    def compose(self) -> ComposeResult:
-        """The lines."""
-        with Vertical() as box:
-            box.border_title = f"{self._title}   esc closes"
-            yield Static(Text("\n".join(self._said)))
+    def __init__(self, title: str, lines: Sequence[Piece]) -> None:
+        super().__init__(f"{title}   esc closes", lines)
 
     def on_key(self, event: events.Key) -> None:
         """Closes."""
-        if event.key in {"escape", "q", "enter", "l"}:
+        if event.key in self.CLOSES:
             event.stop()
             self.dismiss()

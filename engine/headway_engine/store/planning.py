@@ -9,6 +9,7 @@ from headway.wire.replays import Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from headway.forks import Failure
     from headway.wire.runs import CheckpointRow
@@ -37,7 +38,14 @@ def source_of(
     failures: Sequence[Failure],
     once: tuple[str, ...],
     job: str,
+    seconds: float = 0.0,
 ) -> Source:
     """The run as a plan sees it; a fork chooses its checkpoint by the same rule."""
     point = choose(start, kept, failures)
-    return Source(run, status, 0 if point is None else point.number, once, job)
+    number = 0 if point is None else point.number
+    return Source(run, status, number, once, job, seconds=seconds)
+
+
+def took(started: datetime | None, ended: datetime | None) -> float:
+    """Seconds from the first start to the end; 0 if one of them is not there."""
+    return 0.0 if started is None or ended is None else (ended - started).total_seconds()

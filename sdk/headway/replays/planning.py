@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,11 +26,14 @@ from headway.wire.replays import BodyEdit, Plan, PlanItem, Source, SourcesAsk, S
 if TYPE_CHECKING:
     from headway.client import Client
     from headway.replays.script import Loaded, Script
+    from headway.wire.replays import Pace
     from headway.wire.runs import RunDetail
 
 AT_ONCE = 16
 """Runs that are read at the same time, where an operator's functions want to see them."""
 PAGE = 1000
+LOOKED = 2000
+"""Runs whose states are looked into for what they lack."""
 _FORKABLE = frozenset({s.status for s in TERMINAL} | {"review"})
 _RESUMABLE = frozenset({"retrying", "delayed", "review"})
 
@@ -94,7 +97,18 @@ async def make_plan(client: Client, loaded: Loaded, decide: Decide | None = None
         {k: n for k, n in keys.items() if k in again},
         sum(i.state is not None or i.payload is not None for i in plan.items),
         _count(row.source.job for row in told if row.source.job),
+        _sum(row.source.again for row in told) if replay.mode != "resume" else {},
+        _count(key for row in told for key in row.source.lacks),
+        _seconds([row.source.seconds for row in told], head.pace),
     )  # fmt: skip
+
+
+def _seconds(took: list[float], pace: Pace) -> float:
+    """As many at once as may be, none sooner than its turn; the longest one may be the last."""
+    if not any(took):
+        return 0.0
+    at_once = min(len(took), pace.max_in_flight)
+    return max(len(took) / pace.rate, sum(took) / at_once, max(took))
 
 
 def _start_of(item: PlanItem) -> str:
@@ -105,6 +119,8 @@ async def _sources(client: Client, script: Script) -> list[Source]:
     """What is known of the runs that are selected, in the order of their ids."""
     select, replay = script.select, script.replay
     start = replay.from_ if replay.mode == "fork" else "start"
+    edit = script.edit.patches()[0]
+    keys = tuple(edit)[:32] if start != "start" else ()
     found: list[Source] = []
     if select.ids:
         ids = sorted(set(select.ids))
@@ -112,12 +128,14 @@ async def _sources(client: Client, script: Script) -> list[Source]:
         full = [(await client.run(run)).row.run for run in short]
         ids = sorted({run for run in ids if is_run_id(run)} | set(full))
         for at in range(0, len(ids), PAGE):
-            found += await _pages(client, SourcesAsk(ids=tuple(ids[at : at + PAGE]), start=start))
+            some = tuple(ids[at : at + PAGE])
+            asked = keys if at < LOOKED else ()
+            found += await _pages(client, SourcesAsk(ids=some, start=start, keys=asked))
         if missing := set(ids) - {source.run for source in found}:
             raise NoSuchRun(f"no run {min(missing)} in namespace {client.namespace}", "not_found")
     else:
         fixed = resolved(parse(select.query), datetime.now(UTC))
-        ask = SourcesAsk(write(fixed), start=start)
+        ask = SourcesAsk(write(fixed), start=start, keys=keys)
         found = await _pages(client, ask, select.limit)
     return sorted(found, key=lambda source: source.run)
 
@@ -127,6 +145,8 @@ async def _pages(client: Client, ask: SourcesAsk, limit: int = PAGE) -> list[Sou
     while True:
         page = await client.api("plan-rows", ask, SourcesPage)
         found += page.rows
+        if len(found) >= LOOKED:
+            ask.keys = ()  # states are large: what the first ones lack says enough
         if not page.next or len(found) > limit:
             return found
         ask.after = page.next
@@ -216,6 +236,14 @@ def _call(function: Any, what: str, run: str, *args: Any) -> Any:
             e.__traceback__.tb_next.tb_lineno if e.__traceback__ and e.__traceback__.tb_next else 0
         )
         raise BadScript(f"{what} (at line {line}): run {run}: {type(e).__name__}: {e}") from e
+
+
+def _sum(many: Iterable[dict[str, int]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for one in many:
+        for word, n in one.items():
+            found[word] = found.get(word, 0) + n
+    return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def _count(words: Any) -> dict[str, int]:

@@ -36,6 +36,12 @@ class Planned(Struct):
     edited: int = 0
     before: dict[str, int] = {}
     """Job to how many of these runs it has forked already."""
+    steps: dict[str, int] = {}
+    """Function to how many of its recorded steps lie after the checkpoints: they run again."""
+    lacks: dict[str, int] = {}
+    """Member of the state that the edit sets to how many states had none, of the first `LOOKED`."""
+    seconds: float = 0.0
+    """About how long it takes to the end, if the forks take as long as their originals."""
 
 
 def canonical(plan: Plan) -> bytes:

@@ -82,6 +82,8 @@ class SourcesAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     after: Annotated[str, Meta(max_length=32)] = ""
     """`next` of the page before."""
     n: Annotated[int, Meta(ge=1, le=1000)] = 1000
+    keys: Annotated[tuple[Text, ...], Meta(max_length=32)] = ()
+    """Members of the state that an edit sets: which of them are not there yet?"""
 
 
 class Source(Struct, omit_defaults=True):
@@ -95,6 +97,13 @@ class Source(Struct, omit_defaults=True):
     """Keys of done once marks."""
     job: str = ""
     """The last job that has forked it already."""
+    again: dict[str, int] = {}
+    """Functions of steps that were recorded after that checkpoint: they run again, so many each."""
+    lacks: tuple[str, ...] = ()
+    """Of the keys that were asked about: what the state has no member for. Not told of a state that
+    lies in the blob store."""
+    seconds: float = 0.0
+    """How long it took, from its first start to its end."""
 
 
 class SourcesPage(Struct, omit_defaults=True):

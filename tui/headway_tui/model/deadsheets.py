@@ -3,57 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from headway.texts import plural
 from headway.wire.runs import Review
 from headway_tui.model.dead import flaw_of_json, query_of, resume_words
+from headway_tui.model.sheets import COUNT_FROM, Field, Sheet, count_field, shell
 from headway_tui.model.texts import safe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from headway.wire.runs import RunRow
     from headway.wire.steering import DeadClass
     from headway_tui.model.dead import Piece
-
-COUNT_FROM = 11
-"""With so many runs their number has to be typed."""
-
-
-class Field(NamedTuple):
-    """Something to type."""
-
-    label: str
-    value: str
-    flaw: Callable[[str], str]
-    """Why a text will not do; empty if it will."""
-
-
-class Sheet(NamedTuple):
-    """Title, safe lines with their roles, what is to be typed, and the same from a shell."""
-
-    title: str
-    lines: Sequence[Piece]
-    fields: Sequence[Field] = ()
-    cli: str = ""
-
-
-def count_field(count: int) -> list[Field]:
-    """The number of runs, where they are many."""
-    if count < COUNT_FROM:
-        return []
-
-    def flaw(text: str) -> str:
-        return "" if text.strip().replace(",", "") == str(count) else f"type {count}, or esc"
-
-    return [Field(f"type {count} to do it", "", flaw)]
-
-
-def shell(words: Sequence[str]) -> str:
-    """Words as a shell takes them."""
-    return " ".join(shlex.quote(word) for word in words)
-
 
 # --- a class
 

@@ -9,7 +9,7 @@ import msgspec
 
 from headway.forks import difference
 from headway.safe import safe_text
-from headway_tui.model.deadsheets import Sheet, shell
+from headway_tui.model.sheets import Sheet, shell
 from headway_tui.model.states import diff
 from headway_tui.model.texts import safe
 

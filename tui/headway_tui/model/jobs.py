@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from headway.wire.runs import RunRow
 
 FINAL = frozenset({"ended", "refused"})
+STEPS = 4
+"""Functions of steps that run again which are named."""
 LEFT_OUT = 50
 """Runs that were left out of a plan, of which the reason is shown."""
 
@@ -39,7 +41,9 @@ def plan_words(planned: Planned) -> list[Words]:
         Words(f"  {plural(total, 'run')}: {starts}"),
     ]
     if planned.edited:
-        told.append(Words(f"  edit: {planned.edited} change"))
+        lack = "".join(f', {n} lack key "{safe(key, 40)}": added'
+                       for key, n in planned.lacks.items())  # fmt: skip
+        told.append(Words(f"  edit: {planned.edited} change{lack}"))
     told += [
         Words(f"  once: {many} x {safe(key, 60)} kept (not done again)", "good")
         for key, many in planned.kept.items()
@@ -48,8 +52,14 @@ def plan_words(planned: Planned) -> list[Words]:
         Words(f"  ! once: {many} x {safe(key, 60)} MAY HAPPEN AGAIN", "bad")
         for key, many in planned.again.items()
     ]
+    if planned.steps:
+        shown = list(planned.steps.items())[:STEPS]
+        steps = ", ".join(f"{safe(fn, 40)} {many:,}" for fn, many in shown)
+        more = f" and {len(planned.steps) - STEPS} more" if len(planned.steps) > STEPS else ""
+        told.append(Words(f"  again after ◆: {steps}{more}"))
     pace = plan.pace
-    told.append(Words(f"  est. {span(n / pace.rate)} to start at {pace.rate:g}/s", "muted"))
+    finish = f", ~{span(planned.seconds)} to finish" if planned.seconds else ""
+    told.append(Words(f"  est. {span(n / pace.rate)} to start{finish}", "muted"))
     if pace.canary and pace.canary < n:
         told.append(Words(f"  canary: the first {pace.canary}, then your approval", "muted"))
     told += [

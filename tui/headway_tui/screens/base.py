@@ -11,11 +11,15 @@ from textual.screen import Screen
 from headway.errors import HeadwayError
 from headway.safe import safe_line
 from headway.states import TERMINAL
+from headway.wire import encode
 from headway_tui.actions import BY_ID, for_places, named, shown_keys
+from headway_tui.aliases import commands
 from headway_tui.chrome import Header, Keys, Toast
-from headway_tui.dialogs import Meant
+from headway_tui.model.sheets import Meant
+from headway_tui.piping import pipe
 from headway_tui.query import Hint
 from headway_tui.sending import kindly
+from headway_tui.sheets import Facts
 from headway_tui.widgets.lines import Lines
 from headway_tui.widgets.prompt import Prompt
 
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from headway_tui.model.drafts import Draft
 
 ENDED = {s.status for s in TERMINAL}
+SHOWN = 500
+"""Lines that a command said which are shown."""
 SMALL = 100
 """Below so many columns panes become tabs and columns drop."""
 
@@ -198,7 +204,8 @@ class Pane(Screen[None]):
         name, space, begun = text.partition(" ")
         if not space:
             have = [a for a in for_places(app.places(), app.actions) if a.name.startswith(name)]
-            return [Hint(f"{a.name} " if a.takes else a.name, a.name) for a in have]
+            own = [Hint(f"{n} ", n) for n in sorted(app.options.aliases) if n.startswith(name)]
+            return [Hint(f"{a.name} " if a.takes else a.name, a.name) for a in have] + own
         action = named(name, app.places(), app.actions)
         if action is None:
             return []
@@ -210,10 +217,22 @@ class Pane(Screen[None]):
         return []
 
     def run_command(self, text: str) -> None:
-        """`name` or `name argument`."""
+        """`name` or `name argument`, `!command`, or an alias of some of these."""
+        app = self.console_app
+        app.memory.typed(text)
+        name, _, rest = text.partition(" ")
+        if name in app.options.aliases:
+            for line in commands(app.options.aliases, name, rest.strip()):
+                app.pane_screen.carry_out(line)
+        else:
+            self.carry_out(text)
+
+    def carry_out(self, text: str) -> None:
+        """One command that is no alias."""
         app = self.console_app
         name, _, rest = text.partition(" ")
-        app.memory.typed(text)
+        if text.startswith("!"):
+            name, rest = "!", text[1:]
         have = for_places(app.places(), app.actions)
         action = named(name, app.places(), app.actions)
         if rest.strip() and action is not None and not action.takes:
@@ -229,6 +248,36 @@ class Pane(Screen[None]):
             )
         else:
             app.do(action, rest.strip())
+
+    def do_pipe(self, argument: str) -> None:
+        """The chosen runs as JSON lines into a command; what it says is shown."""
+        app = self.console_app
+        if not app.options.shell:
+            self.say("not done: this console is in a browser; commands run at home", "warning")
+        elif not argument.strip():
+            self.say("which command? `:!jq .task` gets the runs as JSON lines", "warning")
+        else:
+            work = self._pipe(argument.strip(), self.chosen_lines())
+            self.run_worker(work, group="pipe", exclusive=True, exit_on_error=True)
+
+    def chosen_lines(self) -> bytes:
+        """The runs that a command means, as JSON lines."""
+        row = self.chosen_row()
+        return encode(row) + b"\n" if row is not None else b""
+
+    async def _pipe(self, command: str, given: bytes) -> None:
+        self.say(f"running: {safe_line(command, 200)}")
+        try:
+            said = await pipe(command, given)
+        except OSError as e:
+            self.say(f"not run: {e}", "bad")
+            return
+        lines = [(safe_line(line, 1000), "text") for line in said.text.splitlines()[:SHOWN]]
+        code = "was ended after a minute" if said.code is None else f"ended with {said.code}"
+        cut = "; this is the beginning" if said.cut or len(said.text.splitlines()) > SHOWN else ""
+        lines.append((f"({code}{cut})", "muted" if said.code == 0 else "warning"))
+        self.say(f"{len(lines) - 1} lines")
+        self.app.push_screen(Facts(f"!{safe_line(command, 60)}", lines))
 
     # --- what changes runs
 

@@ -17,14 +17,15 @@ from headway_tui.boards import BoardFeed
 from headway_tui.chrome import Note
 from headway_tui.link import SILENT_AFTER
 from headway_tui.model import agents, queues
+from headway_tui.model.sheets import Field, Sheet, texts
 from headway_tui.model.texts import safe
 from headway_tui.screens import cells
 from headway_tui.screens.base import Pane, quoted
-from headway_tui.sheets import FactsSheet, LineSheet
+from headway_tui.sheets import Decide, Facts
 from headway_tui.widgets.table import Cell, TableHead, VTable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from textual.widget import Widget
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from headway_tui.model.queues import QueueLine
     from headway_tui.widgets.lines import Lines
 
+REASON = 256
+"""Characters of a reason."""
 LIMIT = 1_000_000
 """The greatest limit of a queue."""
 
@@ -314,7 +317,8 @@ class QueuesScreen(Pane):
         """All that is known of the agent."""
         line = self.agent()
         if line is not None:
-            self.app.push_screen(FactsSheet(line.name, cells.agent_facts(line, self._how)))
+            facts = texts(cells.agent_facts(line, self._how))
+            self.app.push_screen(Facts(safe(line.name, 64), facts))
 
     def do_copy_name(self) -> None:
         """The name under the cursor."""
@@ -429,14 +433,22 @@ class QueuesScreen(Pane):
                 self.say(f"not done: {e}", "bad")
             self._touch()
 
-        def answered(typed: str | None) -> None:
+        def answered(typed: tuple[str, ...] | None) -> None:
             if typed is None:
                 self.say("left as it is")
             else:
-                self.run_worker(done(typed), exit_on_error=True)
+                self.run_worker(done(typed[0].strip() if typed else ""), exit_on_error=True)
 
-        sheet = LineSheet(title, said, command, value=value, hint=hint, flaw=flaw, asks=asks)
-        self.app.push_screen(sheet, answered)
+        def checked(typed: str) -> str:
+            wrong = len(typed) > REASON
+            return f"at most {REASON} characters" if wrong else flaw(typed.strip())
+
+        def same(typed: Sequence[str]) -> str:
+            return command(typed[0].strip() if typed else "")
+
+        fields = [Field("", value, checked, hint)] if asks else []
+        sheet = Sheet(title, texts(said), fields, same)
+        self.app.push_screen(Decide(sheet), answered)
 
 
 def pause_line(row: QueueRow, reason: str) -> str:

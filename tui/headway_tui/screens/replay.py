@@ -22,10 +22,11 @@ from headway_tui.jobfeed import JobFeed
 from headway_tui.model import drafts, jobs
 from headway_tui.model.compared import VIEWS
 from headway_tui.model.jobs import Words, plan_words
+from headway_tui.model.sheets import Sheet, count_field, texts
 from headway_tui.model.texts import fit, right, safe
 from headway_tui.screens.replay_draft import DraftPanes
 from headway_tui.screens.replay_job import ITEMS, ITEMS_SMALL, JOBS
-from headway_tui.sheets import Ask
+from headway_tui.sheets import Decide
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -263,7 +264,8 @@ class ReplayScreen(DraftPanes):
         for key, many in keys.items():
             lines = [f"once {safe(key, 60)} is done in {plural(many, 'run')}.", "",
                      "enter: it MAY HAPPEN AGAIN in the forks", "esc: it stays done"]  # fmt: skip
-            if await self.app.push_screen_wait(Ask("once", lines)):
+            sheet = Decide(Sheet("once", texts(lines)), "it may happen again")
+            if await self.app.push_screen_wait(sheet) is not None:
                 again.append(key)
         if self.loaded is None:
             script = drafts.answered(self.draft.script, again)
@@ -284,14 +286,14 @@ class ReplayScreen(DraftPanes):
         again = sum(planned.again.values())
         said = [
             f"{plural(count, 'run')} start on {safe(where, 80)}", "",
-            *(self.plan.plain(w.text) for w in plan_words(planned)[1:9]), "",
-            f"$ {self.command_line()}",
+            *(self.plan.plain(w.text) for w in plan_words(planned)[1:9]),
         ]  # fmt: skip
         if again:
             said.insert(
                 1, f"{plural(again, 'effect')} MAY HAPPEN AGAIN: {', '.join(planned.again)}"
             )
-        if not await self.app.push_screen_wait(Ask("start plan", said, count)):
+        sheet = Sheet("start plan", texts(said), count_field(count, 1), self.command_line())
+        if await self.app.push_screen_wait(Decide(sheet)) is None:
             self.say("nothing was started")
             return
         now = await self._dry_run()

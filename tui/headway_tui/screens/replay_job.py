@@ -18,9 +18,10 @@ from headway_tui.chrome import Note
 from headway_tui.comparison import Comparison
 from headway_tui.model import drafts, jobs
 from headway_tui.model.compared import VIEWS, Row, matrix_rows, numbers_line
+from headway_tui.model.sheets import Sheet, texts
 from headway_tui.model.texts import safe
 from headway_tui.screens.base import Pane
-from headway_tui.sheets import Ask
+from headway_tui.sheets import Decide
 from headway_tui.widgets.replays import ItemsTable, JobsTable, Sides
 from headway_tui.widgets.table import Cell, Column, TableHead
 
@@ -261,12 +262,12 @@ class JobPanes(Pane):
             self.say("no job is open: J lists them, enter opens one", "warning")
             return
         left = plural(row.waiting, "run")
-        lines = [f"{row.job}: {words}.", f"{left} of {row.items:,} wait, {row.running:,} run.", "",
-                 f"$ headway replay {how} {row.job}"]  # fmt: skip
+        lines = [f"{row.job}: {words}.", f"{left} of {row.items:,} wait, {row.running:,} run."]
+        sheet = Sheet(how, texts(lines), (), f"headway replay {how} {row.job}")
 
         async def work() -> None:
             assert self.feed is not None
-            if not await self.app.push_screen_wait(Ask(how, lines)):
+            if await self.app.push_screen_wait(Decide(sheet)) is None:
                 self.say("left as it is")
                 return
             try:

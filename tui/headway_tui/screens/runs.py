@@ -250,6 +250,11 @@ class RunsScreen(Filtered):
             runs = [row.run]
         return [(r, f"{rows[r].task}  {rows[r].status}") for r in runs]
 
+    def chosen_lines(self) -> bytes:
+        """The marked runs whose rows are here, else the one under the cursor, as JSON lines."""
+        rows = self.view.rows
+        return b"".join(encode(rows[run]) + b"\n" for run, _ in self.chosen_runs())
+
     def meant_query(self) -> str:
         """The filter, if all that match are marked."""
         return (self.filter_text or EVERY_RUN) if self.marks.all else ""

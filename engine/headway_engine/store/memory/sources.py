@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from headway.forks import failures_of
 from headway.wire.replays import Source, SourcesPage
 from headway.wire.runs import CheckpointRow, RunsQuery
 from headway_engine.store.memory.lists import Lists
-from headway_engine.store.planning import source_of
+from headway_engine.store.planning import source_of, took
 
 if TYPE_CHECKING:
     from headway.wire.replays import SourcesAsk
@@ -44,5 +46,18 @@ class Sources(Lists):
                 )
             ]
             last = max(jobs, key=lambda r: r.at).job if jobs else ""
-            out.append(source_of(listed.run, listed.status, ask.start, kept, failures, once, last))
+            source = source_of(
+                listed.run, listed.status, ask.start, kept, failures, once, last,
+                took(listed.started_at, listed.ended_at),
+            )  # fmt: skip
+            for _, m in sorted(row.marks.items()):
+                done = m.record.kind == "step" and m.record.status == "done"
+                if done and m.after >= source.checkpoint:
+                    source.again[m.record.fn] = source.again.get(m.record.fn, 0) + 1
+            point = row.checkpoints.get(source.checkpoint)
+            if point is not None and point.ref is None:
+                state = msgspec.json.decode(point.state)
+                if isinstance(state, dict):
+                    source.lacks = tuple(key for key in ask.keys if key not in state)
+            out.append(source)
         return SourcesPage(out, page.next)

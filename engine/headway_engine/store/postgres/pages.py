@@ -192,11 +192,12 @@ def page(asked: Where, query: RunsQuery, n: int, scan: int) -> tuple[Any, ...]:
 
 
 def ids(asked: Where, query: RunsQuery, n: int, scan: int) -> tuple[Any, ...]:
-    """Statement and values: as `page`, but the ids and states alone."""
+    """Statement and values: as `page`, but ids, states and times alone."""
     args = list(asked.args)
     rows = _scan(asked, args, query, scan)
     args.append(n)
-    found = f"SELECT r.id, r.state FROM ({rows}) r {_joined(asked)} WHERE {asked.rest or 'true'}"
+    columns = "r.id, r.state, r.started_at, r.ended_at"
+    found = f"SELECT {columns} FROM ({rows}) r {_joined(asked)} WHERE {asked.rest or 'true'}"
     return f"{found} ORDER BY r.id DESC LIMIT ${len(args)}", *args
 
 

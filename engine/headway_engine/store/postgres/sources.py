@@ -10,13 +10,15 @@ from headway.query.evaluate import resolved
 from headway.wire.replays import Source, SourcesPage
 from headway.wire.runs import CheckpointRow, RunsQuery
 from headway_engine.store.filtering import where
-from headway_engine.store.planning import needs_of, source_of
+from headway_engine.store.planning import needs_of, source_of, took
 from headway_engine.store.postgres import pages, rows, statements
 from headway_engine.store.postgres.base import Part
 from headway_engine.store.postgres.dialect import Postgres
 
 if TYPE_CHECKING:
-    from headway.wire.replays import SourcesAsk
+    from collections.abc import Sequence
+
+    from headway.wire.replays import Source, SourcesAsk
 
 _SQL = statements.load("sources")
 _DIALECT = Postgres()
@@ -52,8 +54,24 @@ class Sources(Part):
             status = rows.STATES[row["state"]].status
             marks = tuple(once.get(run, ()))
             points, errors = kept.get(run, []), failed.get(run, [])
-            out.append(source_of(run, status, ask.start, points, errors, marks, jobs.get(run, "")))
+            out.append(
+                source_of(
+                    run, status, ask.start, points, errors, marks, jobs.get(run, ""),
+                    took(row["started_at"], row["ended_at"]),
+                )
+            )  # fmt: skip
+        await self._looked(out, ask.keys)
         return SourcesPage(out, following)
+
+    async def _looked(self, found: list[Source], keys: Sequence[str]) -> None:
+        """Write into them what runs again, and what their states lack."""
+        known = {source.run: source for source in found}
+        runs, points = list(known), [source.checkpoint for source in found]
+        for run, fn, n in await self.db.read(_SQL["again"], runs, points):
+            known[run].again[fn] = n
+        if keys:
+            for run, key in await self.db.read(_SQL["lacks"], runs, points, list(keys)):
+                known[run].lacks += (key,)
 
     async def _asked_for(self, ns: str, ask: SourcesAsk) -> tuple[list[Any], str]:
         """Ids and states of a page of a query, and where it goes on."""

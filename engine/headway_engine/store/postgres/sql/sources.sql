@@ -1,5 +1,5 @@
 -- name: these
-SELECT id, state FROM runs WHERE ns = $1 AND id = ANY($2::text[]) ORDER BY id DESC;
+SELECT id, state, started_at, ended_at FROM runs WHERE ns = $1 AND id = ANY($2::text[]) ORDER BY id DESC;
 
 -- name: last_checkpoints
 -- The last one of each of these runs.
@@ -22,6 +22,22 @@ SELECT e.run, e.at, e.error->>'type' AS type
 -- Done once marks.
 SELECT run, key FROM marks
  WHERE run = ANY($1::text[]) AND kind = 'once' AND status = 'done' ORDER BY run, key;
+
+-- name: again
+-- Steps that were recorded after these checkpoints, by their functions.
+SELECT m.run, m.fn, count(*) AS n
+  FROM unnest($1::text[], $2::int[]) AS x (run, number)
+  JOIN marks m ON m.run = x.run AND m.kind = 'step' AND m.status = 'done' AND m.after >= x.number
+ GROUP BY m.run, m.fn ORDER BY m.run, m.fn;
+
+-- name: lacks
+-- Members that these saved states have not; what lies in the blob store is not looked at.
+SELECT c.run, k.key
+  FROM unnest($1::text[], $2::int[]) AS x (run, number)
+  JOIN checkpoints c ON c.run = x.run AND c.number = x.number AND c.ref IS NULL
+ CROSS JOIN LATERAL (SELECT convert_from(c.state, 'UTF8')::json AS body OFFSET 0) s
+ CROSS JOIN unnest($3::text[]) WITH ORDINALITY AS k (key, n)
+ WHERE json_typeof(s.body) = 'object' AND s.body -> k.key IS NULL ORDER BY c.run, k.n;
 
 -- name: forked
 -- The last job that has forked each of these runs.
