@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from headway.ids import encode
 from headway.query import BadQuery, parse, write
 from headway.query.evaluate import matches
+from headway.query.machine import compiled
+from headway.query.regex import postgres, read
 from headway.states import FAILURES, TERMINAL, RunState
 from headway.wire import ErrorInfo
 from headway.wire import encode as json
@@ -23,7 +25,7 @@ from headway.wire.saves import ModelUsage, SaveUsage
 from headway_engine.store.listing import facets_of
 from headway_engine.store.postgres import pages
 from support.factories import EPOCH, NS, an_enqueue
-from support.queries import WORDS, queries
+from support.queries import WORDS, expressions, queries
 
 if TYPE_CHECKING:
     from headway.query import Query
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from support.stores import Kit, PostgresKit
 
 COUNT = 150
+JOBS = (WORDS[0], WORDS[1])
 FIELDS = ("status", "task", "queue", "tag", "error", "agent", "image")
 _STARTED = frozenset(RunState) - {RunState.DELAYED, RunState.QUEUED, RunState.EXPIRED}
 
@@ -84,6 +87,22 @@ async def some_rows(dsn: str) -> list[str]:
                 at, epoch, tokens, cost, run, NS if i % 10 else "other",
             )  # fmt: skip
         ids.append(run)
+        if origin and i % 3:
+            await conn.execute(
+                "INSERT INTO jobs (at, until, paced_at, items, ns, job, plan, state, body)"
+                " VALUES ($1, $1, $1, 1, $2, $3, '', 'done', '') ON CONFLICT DO NOTHING",
+                at, NS if i % 10 else "other", JOBS[i % 2],
+            )  # fmt: skip
+            await conn.execute(
+                "INSERT INTO job_items (number, checkpoint, ns, job, run, fork, body)"
+                " VALUES ($1, 0, $2, $3, $4, $5, '')",
+                i, NS if i % 10 else "other", JOBS[i % 2], origin, run,
+            )  # fmt: skip
+        # One that was moved by a job was not made by it.
+        await conn.execute(
+            "INSERT INTO job_items (number, checkpoint, ns, job, run, fork, body)"
+            " VALUES ($1, 0, $2, $3, $4, $4, '')", COUNT + i, NS, JOBS[0], run,
+        )  # fmt: skip
     await conn.close()
     return ids
 
@@ -139,6 +158,28 @@ async def test_memory_and_sql_answer_every_query_alike(
     def every(query: Query, n: int, scan: int, oldest: bool) -> None:
         work = compare(query, n, scan, oldest=oldest)
         asyncio.run_coroutine_threadsafe(work, loop).result()
+
+    await asyncio.to_thread(every)
+
+
+async def test_postgres_finds_what_the_machine_finds(postgres_kit: PostgresKit) -> None:
+    loop = asyncio.get_running_loop()
+    texts = st.one_of(st.sampled_from(WORDS), st.text('aAR4xeÉÜü /.\\\n"%_', max_size=8))
+
+    async def compare(pairs: list[tuple[str, str]]) -> None:
+        found = await postgres_kit.fetch(
+            'SELECT left(t, 2000) COLLATE "C" ~ p AS hit'
+            " FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS x (t, p, n) ORDER BY n",
+            [text for text, _ in pairs], [postgres(read(source)) for _, source in pairs],
+        )  # fmt: skip
+        expected = [compiled(source, fold=False).search(text) for text, source in pairs]
+        assert [row["hit"] for row in found] == expected
+
+    @settings(max_examples=15, deadline=None, database=None)
+    @given(st.lists(st.tuples(texts, expressions()), min_size=30, max_size=60))
+    @example([("a" * 1999 + "!", source) for source in ("(a+)+$", "^(a|a)*$", "(.*a){20}$")])
+    def every(pairs: list[tuple[str, str]]) -> None:
+        asyncio.run_coroutine_threadsafe(compare(pairs), loop).result()
 
     await asyncio.to_thread(every)
 

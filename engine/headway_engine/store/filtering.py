@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from headway.ids import encode
 from headway.query.evaluate import folded, moment
 from headway.query.fields import states_of
-from headway.query.tree import Amount, Duration, Number, Pattern, Prefix, Status, Term
+from headway.query.regex import folded as in_any_case
+from headway.query.regex import postgres, read
+from headway.query.tree import Amount, Duration, Number, Pattern, Prefix, Regex, Status, Term
 from headway.states import FAILURES, TERMINAL, RunState
 from headway_engine.store.listing import COUNTED
 
@@ -25,7 +27,7 @@ APART_MS = 2 * 3600 * 1000
 """An id is made at most one hour before or after its run arrives (`checks.py`); with room."""
 FIRST_YEAR = 1971
 """Of an id's time."""
-SCANNED = frozenset({"status", "since", "until", "id", "parent", "origin"})
+SCANNED = frozenset({"status", "since", "until", "id", "parent", "origin", "job"})
 """Fields with an index: their conditions choose the rows that a request looks at."""
 WITH_ERROR = TERMINAL - {RunState.SUCCEEDED}
 """States of runs that may have an error."""
@@ -84,6 +86,17 @@ class Dialect(Protocol):
         """ASCII letters in lower case, others as they are."""
         ...
 
+    def of_jobs(self, condition: str, *, few: bool) -> str:
+        """Made by a job of this namespace that meets it; `few`: its runs are looked up one by one.
+
+        The column of a job's id is that of the field `job`.
+        """
+        ...
+
+    def fits(self, text: str, expression: str) -> str:
+        """The expression is found in the first `machine.LOOKS` characters of the text."""
+        ...
+
     def span_ms(self, now: str) -> str:
         """Whole milliseconds from the start to the end or now; NULL before the start."""
         ...
@@ -116,7 +129,7 @@ def where(
     states = [Part(DEAD, "alone")] if dead and left else dialect.states(left, writer.put)
     states = states or [Part("false", "none")]
     made = _since(terms, writer) if bounds else [Part("", "among")]
-    named = any(t.field in _KINSHIP and not t.negated for t in terms)
+    named = any(t.field in _KINSHIP | {"job"} and not t.negated for t in terms)
     common = [writer.term(t) for t in terms if t.field in SCANNED - {"status"}]
     scanned = len(writer.args)
     rest = [writer.term(t) for t in terms if t.field not in SCANNED]
@@ -244,6 +257,10 @@ class _Writer:
                 # Said with it, so that the index is known to have them.
                 column = self._dialect.column(field)
                 return [f"({column} <> '' AND {c})" for c in self._texts(term, column)]
+            case "job":
+                column = self._dialect.column("job")
+                conditions = " OR ".join(self._texts(term, column))
+                return [self._dialect.of_jobs(conditions, few=not term.negated)]
             case "":
                 return self._anywhere(term)
             case "error":
@@ -279,6 +296,8 @@ class _Writer:
                     whole.append(text)
                 case Pattern():
                     found.append(f"{column} LIKE {self.put(like(value))}")
+                case Regex(source):
+                    found.append(self._dialect.fits(column, self.put(postgres(read(source)))))
                 case Prefix(text) if len(text) == ID_LENGTH:
                     whole.append(text)
                 case Prefix(text):
@@ -293,6 +312,10 @@ class _Writer:
     def _inside(self, term: Term, *columns: str) -> list[str]:
         found: list[str] = []
         for value in term.values:
+            if isinstance(value, Regex):
+                asked = self.put(postgres(in_any_case(read(value.source))))
+                found += [self._dialect.fits(self._dialect.lower(c), asked) for c in columns]
+                continue
             if not isinstance(value, Pattern):
                 raise TypeError(f"{term.field}: {value!r}")
             asked = self.put(folded(like(Pattern(("", *value.parts, "")))))

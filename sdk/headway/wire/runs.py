@@ -97,6 +97,8 @@ class RunRow(Struct, omit_defaults=True):
     """A person has seen the failure; until then it is a dead letter."""
     review: Review | None = None
     """While it is in REVIEW."""
+    job: str = ""
+    """The replay job that made it."""
 
 
 class RunsPage(Struct, omit_defaults=True):
