@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from support.fakelink import FakeLink, until
 from support.unixproxy import HoldingProxy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Generator
 
 pytestmark = [
     pytest.mark.docker,
@@ -28,6 +29,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*unclosed:pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def forgotten_sockets() -> Generator[None]:
+    """They are found here, where nobody minds, and not at the end of all tests."""
+    yield
+    gc.collect()
 
 
 @asynccontextmanager

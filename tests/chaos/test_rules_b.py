@@ -43,15 +43,16 @@ async def test_B1_an_engine_that_lost_the_store_ends_no_lease_and_answers_beats(
             began = asyncio.get_running_loop().time()
 
             async def two_leases() -> bool:
+                """They are over, and beats met the engine without a store and others."""
                 with contextlib.suppress(nats_errors.TimeoutError):  # it just finds out
                     answer = await three.beat(agent)
                     assert not answer.session_over
                     said.add(answer.store_down)
-                return asyncio.get_running_loop().time() - began > 2 * LEASE
+                passed = asyncio.get_running_loop().time() - began
+                return passed > 2 * LEASE and said == {True, False}
 
-            await until(two_leases, 20, every=0.05)
-            # Some beats met the engine without a store, and heard so at once.
-            assert said == {True, False}
+            # Any of the three hears a beat: how many it takes is up to NATS.
+            await until(two_leases, 60, what="beats with and without a store", every=0.05)
         finally:
             three.link.heal()
         assert "lost" not in await three.kinds(a.run)

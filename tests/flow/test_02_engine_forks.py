@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 import secrets
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
 
 from headway.ids import new_run_id
-from headway.wire import NOTHING, ErrorInfo, rpc
+from headway.wire import rpc
 from headway.wire.fleet import TaskSpec
 from headway.wire.replays import BodyEdit, ForkAsk
-from headway.wire.reports import AttemptFailed, Finished
-from headway.wire.saves import SaveCheckpoint, SaveMark
+from headway.wire.reports import Finished
 from headway.wire.steering import ReplayAsk
 from headway_ops.verify import Ask, verify
+from support.jobs import failed_run
 from support.stacks import assigned, stack
 
 if TYPE_CHECKING:
     from support.engines import Caller
-    from support.scripted_agent import ScriptedAgent
-
-
-async def failed_run(caller: Caller, agent: ScriptedAgent, state: bytes) -> str:
-    """A run with that state at checkpoint 1, a done once mark, and an error."""
-    word = await caller.enqueue(payload=b'{"x":1}')
-    a = await assigned(agent, word.run)
-    ref, inline = None, Raw(state)
-    if len(state) > 131_072:
-        put = rpc.PutPart(word.run, a.epoch, "u", 0, True, state, sha256(state).hexdigest())
-        ref, inline = (await agent.ask("blob_put", put, rpc.PUT_ANSWER)).ref, NOTHING
-    digest = sha256(state).hexdigest()
-    saved = await agent.save(
-        SaveCheckpoint(word.run, a.epoch, 1, "one", digest, len(state), state=inline, ref=ref),
-        SaveMark(word.run, a.epoch, "mail", "once", "f", "done", "t-1", Raw(b"1"), after=1),
-    )
-    assert [o.outcome for o in saved] == ["ok", "ok"]
-    error = ErrorInfo("ValueError", "no")
-    await agent.report(AttemptFailed(word.run, a.epoch, "stop", error, retry=False))
-    assert (await caller.end(word.run)).status == "failed"
-    return word.run
 
 
 async def refused(caller: Caller, ask: ForkAsk) -> tuple[str, str]:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
-from typing import TYPE_CHECKING
-
 import pytest
-from msgspec import Raw
 from msgspec.structs import replace
 
 from headway.client import Client
@@ -23,33 +19,10 @@ from headway.replays import (
     jobs,
     make_plan,
 )
-from headway.wire import ErrorInfo
-from headway.wire.reports import AttemptFailed
-from headway.wire.saves import SaveCheckpoint, SaveMark
+from support.jobs import failed_run
 from support.servers import settings_for
-from support.stacks import assigned, stack
+from support.stacks import stack
 from support.wait import until
-
-if TYPE_CHECKING:
-    from support.engines import Caller
-    from support.scripted_agent import ScriptedAgent
-
-STATE = b'{"model":"sonnet"}'
-
-
-async def failed_run(caller: Caller, agent: ScriptedAgent) -> str:
-    """A run with one checkpoint, a done once mark, and an error."""
-    word = await caller.enqueue(payload=b'{"x":1}')
-    a = await assigned(agent, word.run)
-    digest = sha256(STATE).hexdigest()
-    await agent.save(
-        SaveCheckpoint(word.run, a.epoch, 1, "one", digest, len(STATE), state=Raw(STATE)),
-        SaveMark(word.run, a.epoch, "mail,1", "once", "f", "done", "t-1", Raw(b"1"), after=1),
-    )
-    error = ErrorInfo("ValueError", "no")
-    await agent.report(AttemptFailed(word.run, a.epoch, "stop", error, retry=False))
-    await caller.end(word.run)
-    return word.run
 
 
 def scripted(query: str = "status:failed", **select: bool | int | str) -> Script:
@@ -68,7 +41,7 @@ async def test_plans_say_what_they_are_made_of(nats: str, database: str) -> None
         await Client.open(settings_for(nats)) as client,
     ):
         await agent.start()
-        first = await failed_run(caller, agent)
+        first = await failed_run(caller, agent, mark="mail,1")
         # Key by key: the answer is a plan like one that was written down.
         ask = replace(scripted(), replay=Replay(once="ask"))
         with pytest.raises(BadScript, match="needs a person"):
@@ -82,7 +55,7 @@ async def test_plans_say_what_they_are_made_of(nats: str, database: str) -> None
         # Frozen, the name stands for the runs; else for what is looked for.
         frozen, loose = Loaded(scripted()), Loaded(scripted(freeze=False))
         before = [(await make_plan(client, script)).name for script in (frozen, loose)]
-        second = await failed_run(caller, agent)
+        second = await failed_run(caller, agent, mark="mail,1")
         after = [await make_plan(client, script) for script in (frozen, loose)]
         assert before[0] != after[0].name
         assert before[1] == after[1].name

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Raw
 from textual.widgets import Input
 
 from headway.replays import Loaded, load, make_plan
-from headway.wire import ErrorInfo
 from headway.wire.replays import JobAsk
-from headway.wire.reports import AttemptFailed
-from headway.wire.saves import SaveCheckpoint, SaveMark
 from headway_tui.app import HeadwayApp, Options
 from headway_tui.model.drafts import new_draft
 from headway_tui.screens.replay import ReplayScreen
 from headway_tui.screens.runs import RunsScreen
+from support.jobs import failed_run
 from support.live import headway
 from support.screens import text_of
 from support.scripted_agent import finish
 from support.servers import settings_for
-from support.stacks import assigned, stack
+from support.stacks import stack
 from support.wait import until
 
 if TYPE_CHECKING:
@@ -33,25 +29,6 @@ if TYPE_CHECKING:
     import pytest
 
     from headway_ops.local.nats import NatsServer
-    from support.engines import Caller
-    from support.scripted_agent import ScriptedAgent
-
-STATE = b'{"model":"sonnet","turn":1}'
-
-
-async def failed_run(caller: Caller, agent: ScriptedAgent) -> str:
-    """A run with one checkpoint and a done once mark, and an error."""
-    word = await caller.enqueue(payload=b'{"x":1}')
-    a = await assigned(agent, word.run)
-    digest = sha256(STATE).hexdigest()
-    await agent.save(
-        SaveCheckpoint(word.run, a.epoch, 1, "one", digest, len(STATE), state=Raw(STATE)),
-        SaveMark(word.run, a.epoch, "mail", "once", "f", "done", "t-1", Raw(b"1"), after=1),
-    )
-    error = ErrorInfo("RateLimitError", "429")
-    await agent.report(AttemptFailed(word.run, a.epoch, "stop", error, retry=False))
-    assert (await caller.end(word.run)).status == "failed"
-    return word.run
 
 
 @asynccontextmanager

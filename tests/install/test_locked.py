@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -77,3 +80,23 @@ def test_a_package_has_one_version_in_all_sets() -> None:
         for package, (requirement, _) in entries(name).items():
             versions.setdefault(package, set()).add(str(requirement.specifier))
     assert not {package: found for package, found in versions.items() if len(found) > 1}
+
+
+def test_the_bill_of_materials_names_all_that_is_locked() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "ops" / "sbom"), "engine"],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    bill = json.loads(done.stdout)
+    told = {
+        c["name"]: (c["version"], [h["content"] for h in c["externalReferences"][0]["hashes"]])
+        for c in bill["components"]
+    }
+    assert told == {
+        requirement.name: (
+            str(requirement.specifier).removeprefix("=="),
+            [h.removeprefix("sha256:") for h in hashes],
+        )
+        for requirement, hashes in entries("engine").values()
+    }
+    assert f"pkg:pypi/msgspec@{told['msgspec'][0]}" in {c["purl"] for c in bill["components"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,10 +13,13 @@ from msgspec import Raw
 from headway import faults
 from headway.replays.moving import meant, plans
 from headway.replays.plans import name_of
-from headway.wire import decode, decoder, encode
+from headway.wire import NOTHING, ErrorInfo, decode, decoder, encode, rpc
 from headway.wire.replays import JobAsk, PlanStart
+from headway.wire.reports import AttemptFailed
+from headway.wire.saves import SaveCheckpoint, SaveMark
 from headway_engine.assembly import Engine
 from support.engines import calling, config_for
+from support.stacks import assigned
 from support.wait import until
 
 if TYPE_CHECKING:
@@ -24,6 +28,31 @@ if TYPE_CHECKING:
     from headway.replays.moving import Meant, Verb
     from support.engines import Caller
     from support.scripted_agent import ScriptedAgent
+
+
+STATE = b'{"model":"sonnet","turn":1}'
+
+
+async def failed_run(
+    caller: Caller, agent: ScriptedAgent, state: bytes = STATE, mark: str = "mail"
+) -> str:
+    """A run with that state at checkpoint 1, a done once mark of that key, and an error."""
+    word = await caller.enqueue(payload=b'{"x":1}')
+    a = await assigned(agent, word.run)
+    digest = sha256(state).hexdigest()
+    ref, inline = None, Raw(state)
+    if len(state) > 131_072:
+        put = rpc.PutPart(word.run, a.epoch, "u", 0, True, state, digest)
+        ref, inline = (await agent.ask("blob_put", put, rpc.PUT_ANSWER)).ref, NOTHING
+    saved = await agent.save(
+        SaveCheckpoint(word.run, a.epoch, 1, "one", digest, len(state), state=inline, ref=ref),
+        SaveMark(word.run, a.epoch, mark, "once", "f", "done", "t-1", Raw(b"1"), after=1),
+    )
+    assert [o.outcome for o in saved] == ["ok", "ok"]
+    error = ErrorInfo("ValueError", "no")
+    await agent.report(AttemptFailed(word.run, a.epoch, "stop", error, retry=False))
+    assert (await caller.end(word.run)).status == "failed"
+    return word.run
 
 
 async def counted(caller: Caller, verb: Verb, query: str = "", ids: tuple[str, ...] = ()) -> Meant:

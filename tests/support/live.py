@@ -64,7 +64,12 @@ class Live:
             detail = await handle.detail()
             return detail if detail.row.status.lower() == status else None
 
-        found = await until(there, 60, what=f"{handle.id} {status}", every=0.05)
+        try:
+            found = await until(there, 60, what=f"{handle.id} {status}", every=0.05)
+        except AssertionError as e:
+            now = await handle.detail()
+            told = [(x.kind, x.at, x.data) for x in now.events]
+            raise AssertionError(f"{e}; it is {now.row.status} {now.why!r}: {told}") from None
         assert found is not None
         return found
 

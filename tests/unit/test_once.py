@@ -44,9 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@pytest.fixture(autouse=True)
-def empty_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks_module, "_registry", {})
+pytestmark = pytest.mark.usefixtures("empty_registry")
 
 
 # --- once

@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("pydantic_ai", reason="needs ops/examples/research/requirements.txt")
-
-EXAMPLE = Path(__file__).parents[2] / "ops" / "examples" / "research"
-
-
-@pytest.fixture(scope="module")
-def example() -> Any:
-    """Loads a module of the example as a user's file is loaded: its folder is on the path."""
-    sys.path.insert(0, str(EXAMPLE))
-    try:
-        yield importlib.import_module
-    finally:
-        sys.path.remove(str(EXAMPLE))
 
 
 async def test_the_model_sees_the_notes_and_its_calls_become_moves(example: Any) -> None:

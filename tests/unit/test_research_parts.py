@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pytest
 
-EXAMPLE = Path(__file__).parents[2] / "ops" / "examples" / "research"
-
-
-@pytest.fixture(scope="module")
-def example() -> Any:
-    """Loads a module of the example as a user's file is loaded: its folder is on the path."""
-    sys.path.insert(0, str(EXAMPLE))
-    try:
-        yield importlib.import_module
-    finally:
-        sys.path.remove(str(EXAMPLE))
+if TYPE_CHECKING:
+    import pytest
 
 
 def answer(example: Any, question: str, turns: int = 12) -> Any:

@@ -34,10 +34,7 @@ from support.kit import (
 )
 from support.wait import until
 
-
-@pytest.fixture(autouse=True)
-def empty_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks_module, "_registry", {})
+pytestmark = pytest.mark.usefixtures("empty_registry")
 
 
 # --- cancellation

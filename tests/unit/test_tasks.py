@@ -43,9 +43,7 @@ class Options(msgspec.Struct):
     tags: list[str] = []
 
 
-@pytest.fixture(autouse=True)
-def empty_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks_module, "_registry", {})
+pytestmark = pytest.mark.usefixtures("empty_registry")
 
 
 def made() -> Any:

@@ -17,15 +17,11 @@ from headway import (
     task,
     testing,
 )
-from headway import tasks as tasks_module
 from support.kit import (
     State,
 )
 
-
-@pytest.fixture(autouse=True)
-def empty_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks_module, "_registry", {})
+pytestmark = pytest.mark.usefixtures("empty_registry")
 
 
 # --- the kit itself

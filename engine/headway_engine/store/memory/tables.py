@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw, Struct, field
 
-from headway.retry import RetryPolicy
 from headway.states import OPEN, RunState
 from headway.wire import BlobRef
 from headway.wire.events import Event
 from headway.wire.fleet import Deployment, TaskSpec
 from headway.wire.rpc import MarkRecord, VersionInfo
+from headway_engine.newruns import policy_of
 from headway_engine.store.records import AgentState, End, OnceMark, Run
 
 if TYPE_CHECKING:
@@ -242,15 +242,7 @@ class Base:
         known = self._known(run.ns, run.task, run.version)
         if known is not None:
             spec = known[0]
-            run.policy = RetryPolicy(
-                spec.max_attempts,
-                spec.factor,
-                spec.min_delay,
-                spec.max_delay,
-                spec.jitter,
-                spec.retry_oom,
-                spec.retry_timeout,
-            )
+            run.policy = policy_of(spec)
             run.timeout = spec.timeout
         run.marks = row.open_marks()
         return run

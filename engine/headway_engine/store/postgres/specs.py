@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from headway.retry import RetryPolicy
 from headway.wire.rpc import VersionInfo
+from headway_engine.newruns import policy_of
 from headway_engine.store.postgres import rows, statements
 
 if TYPE_CHECKING:
+    from headway.retry import RetryPolicy
     from headway.wire.fleet import TaskSpec
     from headway_engine.store.postgres.db import Db
 
@@ -66,16 +67,3 @@ class Specs:
         keep = PINNED_FOR if version and known is not None else CURRENT_FOR
         self._cache[ns, task, version] = (now + keep, known)
         return known
-
-
-def policy_of(spec: TaskSpec) -> RetryPolicy:
-    """The retry policy that a spec holds."""
-    return RetryPolicy(
-        spec.max_attempts,
-        spec.factor,
-        spec.min_delay,
-        spec.max_delay,
-        spec.jitter,
-        spec.retry_oom,
-        spec.retry_timeout,
-    )
