@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 
 from headway import bus
 from support import servers
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from headway_ops.local.postgres import PostgresServer
 
 servers.clean_environment()
+# How soon an example is made says nothing on a machine that others use too.
+settings.register_profile("headway", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("headway")
 
 TEMPLATE = "headway_template"
 MIGRATE = "headway_engine.store.postgres.migrate"

@@ -163,7 +163,7 @@ class _Reader:
                 at = self._at
                 self._at += 1
                 high = self._one(begun)
-                if len(high) > 1 or high[0][1] < low[0][0] or low[0][0] != low[0][1]:
+                if len(high) != 1 or high[0][1] < low[0][0] or low[0][0] != low[0][1]:
                     raise BadRegex(at, "a range from a higher to a lower character")
                 low = ((low[0][0], high[0][1]),)
             ranges += low
