@@ -11,9 +11,9 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 import pytest_asyncio
-from hypothesis import HealthCheck, settings
 
 from headway import bus
 from support import servers
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 servers.clean_environment()
 # How soon an example is made says nothing on a machine that others use too.
-settings.register_profile("headway", suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("headway")
+hypothesis.settings.register_profile(
+    "headway", suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("headway")
 
 TEMPLATE = "headway_template"
 MIGRATE = "headway_engine.store.postgres.migrate"
