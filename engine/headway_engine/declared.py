@@ -29,6 +29,8 @@ class Limits:
     runs_bytes: int = 2 * GIB
     logs_bytes: int = 2 * GIB
     spans_bytes: int = 512 * MIB
+    settings_bytes: int = 256 * MIB
+    """Edge: settings and replay jobs."""
 
 
 def declared(limits: Limits | None = None, replicas: int = 1) -> dict[str, Config]:
@@ -73,6 +75,59 @@ def declared(limits: Limits | None = None, replicas: int = 1) -> dict[str, Confi
         _seen("SPANS", "OpenTelemetry spans", "span", b.spans_bytes, observed),
         _bucket(subjects.AGENTS_BUCKET, "presence of agents", all_of | lazy, markers=True),
         _bucket(subjects.SETTINGS_BUCKET, "copy of queues and deployments", all_of | lazy),
+    ]
+    return {str(s["name"]): s for s in streams}
+
+
+def declared_edge(limits: Limits | None = None) -> dict[str, Config]:
+    """The configuration of every stream at the edge, by name: RUNS is the truth there.
+
+    What holds truth (RUNS, INGEST, settings) is fsynced before each ack; what can be had
+    again from it is not. Nothing in RUNS has an age, and no message of it can have one: a run goes
+    only as a whole, since a lone message that goes makes an old sequence valid again. No message
+    schedules either: the server refuses them beside `discard: new`, and with them it would forget
+    the oldest runs when it is full. Timers are the engine's, rebuilt from RUNS.
+    """
+    b = limits or Limits()
+    server = declared(limits)
+    base: Config = {"storage": "file", "num_replicas": 1, "duplicate_window": SECOND}
+    src, dest = subjects.READY_TO_WORK
+    streams: list[Config] = [
+        server[subjects.INGEST],
+        {
+            **base,
+            "name": subjects.RUNS,
+            "description": "runs: the truth",
+            "subjects": ["hw.run.>", "hw.key.>"],
+            "retention": "limits",
+            # A full store refuses what is new, and says so; it never forgets what was acknowledged.
+            "discard": "new",
+            "max_bytes": b.runs_bytes,
+            "allow_direct": True,
+            "allow_atomic": True,
+            "deny_delete": True,
+            "republish": {"src": "hw.run.>", "dest": "hw.live.run.>"},
+        },
+        {
+            **base,
+            "name": subjects.WORK,
+            "description": "runs that may start, until an agent has claimed them",
+            "sources": [
+                {"name": subjects.RUNS, "subject_transforms": [{"src": src, "dest": dest}]}
+            ],
+            "retention": "workqueue",
+            "discard": "new",
+            "max_bytes": b.work_bytes,
+            "allow_direct": True,
+            "persist_mode": "async",
+        },
+        server[subjects.LOGS],
+        server[subjects.SPANS],
+        server[f"KV_{subjects.AGENTS_BUCKET}"],
+        {
+            **_bucket(subjects.SETTINGS_BUCKET, "queues, deployments, jobs: the truth", base),
+            "max_bytes": b.settings_bytes,
+        },
     ]
     return {str(s["name"]): s for s in streams}
 

@@ -22,6 +22,7 @@ from headway_engine.declared import (
     Config,
     Limits,
     declared,
+    declared_edge,
     intake_consumer,
     work_consumer,
 )
@@ -44,6 +45,12 @@ class ServerTooOld(HeadwayError):
     """This nats-server is too old: install 2.15.1 or newer."""
 
     code = "server_too_old"
+
+
+class NotDurable(HeadwayError):
+    """This nats-server acknowledges before it has fsynced: set `sync_interval: always`."""
+
+    code = "not_durable"
 
 
 class PayloadTooSmall(HeadwayError):
@@ -98,14 +105,18 @@ async def ensure_streams(
     `sync_interval: always`; None = ask the monitoring port (`http://host:port`) if it is given.
     What nobody vouches for counts as `lazy`. Raises ServerTooOld, PayloadTooSmall, or
     JetStreamRefused naming the stream.
+
+    `mode`: `server`, or `edge`, where RUNS is the truth: without `sync_interval: always` nothing is
+    made there, and NotDurable is raised. What the monitoring port shows counts more than a word.
     """
-    if mode != "server":
-        raise HeadwayError(f"mode {mode!r}: the streams of `server` are declared here")
+    wanted = declared_edge(limits) if mode == "edge" else declared(limits, replicas)
     version = check_version(nc)
     check_payload(nc)
+    if mode == "edge":
+        fsynced = await _demand_fsync(nc, fsynced, monitor_url)
     created: dict[str, str] = {}
     changed: list[str] = []
-    for name, config in declared(limits, replicas).items():
+    for name, config in wanted.items():
         info = await _ensure_stream(nc, name, config, changed)
         created[name] = str(info["created"])
     if what := await ensure_consumer(nc, subjects.INGEST, intake_consumer()):
@@ -114,6 +125,21 @@ async def ensure_streams(
         fsynced = bool(monitor_url) and await fsyncs_always(monitor_url)
     durability = "fsynced" if fsynced else "replicated" if replicas > 1 else "lazy"
     return Facts(version, durability, created, changed)
+
+
+async def _demand_fsync(nc: NatsClient, fsynced: bool | None, monitor_url: str) -> bool:
+    if monitor_url:
+        fsynced = await fsyncs_always(monitor_url, str(getattr(nc, "server_id", "")))
+    if fsynced:
+        return True
+    seen = (
+        f"its monitoring port {monitor_url} does not show it" if monitor_url else "nobody says so"
+    )
+    raise NotDurable(
+        f"at the edge NATS is the truth, so it must fsync before each ack, and {seen}: write"
+        " `jetstream { sync_interval: always }` into its config and restart it; give the engine"
+        " nats.monitor_url, so that it can see it"
+    )
 
 
 def check_version(nc: NatsClient) -> str:
@@ -228,14 +254,18 @@ async def _info(nc: NatsClient, verb: str, absent: int) -> dict[str, Any] | None
         raise
 
 
-async def fsyncs_always(monitor_url: str) -> bool:
+async def fsyncs_always(monitor_url: str, server_id: str = "") -> bool:
     """True if the monitoring port shows `sync_interval: always`.
 
-    There is no other way to see it: without that port *accepted* counts as `lazy`.
+    There is no other way to see it: without that port *accepted* counts as `lazy`. `server_id`: of
+    the server that is meant; the port of another one says nothing about it.
     """
     try:
         body = await asyncio.to_thread(_read, f"{monitor_url}/varz")
         varz = msgspec.json.decode(body, type=dict[str, Any])
+        if server_id and varz["server_id"] != server_id:
+            log.warning("the monitoring port %s is that of another nats-server", monitor_url)
+            return False
         return bool(varz["jetstream"]["config"].get("sync_always"))
     except (OSError, ValueError, KeyError) as e:
         log.warning("no answer of the monitoring port %s: %s", monitor_url, e)
