@@ -9,6 +9,7 @@ from headway import subjects
 from headway.bus import JetStreamRefused, jsapi
 from headway.errors import NotReachable
 from headway_engine import streams
+from headway_engine.declared import work_consumer
 from headway_engine.store import StoreDown
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ class Broker:
         """
         await self.ensure()
         for ns, queue in self.queues.union(others):
-            declared = streams.work_consumer(ns, queue)
-            if what := await streams.ensure_consumer(self._nc, subjects.WORK, declared):
+            wanted = work_consumer(ns, queue)
+            if what := await streams.ensure_consumer(self._nc, subjects.WORK, wanted):
                 log.warning("put right, somebody changed it: consumer of queue %s: %s", queue, what)
 
     async def ensure_queue(self, ns: str, queue: str) -> None:
