@@ -46,15 +46,20 @@ CREATE TABLE runs (
     budget_usd REAL NOT NULL DEFAULT 0,
     budget_tokens INTEGER NOT NULL DEFAULT 0,
     record BLOB NOT NULL                -- messages.Record, JSON: all that decides
-) WITHOUT ROWID;
+);
 
 CREATE INDEX runs_heads ON runs (ns, queue, shared, priority DESC, resumed DESC, id)
+    WHERE state = 'QUEUED' AND dispatch = 0;
+CREATE INDEX runs_heads_by_key
+    ON runs (ns, queue, limit_key, shared, priority DESC, resumed DESC, id)
     WHERE state = 'QUEUED' AND dispatch = 0;
 CREATE INDEX runs_given ON runs (ns, queue, limit_key) WHERE state = 'QUEUED' AND dispatch > 0;
 CREATE INDEX runs_open ON runs (ns, queue, limit_key)
     WHERE state IN ('STARTING', 'RUNNING', 'CANCELLING');
 CREATE INDEX runs_held ON runs (ns, agent, session)
     WHERE state IN ('STARTING', 'RUNNING', 'CANCELLING');
+CREATE INDEX runs_live ON runs (ns, queue, state, shared)
+    WHERE ended_at IS NULL AND state IS NOT NULL;
 CREATE INDEX runs_due ON runs (due_at)
     WHERE state IN ('DELAYED', 'RETRYING', 'WAITING') AND due_at IS NOT NULL;
 CREATE INDEX runs_ttl ON runs (ttl_at) WHERE ttl_at IS NOT NULL AND ended_at IS NULL;
@@ -78,7 +83,7 @@ CREATE TABLE bodies (
     result_size INTEGER,
     error TEXT,                         -- JSON of ErrorInfo
     ended INTEGER NOT NULL DEFAULT 0    -- result, result_ref, error are of its end
-) WITHOUT ROWID;
+);
 
 CREATE TABLE events (
     run TEXT NOT NULL,
@@ -100,7 +105,7 @@ CREATE TABLE checkpoints (
     ref TEXT,                           -- JSON of BlobRef
     state BLOB NOT NULL,
     PRIMARY KEY (run, number)
-) WITHOUT ROWID;
+);
 
 CREATE TABLE marks (
     run TEXT NOT NULL,
@@ -115,7 +120,7 @@ CREATE TABLE marks (
     ref TEXT,                           -- JSON of BlobRef
     record BLOB NOT NULL,               -- JSON of wire.rpc.MarkRecord, value and all
     PRIMARY KEY (run, key)
-) WITHOUT ROWID;
+);
 
 CREATE TABLE usage (
     run TEXT NOT NULL,
