@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from headway import bus, subjects
-from headway.history import history
+from headway.history import Stored, history
 from headway.ids import encode as make_id
 from headway.states import RunState
-from headway.wire import ErrorInfo, encode
+from headway.wire import ErrorInfo, decode, encode
 from headway.wire.events import RUN_EVENTS
 from headway.wire.fleet import QueueAsk
-from headway.wire.rpc import Beat
+from headway.wire.rpc import WORK_BODY, Beat
 from headway.wire.saves import ModelUsage, SaveUsage
 from headway_engine.happenings import (
     Cancel,
@@ -36,6 +36,7 @@ from headway_engine.happenings import (
 from headway_engine.store import StoreDown
 from support.factories import NS, a_checkpoint, a_once, a_step, an_agent, an_enqueue
 from support.stores import LEASE
+from support.wait import until
 
 if TYPE_CHECKING:
     from headway_engine.store.edge import EdgeStore
@@ -149,6 +150,33 @@ async def test_what_is_stored_is_what_observers_read(edge_kit: EdgeKit) -> None:
     async for message in history(edge_kit.edge.nc, subjects.RUNS, subject):
         told += [e.n for e in RUN_EVENTS.decode(message.data).events]
     assert told == await edge_kit.numbers(run.id) == list(range(1, len(told) + 1))
+
+
+async def test_a_dispatch_is_in_work_and_comes_again_when_work_has_lost_it(
+    edge_kit: EdgeKit,
+) -> None:
+    nc, place = edge_kit.edge.nc, (NS, "default")
+    runs = await edge_kit.enqueued(*[an_enqueue(shared=shared) for shared in (False, True)])
+    await edge_kit.store.dispatch(NS, "default", 5, 5)
+
+    async def in_work(count: int) -> list[Stored]:
+        async def look() -> list[Stored]:
+            found = [m async for m in history(nc, subjects.WORK, subjects.work(*place))]
+            return found if len(found) == count else []
+
+        return await until(look)
+
+    found = await in_work(2)
+    works = [decode(WORK_BODY, m.data) for m in found]
+    assert {(w.run, w.shared) for w in works} == {(r.id, r.shared) for r in runs}
+    await edge_kit.advance(31)
+    assert await edge_kit.store.undispatched({place: 0}, "s") == []
+    # WORK writes after its ack: a power cut took the first one.
+    await bus.jsapi(nc, "STREAM.MSG.DELETE.WORK", {"seq": found[0].seq})
+    (again,) = await edge_kit.store.undispatched({place: 0}, "s")
+    assert [run for run, _ in again.runs] == [works[0].run]
+    await in_work(2)
+    assert await edge_kit.store.undispatched({place: 0}, "s") == []
 
 
 # --- several engines

@@ -53,7 +53,6 @@ class EdgeStore(Reading):
         self.locks = Locks()
         self.liveness = None
         self.jumps = []
-        self.batches, self.next_batch = {}, 1
         self._open = False
 
     async def open(self) -> StoreFacts:
@@ -67,7 +66,6 @@ class EdgeStore(Reading):
             log.info("the projection is made anew: %s; messages=%d", why, info["state"]["messages"])
         self._open = True
         await self._fresh()
-        self._find_batches()
         if self.liveness is None:
             self.liveness = (self._now(), self._now())
         return await self.facts()
