@@ -10,7 +10,7 @@ The path of one run, module by module:
 5. `commits`    group commit: what arrived together is one `store.commit`, decided by `lifecycle`.
 6. `relay`      after the commit: events to RUNS, the end to the caller, stops to agents (`post`).
 7. `timers`, `rescuer`, `pruner`: what is due, whose lease is over, what is past retention.
-8. `control`    the api of clients and consoles (`verbs`, `why`), found by `microservice`.
+8. `control`    the api of clients and consoles (`verbs`, `readverbs`, `why`; `microservice`).
 
 Ports: `store`, `blobs`, `runtime`. `assembly` alone knows their adapters; `wiring` says which
 service gets what. Each service keeps the contract of `service`.

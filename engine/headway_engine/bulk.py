@@ -1,9 +1,6 @@
-"""Cancel, resume or acknowledge what a query means: one page of runs, decided run by run.
+"""What cancel, resume or acknowledge would do to the runs that a query means: counted, not done.
 
-The asker carries the place where it goes on. Repeating a page is safe: a cancel of a cancelled run
-is `already`, and a run that was resumed or acknowledged is not among those that are looked for. A
-crash in the middle of a page leaves the runs of it that were committed; asking for the page again
-does the rest.
+It is done by a job (`jobs.py`), whose plan names the runs that were counted here.
 """
 
 from __future__ import annotations
@@ -16,17 +13,15 @@ from headway.query.evaluate import resolved
 from headway.states import LIVE, RunState
 from headway.wire.runs import RunsQuery
 from headway.wire.steering import BulkAsk, BulkPage
-from headway_engine.happenings import Acknowledge, Cancel, Resume
+from headway_engine.control import ApiRefused
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from headway_engine.commits import Commits
-    from headway_engine.happenings import Happening
     from headway_engine.store import Store
 
-PAGE = 200
-"""Runs of one request."""
+PAGE = 1000
+"""Runs of one answer."""
 MOVABLE = {
     "cancel": tuple(sorted(s.status for s in LIVE - {RunState.CANCELLING})),
     "resume": (RunState.DELAYED.status, RunState.RETRYING.status, RunState.REVIEW.status),
@@ -38,10 +33,11 @@ MOVABLE = {
 def meant(ask: BulkAsk, as_of: datetime) -> RunsQuery:
     """The page that a request means. Raises BadQuery, also for a query that means every run."""
     asked = parse(ask.query)
-    if not asked.terms:
+    if not asked.terms and not ask.ids:
         raise BadQuery(1, "an empty query means every run", "at least one term, such as task:*")
     return RunsQuery(
         MOVABLE[ask.verb],
+        ids=ask.ids,
         until=as_of,
         query=write(resolved(asked, as_of)),
         after=ask.after,
@@ -50,30 +46,10 @@ def meant(ask: BulkAsk, as_of: datetime) -> RunsQuery:
     )
 
 
-async def bulk(store: Store, commits: Commits, ns: str, actor: str, ask: BulkAsk) -> BulkPage:
-    """Do one page; raises BadQuery and StoreDown."""
+async def counted(store: Store, ns: str, ask: BulkAsk) -> BulkPage:
+    """One page of runs; raises BadQuery, StoreDown, and ApiRefused for a query and ids at once."""
+    if ask.ids and ask.query.strip():
+        raise ApiRefused("bad_request", "a query, or ids: one of them")
     as_of = ask.as_of or await store.now()
     page = await store.runs(ns, meant(ask, as_of))
-    answer = BulkPage(as_of, len(page.runs), runs=[r.run for r in page.runs], next=page.next)
-    if ask.dry_run or not page.runs:
-        return answer
-    happening = _happening(ask, actor)
-    outcomes = await commits.move_many([(run, happening) for run in answer.runs])
-    for run, outcome in zip(answer.runs, outcomes, strict=True):
-        if outcome.outcome == "ok":
-            answer.done += 1
-        elif outcome.outcome == "already":
-            answer.already += 1
-        else:
-            answer.refused[run] = outcome.message or outcome.outcome
-    return answer
-
-
-def _happening(ask: BulkAsk, actor: str) -> Happening:
-    match ask.verb:
-        case "cancel":
-            return Cancel(actor, ask.reason)
-        case "resume":
-            return Resume(actor)
-        case "ack":
-            return Acknowledge(actor)
+    return BulkPage(as_of, [r.run for r in page.runs], page.next)

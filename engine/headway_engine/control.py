@@ -18,6 +18,7 @@ from msgspec import Raw
 
 from headway import subjects
 from headway.errors import BadQuery, HeadwayError
+from headway.steadynats import settled
 from headway.wire import Malformed, encode
 from headway.wire.api import ApiAnswer, ApiError
 from headway_engine.blobs import BlobsDown, NoBlob
@@ -130,7 +131,7 @@ class Control(Service):
             subjects.API_ANY, queue=subjects.ENGINE_QUEUE, cb=self._on_message
         )
         await self._discovery.open()
-        await self._nc.flush()
+        await settled(self._nc)
         self.passed.fire()
         async with asyncio.TaskGroup() as group:
             for i in range(self._workers):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from headway import subjects
 from headway.errors import HeadwayError
+from headway.steadynats import settled
 from headway.wire import Malformed, encode
 from headway.wire.rpc import RpcError
 from headway_engine.service import Service
@@ -148,7 +149,7 @@ class Door(Service):
             subjects.RPC_ANY, queue=subjects.ENGINE_QUEUE, cb=self._on_message, **limits
         )
         own = await self._nc.subscribe(subjects.rpc_of(self._engine), cb=self._on_message, **limits)
-        await self._nc.flush()
+        await settled(self._nc)
         self.passed.fire()
         async with asyncio.TaskGroup() as group:
             for i in range(self._workers):

@@ -87,9 +87,14 @@ def job_id(plan: str) -> str:
     return f"rj_{plan[:12]}"
 
 
+def moves_only(plan: Plan) -> bool:
+    """An item of this plan has ended as soon as its run was moved."""
+    return plan.mode in ("cancel", "ack") or (plan.mode == "resume" and not plan.follow)
+
+
 def fork_id(at: datetime, plan: str, run: str, mode: str = "fork") -> str:
     """The id of an item's fork: the same however often, and by whichever engine, it is made.
 
-    A run that is resumed stays itself.
+    A run that is resumed, cancelled or acknowledged stays itself.
     """
-    return run if mode == "resume" else derived_run_id(int(at.timestamp() * 1000), plan, run)
+    return run if mode != "fork" else derived_run_id(int(at.timestamp() * 1000), plan, run)

@@ -1,4 +1,6 @@
-"""Replay jobs: plans carried out at their pace, by whichever engine holds the job.
+"""Jobs: plans of many runs carried out at their pace, by whichever engine holds the job.
+
+A plan forks runs, or moves them: resume, cancel, acknowledge.
 
 A job is held for one lease at a time; after a crash another engine takes it then. Items have their
 forks' ids before they are made, so what a dead engine had begun is found, not made twice.
@@ -26,9 +28,10 @@ from headway.wire.replays import (
 from headway_engine.blobs import NoBlob
 from headway_engine.control import ApiRefused, Asker
 from headway_engine.forks import check_ask
-from headway_engine.happenings import Resume
-from headway_engine.jobrules import LIVE, OPEN, decide, fork_id, job_id, paced
+from headway_engine.happenings import Acknowledge, Cancel, Resume
+from headway_engine.jobrules import LIVE, OPEN, decide, fork_id, job_id, moves_only, paced
 from headway_engine.service import Ticker
+from headway_engine.verbs import check_text
 
 if TYPE_CHECKING:
     from headway.wire.replays import Plan
@@ -36,15 +39,19 @@ if TYPE_CHECKING:
     from headway_engine.commits import Commits
     from headway_engine.control import Handler
     from headway_engine.forks import Forks
+    from headway_engine.happenings import Happening
     from headway_engine.jobrules import JobFacts
     from headway_engine.post import Post
     from headway_engine.store import Store
+    from headway_engine.store.records import Outcome
 
 log = logging.getLogger("headway.engine")
 
 PASS_EVERY = 0.25
 IDLE = 1.0
 """Seconds between two looks while there is no job."""
+CHUNK = 200
+"""Runs that are moved in one commit."""
 LOOK_BACK = 50
 """Events of a run among which its being resumed by a job is looked for."""
 
@@ -86,12 +93,10 @@ class Jobs(Ticker):
             items = await self._store.job_next(ns, job, decision.start, decision.upto)
             # Before they are made: a crash in between makes the job slower, never faster.
             await self._store.job_paced(ns, job, paced(facts, len(items), now))
+            if plan.mode != "fork":
+                await self._move(ns, plan, facts.row, [(n, item.run) for n, _, item in items])
+                items = []
             for number, fork, item in items:
-                if plan.mode == "resume":
-                    why = await self._resume(ns, item.run, facts.row)
-                    await self._store.job_given(ns, job, number, why)
-                    self.started += 1
-                    continue
                 start = f"#{item.checkpoint}" if item.checkpoint else "start"
                 ask = ForkAsk(
                     item.run, fork, start, state=item.state, payload=item.payload,
@@ -113,25 +118,50 @@ class Jobs(Ticker):
             await faults.point("engine.jobs.forked")
         return ""
 
-    async def _resume(self, ns: str, run: str, row: JobRow) -> str:
-        """The run's next attempt now; why not, if it is refused.
+    async def _move(self, ns: str, plan: Plan, row: JobRow, items: list[tuple[int, str]]) -> None:
+        """Resume, cancel or acknowledge these runs, and book what became of each.
 
-        An engine that died after this and before the item was booked is found out by the run's own
-        event: a run is not said to be refused that was resumed.
+        A crash in between moves the same runs again, which does nothing: one that was cancelled or
+        acknowledged is so already, one that goes on cannot be resumed, and its own event tells that
+        it was this job that did it.
         """
+        happening = _happening(plan, row.actor)
+        for at in range(0, len(items), CHUNK):
+            chunk = items[at : at + CHUNK]
+            runs = tuple(run for _, run in chunk)
+            found = await self._store.sources(ns, SourcesAsk(ids=runs, start="start"))
+            known = {source.run for source in found.rows}
+            if faults.armed:
+                await faults.point("engine.jobs.forking")
+            here = [run for run in runs if run in known]
+            outcomes = await self._commits.move_many([(run, happening) for run in here])
+            if faults.armed:
+                await faults.point("engine.jobs.forked")
+            why = {run: f"no run {run} in namespace {ns}" for run in runs if run not in known}
+            for run, outcome in zip(here, outcomes, strict=True):
+                why[run] = await self._refusal(ns, run, outcome, plan, row)
+            if moves_only(plan):
+                booked = [(number, why[run]) for number, run in chunk]
+                await self._store.job_moved(ns, row.job, booked)
+            else:
+                for number, run in chunk:
+                    await self._store.job_given(ns, row.job, number, why[run])
+            self.started += len(chunk)
+
+    async def _refusal(self, ns: str, run: str, outcome: Outcome, plan: Plan, row: JobRow) -> str:
+        """Why the run was not moved; empty if it was, now or by this job before."""
+        if outcome.outcome == "ok" or (outcome.outcome == "already" and plan.mode != "resume"):
+            return ""
         record = await self._store.get(ns, run)
         if record is None:
             return f"no run {run} in namespace {ns}"
-        if faults.armed:
-            await faults.point("engine.jobs.forking")
-        outcome = await self._commits.move(run, Resume(row.actor))
-        if faults.armed:
-            await faults.point("engine.jobs.forked")
-        if outcome.outcome == "ok":
-            return ""
-        events = await self._store.events(ns, run, max(0, record.n - LOOK_BACK), 2 * LOOK_BACK)
-        mine = any(e.kind == "resumed" and e.actor == row.actor and e.at >= row.at for e in events)
-        return "" if mine else outcome.message or f"the run is {record.state.status}"
+        if plan.mode == "resume":
+            since = max(0, record.n - LOOK_BACK)
+            events = await self._store.events(ns, run, since, 2 * LOOK_BACK)
+            mine = (e.kind == "resumed" and e.actor == row.actor and e.at >= row.at for e in events)
+            if any(mine):
+                return ""
+        return outcome.message or f"the run is {record.state.status}"
 
     async def beat(self, ns: str, job: str) -> None:
         """Tell those who follow it how it stands."""
@@ -193,8 +223,11 @@ class JobVerbs:
             raise ApiRefused("bad_request", "the plan differs from its sha256")
         plan = read(raw)
         now = await self._store.now()
-        if plan.mode == "resume":
-            _check_resume(plan)
+        check_text(plan.reason, "reason")
+        if plan.reason and plan.mode != "cancel":
+            raise ApiRefused("bad_request", "reason: only with mode cancel")
+        if plan.mode != "fork":
+            _check_moves(plan)
         for item in plan.items if plan.mode == "fork" else ():
             fork = fork_id(now, ask.sha256, item.run)
             try:
@@ -247,8 +280,18 @@ class JobVerbs:
         return row
 
 
-def _check_resume(plan: Plan) -> None:
-    """A run that goes on is not edited; raises ApiRefused."""
+def _happening(plan: Plan, actor: str) -> Happening:
+    match plan.mode:
+        case "cancel":
+            return Cancel(actor, plan.reason)
+        case "ack":
+            return Acknowledge(actor)
+        case _:
+            return Resume(actor)
+
+
+def _check_moves(plan: Plan) -> None:
+    """A run that is moved is not edited; raises ApiRefused."""
     edits = any(i.state is not None or i.payload is not None or i.checkpoint for i in plan.items)
     if edits or plan.clear or plan.image or plan.queue or plan.tags:
-        raise ApiRefused("bad_request", "a plan that resumes runs changes nothing else of them")
+        raise ApiRefused("bad_request", f"a plan to {plan.mode} runs changes nothing else of them")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from headway import subjects
+from headway.steadynats import settled
 from headway.wire import Malformed, decode, encode
 from headway.wire.events import ENGINE_BEAT
 from headway.wire.fleet import QueueRow
@@ -106,9 +107,9 @@ class Hints(Service):
 
         hints = await self._nc.subscribe(subjects.WAKE, cb=on_message)
         beats = await self._nc.subscribe(subjects.beat_engine(), cb=on_beat)
-        await self._nc.flush()
+        await settled(self._nc)
         # The server knows all subscriptions of both: from here on each request is heard.
-        await self._answers.flush()
+        await settled(self._answers)
         self._started.set()
         await self.stopping.wait()
         if not self._nc.is_closed:

@@ -16,6 +16,7 @@ from headway.wire.events import EngineBeat
 from headway_engine import streams
 from headway_engine.backlog import Backlog
 from headway_engine.blobs.uploads import Uploads
+from headway_engine.blobverbs import BlobVerbs
 from headway_engine.board import Board
 from headway_engine.bundles import Bundles
 from headway_engine.children import Children
@@ -40,6 +41,7 @@ from headway_engine.otlp import OtlpExport, make_exporter
 from headway_engine.post import Post
 from headway_engine.presence import Beat, Hints, QueueTick
 from headway_engine.pruner import Pruner
+from headway_engine.readverbs import ReadVerbs
 from headway_engine.recorder import Recorder
 from headway_engine.relay import Relay, Sweeper
 from headway_engine.rescuer import Rescuer, reached
@@ -194,10 +196,11 @@ def wire(p: Parts) -> list[Service]:
 
     forks = Forks(store, blobs, dispatcher, relay)
     board = Board(work)
-    verbs = Verbs(store, commits, dispatcher, ticks, relay, blobs, uploads, forks, info, board)
+    verbs = Verbs(store, commits, dispatcher, ticks, forks, board)
     jobs = Jobs(store, forks, commits, post_work, c.lease)
     logbook = Logbook(work)
-    table = verbs.table() | JobVerbs(store, blobs, jobs).table()
+    table = verbs.table() | ReadVerbs(store, ticks, info, board).table()
+    table |= BlobVerbs(blobs, uploads).table() | JobVerbs(store, blobs, jobs).table()
     table |= {"logs": logbook.logs, "spans": logbook.spans, "metrics": board.metrics}
     table |= Bundles(store, blobs, dispatcher, relay).table()
     control = Control(

@@ -1,26 +1,27 @@
-"""cancel, resume and ack by query: count, confirm, then page after page in the engine."""
+"""cancel, resume and ack by query: count, confirm, then a job of the engine that does it."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from headway.wire.steering import BulkAsk, BulkPage
+from headway.replays import jobs as replay_jobs
+from headway.replays.moving import meant, plans
+from headway.texts import plural
 from headway_ops import link, say
 from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from headway.client import Client
+    from headway.replays.moving import Meant, Verb
+    from headway.wire.replays import JobItem, JobRow
 
 FEW = 10
 """Up to so many runs a plain yes is enough."""
 SHOWN = 5
 _PAST = {"cancel": "cancelled", "resume": "resumed", "ack": "acknowledged"}
-
-Verb = Literal["cancel", "resume", "ack"]
 
 
 class Consent(NamedTuple):
@@ -31,44 +32,57 @@ class Consent(NamedTuple):
     dry_run: bool = False
 
 
-class Sum(NamedTuple):
-    """All pages of a request together."""
-
-    as_of: datetime
-    matched: int
-    done: int
-    already: int
-    refused: dict[str, str]
-    runs: list[str]
-
-
 def bulk(
     verb: Verb, query: str, consent: Consent, reason: str = "", *, as_json: bool = False
 ) -> None:
-    """Count what the query means, ask, do it. Ctrl+C stops it between two pages.
+    """Count what the query means, ask, start a job, follow it. Ctrl+C leaves the job to the engine.
 
-    Raises Fail: 3 if the count is not the expected one, 4 without consent, 1 if runs were refused.
+    Raises Fail: 3 if the count is not the expected one, 4 without consent, 1 if runs were refused
+    or the job was stopped.
     """
-    ask = BulkAsk(verb, query, dry_run=True, reason=reason)
-    counted = link.with_client(lambda client: _pages(client, ask))
-    if consent.expect is not None and counted.matched != consent.expect:
+    counted = link.with_client(lambda client: meant(client.api, verb, query))
+    count = len(counted.runs)
+    if consent.expect is not None and count != consent.expect:
         raise Fail(
-            f"{counted.matched} runs match, not {consent.expect}: nothing was done",
+            f"{count} runs match, not {consent.expect}: nothing was done",
             "--dry-run, then --expect with the new number", Exit.CHANGED,
         )  # fmt: skip
-    if consent.dry_run or not counted.matched:
-        _told(verb, counted, as_json=as_json, dry=True)
+    if consent.dry_run or not count:
+        _planned(verb, counted, as_json=as_json)
         return
     if not as_json:
-        _told(verb, counted, as_json=False, dry=True)
-    refusal = unconfirmed(verb, counted.matched, consent, _asked)
+        _planned(verb, counted, as_json=False)
+    refusal = unconfirmed(verb, count, consent, _asked)
     if refusal is not None:
         raise refusal
-    ask = BulkAsk(verb, query, as_of=counted.as_of, reason=reason)
-    done = link.with_client(lambda client: _pages(client, ask))
-    _told(verb, done, as_json=as_json, dry=False)
-    if done.refused:
+    bodies = plans(verb, counted, query, reason)
+    rows, refused = link.with_client(lambda client: _carried_out(client, bodies))
+    _told(verb, rows, refused, as_json=as_json)
+    if any(row.failed or row.state != "done" for row in rows):
         raise SystemExit(int(Exit.FAILED))
+
+
+async def _carried_out(client: Client, bodies: list[bytes]) -> tuple[list[JobRow], list[JobItem]]:
+    """The jobs as they ended, and items that were refused."""
+    rows = [await replay_jobs.start(client, body) for body in bodies]
+    refused: list[JobItem] = []
+    for at, row in enumerate(rows):
+        say.tell(f"job {row.job}: {plural(row.items, 'run')}, in the engine")
+        try:
+            async for now in replay_jobs.follow(client, row.job):
+                rows[at] = now
+                if now.state == "running" and now.waiting:
+                    say.tell(f"  {now.items - now.waiting:,} of {now.items:,}")
+                elif now.state == "held":
+                    say.tell(f"  held: headway replay approve {row.job} goes on")
+        except BaseException:
+            left = f"headway replay status {row.job}, headway replay stop {row.job}"
+            say.tell(f"the job goes on in the engine; {left}")
+            raise
+        if rows[at].failed:
+            items = (await replay_jobs.all_items(client, row.job))[1]
+            refused += [item for item in items if item.state == "refused"]
+    return rows, refused
 
 
 def unconfirmed(
@@ -98,36 +112,32 @@ def _asked(prompt: str) -> str | None:
     return sys.stdin.readline()
 
 
-async def _pages(client: Client, ask: BulkAsk) -> Sum:
-    """Every page; each is done in the engine before the next one is asked for."""
-    matched = done = already = 0
-    refused: dict[str, str] = {}
-    runs: list[str] = []
-    while True:
-        page = await client.api("bulk", ask, BulkPage)
-        matched, done = matched + page.matched, done + page.done
-        already += page.already
-        refused |= page.refused
-        runs += page.runs[: max(0, SHOWN - len(runs))]
-        ask.as_of, ask.after = page.as_of, page.next
-        if not page.next:
-            return Sum(page.as_of, matched, done, already, refused, runs)
-
-
-def _told(verb: Verb, found: Sum, *, as_json: bool, dry: bool) -> None:
+def _planned(verb: Verb, found: Meant, *, as_json: bool) -> None:
+    """What would be done."""
+    count = len(found.runs)
     if as_json:
-        say.data(found._asdict() | {"verb": verb, "dry_run": dry})
+        told = {"as_of": found.as_of, "matched": count, "runs": found.runs[:SHOWN]}
+        say.data({"verb": verb, "dry_run": True} | told)
         return
-    if dry:
-        say.tell(f"{found.matched} runs would be {_PAST[verb]}")
-        for run in found.runs:
-            say.tell(f"  {run}")
-        if found.matched > len(found.runs):
-            say.tell(f"  and {found.matched - len(found.runs)} more")
+    say.tell(f"{count} runs would be {_PAST[verb]}")
+    for run in found.runs[:SHOWN]:
+        say.tell(f"  {run}")
+    if count > SHOWN:
+        say.tell(f"  and {count - SHOWN} more")
+
+
+def _told(verb: Verb, rows: list[JobRow], refused: list[JobItem], *, as_json: bool) -> None:
+    """What was done."""
+    done, left = sum(row.succeeded for row in rows), sum(row.waiting for row in rows)
+    if as_json:
+        why = {item.run: item.reason for item in refused}
+        told = {"matched": sum(row.items for row in rows), "done": done, "refused": why}
+        jobs = [row.job for row in rows]
+        say.data({"verb": verb, "dry_run": False} | told | {"left": left, "jobs": jobs})
         return
-    parts = [f"{found.done} {_PAST[verb]}"]
-    parts += [f"{found.already} were so already"] if found.already else []
-    parts += [f"{len(found.refused)} refused"] if found.refused else []
+    parts = [f"{done} {_PAST[verb]}"]
+    parts += [f"{len(refused)} refused"] if refused else []
+    parts += [f"{left} left: the job was stopped"] if left else []
     say.tell(", ".join(parts))
-    for run, why in list(found.refused.items())[:SHOWN]:
-        say.tell(f"  {run}: {why}")
+    for item in refused[:SHOWN]:
+        say.tell(f"  {item.run}: {item.reason}")

@@ -7,6 +7,7 @@ import asyncio
 from rich.text import Text
 
 from headway.safe import safe_line
+from headway.texts import span
 from headway_ops import render, say
 from headway_ops.check import Report, examine
 from headway_ops.say import Exit
@@ -35,7 +36,7 @@ def print_report(report: Report) -> None:
     for spec in sorted(report.tasks, key=lambda s: s.task):
         table.add_row(
             Text(safe_line(spec.task, 32)), render.cut(spec.module),
-            Text(safe_line(spec.queue, 20)), str(spec.max_attempts), render.span(spec.timeout),
+            Text(safe_line(spec.queue, 20)), str(spec.max_attempts), span(spec.timeout),
             spec.isolation,
         )  # fmt: skip
     say.show(table)

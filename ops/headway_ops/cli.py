@@ -1,8 +1,9 @@
 """`headway ...`: the parser and the table of commands.
 
 The commands' signatures live in `headway_ops.commands`, which import typer and nothing else that is
-slow; each body imports what it works with when it is called. The base install has no typer:
-`headway` there says which extra to install.
+slow; each body imports what it works with when it is called. `headway tui` is opened without that
+parser (`headway_ops.quick`). The base install has no typer: `headway` there says which extra to
+install.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from headway_ops import quick
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import typer
+
+    from headway_ops.quick import Start
 
 HELP = "Durable tasks on NATS JetStream, watched and steered from the terminal."
 
@@ -23,14 +28,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code (see `headway_ops.say.Exit`)."""
     from headway_ops import say
 
+    words = hoisted(sys.argv[1:] if argv is None else argv)
     try:
-        build()(args=hoisted(sys.argv[1:] if argv is None else argv), prog_name="headway")
+        start = quick.console_of(words)
+        if start is not None:
+            _console(start)
+        else:
+            build()(args=words, prog_name="headway")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as e:
         if os.environ.get("HEADWAY_DEBUG"):
             raise
         say.fail(e)
+
+
+def _console(start: Start) -> None:
+    quick.set_environment(start.environment)
+    from headway_ops import console
+
+    console.open_console(start.opened)
 
 
 _EVERYWHERE = ("--nats-url", "--namespace")

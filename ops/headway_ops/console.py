@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import locale
 import logging
 import os
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from headway.config import Settings, from_environment
 from headway_ops.say import Exit, Fail, line, tell
@@ -19,27 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headway.bundle import Bundle
+    from headway_ops.quick import Opened
     from headway_tui.actions import Action
-
-
-class Opened(NamedTuple):
-    """How it is opened."""
-
-    run: str
-    text: str
-    theme: str
-    ascii_only: bool
-    readonly: bool
-    mouse: bool = True
-
-    def arguments(self) -> list[str]:
-        """The same as arguments of `headway`."""
-        found = ["tui", "--theme", self.theme]
-        found += ["--filter", self.text] if self.text else []
-        found += ["--ascii"] if self.ascii_only else []
-        found += ["--readonly"] if self.readonly else []
-        found += [] if self.mouse else ["--no-mouse"]
-        return [*found, "--", self.run] if self.run else found
 
 
 def serve_console(opened: Opened, at: str, url: str) -> None:
@@ -95,6 +77,7 @@ def open_console(opened: Opened) -> None:
             mouse=opened.mouse,
             actions=_actions(),
             memory=state_file(os.environ),
+            painted=_painted,
         )
     )
 
@@ -114,12 +97,14 @@ def open_offline(bundle: Bundle, run: str, theme: str, *, ascii_only: bool) -> N
                 run=run,
                 bundle=bundle,
                 actions=_actions(),
+                painted=_painted,
             )
         )
 
 
 def _prepare() -> None:
-    """Check the terminal and make it ours."""
+    """Check the terminal and make it ours; no garbage is looked for until the first paint."""
+    gc.disable()
     # Textual paints on stderr. In a browser its driver has neither of them.
     if "WebDriver" in os.environ.get("TEXTUAL_DRIVER", ""):
         threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
@@ -134,6 +119,13 @@ def _prepare() -> None:
     logging.getLogger("headway").propagate = False
     # 60 frames a second are more than eyes need; over ssh each of them is bytes on the wire.
     os.environ.setdefault("TEXTUAL_FPS", "15" if os.environ.get("SSH_CONNECTION") else "30")
+
+
+def _painted() -> None:
+    """What was loaded stays for ever: to walk over it again and again would only hold up keys."""
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 50)
+    gc.enable()
 
 
 def print_keys() -> None:

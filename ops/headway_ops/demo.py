@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -34,6 +35,8 @@ from headway_ops.local.up import pick_runtime
 from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from headway.client import RunHandle
     from headway.wire.events import Event
 
@@ -42,6 +45,8 @@ TASK = "research"
 TURNS = 8
 PACE = 0.5
 """Seconds that a turn rests, so that there is something to watch."""
+PACE_SEEN = 1.0
+"""The same when somebody watches in the console."""
 KILL_AT = 3
 """The checkpoint after which a run's container is killed: of the run that is there first."""
 LIMIT = 150.0
@@ -92,13 +97,19 @@ def proof_of(events: list[Event]) -> Proof:
     )
 
 
-def run(*, runtime: str, questions: int, reports: str) -> None:
-    """Run the demo; exit 1 if what it shows did not happen."""
+def run(*, runtime: str, questions: int, reports: str, tui: bool = False) -> None:
+    """Run the demo; exit 1 if what it shows did not happen.
+
+    `tui`: the console is open on it meanwhile; what the demo has to say waits until it is closed.
+    """
+    if tui and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise Fail("the console needs a terminal",
+                   "headway demo without --tui tells the same in lines", Exit.USAGE)  # fmt: skip
     if not EXAMPLE.is_dir():
         raise Fail("the demo's task is not installed", "run ops/demo in a source checkout",
                    Exit.USAGE)  # fmt: skip
     asked = (EXAMPLE / "questions.txt").read_text("utf-8").splitlines()[:questions]
-    if not asyncio.run(_Demo(pick_runtime(runtime), asked, reports).run()):
+    if not asyncio.run(_Demo(pick_runtime(runtime), asked, reports, tui).run()):
         raise SystemExit(int(Exit.FAILED))
 
 
@@ -112,8 +123,10 @@ def _own_folder() -> Path:
 class _Demo:
     """One demo."""
 
-    def __init__(self, runtime: str, questions: list[str], reports: str) -> None:
-        self._runtime, self._questions = runtime, questions
+    def __init__(self, runtime: str, questions: list[str], reports: str, tui: bool) -> None:
+        self._runtime, self._questions, self._tui = runtime, questions, tui
+        self._held: list[Text] | None = None
+        """What is to be told once the console is closed; None = the terminal is ours."""
         self._reports = Path(reports) if reports else None
         self._begun = time.monotonic()
         self._victim = -1
@@ -164,20 +177,52 @@ class _Demo:
         await stack.ready()
         await stack.register(report, version_of(report, "dev"))
         self._step(f"ready; asking {len(self._questions)} questions", timed=True)
-        handles = await stack.client.submit([self._item(q) for q in self._questions], Any)
-        try:
-            async with asyncio.timeout(LIMIT):
-                timelines = await asyncio.gather(
-                    *(self._follow(i, handle) for i, handle in enumerate(handles))
-                )
-                results = [await handle.result() for handle in handles]
-        except TimeoutError:
-            raise Fail(f"the runs have not ended within {LIMIT:g} s",
-                       f"look into {stack.state.path / 'logs'}") from None  # fmt: skip
+        async with self._console(stack):
+            handles = await stack.client.submit([self._item(q) for q in self._questions], Any)
+            try:
+                async with asyncio.timeout(LIMIT):
+                    timelines = await asyncio.gather(
+                        *(self._follow(i, handle) for i, handle in enumerate(handles))
+                    )
+                    results = [await handle.result() for handle in handles]
+            except TimeoutError:
+                raise Fail(f"the runs have not ended within {LIMIT:g} s",
+                           f"look into {stack.state.path / 'logs'}") from None  # fmt: skip
         return self._tell(handles, timelines, results)
 
+    @contextlib.asynccontextmanager
+    async def _console(self, stack: Stack) -> AsyncGenerator[None]:
+        """The console has the terminal until somebody closes it; an error inside closes it."""
+        if not self._tui:
+            yield
+            return
+        self._held = []
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "headway_ops", "tui", env=os.environ | stack.environment
+        )
+        closed = asyncio.create_task(self._closed(process))
+        try:
+            yield
+            await closed
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            await closed
+
+    async def _closed(self, process: asyncio.subprocess.Process) -> None:
+        await process.wait()
+        held, self._held = self._held or [], None
+        for text in held:
+            say.show(text)
+
+    def _show_line(self, text: Text) -> None:
+        if self._held is None:
+            say.show(text)
+        else:
+            self._held.append(text)
+
     def _item(self, question: str) -> EnqueueItem:
-        payload = {"question": question, "turns": TURNS, "pace": PACE}
+        payload = {"question": question, "turns": TURNS, "pace": PACE_SEEN if self._tui else PACE}
         return EnqueueItem(
             run=new_run_id(), task=TASK, payload=Raw(msgspec.json.encode(payload)), tags=("demo",)
         )
@@ -192,7 +237,7 @@ class _Demo:
                 container = str(event.data.get("container", ""))
             if event.kind in SHOWN:
                 text = Text(f"run {index + 1}  ", style="bold", no_wrap=True, overflow="ellipsis")
-                say.show(text.append_text(story.event_text(event, events[0].at)))
+                self._show_line(text.append_text(story.event_text(event, events[0].at)))
             if (
                 self._victim < 0 and container and event.kind == "checkpoint"
                 and int(event.data.get("number", 0)) >= KILL_AT
@@ -205,12 +250,12 @@ class _Demo:
         """SIGKILL from outside: what an out-of-memory killer or a power cut does."""
         name = f"run {self._victim + 1}  "
         if self._runtime == "docker":
-            say.show(Text(f"{name}docker kill {safe_line(container, 20)}", style="bold red"))
+            self._show_line(Text(f"{name}docker kill {safe_line(container, 20)}", style="bold red"))
             from headway_ops.deploying import docker_client
 
             await asyncio.to_thread(lambda: docker_client().kill(container))
         else:
-            say.show(Text(f"{name}kill -9 {safe_line(container, 20)}", style="bold red"))
+            self._show_line(Text(f"{name}kill -9 {safe_line(container, 20)}", style="bold red"))
             os.kill(int(container), signal.SIGKILL)
 
     def _tell(

@@ -11,6 +11,7 @@ from headway import subjects
 from headway.errors import HeadwayError, RunFailed
 from headway.safe import safe_line
 from headway.states import TERMINAL
+from headway.steadynats import settled
 from headway.wire import Malformed, decode
 from headway.wire.events import RUN_EVENTS, Event, RunEvents
 from headway_ops import link, render, say, story
@@ -131,7 +132,7 @@ async def _watch_all(client: Client, *, as_json: bool) -> None:
             missed += 1
 
     await client.connection.subscribe(subjects.live_event(client.namespace), cb=on_message)
-    await client.connection.flush()
+    await settled(client.connection)
     client.connection.when_back(lambda: say.tell("events in between are not shown"))
     say.tell(f"watching namespace {client.namespace}; Ctrl+C ends")
     ticker = Ticker(SHORT_ID if say.console().is_terminal else 26)

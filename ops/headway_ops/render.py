@@ -15,6 +15,7 @@ from rich.text import Text
 
 from headway.looks import UNKNOWN, look
 from headway.safe import safe_line
+from headway.texts import age
 from headway_tui.model.sparks import spark
 
 if TYPE_CHECKING:
@@ -50,51 +51,6 @@ def status_text(status: str, *, full: bool = False, glyphs: bool | None = None) 
     with_glyph = unicode_output() if glyphs is None else glyphs
     word = safe_line(status.lower(), 20) if full or shape is UNKNOWN else shape.word
     return Text(f"{shape.glyph if with_glyph else shape.ascii} {word}", style=style_of(shape))
-
-
-def span(seconds: float) -> str:
-    """A duration in at most two units: `0.4 ms`, `12.3 s`, `4 m 12 s`, `3 h 5 m`, `2 d 4 h`."""
-    if seconds < 0:
-        return "-" + span(-seconds)
-    if seconds < 0.01:
-        return f"{seconds * 1000:.1f} ms"
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} m {whole % 60} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} m"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
-
-
-def size(count: int) -> str:
-    """A number of bytes: `812 B`, `1.2 KB`, `64.0 MB`."""
-    value = float(count)
-    for unit in ("B", "KB", "MB"):
-        if value < 1000:
-            return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
-
-
-def age(at: datetime | None, now: datetime) -> str:
-    """How long ago, short: `4s`, `12m`, `3h`, `2d`."""
-    if at is None:
-        return "-"
-    seconds = max(0, int((now - at).total_seconds()))
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= length:
-            return f"{seconds // length}{unit}"
-    return f"{seconds}s"
-
-
-def clock(at: datetime) -> str:
-    """The local time of day, to the millisecond."""
-    local = at.astimezone()
-    return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
 
 
 def one_line(value: Any, limit: int = 60) -> str:

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +74,9 @@ def explain(error: BaseException) -> Fail:
     """Any error as what, what to do, and an exit code."""
     from headway.errors import HeadwayError
 
+    while isinstance(error, BaseExceptionGroup):
+        # Of several parts that failed at once, the first one's reason: the others follow from it.
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     if isinstance(error, Fail):
         return error
     if isinstance(error, ModuleNotFoundError):

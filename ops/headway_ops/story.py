@@ -14,20 +14,9 @@ from rich.text import Text
 from headway.budgets import told
 from headway.looks import look
 from headway.safe import safe_line, safe_text
+from headway.texts import age, clock, size, span
 from headway.wire.events import gist
-from headway_ops.render import (
-    a_table,
-    age,
-    clock,
-    cut,
-    one_line,
-    pairs,
-    size,
-    span,
-    status_text,
-    style_of,
-    unicode_output,
-)
+from headway_ops.render import a_table, cut, one_line, pairs, status_text, style_of, unicode_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,6 +15,7 @@ from headway import subjects
 from headway.errors import HeadwayError, NotReachable, Refused
 from headway.history import history, sequence_of
 from headway.states import TERMINAL
+from headway.steadynats import settled
 from headway.wire import Malformed, decode, events
 from headway.wire.runs import LogsAsk, LogsPage, RunAsk
 
@@ -92,7 +93,7 @@ class _Live:
     async def __aenter__(self) -> _Live:
         for s in self._subjects:
             self._subs.append(await self._nc.subscribe(s, cb=self._on_message))
-        await self._nc.flush()  # the server knows of it before history is read
+        await settled(self._nc)  # the server knows of it before history is read
         return self
 
     async def __aexit__(

@@ -22,6 +22,8 @@ CLOSE_WITHIN = 2.0
 """Seconds that the end of a connection may take before it is cut off."""
 TRY_AGAIN = 1.0
 """Seconds of pause after an attempt to reconnect that ended in no known way."""
+ASK_AGAIN = 1.0
+"""Seconds to wait for the answer to a PING before the next one."""
 
 
 class SteadyClient(NatsClient):
@@ -116,3 +118,23 @@ class SteadyClient(NatsClient):
             # asyncio's TLS transport forgets what to cut once it was closed twice.
             with contextlib.suppress(AttributeError):
                 writer.transport.abort()
+
+
+async def settled(nc: NatsClient) -> None:
+    """Return when the server knows all that was written so far, subscriptions above all.
+
+    A PING that went down with its connection is never answered (nats-py's `flush` fails after
+    10 s): here it is asked anew, over as many connections as it takes. Raises
+    ConnectionClosedError once this one is closed for good.
+    """
+    while True:
+        begun = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(ASK_AGAIN):
+                return await nc.flush()
+        except nats_errors.ConnectionClosedError:
+            raise
+        except (OSError, TimeoutError, nats_errors.Error) as e:
+            log.debug("nats: no answer to a ping: %s: %s", type(e).__name__, e)
+        # What fails at once is not asked again at once.
+        await asyncio.sleep(max(0.0, begun + ASK_AGAIN - asyncio.get_running_loop().time()))

@@ -61,11 +61,16 @@ NO_OUTBOX = "at the edge what is stored in RUNS is published: there is no outbox
 ESCAPES = (
     "RUNS has bodies within JSON: a lone surrogate, which no door of ours lets in, cannot be there"
 )
+BY_STORING = (
+    "at the edge a dispatch is in WORK by being stored: WORK itself is asked (its own test)"
+)
 DIFFERS = {
     "test_bodies_come_back_bit_exact": ESCAPES,
     "test_what_was_not_published_is_found_and_then_forgotten": NO_OUTBOX,
     "test_what_was_published_in_part_is_still_found": NO_OUTBOX,
     "test_what_one_engine_published_leaves_the_rows_of_another": NO_OUTBOX,
+    "test_a_dispatch_is_published_again_only_when_it_is_gone": BY_STORING,
+    "test_a_dispatch_that_never_reached_work_is_found": BY_STORING,
 }
 """Tests of a guarantee that the edge store does not give, or gives otherwise, and why."""
 

@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from nats.errors import MaxPayloadError
+from nats.errors import ConnectionClosedError, MaxPayloadError
 
 from headway import bus, history, pull, subjects
 from headway.config import Settings
 from headway.errors import NotReachable
 from headway.ids import new_run_id
+from headway.steadynats import settled
 from headway_engine import streams
 from support import servers
 from support.proxy import Proxy
@@ -301,6 +302,26 @@ async def test_a_silent_connection_is_noticed_by_the_watchdog(
             await bus.publish_acked(nc, WORK, b"x")
             await until(lambda: taker.got)
         await nc.close()
+
+
+async def test_what_the_server_must_know_is_asked_again_over_the_next_connection(
+    nats_server: NatsServer,
+) -> None:
+    async with Proxy(nats_server.port) as proxy:
+        nc = await bus.connect(
+            servers.settings_for(f"nats://127.0.0.1:{proxy.port}"), kind="engine", ident="e"
+        )
+        await nc.subscribe("x.y")
+        proxy.blackhole()
+        known = asyncio.create_task(settled(nc))
+        await never(known.done, 0.3)
+        proxy.reset()
+        proxy.heal()
+        await known
+        assert nc.is_connected
+        await nc.close()
+        with pytest.raises(ConnectionClosedError):
+            await settled(nc)
 
 
 async def test_a_deleted_consumer_is_repaired(connection: bus.Connection) -> None:

@@ -8,6 +8,7 @@ from headway.wire import ErrorInfo
 from headway.wire.fleet import TaskSpec
 from headway.wire.reports import AttemptFailed
 from headway_engine import bulk
+from support.jobs import counted, moved
 from support.stacks import assigned, stack
 
 if TYPE_CHECKING:
@@ -50,18 +51,10 @@ async def test_dead_letters_are_listed_by_class_and_acknowledged_one_by_one_and_
         assert (await caller.api("ack", {"run": oom}))["outcome"] == "already"
         assert await dead(caller) == {"RateLimit": 3}
 
-        ask: dict[str, Any] = {"verb": "ack", "query": "failure:RateLimit", "dry_run": True}
-        page = await caller.api("bulk", ask)
-        assert (page["matched"], bool(page["next"])) == (2, True)
+        found = await counted(caller, "ack", "failure:RateLimit")
+        assert len(found.runs) == 3
         assert await dead(caller) == {"RateLimit": 3}
-        ask["dry_run"], total = False, 0
-        while True:
-            page = await caller.api("bulk", ask)
-            total += page.get("done", 0)
-            if not page.get("next"):
-                break
-            ask |= {"as_of": page["as_of"], "after": page["next"]}
-        assert total == 3
+        assert await moved(caller, "ack", "failure:RateLimit") == 3
         assert await dead(caller) == {}
 
         assert (await caller.api("ack", {"run": oom, "undo": True}))["outcome"] == "ok"

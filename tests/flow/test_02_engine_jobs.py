@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,16 +15,14 @@ from headway.wire import ErrorInfo, rpc
 from headway.wire.enqueue import EnqueueItem
 from headway.wire.replays import BodyEdit, JobAsk, Pace, Plan, PlanItem, PlanStart
 from headway.wire.reports import AttemptFailed, Finished, Report
-from headway_engine.assembly import Engine
 from headway_ops.verify import Ask, verify
 from support.engines import Caller, calling, config_for, running_engine
+from support.jobs import dies, reaches, started
 from support.stacks import agent_on, stack
 from support.wait import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from support.scripted_agent import ScriptedAgent
 
 
 def failing(*broken: str) -> Callable[[rpc.Assignment], list[Report]]:
@@ -55,29 +51,6 @@ def fixed(runs: list[str], **pace: Any) -> Plan:
     return Plan(items, "fix", pace=Pace(**({"rate": 100} | pace)))
 
 
-async def started(caller: Caller, plan: Plan) -> str:
-    body = canonical(plan)
-    ask = PlanStart(name_of(body), Raw(body))
-    row = await caller.api("plan-start", ask)
-    return row["job"]
-
-
-async def state(caller: Caller, job: str) -> str:
-    return (await caller.api("job", JobAsk(job, n=0)))["row"]["state"]
-
-
-async def reaches(
-    caller: Caller, job: str, *wanted: str, agent: ScriptedAgent | None = None
-) -> dict[str, Any]:
-    async def there() -> bool:
-        if agent is not None:  # its lease is short
-            await agent.beat()
-        return await state(caller, job) in wanted
-
-    await until(there, 20, what=f"job {wanted}", every=0.05)
-    return await caller.api("job", JobAsk(job))
-
-
 async def test_a_canary_waits_and_its_approval_starts_the_rest(nats: str, database: str) -> None:
     async with stack(nats, database) as (_, caller, agent):
         agent.script = failing()
@@ -90,10 +63,10 @@ async def test_a_canary_waits_and_its_approval_starts_the_rest(nats: str, databa
 
         await caller.nc.subscribe(subjects.beat_job("default"), cb=beat)
         plan = fixed(runs, canary=2)
-        job = await started(caller, plan)
+        job = await started(caller, canonical(plan))
         told = await reaches(caller, job, "canary")
         assert [i["state"] for i in told["items"]] == ["ended", "ended", *["waiting"] * 4]
-        assert await started(caller, plan) == job  # sending it again starts nothing
+        assert await started(caller, canonical(plan)) == job  # sending it again starts nothing
         await caller.api("job-approve", JobAsk(job))
         told = await reaches(caller, job, "done")
         assert (told["row"]["succeeded"], told["row"].get("failed", 0)) == (6, 0)
@@ -115,7 +88,7 @@ async def test_failures_in_a_row_stop_it_and_what_cannot_be_forked_counts(
         runs = await failed_runs(caller, 5)
         agent.script = failing(*runs)
         plan = fixed([new_run_id(), *runs], stop_after_failures=3, max_in_flight=1)
-        job = await started(caller, plan)
+        job = await started(caller, canonical(plan))
         told = await reaches(caller, job, "stopped")
         assert told["row"]["reason"] == "3 failures in a row"
         assert "no run" in told["items"][0]["reason"]
@@ -130,7 +103,7 @@ async def test_held_and_stopped_jobs_start_nothing(nats: str, database: str) -> 
         agent.script = failing()
         await agent.start()
         runs = await failed_runs(caller, 3)
-        job = await started(caller, fixed(runs, rate=0.5))
+        job = await started(caller, canonical(fixed(runs, rate=0.5)))
         row = await caller.api("job-hold", JobAsk(job))
         assert (row["state"], row["reason"]) == ("held", "by user:tester")
         row = await caller.api("job-stop", JobAsk(job))
@@ -141,19 +114,6 @@ async def test_held_and_stopped_jobs_start_nothing(nats: str, database: str) -> 
         answer = await caller.api_raw("plan-start", bad)
         assert answer.error is not None
         assert "sha256" in answer.error.message
-
-
-async def dies(nats: str, database: str, plan: Plan) -> str:
-    """An engine that is given the plan and ends by an armed fault; the job."""
-    engine = Engine(config_for(nats, database, lease=2.0, beat_every=0.6))
-    task = asyncio.create_task(engine.run())
-    async with calling(nats) as caller:
-        await asyncio.wait_for(engine.started.wait(), 20)
-        job = await started(caller, plan)
-    with contextlib.suppress(BaseExceptionGroup, faults.InjectedFault):
-        await asyncio.wait_for(task, 20)
-        pytest.fail("the fault was not reached")
-    return job
 
 
 @pytest.mark.parametrize(
@@ -175,7 +135,7 @@ async def test_an_engine_that_dies_in_a_job_is_followed_by_another(
         agent.script = failing()
         faults.arm(point)
         try:
-            job = await dies(nats, database, plan)
+            job = await dies(nats, database, lambda caller: started(caller, canonical(plan)))
         finally:
             faults.arm("")
         async with (
@@ -236,14 +196,14 @@ async def test_a_plan_resumes_what_waits_and_never_says_it_did_not(
         assert answer.error is not None
         assert "changes nothing else" in answer.error.message
         if not point:
-            job = await started(caller, plan)
+            job = await started(caller, canonical(plan))
             told = await reaches(caller, job, "done", agent=agent)
     if point:
         async with agent_on(nats) as agent:
             agent.script = waits_then_ends
             faults.arm(point)
             try:
-                job = await dies(nats, database, plan)
+                job = await dies(nats, database, lambda caller: started(caller, canonical(plan)))
             finally:
                 faults.arm("")
             async with (

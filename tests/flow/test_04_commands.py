@@ -136,3 +136,24 @@ def test_a_reader_that_has_seen_enough_is_no_error(up: Up) -> None:
         assert piped.returncode == 0
         assert "Traceback" not in piped.stderr
         assert "Broken" not in piped.stderr
+
+
+def test_runs_of_a_query_are_counted_confirmed_and_moved_by_a_job(up: Up) -> None:
+    tag = ("--tag", "bulk")
+    up.headway("enqueue", "greet", "name=z", "--count", "12", "--delay", "1h", *tag)
+    query = ("--query", "tag:bulk")
+    dry = json.loads(up.headway("cancel", *query, "--dry-run", "--json").stdout)
+    assert (dry["matched"], dry["dry_run"]) == (12, True)
+    assert up.headway("cancel", *query, "--yes").returncode == 4  # more than ten need the number
+    assert up.headway("cancel", *query, "--yes", "--expect", "11").returncode == 3
+    assert {r["status"] for r in up.runs("tag:bulk")} == {"delayed"}
+    done = up.headway("cancel", *query, "--yes", "--expect", "12", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["matched"], told["done"], told["refused"], told["left"]) == (12, 12, {}, 0)
+    assert {r["status"] for r in up.runs("tag:bulk")} == {"cancelled"}
+    (job,) = told["jobs"]
+    status = json.loads(up.headway("replay", "status", job, "--json").stdout)
+    assert (status["row"]["state"], status["row"]["name"]) == ("done", "cancel tag:bulk")
+    again = up.headway("cancel", *query, "--yes")
+    assert (again.returncode, "0 runs" in again.stderr) == (0, True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support import pty_console
 from support.docker import require_docker
 
 pytestmark = pytest.mark.timeout(240)
@@ -47,6 +48,28 @@ def test_the_demo_kills_a_container_and_shows_that_its_run_went_on(
     assert "delivered 1 x" in done.stdout
     reports = sorted(p.name for p in (tmp_path / "reports").iterdir())
     assert reports == ["report-1.md", "report-2.md"]
+
+
+def test_the_demo_is_watched_in_the_console_and_told_when_that_is_closed() -> None:
+    command = pty_console.headway("demo", "--runtime", "process", "--questions", "1", "--tui")
+    opened = pty_console.Terminal(command, cwd="/")
+    try:
+        opened.seen("== ready; asking 1 questions", 60)
+        opened.seen("research", 30)
+        opened.seen("DONE 1", 90)
+        assert b"kill -9" not in opened.output
+        at = opened.press("\x11")
+        opened.seen("kill -9", 30, at)
+        opened.seen("== 1 runs succeeded", 30, at)
+    finally:
+        code = opened.close(b"")
+    assert code == 0
+
+
+def test_the_demo_says_what_the_console_lacks() -> None:
+    done = headway("demo", "--tui")
+    assert done.returncode == 2
+    assert "needs a terminal" in done.stderr
 
 
 @pytest.mark.docker

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from headway.nkeys import Key
+from headway_engine.blobverbs import BlobVerbs
 from headway_engine.bundles import Bundles
 from headway_engine.control import NO_STORE
 from headway_engine.jobs import JobVerbs
+from headway_engine.readverbs import ReadVerbs
 from headway_engine.verbs import Verbs
 from headway_ops.access import rights, write
 from support.guarded import Guarded, guarded
@@ -260,7 +262,8 @@ async def test_a_stranger_and_a_renewed_key_are_turned_away(server: Guarded) -> 
 
 def test_each_verb_of_the_engine_is_somebody_s() -> None:
     nothing: Any = None
-    table = Verbs(*[nothing] * 10).table() | JobVerbs(*[nothing] * 3).table()
+    table = Verbs(*[nothing] * 6).table() | ReadVerbs(*[nothing] * 4).table()
+    table |= BlobVerbs(*[nothing] * 2).table() | JobVerbs(*[nothing] * 3).table()
     table |= Bundles(*[nothing] * 4).table()
     assert {*table, "logs", "metrics", "spans"} == set(rights.OPERATOR_VERBS) == {*READ, *WRITE}
     assert set(rights.READ_VERBS) >= NO_STORE

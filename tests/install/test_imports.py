@@ -59,3 +59,33 @@ def test_every_public_name_exists() -> None:
         assert getattr(headway, name) is not None
     with pytest.raises(AttributeError):
         _ = headway.nonsense  # type: ignore[attr-defined]
+
+
+LATER = (
+    "headway.replays", "headway.bundle", "headway.client", "headway.tasks", "headway.wire.frames",
+    "headway_tui.screens.run", "headway_tui.screens.dead", "headway_tui.screens.queues",
+    "headway_tui.screens.metrics", "headway_tui.screens.replay", "headway_tui.offline",
+)  # fmt: skip
+"""What the console's first paint has no use for."""
+
+
+def test_the_consoles_first_paint_loads_only_what_it_shows() -> None:
+    """In the app itself, at the call that follows its first paint."""
+    loaded = loaded_after(
+        "import asyncio, sys\n"
+        "from headway_ops import cli, console\n"
+        "from headway_tui import app\n"
+        "from headway.config import Settings\n"
+        "found = []\n"
+        "def painted():\n"
+        "    found.extend(sys.modules)\n"
+        "    one.exit()\n"
+        "one = app.HeadwayApp(app.Options(Settings(), painted=painted))\n"
+        "one.run(headless=True)\n"
+        "assert found\n"
+        "for name in set(sys.modules) - set(found): del sys.modules[name]\n"
+    )
+    assert "headway_tui.screens.runs" in loaded
+    heavy = {"nats", "typer", "pydantic", "asyncpg", "docker", "markdown_it", "pygments"}
+    assert not loaded & (heavy | set(LATER))
+    assert not {m for m in loaded if m.startswith(tuple(f"{name}." for name in LATER))}

@@ -9,6 +9,7 @@ import re
 import signal
 import struct
 import sys
+import tempfile
 import termios
 import threading
 import time
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _ASKS_SYNC = b"\x1b[?2026$p"
 _HAS_SYNC = b"\x1b[?2026;2$y"
 _FRAME = b"\x1b[?2026h"
+_BYTECODE = os.path.join(tempfile.gettempdir(), "headway-bytecode")
 
 
 class Terminal:
@@ -40,6 +42,9 @@ class Terminal:
             # COLUMNS and LINES would be believed more than the terminal itself.
             foreign = ("HEADWAY_", "TMUX", "SSH_", "COLUMNS", "LINES")
             kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+            # An installed package has its bytecode: what compiles every file is another start.
+            kept.pop("PYTHONDONTWRITEBYTECODE", None)
+            kept.setdefault("PYTHONPYCACHEPREFIX", _BYTECODE)
             os.execvpe(command[0], list(command), kept | more | dict(env or {}))
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
         self.output = bytearray()

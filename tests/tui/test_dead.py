@@ -10,8 +10,11 @@ import pytest
 from msgspec.structs import replace
 
 from headway.errors import HeadwayError
+from headway.ids import new_run_id
+from headway.replays.plans import read
 from headway.wire.api import Done
 from headway.wire.events import Event, RunEvents
+from headway.wire.replays import JobRow, PlanStart
 from headway.wire.steering import BulkAsk, BulkPage, DeadPage, ResumeAsk
 from headway_tui.model.dead import DeadView, flaw_of_json, query_of, resume_words
 from headway_tui.screens.dead import DeadScreen
@@ -39,7 +42,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Struct]]:
     sent: list[tuple[str, Struct]] = []
 
     async def ask(self: StillLink, verb: str, body: Struct, kind: Any) -> Any:
-        answers = {"resume": Done(ONE, "ok", "queued"), "bulk": BulkPage(NOW, 97, 97)}
+        answers = {
+            "resume": Done(ONE, "ok", "queued"),
+            "bulk": BulkPage(NOW, [new_run_id() for _ in range(97)]),
+            "plan-start": JobRow("rj_1", "00", "done", 97, NOW, succeeded=97),
+        }
         if verb not in answers:  # what other screens read
             raise HeadwayError("nobody is there")
         sent.append((verb, body))
@@ -93,9 +100,12 @@ async def test_a_class_is_acknowledged_after_its_number_was_typed(
         assert "97 runs acknowledged: RateLimitError" in text_of(app)
         assert isinstance(app.screen, DeadScreen)
         assert screen.letter() is not None
-    assert asked == [
-        ("bulk", BulkAsk("ack", "failure:RateLimitError task:research-agent", as_of=NOW))
-    ]
+    (_, counted), (_, begun) = asked
+    assert isinstance(counted, BulkAsk)
+    assert (counted.verb, counted.query) == ("ack", "failure:RateLimitError task:research-agent")
+    assert isinstance(begun, PlanStart)
+    plan = read(bytes(begun.plan))
+    assert (plan.mode, len(plan.items), plan.planned_at) == ("ack", 97, NOW)
 
 
 async def test_a_lone_key_and_an_escape_change_nothing(asked: list[tuple[str, Struct]]) -> None:

@@ -14,6 +14,7 @@ from headway.wire.fleet import TaskSpec
 from headway.wire.reports import AttemptFailed
 from headway.wire.saves import SaveCheckpoint, SaveMark
 from support.engines import calling, config_for, running_engine
+from support.jobs import moved
 from support.pty_console import Terminal, headway
 from support.stacks import agent_on, assigned, stack
 from support.wait import until
@@ -102,8 +103,7 @@ async def test_dead_letters_come_by_push_and_are_acknowledged_from_the_screen(
             assert await dead(caller) == {"RateLimit"}
             # Somebody else does it: this screen hears.
             at = len(opened.output)
-            page = await caller.api("bulk", {"verb": "ack", "query": "failure:RateLimit"})
-            assert page["done"] == 1
+            assert await moved(caller, "ack", "failure:RateLimit") == 1
             await seen(opened, "no dead letters", at)
 
 

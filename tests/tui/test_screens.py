@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from msgspec import Raw
 
 from headway.wire import ErrorInfo, encode
 from headway.wire.events import LogChunk
-from headway.wire.runs import Facet, Facets, RunDetail, RunRow, RunsPage, RunsQuery
-from headway.wire.steering import BulkAsk, BulkPage
+from headway.wire.runs import Facet, Facets, RunDetail, RunRow
 from headway_tui.actions import for_places
 from headway_tui.memory import View
 from headway_tui.screens.queues import QueuesScreen
-from headway_tui.screens.replay import ReplayScreen
 from headway_tui.screens.run import RunScreen
 from headway_tui.screens.runs import RunsScreen
+from headway_tui.themes import ROLES
 from support.boards import open_metrics, open_queues
 from support.consoles import NOW, RUN, console, events, open_run, rows, show
 from support.goldens import SIZES, agreed
-from support.screens import strips_of, text_of
+from support.screens import text_of
 from support.terminal_tasks import CORPUS
 
 if TYPE_CHECKING:
@@ -202,90 +200,6 @@ async def test_another_size_is_laid_out_at_once() -> None:
     assert screen.timeline.nodes
 
 
-async def test_rows_keep_their_place_and_keys_move_the_cursor() -> None:
-    async with console() as (app, pilot):
-        screen = app.screen
-        assert isinstance(screen, RunsScreen)
-        await pilot.press("G")
-        assert screen.table.cursor == 12
-        await pilot.press("g", "g", "j")
-        chosen = screen.chosen()
-        assert chosen is not None
-        assert chosen.run == RUN
-        await pilot.press("space")
-        assert screen.marks == {RUN}
-        await pilot.press("colon", *"mark-all", "enter")
-        assert len(screen.marks) == 13
-
-
-def matching(count: int) -> Any:
-    """An engine that has so many runs for any bulk request, 5 on a page."""
-
-    def answer(ask: BulkAsk) -> BulkPage:
-        done = int(ask.after or 0)
-        n = min(5, count - done)
-        end = done + n
-        runs = [r.run for r in rows()][done:end]
-        return BulkPage(NOW, n, 0 if ask.dry_run else n, runs=runs,
-                        next=str(end) if end < count else "")  # fmt: skip
-
-    return answer
-
-
-async def test_many_runs_are_counted_by_the_engine_and_need_their_number_typed() -> None:
-    async with console() as (app, pilot):
-        link: Any = app.link
-        link.answers["bulk"] = matching(12)
-        await pilot.press("asterisk", "c")
-        await pilot.pause()
-        text = text_of(app)
-        assert "12 runs on default" in text
-        assert "type 12 and enter" in text
-        assert "1 of those marked cannot be meant" in text
-        await pilot.press("1", "3", "enter")
-        await pilot.pause()
-        await show(app, pilot)
-        assert "left as it is" in text_of(app)
-        assert all(body.dry_run for verb, body in link.asked if verb == "bulk")
-        await pilot.press("c")
-        await pilot.pause()
-        await pilot.press("1", "2", "enter")
-        await pilot.pause()
-        await show(app, pilot)
-        assert "12 cancelled" in text_of(app)
-        done = [b for verb, b in link.asked if verb == "bulk" and not b.dry_run]
-        assert [body.after for body in done] == ["", "5", "10"]
-        assert done[0].query == "id:" + ",".join(r.run for r in rows())
-        assert done[0].as_of == NOW
-        screen = app.screen
-        assert isinstance(screen, RunsScreen)
-        assert not screen.marks
-
-
-async def test_all_that_match_are_meant_by_their_query() -> None:
-    async with console() as (app, pilot):
-        link: Any = app.link
-        link.answers["bulk"] = matching(9)
-        screen = app.screen
-        assert isinstance(screen, RunsScreen)
-        assert screen.feed is not None
-        screen.set_filter("status:live")
-        screen.feed.more = True
-        await pilot.press("asterisk", "R")
-        await pilot.pause()
-        assert "all that match  status:live" in text_of(app)
-        assert "$ headway resume --query status:live" in text_of(app)
-        await pilot.press("enter")
-        await pilot.pause()
-        await show(app, pilot)
-        assert "9 resumed" in text_of(app)
-        await pilot.press("asterisk", "r")
-        await show(app, pilot)
-        screen_now = app.screen
-        assert isinstance(screen_now, ReplayScreen)
-        assert screen_now.draft.script.select.query == "status:live"
-
-
 async def test_escape_in_the_command_line_closes_the_command_line_only() -> None:
     async with console() as (app, pilot):
         screen = await open_run(app, pilot)
@@ -306,124 +220,6 @@ async def test_escape_in_the_command_line_closes_the_command_line_only() -> None
         assert app.is_running
         assert isinstance(app.screen, RunsScreen)
         assert app.screen.table.has_focus
-
-
-async def test_the_filter_follows_what_is_typed_and_escape_takes_it_back() -> None:
-    async with console() as (app, pilot):
-        screen = app.screen
-        assert isinstance(screen, RunsScreen)
-        await pilot.press("slash", *"status:fai")
-        await show(app, pilot)
-        text = text_of(app)
-        assert "failed 1" in text
-        assert screen.filter_text == ""
-        await pilot.press("tab")
-        await pilot.pause(0.2)
-        assert screen.filter.value == screen.filter_text == "status:failed"
-        await pilot.press("escape")
-        assert screen.filter_text == ""
-        await pilot.press("slash", *"status:failed", "enter")
-        assert screen.filter_text == "status:failed"
-        await pilot.press("minus")
-        assert screen.filter_text == ""
-        await pilot.press("minus")
-        assert screen.filter_text == "status:failed"
-
-
-async def test_a_flaw_is_underlined_where_it_is() -> None:
-    async with console() as (app, pilot):
-        await pilot.press("slash", *"task:x status:fail since:2h")
-        await show(app, pilot)
-        underlined = [s.text for strip in strips_of(app) for s in strip
-                      if s.style and s.style.underline]  # fmt: skip
-        assert "".join(underlined) == "fail"
-        assert "did you mean failed?" in text_of(app)
-
-
-async def test_same_error_facets_and_saved_views_are_filters(tmp_path: Path) -> None:
-    file = tmp_path / "deep" / "console.json"
-    async with console(memory=file) as (app, pilot):
-        screen = app.screen
-        assert isinstance(screen, RunsScreen)
-        await pilot.press("j", "E")
-        assert screen.filter_text == 'error:"RateLimitError: "'
-        await pilot.press("colon", *"view save noisy", "enter")
-        await pilot.press("colon", *"runs *", "enter")
-        assert screen.filter_text == ""
-        await pilot.press("f", "j", "enter")
-        await pilot.pause()
-        assert screen.filter_text.startswith("status:")
-        await pilot.press("colon", *"view no", "tab", "enter")
-        assert screen.filter_text == 'error:"RateLimitError: "'
-    async with console(memory=file) as (app, pilot):
-        assert app.memory.views["noisy"].query == 'error:"RateLimitError: "'
-        await pilot.press("colon", "up", "enter")
-        screen = app.screen
-        assert isinstance(screen, RunsScreen)
-        assert screen.filter_text == 'error:"RateLimitError: "'
-        await pilot.press("colon", *"view drop noisy", "enter")
-        assert not app.memory.views
-
-
-async def test_a_broken_file_of_views_is_left_alone(tmp_path: Path) -> None:
-    file = tmp_path / "console.json"
-    file.write_text("{")
-    async with console(memory=file) as (app, pilot):
-        await pilot.press("colon", *"view save x", "enter")
-        await show(app, pilot)
-        assert "cannot be read" in text_of(app)
-    assert file.read_text() == "{"
-
-
-async def test_a_range_is_marked_from_where_it_began() -> None:
-    async with console() as (app, pilot):
-        screen = app.screen
-        assert isinstance(screen, RunsScreen)
-        await pilot.press("j", "V", "j", "j", "k", "V", "G", "space")
-        order = screen.view.order
-        assert screen.marks == {order[1], order[2], order[-1]}
-        await pilot.press("u")
-        assert not screen.marks
-
-
-async def test_the_preview_goes_beside_the_list_where_there_is_room() -> None:
-    async with console() as (app, pilot):
-        screen = app.screen
-        assert isinstance(screen, RunsScreen)
-        await pilot.press("P")
-        await show(app, pilot)
-        assert screen.box.region.x > screen.table.region.x
-        text_of(app)
-        await pilot.press("p")
-        assert not screen.box.display
-    async with console((80, 24)) as (app, pilot):
-        await pilot.press("P")
-        await show(app, pilot)
-        assert "needs 100 columns" in text_of(app)
-
-
-async def test_an_empty_list_says_the_next_step() -> None:
-    async with console() as (app, pilot):
-        screen = app.screen
-        link: Any = app.link
-        assert isinstance(screen, RunsScreen)
-        assert screen.feed is not None
-
-        def answer(ask: RunsQuery) -> RunsPage:
-            return RunsPage([], NOW, total=211 if ask.query == "status:failed" else 0)
-
-        link.answers["runs"] = answer
-        screen.set_filter("status:failed since:2h")
-        screen.view.snapshot([])
-        screen.feed.loading, screen.feed.more, screen.feed.answers = False, False, 1
-        await show(app, pilot)
-        await pilot.pause()
-        await show(app, pilot)
-        assert "no run matches; nearest: drop since:2h: 211 runs" in text_of(app)
-        screen.set_filter("")
-        screen.feed.loading = False
-        await show(app, pilot)
-        assert "no run has been queued yet: `headway run TASK`" in text_of(app)
 
 
 async def test_chords_are_explained_after_a_while() -> None:
@@ -461,15 +257,6 @@ async def test_read_only_takes_the_writes_away() -> None:
         text = text_of(app)
         assert "not done: this console is read-only" in text
         assert "cancel" not in text.splitlines()[-2]
-
-
-async def test_a_bad_filter_keeps_the_list_and_says_what_was_expected() -> None:
-    async with console() as (app, pilot):
-        await pilot.press("slash", *"status:xail", "enter")
-        await show(app, pilot)
-        text = text_of(app)
-        assert "no status 'xail'" in text
-        assert RUN[:14] in text
 
 
 async def test_output_is_searched_and_its_failures_found() -> None:
@@ -513,18 +300,6 @@ async def test_lines_are_kept_by_search_and_by_the_time_of_a_row() -> None:
         assert screen.logs.only is None
 
 
-async def test_rows_are_exported_and_a_bad_file_is_said(tmp_path: Path) -> None:
-    file = tmp_path / "runs.jsonl"
-    async with console() as (app, pilot):
-        await pilot.press("j", "space", "colon", *f"export {file}", "enter")
-        assert [json.loads(line)["run"] for line in file.read_text().splitlines()] == [RUN]
-        await pilot.press("u", "colon", *f"export {file}", "enter")
-        assert len(file.read_text().splitlines()) == 13
-        await pilot.press("colon", *f"export {tmp_path}/no/x", "enter")
-        await show(app, pilot)
-        assert "was not written: No such file" in text_of(app)
-
-
 async def test_the_palette_has_everything_that_can_be_done_here(tmp_path: Path) -> None:
     file = tmp_path / "console.json"
     async with console(memory=file) as (app, pilot):
@@ -559,102 +334,19 @@ async def test_keys_go_between_the_screens_and_the_list_stays_below() -> None:
         assert isinstance(app.screen, RunsScreen)
 
 
-@pytest.mark.parametrize(
-    ("keys", "filter_"), [(["j"], "queue:default"), (["tab", "j"], "agent:edge-4")], ids=str
-)
-async def test_the_runs_of_a_queue_or_an_agent_are_the_list_with_a_filter(
-    keys: list[str], filter_: str
-) -> None:
+async def test_a_typed_command_is_carried_out_once_on_every_screen() -> None:
     async with console() as (app, pilot):
-        await open_queues(app, pilot)
-        await pilot.press(*keys, "enter")
+        await pilot.press("colon", *"preview", "enter")
+        await show(app, pilot)
+        assert isinstance(app.screen, RunsScreen)
+        assert not app.screen.box.display
+        await open_run(app, pilot)
+        await pilot.press("colon", *"zoom-pane", "enter")
+        await show(app, pilot)
+        assert "─ timeline" in text_of(app)
+        assert "─ logs" not in text_of(app)
+        await pilot.press("6")
         await pilot.pause()
-        screen = app.screen
-        assert isinstance(screen, RunsScreen)
-        assert screen.filter_text == filter_
-
-
-async def test_rows_are_sorted_and_the_window_is_changed() -> None:
-    async with console() as (app, pilot):
-        screen = await open_queues(app, pilot)
-        await pilot.press("o")
-        await show(app, pilot)
-        assert [line.name for line in screen.queue_lines] == ["agents", "slow", "gpu", "default"]
-        metrics = await open_metrics(app, pilot)
-        await pilot.press("w", "w")
-        await show(app, pilot)
-        assert metrics.window == 60
-        assert "metrics  1m" in text_of(app)
-        await pilot.press("colon", *"window 1h", "enter")
-        assert metrics.window == 3600
-
-
-async def test_a_switch_can_be_typed_with_its_name() -> None:
-    async with console() as (app, pilot):
-        screen = await open_queues(app, pilot)
-        await pilot.press("colon", *"drain edge-4", "enter")
+        await pilot.press("colon", *"theme", "enter")
         await pilot.pause()
-        assert "$ headway agents drain edge-4" in text_of(app)
-        await pilot.press("escape", "colon", *"pause nothing", "enter")
-        await show(app, pilot)
-        assert "no 'nothing': agents, default, gpu, slow" in text_of(app)
-        assert screen.place == "agents"
-
-
-async def test_to_go_on_needs_no_reason() -> None:
-    async with console() as (app, pilot):
-        await open_queues(app, pilot)
-        await pilot.press("G", "s")
-        await pilot.pause()
-        text = text_of(app)
-        assert "$ headway queue resume slow" in text
-        assert "goes on: 14 runs" in " ".join(text.replace("│", " ").split())
-        assert "reason" not in text
-        await pilot.press("enter")
-        await pilot.pause()
-        await show(app, pilot)
-        assert "not done: " in text_of(app)
-
-
-async def test_a_limit_has_to_be_a_number_before_it_is_sent() -> None:
-    async with console() as (app, pilot):
-        await open_queues(app, pilot)
-        await pilot.press("L", *"x", "enter")
-        await pilot.pause()
-        assert "a whole number from 0 (no limit) to 1,000,000" in text_of(app)
-        await pilot.press("backspace", *"40")
-        await pilot.pause()
-        assert "$ headway queue limit agents 40" in text_of(app)
-        await pilot.press("escape")
-        await show(app, pilot)
-        assert "left as it is" in text_of(app)
-
-
-async def test_what_may_be_old_is_dimmed_and_its_age_said() -> None:
-    async with console() as (app, pilot):
-        screen = await open_queues(app, pilot)
-        app.link.connected, app.link.since = False, screen.clock() - 12
-        screen.queue_table.touch()
-        await show(app, pilot)
-        assert "as of 12.0s ago" in text_of(app)
-        cells = screen.queue_table._fetch(0)  # pyright: ignore[reportPrivateUsage]
-        assert cells is not None
-        assert {cell.role for cell in cells[1:]} == {"muted"}
-        await pilot.press("s")
-        await show(app, pilot)
-        assert "not done: there is no link to NATS" in text_of(app)
-
-
-async def test_an_empty_screen_says_the_next_step() -> None:
-    async with console() as (app, pilot):
-        screen = await open_queues(app, pilot)
-        screen.queues.snapshot([])
-        screen.agents.snapshot([])
-        screen.queue_table.touch()
-        await show(app, pilot)
-        text = text_of(app)
-        assert "no queue yet" in text
-        assert "no agent is connected; 0 runs wait: `headway agent`" in text
-        await pilot.press("s")
-        await show(app, pilot)
-        assert "no queue is meant" in text_of(app)
+        assert app.theme == list(ROLES)[(list(ROLES).index("headway-dark") + 1) % len(ROLES)]

@@ -69,3 +69,10 @@ def test_tables_have_no_colour_where_stdout_is_no_terminal(
 
     say.show(status_text("failed"))
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_of_parts_that_failed_together_the_first_ones_reason_is_told() -> None:
+    inner = ExceptionGroup("unhandled errors", [NotReachable("nats is away"), ValueError("x")])
+    told = say.explain(ExceptionGroup("unhandled errors", [inner]))
+    assert "nats is away" in told.what
+    assert told.code == say.Exit.NO_LINK

@@ -16,7 +16,7 @@ from textual.reactive import var
 from textual.widgets import Input
 
 from headway._version import __version__
-from headway_tui import clipboard, places
+from headway_tui import places
 from headway_tui.actions import (
     ACTIONS,
     SCREEN_ONLY,
@@ -37,11 +37,12 @@ from headway_tui.screens.runs import RunsScreen
 from headway_tui.themes import ROLES, Palette, roles_of, theme
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from textual.events import Event
     from textual.screen import Screen
+    from textual.theme import Theme
 
     from headway.bundle import Bundle
     from headway.config import Settings
@@ -73,6 +74,8 @@ class Options:
     """With the keys that are in force."""
     memory: Path | None = None
     """The file of saved views and typed commands; None: nothing is kept."""
+    painted: Callable[[], None] | None = None
+    """Called once, after the first paint."""
 
 
 class HeadwayApp(App[None]):
@@ -103,6 +106,7 @@ class HeadwayApp(App[None]):
     """Tests hold the clock."""
 
     def __init__(self, options: Options) -> None:
+        self._themes: dict[str, Theme] = {}
         super().__init__()
         self.options = options
         self.settings = options.settings
@@ -113,7 +117,6 @@ class HeadwayApp(App[None]):
         self.memory = Memory(options.memory)
         self.pending: Pressed | None = None
         self._chord: tuple[str, ...] = ()
-        self.palette = Palette(ROLES["headway-dark"])
         self.behind = 0.0
         self._late = 0
         self._last_tick = 0.0
@@ -124,24 +127,37 @@ class HeadwayApp(App[None]):
         self._before: tuple[str, str] = ("", "")
         for name in ROLES:
             self.register_theme(theme(name))
+        self.palette = Palette(ROLES["headway-dark"])
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """What our styles use and Textual's themes lack."""
         return {"muted": ROLES["headway-dark"]["muted"]}
 
+    def get_theme(self, theme_name: str) -> Theme | None:
+        """As Textual's, which is asked at every painted line and copies all themes each time."""
+        found = self._themes.get(theme_name)
+        if found is None and (found := super().get_theme(theme_name)) is not None:
+            self._themes[theme_name] = found
+        return found
+
     def get_default_screen(self) -> Screen[Any]:
         """The list of runs: painted before anything is imported or asked."""
         return RunsScreen(self.options.filter)
+
+    def on_load(self) -> None:
+        """The theme, before any style is read: a later change has all of them read anew."""
+        self.theme = self.options.theme
+        self._on_theme(self.current_theme)
 
     def on_mount(self) -> None:
         """Paint, then connect."""
         self.set_class(self.ascii_only, "-ascii")
         self.theme_changed_signal.subscribe(self, self._on_theme, immediate=True)
-        self.theme = self.options.theme
-        self._on_theme(self.current_theme)
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
+        if self.options.painted is not None:
+            self.options.painted()
         self.run_worker(self.link.run, name="link", exit_on_error=True)
         self._last_tick = time.monotonic()
         self.set_interval(CLOCK, self.tick)
@@ -429,6 +445,8 @@ class HeadwayApp(App[None]):
         if not text:
             self.pane_screen.say("nothing to copy", "warning")
             return
+        from headway_tui import clipboard
+
         said = clipboard.copy(text, self.copy_to_clipboard)
         self.pane_screen.say(said.replace("→", "->") if self.ascii_only else said)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headway.safe import safe_text
-from headway_tui.model.texts import size
+from headway.texts import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

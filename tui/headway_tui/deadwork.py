@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Raw
-
 from headway.errors import HeadwayError
-from headway.ids import new_run_id
-from headway.replays.plans import canonical, name_of
+from headway.replays.moving import meant, plans
+from headway.replays.plans import canonical
+from headway.texts import plural
 from headway.wire.api import Done
-from headway.wire.replays import JobRow, Pace, Plan, PlanItem, PlanStart
+from headway.wire.replays import JobRow, Pace, Plan, PlanItem
 from headway.wire.runs import RunsPage, RunsQuery
 from headway_tui.model.dead import query_of
-from headway_tui.model.texts import plural
 from headway_tui.sending import send
-from headway_tui.writes import bulk
+from headway_tui.writes import carried_out, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,12 +30,15 @@ LIMIT = 20_000
 
 
 async def acknowledge(link: Link, c: DeadClass, told: Callable[[str], None]) -> str:
-    """All dead letters of the class that there are now; in words.
-
-    Done in the engine, page after page; a page that is repeated changes nothing more.
-    """
-    done = await bulk(link, "ack", [query_of(c, dead=False)], dry_run=False, unsure=told)
-    return f"{plural(done.done, 'run')} acknowledged: {c.failure}"
+    """All dead letters of the class that there are now; in words. A job of the engine does it."""
+    query = query_of(c, dead=False)
+    found = await meant(link.ask, "ack", query)
+    rows: list[JobRow] = []
+    for body in plans("ack", found, query):
+        row = await start(link, body, told)
+        rows.append(await carried_out(link, row, lambda now: told(f"{now.job}: {now.succeeded:,}")))
+    done = sum(row.succeeded for row in rows)
+    return f"{plural(done, 'run')} acknowledged: {c.failure}"
 
 
 async def again(
@@ -63,14 +64,7 @@ async def again(
         raise HeadwayError("none of them is a dead letter any more")
     items.sort(key=lambda item: item.run)
     plan = Plan(tuple(items), f"dead letters: {c.failure}"[:200], pace=Pace(canary=canary))
-    body = canonical(plan)
-    start = PlanStart(name_of(body), Raw(body))
-    if len(body) > 500_000:
-        assert link.client is not None
-        run = new_run_id()
-        ref = await link.client.upload(run, body, "the plan")
-        start = PlanStart(start.sha256, run=run, ref=ref)
-    row = await send(link, "plan-start", start, JobRow, told)
+    row = await start(link, canonical(plan), told)
     said = f"job {row.job}: {plural(row.items, 'run')}, {row.state}"
     then = f"; the first {canary}, then: headway replay approve {row.job}"
     return said + then if canary and row.state == "running" else said

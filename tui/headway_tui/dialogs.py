@@ -10,8 +10,9 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 
+from headway.texts import plural
 from headway_tui.actions import ACTIONS, Action, for_places, shown_keys
-from headway_tui.model.texts import plural, safe
+from headway_tui.model.texts import safe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,6 +13,7 @@ import msgspec
 from headway.errors import HeadwayError, NotReachable
 from headway.forks import edit_of
 from headway.ids import new_run_id
+from headway.texts import size
 from headway.wire import BlobRef
 from headway.wire.replays import ForkAsk, Forked
 from headway.wire.runs import RunAsk, RunDetail, StateAnswer, StateAsk
@@ -20,7 +21,7 @@ from headway_tui.decide import Decide
 from headway_tui.editing import in_editor
 from headway_tui.model.deadsheets import Sheet
 from headway_tui.model.forks import Draft, fork_sheet, parsed, pretty
-from headway_tui.model.texts import safe, size
+from headway_tui.model.texts import safe
 from headway_tui.sending import kindly, send
 
 if TYPE_CHECKING:

@@ -7,9 +7,7 @@ the id of the action; an empty list takes its keys away.
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
@@ -42,6 +40,10 @@ def written(key: str) -> str:
 
 def remapped(text: str) -> tuple[Action, ...]:
     """All actions with the keys that a `keys.toml` gives them; raises BadKeys."""
+    if not text:
+        return ACTIONS
+    import tomllib
+
     try:
         table: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
@@ -58,6 +60,8 @@ def _with_keys(given: Mapping[str, Any]) -> tuple[Action, ...]:
     changed: dict[str, tuple[str, ...]] = {}
     for id_, value in given.items():
         if id_ not in BY_ID:
+            from difflib import get_close_matches
+
             near = get_close_matches(id_, BY_ID, 1)
             hint = f"; did you mean {near[0]!r}?" if near else "; `:keys --md` lists them"
             raise BadKeys(f"no action {id_!r}{hint}")
@@ -93,24 +97,35 @@ class Keymap:
 
     def __init__(self, actions: Iterable[Action] = ACTIONS) -> None:
         self._by_place: dict[str, dict[tuple[str, ...], Action]] = {}
+        begun: dict[tuple[str, ...], tuple[tuple[str, ...], Action]] = {}
         for action in actions:
             for place in action.where:
                 table = self._by_place.setdefault(place, {})
                 for key in action.keys:
-                    self._put(table, place, tuple(key.split(" ")), action)
+                    self._put(table, begun, place, tuple(key.split(" ")), action)
 
     @staticmethod
     def _put(
-        table: dict[tuple[str, ...], Action], place: str, keys: tuple[str, ...], action: Action
+        table: dict[tuple[str, ...], Action],
+        begun: dict[tuple[str, ...], tuple[tuple[str, ...], Action]],
+        place: str,
+        keys: tuple[str, ...],
+        action: Action,
     ) -> None:
-        for other, have in table.items():
-            short = min(len(other), len(keys))
-            if other[:short] == keys[:short]:
-                raise BadKeys(
-                    f"in {place}: {have.id} has {' '.join(other)!r},"
-                    f" {action.id} has {' '.join(keys)!r}: one of them needs another key"
-                )
+        """`begun`: per place and beginning of a chord, the first one that begins so."""
+        heads = [keys[:n] for n in range(1, len(keys) + 1)]
+        have = next(((h, table[h]) for h in heads if h in table), None)
+        if have is None:
+            have = begun.get((place, *keys))
+        if have is not None:
+            other, first = have
+            raise BadKeys(
+                f"in {place}: {first.id} has {' '.join(other)!r},"
+                f" {action.id} has {' '.join(keys)!r}: one of them needs another key"
+            )
         table[keys] = action
+        for head in heads[:-1]:
+            begun.setdefault((place, *head), (keys, action))
 
     def press(self, chord: Sequence[str], key: str, places: Iterable[str]) -> Pressed:
         """The next key after `chord`; the first place that knows it decides."""

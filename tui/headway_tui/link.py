@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from headway import subjects
 from headway.errors import HeadwayError
+from headway.steadynats import settled
 from headway.wire import Malformed, decode
 from headway.wire.events import AGENT_BEAT, ENGINE_BEAT, AgentBeat, EngineBeat
 from headway_tui.model.bands import SILENT_AFTER, Facts
@@ -205,5 +206,5 @@ class Link:
             on_message(msg)
 
         sub = await self.client.connection.subscribe(subject, cb=heard)
-        await self.client.connection.flush()
+        await settled(self.client.connection)
         return sub

@@ -4,23 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headway_tui.screens.dead import DeadScreen
-from headway_tui.screens.metrics import MetricsScreen
-from headway_tui.screens.queues import QueuesScreen
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headway_tui.app import HeadwayApp
     from headway_tui.screens.base import Pane
 
-SCREENS: dict[str, type[Pane]] = {
-    "queues": QueuesScreen, "dead": DeadScreen, "metrics": MetricsScreen,
+
+def _queues() -> type[Pane]:
+    from headway_tui.screens.queues import QueuesScreen
+
+    return QueuesScreen
+
+
+def _dead() -> type[Pane]:
+    from headway_tui.screens.dead import DeadScreen
+
+    return DeadScreen
+
+
+def _metrics() -> type[Pane]:
+    from headway_tui.screens.metrics import MetricsScreen
+
+    return MetricsScreen
+
+
+SCREENS: dict[str, Callable[[], type[Pane]]] = {
+    "queues": _queues, "dead": _dead, "metrics": _metrics,
 }  # fmt: skip
-"""By name; the list of runs is where all of them end."""
+"""By name; loaded when somebody goes there. The list of runs is where all of them end."""
 
 
 def go(app: HeadwayApp, name: str = "") -> None:
     """Show a screen, in place of those above the list of runs; without a name the list itself."""
-    kind = SCREENS.get(name)
+    kind = SCREENS[name]() if name else None
     if kind is not None and isinstance(app.screen, kind):
         return
     while len(app.screen_stack) > 1:

@@ -1,28 +1,35 @@
 """What the console changes: requests that are safe to repeat. Raises HeadwayError.
 
-Many runs are the engine's work: it is told the query, counts first, and does page after page.
+Many runs are the engine's work: it counts them first, and a job of it does what is to be done.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING
+
+from msgspec import Raw
 
 from headway.errors import HeadwayError
 from headway.ids import new_run_id
+from headway.replays import jobs
+from headway.replays.plans import name_of
+from headway.texts import plural
 from headway.wire.api import Done
-from headway.wire.steering import AckAsk, BulkAsk, BulkPage, CancelAsk, ResumeAsk
-from headway_tui.sending import send
+from headway.wire.replays import JobAsk, JobDetail, JobRow, PlanStart
+from headway.wire.steering import AckAsk, CancelAsk, ResumeAsk
+from headway_tui.sending import AGAIN, send
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from datetime import datetime
+    from collections.abc import Callable
 
     from msgspec import Struct
 
     from headway_tui.link import Link
 
-_WORDS = {"cancel": "cancelled", "resume": "resumed", "ack": "acknowledged"}
+WORDS = {"cancel": "cancelled", "resume": "resumed", "ack": "acknowledged"}
+IDS = 100
+"""Runs named in one line for a shell."""
 
 
 async def write(link: Link, verb: str, run: str, told: Callable[[str], None]) -> str:
@@ -43,73 +50,44 @@ async def write(link: Link, verb: str, run: str, told: Callable[[str], None]) ->
         raise HeadwayError(done.message or f"{done.outcome}: the run is {done.status}")
     if done.outcome == "already":
         return f"{run} is {done.status.lower()} already"
-    return f"{run} {_WORDS[verb]}, now {done.status.lower()}"
+    return f"{run} {WORDS[verb]}, now {done.status.lower()}"
 
 
-IDS = 100
-"""Runs named in one query."""
+async def start(link: Link, body: bytes, told: Callable[[str], None]) -> JobRow:
+    """The job of a plan; sent twice, it is one."""
+    ask = PlanStart(name_of(body), Raw(body))
+    if len(body) > jobs.INLINE_PLAN:
+        assert link.client is not None
+        run = new_run_id()
+        ref = await link.client.upload(run, body, "the plan")
+        ask = PlanStart(ask.sha256, run=run, ref=ref)
+    return await send(link, "plan-start", ask, JobRow, told)
 
 
-def naming(runs: Sequence[str]) -> list[str]:
-    """Queries that mean these runs and no others."""
-    return [f"id:{','.join(runs[i : i + IDS])}" for i in range(0, len(runs), IDS)]
-
-
-@dataclass(slots=True)
-class Sum:
-    """What became of the pages so far."""
-
-    as_of: datetime | None = None
-    """Of the first page: later ones touch nothing that was made since."""
-    matched: int = 0
-    done: int = 0
-    already: int = 0
-    refused: dict[str, str] = field(default_factory=dict[str, str])
-    runs: list[str] = field(default_factory=list[str])
-    """The first of them."""
-
-    def words(self, verb: str) -> str:
-        """For people."""
-        said = [f"{self.done:,} {_WORDS[verb]}"]
-        said += [f"{self.already:,} were so already"] if self.already else []
-        if self.refused:
-            run, why = next(iter(self.refused.items()))
-            said.append(f"{len(self.refused):,} refused, the first: {run}: {why}")
-        return ", ".join(said)
-
-
-async def bulk(
-    link: Link,
-    verb: str,
-    queries: Iterable[str],
-    *,
-    dry_run: bool,
-    as_of: datetime | None = None,
-    told: Callable[[Sum], None] = lambda _: None,
-    unsure: Callable[[str], None] = lambda _: None,
-) -> Sum:
-    """All pages of these queries, each done in the engine before the next one is asked for.
-
-    `told` hears of each page, `unsure` of one whose answer is asked for again. If it fails in
-    between, what was done stays done; doing it again does the rest.
-    """
-    total = Sum(as_of)
-    known: Any = verb
-    for query in queries:
-        ask = BulkAsk(known, query, dry_run=dry_run, as_of=total.as_of)
-        while True:
-            if dry_run:
-                page = await link.ask("bulk", ask, BulkPage)
+async def carried_out(link: Link, row: JobRow, told: Callable[[JobRow], None]) -> JobRow:
+    """The job as it ended; `told` hears of it meanwhile. It goes on if nobody follows it."""
+    while row.state not in {"done", "stopped"}:
+        if link.client is not None and link.connected:
+            try:
+                async for now in jobs.follow(link.client, row.job):
+                    row = now
+                    told(row)
+            except HeadwayError:
+                pass  # the link has gone: the job has not
             else:
-                page = await send(link, "bulk", ask, BulkPage, unsure)
-            ask.as_of, ask.after = page.as_of, page.next
-            total.as_of = total.as_of or page.as_of
-            total.matched += page.matched
-            total.done += page.done
-            total.already += page.already
-            total.refused |= page.refused
-            total.runs += page.runs[: max(0, 10 - len(total.runs))]
-            told(total)
-            if not page.next:
                 break
-    return total
+        await asyncio.sleep(AGAIN)
+    return row
+
+
+async def outcome(link: Link, verb: str, row: JobRow) -> str:
+    """What a job that moves runs has done, in words."""
+    said = [f"{row.job}: {row.succeeded:,} {WORDS[verb]}"]
+    if row.failed:
+        detail = await link.ask("job", JobAsk(row.job), JobDetail)
+        first = next((i for i in detail.items if i.state == "refused"), None)
+        why = f", the first: {first.run}: {first.reason}" if first is not None else ""
+        said.append(f"{row.failed:,} refused{why}")
+    if row.waiting:
+        said.append(f"{plural(row.waiting, 'run')} left: it is {row.state}")
+    return ", ".join(said)

@@ -470,6 +470,10 @@ class Store(Protocol):
         """A waiting item was forked, or refused for a reason."""
         ...
 
+    async def job_moved(self, ns: str, job: str, items: Sequence[tuple[int, str]]) -> None:
+        """Waiting items whose runs were moved, or not for a reason: (number, reason); they end."""
+        ...
+
     async def job_paced(self, ns: str, job: str, at: datetime) -> None:
         """The pace is used up until then."""
         ...

@@ -41,12 +41,12 @@ def tui(
     ] = False,
 ) -> None:
     """The console: runs, timelines, logs and states, live. ? there explains the keys."""
-    from headway_ops import console
+    from headway_ops import console, quick
 
     if keys:
         console.print_keys()
         return
-    opened = console.Opened(run, text, theme, ascii_only=ascii_only, readonly=readonly, mouse=mouse)
+    opened = quick.Opened(run, text, theme, ascii_only=ascii_only, readonly=readonly, mouse=mouse)
     if serve or at != "0" or url:
         console.serve_console(opened, at, url)
     else:

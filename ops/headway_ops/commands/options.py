@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
 import typer
+
+from headway_ops import quick
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
 RunArgument = Annotated[
@@ -40,8 +41,4 @@ def root(
     ] = False,
 ) -> None:
     """Durable tasks on NATS JetStream, watched and steered from the terminal."""
-    # Through the environment: the settings have one reader, and child processes hear it too.
-    if nats_url:
-        os.environ["HEADWAY_NATS_URL"] = nats_url
-    if namespace:
-        os.environ["HEADWAY_NAMESPACE"] = namespace
+    quick.set_environment({"HEADWAY_NATS_URL": nats_url, "HEADWAY_NAMESPACE": namespace})

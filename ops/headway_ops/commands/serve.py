@@ -51,11 +51,14 @@ def demo(
     runtime: Runtime = "auto",
     questions: Annotated[int, typer.Option("--questions", min=1, help="At most so many.")] = 3,
     reports: Annotated[str, typer.Option("--reports", help="Write the reports here too.")] = "",
+    tui: Annotated[
+        bool, typer.Option("--tui", help="Watch it in the console; quit there to see the end.")
+    ] = False,
 ) -> None:
     """Research runs on their own stack; one is killed and goes on."""
     from headway_ops import demo as show
 
-    show.run(runtime=runtime, questions=questions, reports=reports)
+    show.run(runtime=runtime, questions=questions, reports=reports, tui=tui)
 
 
 def engine(

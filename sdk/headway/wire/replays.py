@@ -151,8 +151,16 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     checks: Annotated[tuple[Check, ...], Meta(max_length=100)] = ()
     max_failed: Annotated[int, Meta(ge=0)] = 0
     """The gate: more failed items than this, and the report is red."""
-    mode: Literal["fork", "resume"] = "fork"
-    """`resume`: the next attempt of runs that have not ended; there are no new runs then."""
+    mode: Literal["fork", "resume", "cancel", "ack"] = "fork"
+    """`resume`: the next attempt of runs that have not ended; `cancel`, `ack`: what these verbs do.
+    There are no new runs then."""
+    follow: bool = True
+    """Of `resume`: an item has ended when its run has; false: as soon as the run was moved, as it
+    always is with `cancel` and `ack`."""
+    reason: Text = ""
+    """Of `cancel`."""
+    planned_at: Instant | None = None
+    """Tells a plan from the same one of another day, where it shall be done each time."""
     format: Literal[1] = 1
 
 
@@ -211,7 +219,7 @@ class JobItem(Struct, omit_defaults=True):
     """waiting | started | ended | refused."""
     checkpoint: int = 0
     status: str = ""
-    """Of the fork, once it has ended."""
+    """Of the fork, once it has ended; `done`: its run was moved, and that is all that was meant."""
     reason: str = ""
 
 

@@ -82,33 +82,26 @@ class DeadPage(Struct, omit_defaults=True):
 
 
 class BulkAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """`bulk`: cancel, resume or acknowledge what a query means, oldest first, a page at a time.
+    """`bulk`: which runs cancel, resume or acknowledge would move, oldest first; it moves none.
 
     The first request has no `as_of`; those after it repeat the one of its answer, so that relative
-    times stand still and nothing that was made since is touched, and go on after `next`.
+    times stand still and nothing that was made since is meant, and go on after `next`. What is to
+    be done about them is a plan (`plan-start`) that names them.
     """
 
     verb: Literal["cancel", "resume", "ack"]
-    query: str
-    dry_run: bool = False
-    """Count only."""
+    query: Annotated[str, Meta(max_length=8192)] = ""
+    """In the query language, or:"""
+    ids: Annotated[tuple[RunId, ...], Meta(max_length=1000)] = ()
     as_of: Instant | None = None
     after: Annotated[str, Meta(max_length=26)] = ""
-    reason: Text = ""
 
 
 class BulkPage(Struct, omit_defaults=True):
-    """The answer of `bulk`: what became of one page of runs."""
+    """The answer of `bulk`: a page of runs that the verb can move."""
 
     as_of: Instant
-    matched: int = 0
-    done: int = 0
-    already: int = 0
-    """Somebody was first, or a request is repeated."""
-    refused: dict[str, str] = {}
-    """Run to reason."""
     runs: list[str] = []
-    """Those that matched."""
     next: str = ""
     """Empty = that was the last page."""
 

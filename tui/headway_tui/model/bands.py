@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from headway_tui.model.texts import plural, safe, span
+from headway.texts import plural, span
+from headway_tui.model.texts import safe
 
 if TYPE_CHECKING:
     from datetime import datetime

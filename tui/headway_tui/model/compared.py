@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from headway_tui.model.texts import plural, safe, span
+from headway.texts import plural, span
+from headway_tui.model.texts import safe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

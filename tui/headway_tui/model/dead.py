@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headway.states import FAILURES, RunState
-from headway_tui.model.texts import age, safe
+from headway.texts import age
+from headway_tui.model.texts import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

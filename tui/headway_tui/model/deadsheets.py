@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
+from headway.texts import plural
 from headway.wire.runs import Review
 from headway_tui.model.dead import flaw_of_json, query_of, resume_words
-from headway_tui.model.texts import plural, safe
+from headway_tui.model.texts import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from headway.texts import span
 from headway.wire.fleet import AgentsSample
-from headway_tui.model.texts import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

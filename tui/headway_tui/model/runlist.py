@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from headway.looks import MARKS, look
+from headway.texts import age, span
 from headway_tui.model.cells import Cell, Column
-from headway_tui.model.texts import age, safe, span
+from headway_tui.model.texts import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from headway_tui.model.texts import span
+from headway.texts import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from headway_tui.model.texts import safe, size
+from headway.texts import size
+from headway_tui.model.texts import safe
 
 VALUE = 400
 DEEP = 6

@@ -1,62 +1,13 @@
-"""Short texts for cells: durations, sizes, ages, clocks; cut and padded by cell width. Pure."""
+"""Texts for cells: made safe, cut and padded by cell width. Pure."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 
 from headway.safe import safe_line
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
 LINE_LIMIT = 1000
 """Characters of one line that are shown; what is longer is cut."""
-
-
-def span(seconds: float) -> str:
-    """A duration in at most 7 cells: `0.4ms`, `412ms`, `11.9s`, `4m12s`, `3h05m`, `2d04h`."""
-    if seconds < 0:
-        return "0.0s"
-    if seconds < 0.01:
-        return f"{seconds * 1000:.1f}ms"
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f}ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
-
-
-def size(count: float) -> str:
-    """Bytes in at most 8 cells: `812 B`, `18.2 KiB`, `732 MiB`."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.0f} GiB" if count >= 100 else f"{count:.1f} GiB"
-
-
-def age(at: datetime | None, now: datetime) -> str:
-    """How long ago in at most 4 cells: `12s`, `4m`, `3h`, `2d`."""
-    if at is None:
-        return "-"
-    seconds = max(0, int((now - at).total_seconds()))
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= length:
-            return f"{seconds // length}{unit}"
-    return f"{seconds}s"
-
-
-def clock(at: datetime) -> str:
-    """Local time of day to the millisecond: 12 cells."""
-    local = at.astimezone()
-    return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
 
 
 def fit(text: str, width: int, cut: str = "…") -> str:
@@ -80,8 +31,3 @@ def right(text: str, width: int) -> str:
 def safe(text: object, limit: int = LINE_LIMIT) -> str:
     """Any foreign value as one line that is safe to paint."""
     return safe_line(text if isinstance(text, str) else str(text), limit)
-
-
-def plural(count: int, word: str) -> str:
-    """`1 run`, `2 runs`, `1,204 runs`."""
-    return f"{count:,} {word}{'' if count == 1 else 's'}"

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
+from headway.texts import size, span
 from headway_tui.model.nodes import Node, walk
 from headway_tui.model.spans import Spans
-from headway_tui.model.texts import safe, size, span
+from headway_tui.model.texts import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

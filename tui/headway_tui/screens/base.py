@@ -18,7 +18,6 @@ from headway_tui.query import Hint
 from headway_tui.sending import kindly
 from headway_tui.widgets.lines import Lines
 from headway_tui.widgets.prompt import Prompt
-from headway_tui.writes import Sum, bulk, naming, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from textual.widget import Widget
     from textual.widgets import Input
 
+    from headway.replays.moving import Verb
+    from headway.wire.replays import JobRow
     from headway.wire.runs import RunRow
     from headway_tui.app import HeadwayApp
     from headway_tui.model.drafts import Draft
@@ -288,7 +289,7 @@ class Pane(Screen[None]):
         """The query, if all runs that match it are meant; else empty."""
         return ""
 
-    def _write(self, verb: str) -> None:
+    def _write(self, verb: Verb) -> None:
         runs, query = self.chosen_runs(), self.meant_query()
         if not runs:
             self.say("no run is meant: put the cursor on one, or mark some", "warning")
@@ -301,44 +302,54 @@ class Pane(Screen[None]):
                 BY_ID[verb], Meant(len(runs), runs, cli), partial(self._each, verb, ids)
             )
 
-    async def _many(self, verb: str, runs: list[tuple[str, str]], query: str) -> None:
-        """Counted by the engine, then asked, then done by the engine."""
-        link = self.console_app.link
-        ids = [run for run, _ in runs]
-        queries = [query] if query else naming(ids)
+    async def _many(self, verb: Verb, runs: list[tuple[str, str]], query: str) -> None:
+        """Counted by the engine, then asked, then done by a job of the engine."""
+        # Not before it is needed: nothing of it is on the first screen.
+        from headway.replays.moving import meant, plans
+        from headway_tui.writes import IDS, carried_out, outcome, start
+
+        app = self.console_app
+        link, ids = app.link, [run for run, _ in runs]
         self.say(f"counting what {verb} would do")
         try:
-            found = await bulk(link, verb, queries, dry_run=True)
+            found = await meant(link.ask, verb, query, () if query else ids)
         except HeadwayError as e:
             self.say(f"not done: {kindly(e)}", "bad")
             return
-        if not found.matched:
+        count = len(found.runs)
+        if not count:
             self.say(f"nothing to {verb}: none of them is in a state that it can move", "warning")
             return
         known = dict(runs)
-        shown = [(run, known.get(run, "")) for run in found.runs]
-        cli = quoted("headway", verb, "--query", query or queries[0])
-        left_out = 0 if query else len(runs) - found.matched
-        meant = Meant(found.matched, shown, cli, query, left_out)
-
-        def told(sofar: Sum) -> None:
-            self.say(f"{verb}: {sofar.matched:,} of {found.matched:,}")
+        shown = [(run, known.get(run, "")) for run in found.runs[:10]]
+        cli = quoted("headway", verb, "--query", query or f"id:{','.join(ids[:IDS])}")
+        asked = Meant(count, shown, cli, query, 0 if query else len(runs) - count)
 
         async def work() -> None:
             try:
-                done = await bulk(
-                    link, verb, queries, dry_run=False, as_of=found.as_of, told=told,
-                    unsure=self._unsure,
-                )  # fmt: skip
+                for body in plans(verb, found, query or "marked runs"):
+                    row = await start(link, body, self._unsure)
+                    self._progress(row)
+                    row = await carried_out(link, row, self._progress)
+                    said = await outcome(link, verb, row)
+                    app.pane_screen.say(said, "bad" if row.failed or row.waiting else "good")
             except HeadwayError as e:
-                self.say(f"stopped: {kindly(e)}; {verb} again does the rest", "bad")
-            else:
-                self.say(done.words(verb), "bad" if done.refused else "good")
+                app.pane_screen.say(f"not done: {kindly(e)}; {verb} again does the rest", "bad")
             self.wrote()
 
-        self.console_app.confirm(BY_ID[verb], meant, work)
+        app.confirm(BY_ID[verb], asked, work)
+
+    def _progress(self, row: JobRow) -> None:
+        """A job that moves runs, in the last line."""
+        over = row.items - row.waiting
+        how = "" if row.state == "running" else f", {row.state}"
+        self.console_app.pane_screen.say(
+            f"{row.job} {row.name}: {over:,} of {row.items:,}{how}; it runs in the engine"
+        )
 
     async def _each(self, verb: str, runs: list[str]) -> None:
+        from headway_tui.writes import write
+
         done, refusal = 0, ""
         words = ""
         for run in runs:

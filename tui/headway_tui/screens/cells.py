@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from headway.texts import size, span
 from headway_tui.model.sparks import bar, spark
-from headway_tui.model.texts import safe, size, span
+from headway_tui.model.texts import safe
 from headway_tui.widgets.table import Cell, Column
 
 if TYPE_CHECKING:

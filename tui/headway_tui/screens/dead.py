@@ -10,6 +10,7 @@ from textual.containers import Vertical
 
 from headway.errors import HeadwayError
 from headway.ids import new_run_id
+from headway.texts import plural
 from headway.wire.runs import Review
 from headway.wire.steering import ResumeAsk
 from headway_tui.chrome import Note
@@ -19,7 +20,7 @@ from headway_tui.decide import Decide
 from headway_tui.model import deadsheets as sheets
 from headway_tui.model.dead import DeadView, letter_cells, query_of, review_cells
 from headway_tui.model.deadsheets import COUNT_FROM
-from headway_tui.model.texts import plural, safe
+from headway_tui.model.texts import safe
 from headway_tui.screens.base import Pane, quoted
 from headway_tui.sending import kindly
 from headway_tui.widgets.dead import (

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from textual.containers import Vertical
 
+from headway.texts import plural, span
 from headway_tui.boards import MetricsFeed
 from headway_tui.chrome import Note
 from headway_tui.model.metrics import WINDOWS, Curve, MetricsView
-from headway_tui.model.texts import plural, safe, span
+from headway_tui.model.texts import safe
 from headway_tui.screens.base import Pane
 from headway_tui.widgets.panels import Curves
 

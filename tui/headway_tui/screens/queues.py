@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from textual.containers import Vertical
 
 from headway.errors import HeadwayError
+from headway.texts import plural, span
 from headway.wire.fleet import AgentRow, QueueAsk, QueueRow
 from headway.wire.steering import DrainAsk
 from headway_tui.actions import BY_ID
@@ -16,7 +17,7 @@ from headway_tui.boards import BoardFeed
 from headway_tui.chrome import Note
 from headway_tui.link import SILENT_AFTER
 from headway_tui.model import agents, queues
-from headway_tui.model.texts import plural, safe, span
+from headway_tui.model.texts import safe
 from headway_tui.screens import cells
 from headway_tui.screens.base import Pane, quoted
 from headway_tui.sheets import FactsSheet, LineSheet

@@ -15,13 +15,14 @@ from textual.containers import Horizontal, Vertical
 from headway.errors import HeadwayError
 from headway.replays import Loaded, make_plan
 from headway.replays.jobs import start
+from headway.texts import plural
 from headway_tui.chrome import Note
 from headway_tui.draftfile import kept
 from headway_tui.jobfeed import JobFeed
 from headway_tui.model import drafts, jobs
 from headway_tui.model.compared import VIEWS
 from headway_tui.model.jobs import Words, plan_words
-from headway_tui.model.texts import fit, plural, right, safe
+from headway_tui.model.texts import fit, right, safe
 from headway_tui.screens.replay_draft import DraftPanes
 from headway_tui.screens.replay_job import ITEMS, ITEMS_SMALL, JOBS
 from headway_tui.sheets import Ask
@@ -314,8 +315,6 @@ class ReplayScreen(DraftPanes):
         """A double click opens."""
         if event.lines is self.form:
             self.do_edit_field()
-        else:
-            super().on_lines_chosen(event)
 
     # --- panes
 

@@ -98,8 +98,7 @@ class DraftPanes(JobPanes):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter in the field, or in the command line."""
         if event.input is not self.field:
-            super().on_input_submitted(event)
-            return
+            return  # the base class hears it by itself
         event.stop()
         self.close_field()
         self._asked(event.value)

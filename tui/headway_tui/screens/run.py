@@ -13,12 +13,13 @@ from textual.containers import Horizontal, Vertical
 from headway.budgets import told
 from headway.errors import HeadwayError
 from headway.looks import look
+from headway.texts import plural, span
 from headway.wire import BlobRef
 from headway.wire.runs import RunAsk, RunDetail, RunRow, RunsPage, RunsQuery, StateAnswer, StateAsk
 from headway_tui.chrome import Note
 from headway_tui.feeds import RunFeed
 from headway_tui.model.states import counted, read
-from headway_tui.model.texts import fit, plural, safe, span
+from headway_tui.model.texts import fit, safe
 from headway_tui.model.timeline import Timeline
 from headway_tui.query import same_error
 from headway_tui.screens.base import Pane
@@ -470,8 +471,7 @@ class RunScreen(Pane):
     def on_prompt_left(self, event: Prompt.Left) -> None:
         """Escape in the search, or in the command line."""
         if event.prompt is not self.search:
-            super().on_prompt_left(event)
-            return
+            return  # the base class hears it by itself
         event.stop()
         self.search.close()
         self.set_focus(self.logs)
@@ -479,8 +479,7 @@ class RunScreen(Pane):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter in the search, or in the command line."""
         if event.input is not self.search:
-            super().on_input_submitted(event)
-            return
+            return  # the base class hears it by itself
         event.stop()
         self.search.close()
         self.set_focus(self.logs)

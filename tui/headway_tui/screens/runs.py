@@ -3,49 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.text import Text
 from textual.containers import Horizontal, Vertical
 
 from headway.errors import HeadwayError
-from headway.ids import time_of
-from headway.looks import look
+from headway.texts import plural
 from headway.wire import encode
-from headway.wire.runs import Facets, RunAsk, RunDetail, RunsPage, RunsQuery
-from headway_tui.chrome import Note
+from headway.wire.runs import RunAsk, RunDetail
 from headway_tui.counting import Counting
-from headway_tui.dialogs import Choice
-from headway_tui.listing import RunsFeed, Sort
-from headway_tui.memory import View
+from headway_tui.listing import RunsFeed
 from headway_tui.model.cells import Cell
-from headway_tui.model.rows import RunsView
+from headway_tui.model.marks import Marks
 from headway_tui.model.runlist import WIDE, Paper, cells_of, columns_for, facts_of, story_of
-from headway_tui.model.texts import age, fit, plural, safe
-from headway_tui.query import complete, flaw_of, hints, looser, same_error, window, with_term
-from headway_tui.screens.base import Pane, quoted
-from headway_tui.widgets.facets import FACETS, FacetLine
-from headway_tui.widgets.lines import Lines
-from headway_tui.widgets.prompt import Prompt
+from headway_tui.model.texts import safe
+from headway_tui.query import with_term
+from headway_tui.screens.base import quoted
+from headway_tui.screens.filtered import Filtered
+from headway_tui.widgets.facets import FACETS
+from headway_tui.widgets.preview import Preview
 from headway_tui.widgets.table import TableHead, VTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rich.segment import Segment
     from textual.widget import Widget
-    from textual.widgets import Input
 
     from headway.wire.runs import RunRow
-    from headway_tui.query import Hint
+    from headway_tui.widgets.lines import Lines
 
 EVERY_RUN = "task:*"
 """All runs, for verbs that refuse an empty query."""
-AS_TYPED = 0.12
-"""Seconds without a key after which the list follows what is typed."""
 LINGERED = 0.15
 """Seconds on a row after which its story is asked for."""
 COUNT_EVERY = 75
@@ -54,31 +44,7 @@ SIDE = 52
 """Columns of the preview beside the list."""
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-class Preview(Lines):
-    """Facts of the run under the cursor."""
-
-    has_cursor = False
-    can_focus = False
-
-    def __init__(self) -> None:
-        super().__init__(id="preview")
-        self.facts: list[tuple[str, str]] = []
-
-    def count(self) -> int:
-        """Lines."""
-        return len(self.facts)
-
-    def row(self, index: int, width: int) -> list[Segment]:
-        """One line."""
-        text, role = self.facts[index]
-        return [self.text(f" {text}", role)]
-
-
-class RunsScreen(Pane):
+class RunsScreen(Filtered):
     """Rows keep their place; new runs are counted and taken in with `gg`."""
 
     CSS = """
@@ -92,33 +58,17 @@ class RunsScreen(Pane):
     place = "runs"
 
     def __init__(self, text: str = "") -> None:
-        super().__init__()
-        self.view = RunsView()
-        self.now = _now
-        self.filter_text = text
-        self.marks: set[str] = set()
-        self.all_marked = False
+        super().__init__(text)
+        self.marks = Marks()
         self.table = VTable(self._cells, self.view.count, id="table")
-        self.feed: RunsFeed | None = None
-        self.counting: Counting | None = None
-        self.filter = Prompt(
-            self.query_hints, flawed=flaw_of, lead="/", id="filter",
-            placeholder="status:failed task:report-* since:2h words",
-        )  # fmt: skip
-        self.line = Note(self._query_line, id="query")
-        self.foot = FacetLine(self._marked_words, lambda: self._facets(), self.narrow)
         self.preview = Preview()
         self.box = Vertical(self.preview, id="preview-box", classes="pane")
         self.head = TableHead(self.table)
         self.split = Horizontal(id="split")
-        self._before_filter = ""
         self._shown = ""
         self._row = ""
-        self._range: int | None = None
-        self._range_base: set[str] = set()
         self._to_bottom = False
         self._to_top = False
-        self._nearest = ""
         self._answers: int = 0
         self._heard: int = 0
         self._story: tuple[str, list[tuple[str, str]]] = ("", [])
@@ -145,7 +95,7 @@ class RunsScreen(Pane):
         self.set_focus(self.table)
         app = self.console_app
         self.feed = RunsFeed(app.link, self.view, self.table.touch)
-        self.counting = Counting(app.link, self._counted)
+        self.counting = Counting(app.link, self.counted)
         self.table.on_top, self.table.on_bottom = self._take_in, self._go_to_bottom
         self.set_filter(self.filter_text)
         self.run_worker(self.feed.run, name="runs", exit_on_error=True)
@@ -189,17 +139,17 @@ class RunsScreen(Pane):
             self.view.changed = False
             self._keep_place()
             self.table.touch()
-            self._refresh_notes()
+            self.refresh_notes()
         elif self._ticks % 15 == 0:
             self.table.touch()
-            self._refresh_notes()
+            self.refresh_notes()
         if feed is not None and self.counting is not None:
             first = feed.answers != self._answers
             if first or (self.view.events != self._heard and self._ticks % COUNT_EVERY == 0):
                 self._answers, self._heard = feed.answers, self.view.events
                 self.counting.want(self.filter_text, FACETS)
                 if first and not self.view.order and not feed.more and self.filter_text:
-                    self.run_worker(self._find_nearest(), group="nearest", exclusive=True)
+                    self.run_worker(self.find_nearest(), group="nearest", exclusive=True)
         self._preview_of(self.chosen())
 
     def _keep_place(self) -> None:
@@ -220,93 +170,26 @@ class RunsScreen(Pane):
             self.table.settle()
             self.table.place_quietly(max(0, int(self.table.scroll_y) + by))
 
-    def _refresh_notes(self) -> None:
+    def refresh_notes(self) -> None:
+        """Counts have changed."""
         self.line.refresh()
         self.foot.refresh()
         self._shown = ""
 
-    def _counted(self) -> None:
-        self.foot.refresh()
-        if self.filter.has_focus:
-            self.filter.refresh_hints()
-        if self.command.has_focus:
-            self.command.refresh_hints()
-
-    def _query_line(self, width: int) -> list[tuple[str, str]]:
-        words = safe(self.filter_text) or "all runs"
-        state, role = self._state_words()
-        feed = self.feed
-        order = f"   sort: {feed.sort if feed else 'newest'}" if width >= 100 else ""
-        time = window(self.filter_text, self.now())
-        cut = self._sign("cut")
-        right = f"{state}   {time}{order} "
-        room = max(10, width - len(right) - 4)
-        return [(" / ", "muted"), (fit(words, room, cut) + " ", "text"), (f"{state}   ", role),
-                (f"{time}{order}", "muted")]  # fmt: skip
-
-    def _state_words(self) -> tuple[str, str]:
-        feed = self.feed
-        if feed is None or feed.loading:
-            return safe((feed.trouble if feed else "") or "asking", 200), "muted"
-        if feed.trouble:
-            return safe(feed.trouble, 200), "warning"
-        if feed.looked:
-            at = datetime.fromtimestamp(time_of(feed.looked) / 1000, UTC)
-            return f"{len(self.view.order):,} so far, looked back {age(at, self.now())}", "warning"
-        if feed.total is None:
-            many = f"{len(self.view.rows):,}{'+' if feed.more else ''} runs"
-        else:
-            many = f"{'about ' if feed.estimated else ''}{plural(feed.total, 'run')}"
-        if self.console_app.link.offline:
-            return f"{many}   offline", "muted"
-        state = f"{many}   {self._sign('live')} live"
-        if self.view.new:
-            state += f"   {len(self.view.new):,} new {self._sign('new')} gg"
-        return state, "good"
-
-    def _sign(self, name: str) -> str:
+    def sign(self, name: str) -> str:
+        """A glyph of this terminal."""
         return self.table.sign(name)
 
-    def _marked_words(self) -> list[tuple[str, str]]:
+    def marked_words(self) -> list[tuple[str, str]]:
+        """How many are marked; what an empty list says."""
         if not self.view.order:
-            return [(self._empty(), "muted")]
+            return [(self.empty_words(), "muted")]
         alive, _ = self.console_app.link.agents_now()
         queued = (self.feed.counts if self.feed else {}).get("queued", 0)
         if not alive and queued and self.console_app.link.connected:
             return [(f" no agent is connected, {plural(queued, 'run')} wait: headway agent   ",
                      "warning")]  # fmt: skip
-        if self.all_marked:
-            return [(" all that match are marked (u clears)   ", "accent")]
-        if self._range is not None:
-            return [(f" {len(self.marks):,} marked, V ends the range   ", "accent")]
-        return [(f" {len(self.marks):,} marked (space)   " if self.marks else " ", "accent")]
-
-    def _facets(self) -> Facets | None:
-        return self.counting.of(self.filter_text, FACETS) if self.counting else None
-
-    def _empty(self) -> str:
-        feed = self.feed
-        if feed is None or feed.loading or feed.looked:
-            link = self.console_app.link
-            return "" if link.connected else " waiting for NATS"
-        if self.filter_text:
-            return f" no run matches{self._nearest}; / changes the filter, an empty one shows all"
-        return " no run has been queued yet: `headway run TASK`, or `headway demo`"
-
-    async def _find_nearest(self) -> None:
-        """Which term, dropped, leads to runs?"""
-        text, self._nearest = self.filter_text, ""
-        best = (0, "")
-        for term, rest in looser(text)[:6]:
-            try:
-                ask = RunsQuery(query=rest, n=1, total=True)
-                page = await self.console_app.link.ask("runs", ask, RunsPage)
-            except HeadwayError:
-                return
-            best = max(best, (page.total or len(page.runs), term))
-        if best[0] and text == self.filter_text:
-            self._nearest = f"; nearest: drop {best[1]}: {plural(best[0], 'run')}"
-            self.foot.refresh()
+        return [(self.marks.words(), "accent")]
 
     def _paper(self) -> Paper:
         return Paper(self.now(), self.console_app.ascii_only, self._wide)
@@ -318,10 +201,10 @@ class RunsScreen(Pane):
             if index != len(self.view.order):
                 return None
             blank = [Cell("") for _ in columns[:-1]]
-            return [*blank, Cell(f"{self._sign('idle')} not read yet: scroll on", "muted")]
-        mark = self._sign("marked") if self.all_marked or row.run in self.marks else " "
+            return [*blank, Cell(f"{self.sign('idle')} not read yet: scroll on", "muted")]
+        mark = self.sign("marked") if row.run in self.marks else " "
         if index == self.table.cursor:
-            mark = self._sign("cursor")
+            mark = self.sign("cursor")
         return cells_of(row, columns, mark, self._paper())
 
     def _preview_of(self, row: RunRow | None) -> None:
@@ -369,7 +252,7 @@ class RunsScreen(Pane):
 
     def meant_query(self) -> str:
         """The filter, if all that match are marked."""
-        return (self.filter_text or EVERY_RUN) if self.all_marked else ""
+        return (self.filter_text or EVERY_RUN) if self.marks.all else ""
 
     def recent(self) -> list[RunRow]:
         """The first rows."""
@@ -464,39 +347,32 @@ class RunsScreen(Pane):
     def do_mark(self) -> None:
         """Mark or not."""
         row = self.chosen()
-        if self.all_marked:
+        if self.marks.all:
             self.say("all that match are marked: u takes the marks off")
         elif row is not None:
-            self._range = None
-            self.marks.symmetric_difference_update({row.run})
+            self.marks.toggle(row.run)
             self.table.move(self.table.cursor + 1)
             self.foot.refresh()
 
     def do_mark_range(self) -> None:
         """Begin a range, or end it."""
-        if self._range is not None:
-            self._range = None
-        else:
-            self._range, self._range_base = self.table.cursor, set(self.marks)
-            self._extend_range()
+        self.marks.turn(self.table.cursor)
+        self._extend_range()
         self.foot.refresh()
 
     def _extend_range(self) -> None:
-        if self._range is None:
-            return
-        first, last = sorted((self._range, self.table.cursor))
-        between = {self.view.id_at(i) for i in range(first, last + 1)} - {""}
-        self.marks = self._range_base | between
-        self.table.touch()
-        self.foot.refresh()
+        if self.marks.extend(self.table.cursor, self.view.id_at):
+            self.table.touch()
+            self.foot.refresh()
 
     def do_mark_all(self) -> None:
         """Mark all that match: by their ids if all are here, else by the query."""
-        self._range = None
-        self.all_marked = self.feed is not None and self.feed.more
-        self.marks = set() if self.all_marked else set(self.view.order)
-        self.say("all that match are marked, loaded or not" if self.all_marked
-                 else f"{plural(len(self.marks), 'run')} marked")  # fmt: skip
+        if self.feed is not None and self.feed.more:
+            self.marks.mark_all()
+            self.say("all that match are marked, loaded or not")
+        else:
+            self.marks.mark_these(self.view.order)
+            self.say(f"{plural(len(self.marks), 'run')} marked")
         self.table.touch()
         self.foot.refresh()
 
@@ -511,7 +387,7 @@ class RunsScreen(Pane):
 
     def do_compare(self) -> None:
         """Two marked runs, or the one under the cursor with what it was forked from."""
-        rows = [self.view.rows[r] for r in self.view.order if r in self.marks]
+        rows = [self.view.rows[r] for r in self.view.order if r in self.marks.runs]
         row = self.chosen()
         if not rows and row is not None and row.origin:
             pair = (row.origin, row.run)
@@ -526,7 +402,6 @@ class RunsScreen(Pane):
     def do_unmark(self) -> None:
         """No marks."""
         self.marks.clear()
-        self.all_marked, self._range = False, None
         self.table.touch()
         self.foot.refresh()
 
@@ -534,79 +409,7 @@ class RunsScreen(Pane):
         """Rows change by their events; the marks have done what they were for."""
         self.do_unmark()
 
-    # --- filter, order, views
-
-    def query_hints(self, text: str) -> list[Hint]:
-        """How a query may go on."""
-        return hints(text, self.counting.values if self.counting else lambda _f, _b: [])
-
-    def do_same_error(self) -> None:
-        """Only this error."""
-        row = self.chosen()
-        if row is None or row.error is None:
-            self.say("this run has no error", "warning")
-        else:
-            self.set_filter(same_error(self.filter_text, row.error.type))
-
-    def narrow(self, field: str, value: str) -> None:
-        """Only runs with this value."""
-        self.set_filter(with_term(self.filter_text, field, value))
-
-    def do_facets(self) -> None:
-        """Choose among states and errors."""
-        found = self._facets()
-        options: list[tuple[str, Text]] = []
-        for field in FACETS:
-            for facet in (found.values.get(field, []) if found else [])[:20]:
-                shape = look(facet.value) if field == "status" else look("failed")
-                line = Text(f" {field:<7} {fit(safe(facet.value, 60), 36)} {facet.runs:>9,}",
-                            self.console_app.palette[shape.role])  # fmt: skip
-                options.append((f"{field}\n{facet.value}", line))
-        if not options:
-            self.say("nothing was counted yet", "warning")
-            return
-
-        def chosen(answer: str | None) -> None:
-            if answer:
-                self.narrow(*answer.split("\n", 1))
-
-        title = "facets" + (" of the newest runs" if found and found.partly else "")
-        self.app.push_screen(Choice(title, options), chosen)
-
-    def do_sort(self, argument: str = "") -> None:
-        """The order; asks for it if none is given."""
-        if argument:
-            self._sorted(argument)
-            return
-        words = {"newest": " newest first, by id", "oldest": " oldest first, by id"}
-        options = [(name, Text(text)) for name, text in words.items()]
-        self.app.push_screen(Choice("sort", options), self._sorted)
-
-    def _sorted(self, answer: str | None) -> None:
-        sort: Sort | None = (
-            "newest" if answer == "newest" else "oldest" if answer == "oldest" else None
-        )
-        if answer and sort is None:
-            self.say(f"no order {answer!r}: newest, oldest", "warning")
-        if sort is not None and self.feed is not None:
-            self._begin_list()
-            self.feed.ask(sort=sort)
-
-    def complete_sort(self, begun: str) -> list[Hint]:
-        """Both."""
-        from headway_tui.app import hints_of
-
-        return hints_of(("newest", "oldest"), begun)
-
-    def saved_view(self) -> View:
-        """Filter and order, to be kept."""
-        return View(self.filter_text, self.feed.sort if self.feed else "newest")
-
-    def show_view(self, view: View) -> None:
-        """A kept one."""
-        if self.feed is not None:
-            self.feed.sort = "oldest" if view.sort == "oldest" else "newest"
-        self.set_filter(view.query)
+    # --- rows as text
 
     def do_export(self, argument: str) -> None:
         """Rows as JSON lines."""
@@ -629,72 +432,19 @@ class RunsScreen(Pane):
         text = f"{error.type}: {error.message}\n{error.traceback}" if error is not None else ""
         self.console_app.copy_text(text)
 
-    def do_filter(self) -> None:
-        """Type a filter."""
-        self._before_filter = self.filter_text
-        self.line.display = self.head.display = False
-        self.filter.open(self.filter_text)
-
-    def _close_filter(self) -> None:
-        self.filter.close()
-        self.line.display = self.head.display = True
-        self.set_focus(self.table)
-        self.on_resize()
-
-    def on_prompt_left(self, event: Prompt.Left) -> None:
-        """Escape: the filter as it was."""
-        if event.prompt is not self.filter:
-            super().on_prompt_left(event)
-            return
-        event.stop()
-        self._close_filter()
-        if self.filter_text != self._before_filter:
-            self.set_filter(self._before_filter)
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        """The list follows what is typed, once the fingers rest."""
-        if event.input is self.filter and self.filter.has_focus:
-            event.stop()
-            self.run_worker(
-                partial(self._as_typed, event.value.strip()), group="typed", exclusive=True
-            )
-
-    async def _as_typed(self, text: str) -> None:
-        await asyncio.sleep(AS_TYPED)
-        if self.filter.has_focus and text != self.filter_text and complete(text):
-            self.set_filter(text)
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Enter in the filter: one that cannot be read stays open, and the list as it is."""
-        if event.input is not self.filter:
-            super().on_input_submitted(event)
-            return
-        event.stop()
-        text = event.value.strip()
-        if flaw_of(text) is None:
-            self._close_filter()
-            if text != self.filter_text:
-                self.set_filter(text)
-
-    def set_filter(self, text: str) -> None:
-        """Another filter; one that cannot be read changes nothing and is said."""
-        flaw = flaw_of(text)
-        if flaw is not None:
-            self.say(f"at {flaw.start + 1}: {flaw.words}", "bad")
-            if self.feed is not None and self.feed.loading and not self.view.order:
-                self.filter_text = ""
-                self.feed.ask("")
-            return
-        self.filter_text = text
-        self._begin_list()
-        if self.feed is not None:
-            self.feed.ask(text)
-        self.console_app.visited("runs", text)
-        self._refresh_notes()
-
-    def _begin_list(self) -> None:
+    def begin_list(self) -> None:
         """Another list: from its top, without marks."""
         self.do_unmark()
         self.table.cursor, self._row, self._nearest = 0, "", ""
         self._to_top = True
         self.table.place_quietly(0)
+
+    def beside_filter(self, *, shown: bool) -> None:
+        """The query and the head of the table."""
+        self.line.display = self.head.display = shown
+        if shown:
+            self.on_resize()
+
+    def list_widget(self) -> VTable:
+        """The table."""
+        return self.table

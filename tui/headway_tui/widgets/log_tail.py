@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from rich.segment import Segment
 from textual.geometry import Size
 
+from headway.texts import clock, span
 from headway_tui.model.logs import LEVELS, Line, LogStore, matcher, shown
-from headway_tui.model.texts import clock, fit, span
+from headway_tui.model.texts import fit
 from headway_tui.widgets.lines import Lines
 
 if TYPE_CHECKING:

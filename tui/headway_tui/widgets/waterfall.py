@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from headway.texts import span
 from headway_tui.model.scale import Scale, scale_of
-from headway_tui.model.texts import fit, right, span
+from headway_tui.model.texts import fit, right
 from headway_tui.model.timeline import Node, Shown, Timeline, flat, shown, walk
 from headway_tui.widgets.lines import Lines
 

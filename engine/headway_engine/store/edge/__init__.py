@@ -55,7 +55,6 @@ class EdgeStore(Sources, Dead, Usage):
         self.locks = Locks()
         self.liveness = None
         self.jumps = []
-        self.batches, self.next_batch = {}, 1
         self._open = False
 
     async def open(self) -> StoreFacts:
@@ -69,7 +68,6 @@ class EdgeStore(Sources, Dead, Usage):
             log.info("the projection is made anew: %s; messages=%d", why, info["state"]["messages"])
         self._open = True
         await self._fresh()
-        self._find_batches()
         if self.liveness is None:
             self.liveness = (self._now(), self._now())
         return await self.facts()

@@ -41,6 +41,7 @@ class Queue(Struct, omit_defaults=True):
 _QUEUE = decoder(Queue)
 _NUMBERS = (
     "SELECT ns, queue, state, shared, dispatch > 0, count(*), min(queued_at) FROM runs"
+    " INDEXED BY runs_live"
     " WHERE ended_at IS NULL AND state IS NOT NULL AND state NOT IN ('WAITING', 'REVIEW')"
     " GROUP BY 1, 2, 3, 4, 5"
 )
@@ -162,7 +163,7 @@ class Control(Presence):
         """Live runs by (namespace, state)."""
         await self._fresh()
         rows = self.db.execute(
-            "SELECT ns, lower(state), count(*) FROM runs"
+            "SELECT ns, lower(state), count(*) FROM runs INDEXED BY runs_live"
             " WHERE ended_at IS NULL AND state IS NOT NULL GROUP BY 1, 2"
         )
         return {(ns, state): count for ns, state, count in rows}
@@ -200,8 +201,8 @@ class Control(Presence):
         await self._fresh()
         current = self.registry.current(ns)
         rows = self.db.execute(
-            "SELECT version, count(*) FROM runs WHERE ns = ? AND ended_at IS NULL"
-            " AND state IS NOT NULL GROUP BY version",
+            "SELECT version, count(*) FROM runs INDEXED BY runs_live"
+            " WHERE ns = ? AND ended_at IS NULL AND state IS NOT NULL GROUP BY version",
             (ns,),
         )
         live: Counter[str] = Counter(dict(rows))

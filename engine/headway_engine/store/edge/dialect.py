@@ -32,7 +32,7 @@ _COLUMNS = {
     "origin": "r.origin", "ckpt": "coalesce(c.name, '')", "error": _ERROR,
 }  # fmt: skip
 JOINS = {
-    "b.error": "LEFT JOIN bodies b ON b.run = r.id AND b.ended",
+    "b.error": "LEFT JOIN bodies b ON b.run = r.id AND b.ended AND r.ended_at IS NOT NULL",
     "c.name": "LEFT JOIN checkpoints c ON c.run = r.id AND c.number = r.ck AND r.ck > 0",
 }
 """What a column of another table takes."""

@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 
+from headway import subjects
 from headway.bus import WrongLast
+from headway.errors import HeadwayError
+from headway.history import next_after
 from headway.states import RunState
 from headway.wire import decoder, encode
+from headway_engine.store import StoreDown
 from headway_engine.store.edge.base import Write
 from headway_engine.store.edge.control import Control
-from headway_engine.store.edge.messages import READY, SET, Body
+from headway_engine.store.edge.messages import READY, Body
 from headway_engine.store.records import LAST_SEQ, Dispatch
 
 if TYPE_CHECKING:
@@ -37,17 +41,6 @@ class Turn(Struct):
     until: datetime
 
 
-class Batch(Struct):
-    """A dispatch of this engine, until its runs are claimed."""
-
-    ns: str
-    queue: str
-    at: datetime
-    runs: list[tuple[str, bool]]
-    last_seq: int | None = None
-    stream_created: str = ""
-
-
 class Head(NamedTuple):
     """A run that waits; the lowest goes first."""
 
@@ -58,6 +51,8 @@ class Head(NamedTuple):
     key: str
 
 
+_SOURCE = "Nats-Stream-Source"
+"""Header of what WORK has from RUNS: the stream, the sequence there, and more."""
 _TURN = decoder(Turn)
 _HEADS = (
     "SELECT -priority, -resumed, id, shared, limit_key FROM runs WHERE ns = ? AND queue = ?"
@@ -90,9 +85,6 @@ _GIVEN = (
 
 class Dispatching(Control):
     """See the port."""
-
-    batches: dict[int, Batch]
-    next_batch: int
 
     def _is_open(self, ns: str, queue: str) -> bool:
         settings = self._queue(ns, queue)
@@ -191,8 +183,6 @@ class Dispatching(Control):
 
     async def _give(self, ns: str, queue: str, runs: Sequence[str]) -> Dispatch:
         """Write their `ready`; those that are queued still, as a dispatch."""
-        number, now = self.next_batch, self._now()
-        self.next_batch += 1
         given: dict[str, bool] = {}
 
         def plan(run_id: str, record: Record | None) -> Write | None:
@@ -210,29 +200,11 @@ class Dispatching(Control):
 
         await self._change(runs, plan)
         pairs = [(run, given[run]) for run in runs if run in given]
-        if pairs:
-            self.batches[number] = Batch(ns, queue, now, pairs)
-        return Dispatch(number, ns, queue, pairs)
-
-    async def _take_back(self, runs: Sequence[str]) -> None:
-        """They wait again: an agent could not start them."""
-
-        def plan(run_id: str, record: Record | None) -> Write | None:
-            if record is None or record.run is None or not record.dispatch:
-                return None
-            change = self._change_now()
-            change.dispatch = "over"
-            return Write(record.ns, Body(run_id, change, record.ns), SET)
-
-        await self._change(runs, plan)
+        return Dispatch(1 if pairs else 0, ns, queue, pairs)
 
     async def dispatched(self, batches: Sequence[tuple[int, int]], stream_created: str) -> None:
-        """These are in WORK."""
+        """WORK itself says what it has: nothing is kept."""
         self._check()
-        for number, last_seq in batches:
-            if (batch := self.batches.get(number)) is not None:
-                batch.last_seq, batch.stream_created = last_seq, stream_created
-                batch.at = self._now()
 
     async def undispatched(
         self,
@@ -241,67 +213,54 @@ class Dispatching(Control):
         older_than: float = 30.0,
         written: int = LAST_SEQ,
     ) -> list[Dispatch]:
-        """Batches whose `ready` was written again now."""
+        """Runs whose `ready` is not in WORK any more, although nobody has claimed them.
+
+        It is written again here, so that WORK has it. WORK holds its messages in the order of RUNS:
+        what is older than the first one that is left is gone.
+        """
         await self._fresh()
+        before = self._now() - timedelta(seconds=older_than)
+        given: dict[tuple[str, str], list[tuple[str, int]]] = {}
+        rows = self.db.execute(
+            "SELECT ns, queue, id, dispatch FROM runs WHERE state = 'QUEUED' AND dispatch > 0"
+        )
+        for ns, queue, run, seq in rows.fetchall():
+            record = self.projection.record(run)
+            at = None if record is None else record.dispatched_at
+            if at is not None and at < before:
+                given.setdefault((ns, queue), []).append((run, seq))
         out: list[Dispatch] = []
-        for number, batch in list(self.batches.items()):
-            elsewhere = batch.last_seq is not None and batch.stream_created != stream_created
-            if batch.at >= self._now() - timedelta(seconds=older_than) and not elsewhere:
-                continue
-            runs = [(run, shared) for run, shared in batch.runs if self._is_given(run)]
-            if not runs:
-                del self.batches[number]
-                continue
-            floor = acked.get((batch.ns, batch.queue))
-            if (
-                batch.last_seq is None
-                or elsewhere
-                or batch.last_seq > written
-                or (floor is not None and batch.last_seq <= floor)
-            ):
-                batch.last_seq, batch.at = None, self._now()
-                again = await self._ready_again([run for run, _ in runs])
-                out.append(
-                    Dispatch(number, batch.ns, batch.queue, [r for r in runs if r[0] in again])
-                )
+        for (ns, queue), runs in given.items():
+            first = await self._first_in_work(ns, queue, acked.get((ns, queue), 0))
+            gone = [run for run, seq in runs if seq < first]
+            if again := await self._ready_again(gone):
+                out.append(Dispatch(1, ns, queue, again))
         return out
 
-    def _is_given(self, run: str) -> bool:
-        record = self.projection.record(run)
-        return (
-            record is not None
-            and record.run is not None
-            and record.run.state is RunState.QUEUED
-            and record.dispatch > 0
-        )
+    async def _first_in_work(self, ns: str, queue: str, floor: int) -> int:
+        """The sequence in RUNS of the first message that WORK has for a queue, above a floor."""
+        subject = subjects.work(ns, queue)
+        try:
+            found = await next_after(self.nc, subjects.WORK, subject, floor)
+        except HeadwayError as e:
+            raise StoreDown(f"WORK cannot be read: {e}") from None
+        source = "" if found is None else found.headers.get(_SOURCE, "")
+        parts = source.split(" ")
+        return int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else LAST_SEQ
 
-    async def _ready_again(self, runs: Sequence[str]) -> set[str]:
-        again: set[str] = set()
+    async def _ready_again(self, runs: Sequence[str]) -> list[tuple[str, bool]]:
+        again: dict[str, bool] = {}
 
         def plan(run_id: str, record: Record | None) -> Write | None:
-            again.discard(run_id)
-            if record is None or record.run is None or not self._is_given(run_id):
+            again.pop(run_id, None)
+            if record is None or record.run is None or not record.dispatch:
                 return None
-            again.add(run_id)
+            run = record.run
+            again[run_id] = run.shared
             change = self._change_now()
             change.dispatch = "given"
-            run = record.run
             body = Body(run_id, change, run.ns, shared=run.shared)
             return Write(run.ns, body, f"{READY}.{run.queue}")
 
         await self._change(runs, plan)
-        return again
-
-    def _find_batches(self) -> None:
-        """What others gave to WORK, or this engine before it started: the sweep looks for it."""
-        found: dict[tuple[str, str], list[tuple[str, bool]]] = {}
-        known = {run for batch in self.batches.values() for run, _ in batch.runs}
-        rows = self.db.execute(
-            "SELECT ns, queue, id, shared FROM runs WHERE state = 'QUEUED' AND dispatch > 0"
-        )
-        for ns, queue, run, shared in rows:
-            if run not in known:
-                found.setdefault((ns, queue), []).append((run, bool(shared)))
-        for (ns, queue), runs in found.items():
-            self.batches[self.next_batch] = Batch(ns, queue, self._now(), runs)
-            self.next_batch += 1
+        return list(again.items())

@@ -21,7 +21,7 @@ from headway_engine.store.edge.copying import copied, given
 from headway_engine.store.edge.dispatching import Dispatching
 from headway_engine.store.edge.messages import SET, Body, KeyBody, Made, Record, key_subject
 from headway_engine.store.edge.projection import error_of, ref_of
-from headway_engine.store.edge.times import us
+from headway_engine.store.edge.times import TOMBSTONES, us
 from headway_engine.store.forking import GONE
 from headway_engine.store.recording import Room, choose, duplicate, key_of, removed, seen
 from headway_engine.store.records import Dispatch, EnqueueOutcome, ForkPoint, NewRun
@@ -85,7 +85,8 @@ class Intake(Dispatching):
             return seen(new, record.ns, record.hash, ended), None
         if record is not None and record.ns != ns:
             record = None
-        if record is not None and record.removed_at is not None:
+        gone = None if record is None else record.removed_at
+        if gone is not None and gone >= now - TOMBSTONES:
             return removed(new), None
         if new.fork is not None and self._gone(ns, new.fork):
             return EnqueueOutcome(run_id, "rejected", code="conflict", reason=GONE), None

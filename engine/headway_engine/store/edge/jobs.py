@@ -34,6 +34,8 @@ STEPS = 200
 """Items whose state is written together."""
 PRUNED = 100
 """Jobs at once."""
+GOOD = ("succeeded", "done")
+"""Statuses of items that are over as they were meant to be."""
 
 
 class Job(Struct, omit_defaults=True):
@@ -185,7 +187,7 @@ class Jobs(Reading):
             waiting += step.state == "waiting"
             running += step.state == "started"
             over += step.state in ("ended", "refused")
-            succeeded += step.status == "succeeded"
+            succeeded += step.status in GOOD
         return JobRow(
             name, job.plan, job.state, job.items, job.at, job.head.name, job.actor, job.reason,
             job.approved, waiting, running, succeeded, over - succeeded, job.ended_at,
@@ -300,6 +302,11 @@ class Jobs(Reading):
 
         await self._step(ns, job, {number: given})
 
+    async def job_moved(self, ns: str, job: str, items: Sequence[tuple[int, str]]) -> None:
+        """The runs were moved, or not for a reason: these items are over."""
+        await self._fresh()
+        await self._step(ns, job, {number: _moved(why, self._now()) for number, why in items})
+
     async def job_paced(self, ns: str, job: str, at: datetime) -> None:
         """The pace is used up until then."""
 
@@ -343,6 +350,8 @@ class Jobs(Reading):
         jobs.sort(key=lambda j: j[0])
         found: dict[str, str] = {}
         for _, name, job in jobs:
+            if job.head.mode != "fork":
+                continue  # its runs stayed themselves
             steps = self._steps(ns, name, job)
             done = [k for k, s in steps if s.state in ("started", "ended")]
             plan = self._plan(ns, name, job) if done else ()
@@ -369,6 +378,15 @@ class Jobs(Reading):
 
 def _is_over(step: Step) -> bool:
     return step.state in ("ended", "refused")
+
+
+def _moved(reason: str, at: datetime) -> Callable[[Step], Step]:
+    def move(step: Step) -> Step:
+        if step.state != "waiting":
+            return step
+        return Step("refused", "", reason[:2000], at) if reason else Step("ended", "done", "", at)
+
+    return move
 
 
 def _ended(status: str, at: datetime | None) -> Callable[[Step], Step]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from headway import fencing, subjects
+from headway import faults, fencing, subjects
 from headway.bus import WrongLast
 from headway.errors import HeadwayError
 from headway.history import history, next_after
@@ -58,6 +58,7 @@ class Journal:
         self._asked = self._read = 0
         self._reading = asyncio.Lock()
         self.lost_races = 0
+        self.timeout = TIMEOUT
 
     async def write(self, drafts: Sequence[Draft]) -> list[bool]:
         """Store each; True where it was stored (and applied), False where somebody was faster.
@@ -66,7 +67,9 @@ class Journal:
         the others may have been stored, or not; deciding anew from a fresh look is safe.
         """
         changes = [fencing.Change(d.over, d.last, tuple(d.messages)) for d in drafts]
-        found = await fencing.append_all(self._nc, subjects.RUNS, changes, timeout=TIMEOUT)
+        found = await fencing.append_all(self._nc, subjects.RUNS, changes, timeout=self.timeout)
+        if faults.armed:
+            await faults.point("engine.edge.stored")
         mine: list[Message] = []
         for draft, seq in zip(drafts, found, strict=True):
             if isinstance(seq, int):
@@ -98,16 +101,20 @@ class Journal:
         self._projection.apply(mine, upto)
 
     async def _vanished(self, draft: Draft) -> None:
-        """Lost although nothing new is there: the id's messages were removed after their time."""
+        """Lost although nothing new is there: what it expected was removed after its time."""
         record = self._projection.record(draft.run)
-        if record is None or record.seq != draft.last:
-            return
+        if record is not None and record.seq == draft.last and not await self._any(draft.over):
+            self._projection.forget(draft.run)
+        for message in draft.messages:
+            if message.subject.startswith("hw.key.") and not await self._any(message.subject):
+                self._projection.forget_key(message.subject)
+
+    async def _any(self, subject: str) -> bool:
         try:
-            left = await next_after(self._nc, subjects.RUNS, draft.over, 0, timeout=TIMEOUT)
+            left = await next_after(self._nc, subjects.RUNS, subject, 0, timeout=self.timeout)
         except HeadwayError as e:
             raise StoreDown(f"RUNS cannot be read: {e}") from None
-        if left is None:
-            self._projection.forget(draft.run)
+        return left is not None
 
     async def fresh(self) -> bool:
         """See all that was in RUNS when this was called; True if there was anything new.
@@ -128,7 +135,7 @@ class Journal:
     async def _catch_up(self) -> bool:
         projection = self._projection
         found = await next_after(
-            self._nc, subjects.RUNS, ALL, projection.watermark, timeout=TIMEOUT
+            self._nc, subjects.RUNS, ALL, projection.watermark, timeout=self.timeout
         )
         if found is None:
             return False
@@ -136,7 +143,13 @@ class Journal:
         size = 0
         start = found.seq
         async for stored in history(
-            self._nc, subjects.RUNS, ALL, start, batch=PAGE, max_bytes=PAGE_BYTES, timeout=TIMEOUT
+            self._nc,
+            subjects.RUNS,
+            ALL,
+            start,
+            batch=PAGE,
+            max_bytes=PAGE_BYTES,
+            timeout=self.timeout,
         ):
             page.append(Message(stored.subject, stored.seq, stored.data))
             size += len(stored.data)

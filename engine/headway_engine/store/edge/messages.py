@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import asdict
 
 from headway.states import RunState
 from headway.wire import NOTHING, BlobRef, ErrorInfo, decoder
@@ -219,7 +220,7 @@ def difference(old: Run | None, new: Run) -> Any:
 
 def changed(fields: Any) -> dict[str, Any]:
     """The fields that are set, by name."""
-    return {name: value for name in NAMES if (value := getattr(fields, name)) is not UNSET}
+    return {name: v for name, v in asdict(fields).items() if v is not UNSET}
 
 
 def work_subject(ns: str, run: str, queue: str) -> str:

@@ -62,7 +62,7 @@ class Pages(Reading):
     def _listed(self, ns: str, query: RunsQuery, asked: Where) -> RunsPage:
         found, following = self._matching(asked, query, _COLUMNS)
         counts = self.db.execute(
-            "SELECT lower(state), count(*) FROM runs"
+            "SELECT lower(state), count(*) FROM runs INDEXED BY runs_live"
             " WHERE ns = ? AND ended_at IS NULL AND state IS NOT NULL GROUP BY 1",
             (ns,),
         )

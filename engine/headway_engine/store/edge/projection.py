@@ -46,6 +46,8 @@ log = logging.getLogger("headway.engine.edge")
 
 SCHEMA = 1
 """Of `projection.sql`: another number in the file means that it is made anew."""
+TOLD = 20
+"""So many messages that were skipped are said one by one."""
 CACHED = 4000
 """Records that are kept decoded."""
 OF_CHECKPOINTS, OF_RUNS = timedelta(hours=1), timedelta(days=1)
@@ -101,7 +103,7 @@ class Projection:
         if self.path.exists():
             try:
                 why = self._connect(stream, last)
-            except sqlite3.Error as e:
+            except (sqlite3.Error, KeyError, ValueError) as e:
                 why = f"it is damaged ({e})"
             if not why:
                 return ""
@@ -113,13 +115,15 @@ class Projection:
         ((version,),) = self.db.execute("PRAGMA user_version")
         if version != SCHEMA:
             return f"its schema is {version}, this engine's is {SCHEMA}"
-        ((sound,),) = self.db.execute("PRAGMA quick_check(1)")
-        if sound != "ok":
-            return f"it is damaged ({sound})"
         meta = dict(self.db.execute("SELECT name, value FROM meta"))
+        if not int(meta["closed"]):
+            ((sound,),) = self.db.execute("PRAGMA quick_check(1)")
+            if sound != "ok":
+                return f"it is damaged ({sound})"
         if meta.get("stream") != stream:
             return "RUNS was made anew"
         self.watermark = int(meta["watermark"])
+        self.db.execute("UPDATE meta SET value = '0' WHERE name = 'closed'")
         return "RUNS has lost messages that it knows" if self.watermark > last else ""
 
     def _plug(self) -> None:
@@ -141,7 +145,7 @@ class Projection:
         )
         self.db.executescript(text)
         self.db.execute(f"PRAGMA user_version={SCHEMA}")
-        meta = [("stream", stream), ("watermark", "0")]
+        meta = [("stream", stream), ("watermark", "0"), ("closed", "0")]
         self.db.executemany("INSERT INTO meta VALUES (?, ?)", meta)
         self.watermark = 0
 
@@ -149,6 +153,8 @@ class Projection:
         """Close the file; it may be opened again."""
         self._cache.clear()
         if self.db is not None:  # pyright: ignore[reportUnnecessaryComparison]
+            with contextlib.suppress(sqlite3.Error):
+                self.db.execute("UPDATE meta SET value = '1' WHERE name = 'closed'")
             with contextlib.suppress(sqlite3.Error):
                 self.db.close()
 
@@ -204,6 +210,10 @@ class Projection:
                 self.db.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
             self.db.execute("DELETE FROM runs WHERE id = ?", (run,))
 
+    def forget_key(self, subject: str) -> None:
+        """RUNS has no holder of this key any more."""
+        self.db.execute("DELETE FROM keys WHERE subject = ?", (subject,))
+
 
 class _Changes:
     """What some messages do to the rows, gathered so that each row is written once."""
@@ -212,7 +222,6 @@ class _Changes:
         self._projection = projection
         self.records: dict[str, Record] = {}
         self._loud: set[str] = set()
-        self._made: set[str] = set()
         self._rows: list[tuple[str, Sequence[Any]]] = []
         self._events: list[tuple[str, int, bytes]] = []
 
@@ -228,11 +237,28 @@ class _Changes:
                     raise Broken(f"it speaks of run {body.run}")
                 self._run(body, parts[2], message.seq)
         except (Broken, Malformed, IndexError) as e:
-            self._projection.skipped += 1
+            self._skip(message, parts, e)
+
+    def _skip(self, message: Message, parts: list[str], why: Exception) -> None:
+        """It says nothing that can be followed, but it counts for the next write of its id."""
+        self._projection.skipped += 1
+        if self._projection.skipped <= TOLD:
             log.warning(
                 "a message of RUNS is skipped: seq=%d subject=%s why=%s",
-                message.seq, message.subject, e,
+                message.seq, message.subject, why,
             )  # fmt: skip
+        if parts[1] == "run" and len(parts) > 4:
+            ns, run = parts[2], parts[3]
+            old = self._old(run, ns)
+            if old is None or (old.ns == ns and old.seq < message.seq):
+                old = Record(run, ns) if old is None else old
+                self.records[run] = msgspec.structs.replace(old, seq=message.seq)
+                self._loud.add(run)
+
+    def _old(self, run: str, ns: str) -> Record | None:
+        """What the id was before; what another namespace noted of it without a run is nothing."""
+        old = self.records.get(run) or self._projection.record(run)
+        return None if old is not None and old.ns != ns and old.run is None else old
 
     def _key(self, message: Message) -> None:
         key = decode(KEY_BODY, message.data)
@@ -240,7 +266,9 @@ class _Changes:
         self._rows.append((_KEY, row))
 
     def _run(self, body: Body, ns: str, seq: int) -> None:
-        old = self.records.get(body.run) or self._projection.record(body.run)
+        old = self._old(body.run, ns)
+        if old is not None and old.ns != ns:
+            raise Broken(f"the id is a run's of namespace {old.ns}")
         if old is not None and seq <= old.seq:
             return  # it was applied when it was written
         new = fold(old, body, ns, seq)

@@ -47,6 +47,7 @@ class Settings:
         self._ahead: set[int] = set()
         self._asked = self._read = 0
         self._reading = asyncio.Lock()
+        self.timeout = TIMEOUT
         self.version = 0
         """Grows with every change of any key: for what is derived from them."""
 
@@ -85,7 +86,7 @@ class Settings:
         subject = _PREFIX + key
         change = fencing.Change(subject, seq, (fencing.Message(subject, body, headers),))
         try:
-            new = await fencing.append(self._nc, STREAM, change, timeout=TIMEOUT)
+            new = await fencing.append(self._nc, STREAM, change, timeout=self.timeout)
         except WrongLast as e:
             if not await self.fresh() and e.last == 0:
                 self._forget(key)  # it has gone by itself
@@ -130,10 +131,10 @@ class Settings:
                 raise StoreDown(f"the settings cannot be read: {e}") from None
 
     async def _catch_up(self) -> bool:
-        found = await next_after(self._nc, STREAM, ALL, self._watermark, timeout=TIMEOUT)
+        found = await next_after(self._nc, STREAM, ALL, self._watermark, timeout=self.timeout)
         if found is None:
             return False
-        async for stored in history(self._nc, STREAM, ALL, found.seq, timeout=TIMEOUT):
+        async for stored in history(self._nc, STREAM, ALL, found.seq, timeout=self.timeout):
             self._take(stored.subject.removeprefix(_PREFIX), stored.seq, stored.data)
             self._watermark = stored.seq
         self._ahead = {seq for seq in self._ahead if seq > self._watermark}

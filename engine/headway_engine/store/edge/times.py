@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import overload
 
+TOMBSTONES = timedelta(days=30)
+"""So long the id of a removed run is kept: an old enqueue that comes again does not run again."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 

@@ -17,7 +17,7 @@ from headway_engine.store import StoreDown
 from headway_engine.store.edge.base import Write
 from headway_engine.store.edge.messages import SET, Body, every
 from headway_engine.store.edge.purging import Purging
-from headway_engine.store.edge.times import us
+from headway_engine.store.edge.times import TOMBSTONES, us
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from headway_engine.store.edge.messages import Record
 
-KEYS, REFUSALS, TOMBSTONES = timedelta(days=1), timedelta(days=7), timedelta(days=30)
+KEYS, REFUSALS = timedelta(days=1), timedelta(days=7)
 """So long after their end, or after they were made."""
 PRUNED = 500
 """At once."""

@@ -112,6 +112,16 @@ class Jobs(Base):
             item.told.state, item.told.reason = ("refused" if reason else "started"), reason
             item.ended_at = self._now() if reason else None
 
+    async def job_moved(self, ns: str, job: str, items: Sequence[tuple[int, str]]) -> None:
+        """The runs were moved, or not for a reason."""
+        self._check()
+        for number, why in items:
+            item = self.tables.jobs[ns, job].items[number - 1]
+            if item.told.state == "waiting":
+                item.told.state, item.told.reason = ("refused" if why else "ended"), why
+                item.told.status = "" if why else "done"
+                item.ended_at = self._now()
+
     async def job_paced(self, ns: str, job: str, at: datetime) -> None:
         """The pace is used up until then."""
         self._check()
@@ -141,7 +151,7 @@ class Jobs(Base):
 
 def _counted(job: Job) -> JobRow:
     states = [(i.told.state, i.told.status) for i in job.items]
-    succeeded = sum(status == "succeeded" for _, status in states)
+    succeeded = sum(status in ("succeeded", "done") for _, status in states)
     over = sum(state in ("ended", "refused") for state, _ in states)
     return msgspec.structs.replace(
         job.row,

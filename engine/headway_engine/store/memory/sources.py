@@ -39,7 +39,7 @@ class Sources(Lists):
                 for (n, _), j in self.tables.jobs.items()
                 if n == ns
                 and any(
-                    i.told.run == listed.run and i.told.state in ("started", "ended")
+                    i.told.run == listed.run != i.told.fork and i.told.state in ("started", "ended")
                     for i in j.items
                 )
             ]

@@ -86,6 +86,11 @@ class Jobs(Part):
         """The item was forked, or refused for a reason."""
         await self.db.fetch(_SQL["given"], ns, job, number, reason[:2000])
 
+    async def job_moved(self, ns: str, job: str, items: Sequence[tuple[int, str]]) -> None:
+        """The runs were moved, or not for a reason."""
+        numbers, reasons = [number for number, _ in items], [why[:2000] for _, why in items]
+        await self.db.fetch(_SQL["moved"], ns, job, numbers, reasons)
+
     async def job_paced(self, ns: str, job: str, at: datetime) -> None:
         """The pace is used up until then."""
         await self.db.fetch(_SQL["paced"], ns, job, at)

@@ -14,8 +14,9 @@ SELECT x.number, x.checkpoint, $1, j.job, x.run, x.fork, x.body
 SELECT j.job, j.plan, j.state, j.items, j.at, j.actor, j.reason, j.approved, j.ended_at, j.body,
        count(*) FILTER (WHERE i.state = 'waiting') AS waiting,
        count(*) FILTER (WHERE i.state = 'started') AS running,
-       count(*) FILTER (WHERE i.status = 'succeeded') AS succeeded,
-       count(*) FILTER (WHERE i.state IN ('ended', 'refused') AND i.status <> 'succeeded') AS failed
+       count(*) FILTER (WHERE i.status IN ('succeeded', 'done')) AS succeeded,
+       count(*) FILTER (WHERE i.state IN ('ended', 'refused')
+                          AND i.status NOT IN ('succeeded', 'done')) AS failed
   FROM jobs j LEFT JOIN job_items i ON i.ns = j.ns AND i.job = j.job
  WHERE j.ns = $1 AND ($2 = '' OR j.job = $2)
  GROUP BY j.ns, j.job ORDER BY j.at DESC, j.job LIMIT 200;
@@ -64,6 +65,14 @@ SELECT number, fork, body FROM job_items
 UPDATE job_items SET state = CASE $4 WHEN '' THEN 'started' ELSE 'refused' END, reason = $4,
        ended_at = CASE $4 WHEN '' THEN NULL ELSE hw_now() END
  WHERE ns = $1 AND job = $2 AND number = $3 AND state = 'waiting';
+
+-- name: moved
+-- Items that are over since their runs were moved, or refused with a reason.
+UPDATE job_items i SET state = CASE x.reason WHEN '' THEN 'ended' ELSE 'refused' END,
+       status = CASE x.reason WHEN '' THEN 'done' ELSE '' END, reason = x.reason,
+       ended_at = hw_now()
+  FROM unnest($3::int[], $4::text[]) AS x (number, reason)
+ WHERE i.ns = $1 AND i.job = $2 AND i.number = x.number AND i.state = 'waiting';
 
 -- name: paced
 UPDATE jobs SET paced_at = $3 WHERE ns = $1 AND job = $2;

@@ -27,4 +27,5 @@ SELECT run, key FROM marks
 -- The last job that has forked each of these runs.
 SELECT DISTINCT ON (i.run) i.run, i.job FROM job_items i JOIN jobs j ON j.ns = i.ns AND j.job = i.job
  WHERE i.ns = $1 AND i.run = ANY($2::text[]) AND i.state IN ('started', 'ended')
+   AND i.fork <> i.run
  ORDER BY i.run, j.at DESC, i.job;

@@ -1,0 +1,95 @@
+"""`headway tui` without the parser of all commands, which takes as long to load as the console.
+
+It understands the console's plain command lines and nothing else: for help, mistakes, `--serve` and
+whatever is unusual it gives way, and the parser decides. A test holds both to the same answers.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_FLAGS = {
+    "--ascii": ("ascii_only", True), "--readonly": ("readonly", True), "--mouse": ("mouse", True),
+    "--no-mouse": ("mouse", False),
+}  # fmt: skip
+_VALUES = {"--theme": "theme", "--filter": "text", "-f": "text"}
+_BEFORE = {"--nats-url": "HEADWAY_NATS_URL", "--namespace": "HEADWAY_NAMESPACE",
+           "-n": "HEADWAY_NAMESPACE"}  # fmt: skip
+
+
+class Opened(NamedTuple):
+    """How the console is opened."""
+
+    run: str = ""
+    text: str = ""
+    theme: str = "headway-dark"
+    ascii_only: bool = False
+    readonly: bool = False
+    mouse: bool = True
+
+    def arguments(self) -> list[str]:
+        """The same as arguments of `headway`."""
+        found = ["tui", "--theme", self.theme]
+        found += ["--filter", self.text] if self.text else []
+        found += ["--ascii"] if self.ascii_only else []
+        found += ["--readonly"] if self.readonly else []
+        found += [] if self.mouse else ["--no-mouse"]
+        return [*found, "--", self.run] if self.run else found
+
+
+class Start(NamedTuple):
+    """The console, and the variables that are to be set for it."""
+
+    opened: Opened
+    environment: dict[str, str]
+
+
+def console_of(argv: Sequence[str]) -> Start | None:
+    """What this command line opens, its options of every command in front; None: ask the parser."""
+    words = iter(argv)
+    env: dict[str, str] = {}
+    for word in words:
+        if word == "tui":
+            opened = _opened(words)
+            return Start(opened, env) if opened is not None else None
+        name, given, value = word.partition("=")
+        if name not in _BEFORE or (given and not name.startswith("--")):
+            return None
+        value = value if given else next(words, "")
+        if not value or value.startswith("-"):
+            return None
+        env[_BEFORE[name]] = value
+    return None
+
+
+def _opened(words: Iterator[str]) -> Opened | None:
+    found: dict[str, str | bool] = {}
+    for word in words:
+        name, given, value = word.partition("=")
+        if word in _FLAGS:
+            field, on = _FLAGS[word]
+            found[field] = on
+        elif name in _VALUES and not (given and not name.startswith("--")):
+            value = value if given else next(words, "-")
+            if value.startswith("-"):
+                return None
+            found[_VALUES[name]] = value
+        elif word == "--":
+            rest = list(words)
+            if "run" in found or len(rest) != 1:
+                return None
+            found["run"] = rest[0]
+        elif word.startswith("-") or "run" in found:
+            return None
+        else:
+            found["run"] = word
+    return Opened(**found)  # pyright: ignore[reportArgumentType] each field by its own table
+
+
+def set_environment(values: dict[str, str]) -> None:
+    """Through the environment: the settings have one reader, and child processes hear it too."""
+    os.environ.update({name: value for name, value in values.items() if value})
