@@ -177,9 +177,12 @@ class Pages(Reading):
 
 
 def _parts(asked: Where, further: str) -> str:
-    """The ids that the indexed terms choose; SQLite merges parts that are in order."""
+    """The ids that the indexed terms choose; SQLite merges parts that are in order.
+
+    With its plus an id has no index: a part in another order is found by its own and then sorted.
+    """
     return " UNION ALL ".join(
-        f"SELECT r.id AS id FROM runs r WHERE r.ns = ?1"
+        f"SELECT {'+' if part.order == 'none' else ''}r.id AS id FROM runs r WHERE r.ns = ?1"
         f"{part.condition and f' AND {part.condition}'}{further}"
         for part in asked.parts
     )
