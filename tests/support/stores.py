@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
@@ -231,7 +231,7 @@ class EdgeKit(Kit):
     async def start(self) -> None:
         """Make the streams, open the store."""
         self.edge = await self.open("e1", first=True)
-        self.store = cast("Store", self.edge)
+        self.store = self.edge
 
     async def open(self, name: str, *, first: bool = False) -> EdgeStore:
         """An engine of this name, on the projection that it has, if it has one."""
@@ -245,7 +245,7 @@ class EdgeKit(Kit):
 
     async def engine(self, name: str) -> Store:
         """One more engine."""
-        return cast("Store", await self.open(name))
+        return await self.open(name)
 
     async def advance(self, seconds: float) -> datetime:
         """Move the clock on."""

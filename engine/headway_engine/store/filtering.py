@@ -84,6 +84,14 @@ class Dialect(Protocol):
         """ASCII letters in lower case, others as they are."""
         ...
 
+    def pattern(self, pattern: Pattern) -> str:
+        """A pattern as the value of a parameter."""
+        ...
+
+    def meets(self, text: str, pattern: str) -> str:
+        """The whole text, letter by letter, meets a pattern that is a parameter."""
+        ...
+
     def span_ms(self, now: str) -> str:
         """Whole milliseconds from the start to the end or now; NULL before the start."""
         ...
@@ -179,13 +187,6 @@ def _since(terms: Sequence[Term], writer: _Writer) -> list[Part]:
     return [Part(bound, "among"), Part(derived, "none")]
 
 
-def like(pattern: Pattern) -> str:
-    """A LIKE pattern with the usual escape."""
-    return "%".join(
-        p.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") for p in pattern.parts
-    )
-
-
 class _Writer:
     def __init__(self, dialect: Dialect, now: datetime, args: list[Any], *, bounds: bool) -> None:
         self._dialect, self.now, self.args, self._bounds = dialect, now, args, bounds
@@ -278,7 +279,8 @@ class _Writer:
                 case Pattern((text,)):
                     whole.append(text)
                 case Pattern():
-                    found.append(f"{column} LIKE {self.put(like(value))}")
+                    asked = self.put(self._dialect.pattern(value))
+                    found.append(self._dialect.meets(column, asked))
                 case Prefix(text) if len(text) == ID_LENGTH:
                     whole.append(text)
                 case Prefix(text):
@@ -295,8 +297,9 @@ class _Writer:
         for value in term.values:
             if not isinstance(value, Pattern):
                 raise TypeError(f"{term.field}: {value!r}")
-            asked = self.put(folded(like(Pattern(("", *value.parts, "")))))
-            found += [f"{self._dialect.lower(c)} LIKE {asked}" for c in columns]
+            inside = Pattern(("", *map(folded, value.parts), ""))
+            asked = self.put(self._dialect.pattern(inside))
+            found += [self._dialect.meets(self._dialect.lower(c), asked) for c in columns]
         return found
 
     def _anywhere(self, term: Term) -> list[str]:

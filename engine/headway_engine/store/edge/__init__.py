@@ -16,12 +16,14 @@ from headway.bus import jsapi
 from headway.errors import HeadwayError
 from headway_engine.clock import Clock, SystemClock
 from headway_engine.store import StoreDown, StoreFacts
+from headway_engine.store.edge.dead import Dead
 from headway_engine.store.edge.journal import Journal
 from headway_engine.store.edge.locks import Locks
 from headway_engine.store.edge.projection import SCHEMA, Projection
-from headway_engine.store.edge.reading import Reading
 from headway_engine.store.edge.registry import Registry
 from headway_engine.store.edge.settings import Settings
+from headway_engine.store.edge.sources import Sources
+from headway_engine.store.edge.usage import Usage
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("headway.engine.edge")
 
 
-class EdgeStore(Reading):
+class EdgeStore(Sources, Dead, Usage):
     """See the port. The streams must be there (`streams.ensure_streams(mode="edge")`)."""
 
     def __init__(

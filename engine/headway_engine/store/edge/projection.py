@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from headway.wire import BlobRef, ErrorInfo, Malformed, decode, decoder, encode
+from headway_engine.store.edge import dialect
 from headway_engine.store.edge.fold import Broken, fold
 from headway_engine.store.edge.messages import (
     BODY,
@@ -129,6 +130,7 @@ class Projection:
         self.db = sqlite3.connect(self.path, isolation_level=None, cached_statements=256)
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-16000"):
             self.db.execute(f"PRAGMA {pragma}")
+        dialect.teach(self.db)
 
     def make_anew(self, stream: str) -> None:
         """An empty one for this stream."""

@@ -68,10 +68,14 @@ CREATE INDEX runs_early ON runs (id) WHERE early = 1 AND ended_at IS NULL;
 CREATE INDEX runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX runs_noted ON runs (noted_at) WHERE noted_at IS NOT NULL;
 CREATE INDEX runs_listed ON runs (ns, state, id) WHERE state IS NOT NULL;
-CREATE INDEX runs_created ON runs (ns, created_at) WHERE state IS NOT NULL;
+-- Lists by id, and, of runs whose ids say another time (children, forks), by when they were made.
+CREATE INDEX runs_ids ON runs (ns, id);
+CREATE INDEX runs_derived ON runs (ns, created_at) WHERE parent <> '' OR origin <> '';
 CREATE INDEX runs_parent ON runs (ns, parent, id) WHERE parent <> '';
 CREATE INDEX runs_origin ON runs (ns, origin, id) WHERE origin <> '';
-CREATE INDEX runs_dead ON runs (ns, failure, ended_at, id, task) WHERE failure <> '' AND acked = 0;
+CREATE INDEX runs_dead ON runs (ns, id) WHERE failure <> '' AND NOT acked;
+CREATE INDEX runs_dead_class ON runs (ns, failure, task, ended_at, id)
+    WHERE failure <> '' AND NOT acked;
 
 -- User bodies, exactly as they came.
 CREATE TABLE bodies (

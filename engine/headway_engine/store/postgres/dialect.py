@@ -11,6 +11,8 @@ from headway_engine.store.filtering import Part
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from headway.query.tree import Pattern
+
 _TYPES: dict[type, str] = {str: "text", list: "text[]", int: "bigint", datetime: "timestamptz"}
 
 
@@ -88,6 +90,16 @@ class Postgres:
     def lower(self, text: str) -> str:
         """The collation C knows no letters but those of ASCII."""
         return f'lower({text} COLLATE "C")'
+
+    def pattern(self, pattern: Pattern) -> str:
+        """With the usual escape."""
+        return "%".join(
+            p.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") for p in pattern.parts
+        )
+
+    def meets(self, text: str, pattern: str) -> str:
+        """LIKE tells cases apart."""
+        return f"{text} LIKE {pattern}"
 
     def span_ms(self, now: str) -> str:
         """EXTRACT gives an exact numeric."""
