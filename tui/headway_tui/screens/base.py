@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from headway.wire.runs import RunRow
     from headway_tui.app import HeadwayApp
     from headway_tui.model.drafts import Draft
-    from headway_tui.writes import Sum
 
 ENDED = {s.status for s in TERMINAL}
 SMALL = 100
