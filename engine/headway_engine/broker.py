@@ -26,8 +26,9 @@ log = logging.getLogger("headway.engine")
 class Broker:
     """What this engine has declared, and what it found."""
 
-    def __init__(self, nc: Connection, config: NatsConfig) -> None:
-        self._nc, self._config = nc, config
+    def __init__(self, nc: Connection, config: NatsConfig, mode: str = "server") -> None:
+        """`mode`: as `streams.ensure_streams`."""
+        self._nc, self._config, self._mode = nc, config, mode
         self.facts: streams.Facts | None = None
         self.queues: set[Place] = set()
         """Queues whose consumer was made by us."""
@@ -35,10 +36,10 @@ class Broker:
         """Called when WORK is another stream than before: what was in it is gone."""
 
     async def ensure(self) -> streams.Facts:
-        """Create or update the streams; raises NotReachable or JetStreamRefused."""
+        """Create or update the streams; raises as `streams.ensure_streams`."""
         c, before, old = self._config, self.work_created, self.facts
         self.facts = await streams.ensure_streams(
-            self._nc, replicas=c.replicas, fsynced=c.fsynced, monitor_url=c.monitor_url
+            self._nc, self._mode, replicas=c.replicas, fsynced=c.fsynced, monitor_url=c.monitor_url
         )
         for change in self.facts.changed if old else ():
             log.warning("put right, somebody changed it: %s", change)

@@ -58,11 +58,9 @@ async def batches_kit(database: str) -> AsyncGenerator[PostgresKit]:
 
 BATCHES = {"test_store_claims", "test_store_enqueue", "test_store_saves"}
 NO_OUTBOX = "at the edge what is stored in RUNS is published: there is no outbox"
+BY_STORING = "at the edge a dispatch is in WORK by being stored: WORK is asked (own test)"
 ESCAPES = (
     "RUNS has bodies within JSON: a lone surrogate, which no door of ours lets in, cannot be there"
-)
-BY_STORING = (
-    "at the edge a dispatch is in WORK by being stored: WORK itself is asked (its own test)"
 )
 DIFFERS = {
     "test_bodies_come_back_bit_exact": ESCAPES,

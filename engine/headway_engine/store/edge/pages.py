@@ -2,12 +2,15 @@
 
 The terms that have an index choose ids in order, at most `SCAN` of them; the other terms are
 tested on their rows, some at a time, until the page is full. What is left is another request: the
-page says where it goes on. All of it happens in one turn of the loop: a page shows one moment.
+page says where it goes on. A page is read in one turn of the loop: it shows one moment.
 """
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +29,7 @@ from headway_engine.store.listing import attempt_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 SCAN = 2500
 """Runs that one request looks at."""
@@ -53,7 +57,11 @@ class Pages(Reading):
         """A page of the list, by id; raises BadQuery."""
         asked_for = query_of(query)
         await self._fresh()
-        return self._listed(ns, query, self._asked(ns, asked_for))
+        asked = self._asked(ns, asked_for)
+        page = self._listed(ns, query, asked)
+        if query.total:
+            page.total, page.estimated = await self._total(asked)
+        return page
 
     def _asked(self, ns: str, query: Any) -> Where:
         now = self._now()
@@ -66,16 +74,13 @@ class Pages(Reading):
             " WHERE ns = ? AND ended_at IS NULL AND state IS NOT NULL GROUP BY 1",
             (ns,),
         )
-        answer = RunsPage(
+        return RunsPage(
             [self._row(ns, row) for row in found],
             self._now(),
             bool(following),
             dict(counts.fetchall()),
             following,
         )
-        if query.total:
-            answer.total, answer.estimated = self._total(asked)
-        return answer
 
     def _matching(
         self, asked: Where, query: RunsQuery, columns: str
@@ -119,20 +124,21 @@ class Pages(Reading):
             ids = values([list(looked[at : at + CHUNK])])
             yield from self.db.execute(sql, args + ids).fetchall()
 
-    def _total(self, asked: Where) -> tuple[int, bool]:
+    async def _total(self, asked: Where) -> tuple[int, bool]:
         """How many runs match, and whether that is an estimate: exact while a request can see all.
 
-        Beyond that: the rows that the indexed terms choose, times the share of the newest that
-        match.
+        Beyond that: the rows that the indexed terms choose, which another thread counts, times the
+        share of the newest that match.
         """
-        sql = f"SELECT count(*) FROM ({_parts(asked, '')})"
-        ((chosen,),) = self.db.execute(sql, values(asked.args[: asked.scanned]))
-        if not asked.rest:
-            return chosen, False
         looked = self._looked(asked, SCAN + 1)
-        matched = sum(1 for _ in self._rows(asked, looked, "r.id"))
+        matched = sum(1 for _ in self._rows(asked, looked, "r.id")) if asked.rest else len(looked)
         if len(looked) <= SCAN:
             return matched, False
+        sql = f"SELECT count(*) FROM ({_parts(asked, '')})"
+        args = values(asked.args[: asked.scanned])
+        chosen = await asyncio.to_thread(_counted, self.projection.path, sql, args)
+        if not asked.rest:
+            return chosen, False
         return max(matched, chosen * matched // len(looked)), True
 
     async def facets(self, ns: str, ask: FacetsAsk) -> Facets:
@@ -174,6 +180,13 @@ class Pages(Reading):
             moment(ended), reason, error_of(error), parent, origin, key, failure=failure,
             acked=bool(acked),
         )  # fmt: skip
+
+
+def _counted(path: Path, sql: str, args: list[Any]) -> int:
+    """One number, on a connection of its own: a million entries of an index take a while."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        ((count,),) = db.execute(sql, args)
+    return count
 
 
 def _parts(asked: Where, further: str) -> str:

@@ -70,7 +70,7 @@ CREATE INDEX runs_noted ON runs (noted_at) WHERE noted_at IS NOT NULL;
 CREATE INDEX runs_listed ON runs (ns, state, id) WHERE state IS NOT NULL;
 -- Lists by id, and, of runs whose ids say another time (children, forks), by when they were made.
 CREATE INDEX runs_ids ON runs (ns, id);
-CREATE INDEX runs_derived ON runs (ns, created_at) WHERE parent <> '' OR origin <> '';
+CREATE INDEX runs_derived ON runs (ns, state, created_at, id) WHERE parent <> '' OR origin <> '';
 CREATE INDEX runs_parent ON runs (ns, parent, id) WHERE parent <> '';
 CREATE INDEX runs_origin ON runs (ns, origin, id) WHERE origin <> '';
 CREATE INDEX runs_dead ON runs (ns, id) WHERE failure <> '' AND NOT acked;
