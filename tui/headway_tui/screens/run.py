@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from textual.containers import Horizontal, Vertical
 
-from headway.budgets import told
 from headway.errors import HeadwayError
-from headway.looks import look
-from headway.texts import plural, span
-from headway.wire import BlobRef
-from headway.wire.runs import RunAsk, RunDetail, RunRow, RunsPage, RunsQuery, StateAnswer, StateAsk
-from headway_tui.chrome import Note
+from headway.wire.runs import RunAsk, RunDetail
 from headway_tui.feeds import RunFeed
-from headway_tui.model.states import counted, read
-from headway_tui.model.texts import fit, safe
-from headway_tui.model.timeline import Timeline
+from headway_tui.model.texts import safe
 from headway_tui.query import same_error
-from headway_tui.screens.base import Pane
+from headway_tui.screens.run_panes import ID_LENGTH
+from headway_tui.screens.run_words import RunWords
 from headway_tui.spanfeed import SpanFeed
-from headway_tui.widgets.log_tail import LogTail
 from headway_tui.widgets.prompt import Prompt
-from headway_tui.widgets.state_pane import StatePane
 from headway_tui.widgets.tabs import TabLine
-from headway_tui.widgets.waterfall import Waterfall
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,12 +27,8 @@ if TYPE_CHECKING:
     from headway.wire.events import Event, LogChunk, SpanChunk
     from headway_tui.widgets.lines import Lines
 
-ID_LENGTH = 26
-STATE_LIMIT = 1024 * 1024
-"""Bytes of a state that are fetched to be shown; of a larger one only its size is told."""
 
-
-class RunScreen(Pane):
+class RunScreen(RunWords):
     """Timeline above, output and state below; one of the two below on small terminals."""
 
     CSS = """
@@ -61,36 +45,15 @@ class RunScreen(Pane):
 
     def __init__(self, run: str, *, logs: bool = False) -> None:
         """`logs`: the output alone at first."""
-        super().__init__()
-        self.run_id = run
+        super().__init__(run)
         self._logs_first = logs
-        self.now = lambda: datetime.now(UTC)
-        self.detail: RunDetail | None = None
-        self.timeline = Timeline()
-        self.waterfall = Waterfall(self.timeline, lambda: self.now(), id="timeline")
-        self.logs = LogTail(id="logs")
-        self.state = StatePane(id="state")
-        self.facts = Note(self._facts, id="facts")
-        self.axis = Note(lambda _: [(self.waterfall.axis(), "muted")], id="axis")
-        self.error_line = Note(self._error)
         self.search = Prompt(
             lambda _: (), lead="/", id="search", placeholder="text, or /an expression/"
         )
-        self.timeline_box = Vertical(self.axis, self.waterfall, id="timeline-box", classes="pane")
-        self.logs_box = Vertical(self.logs, id="logs-box", classes="pane")
-        self.state_box = Vertical(self.state, id="state-box", classes="pane")
         self.lower = Horizontal(self.logs_box, self.state_box, id="lower")
         self.error_box = Vertical(self.error_line, id="error-box")
         panes = [("timeline", self.waterfall), ("logs", self.logs), ("state", self.state)]
         self.tabs = TabLine(panes, self._is_shown, self._go_to)
-        self._same = ""
-        """How many runs have the same error, in words."""
-        self._same_of = ""
-        self.feed: RunFeed | None = None
-        self.number = 0
-        """The checkpoint whose state is shown; 0 = the last."""
-        self._wanted = 0
-        self._states: dict[int, StateAnswer] = {}
         self._zoomed = False
         self._lower: Lines = self.logs
 
@@ -234,182 +197,6 @@ class RunScreen(Pane):
             self.facts.refresh()
         self._titles()
 
-    def _titles(self) -> None:
-        store, logs = self.logs.store, self.logs
-        down = logs.sign("down")
-        follow = f"{down} follow" if logs.following else "held: G follows"
-        least = "" if logs.least == "D" else f"  {logs.least}+"
-        title = f"logs {follow}{least}  {plural(store.received, 'line')}"
-        if logs.only_words:
-            title += f"  {safe(logs.only_words, 30)}"
-        if store.missing:
-            title += f"  {store.missing:,} missing"
-        _retitle(self.logs_box, title, "/ search" if not self.small else "")
-        idle = "" if self.waterfall.fold_idle else "  idle shown"
-        zoom = f"  x{self.waterfall.zoom:g}" if self.waterfall.zoom > 1 else ""
-        keys = "z fold  +/-  n/N" if self.small else "v view  z fold  +/- zoom  n/N fail"
-        spans = self.timeline.spans
-        lost = f"  {spans.missing:,} spans missing" if spans.missing else ""
-        lost += f"  {spans.beyond:,} more spans" if spans.beyond else ""
-        _retitle(self.timeline_box, f"timeline {self.waterfall.view}{idle}{zoom}{lost}", keys)
-        point = self._states.get(self.number)
-        name = f"{logs.sign('checkpoint')}{self.number} {safe(point.row.name, 40)}" if point else ""
-        signs = counted(self.state.rows) if self.state.view == "diff" and point else ""
-        _retitle(self.state_box, f"{self.state.view} {name}  {signs}".strip(), "v view  [ ] ckpt")
-
-    def _facts(self, width: int) -> list[tuple[str, str]]:
-        detail = self.detail
-        if detail is None:
-            trouble = self.feed.trouble if self.feed else ""
-            return [
-                (f" {safe(self.run_id, 26)}  ", "text"),
-                (safe(trouble or "asking", 200), "muted"),
-            ]
-        row = detail.row
-        shape = look(row.status)
-        glyph = shape.ascii if self.console_app.ascii_only else shape.glyph
-        facts = [f"try {row.attempt}/{row.max_attempts}" if row.attempt else ""]
-        if row.started_at is not None:
-            end = row.ended_at or self.now()
-            facts.append(span((end - row.started_at).total_seconds()))
-        facts += [f"queue {row.queue}", f"agent {row.agent}" if row.agent else "",
-                  f"version {row.version}" if row.version else "",
-                  f"budget {told(detail.budget)}" if detail.budget is not None else "",
-                  f"tags {' '.join(row.tags)}" if row.tags else "",
-                  f"replays {row.origin}" if row.origin else ""]  # fmt: skip
-        why = "" if row.ended_at else detail.why
-        dead = f"{self.waterfall.sign('dead')} " if row.failure and not row.acked else ""
-        return [
-            (f" {glyph} {shape.word} {dead}", shape.role), (f"{safe(row.run, 26)}  ", "text"),
-            (f"{safe(row.task, 64)}  ", "accent"),
-            (safe("  ".join(f for f in facts if f), 400), "muted"),
-            (f"   {safe(why, 200)}" if why else "", "warning"),
-        ]  # fmt: skip
-
-    def _error(self, width: int) -> list[tuple[str, str]]:
-        error = self.detail.row.error if self.detail else None
-        if error is None:
-            return []
-        room = width - len(self._same) - 2
-        words = safe(f" {error.type}: {error.message}", 500)
-        return [(fit(words, max(20, room), self.logs.sign("cut")), "bad"), (self._same, "muted")]
-
-    async def _count_same(self, kind: str) -> None:
-        try:
-            ask = RunsQuery(query=same_error("", kind), n=1, total=True)
-            page = await self.console_app.link.ask("runs", ask, RunsPage)
-        except HeadwayError:
-            return
-        if page.total and page.total > 1:
-            about = "about " if page.estimated else ""
-            self._same = f"  E: {about}{page.total:,} runs with this error"
-            self.error_line.refresh()
-
-    # --- states
-
-    def on_lines_moved(self, event: Lines.Moved) -> None:
-        """The timeline's row chooses the state."""
-        if event.lines is self.waterfall:
-            self._wanted = self.waterfall.checkpoint_at()
-            self._want_state()
-
-    def _last(self) -> int:
-        numbers = [e.data.get("number") for e in self.timeline.events.values()
-                   if e.kind == "checkpoint"]  # fmt: skip
-        return max((n for n in numbers if isinstance(n, int)), default=0)
-
-    def _want_state(self) -> None:
-        number = self._wanted or self._last()
-        if number and (number != self.number or "new" not in self.state.bodies):
-            self.number = number
-            self.run_worker(
-                partial(self._load, number), group="state", exclusive=True, exit_on_error=True
-            )
-        elif not number and self.detail is not None:
-            self.state.show(self._bodies(), b"", self.state.empty)
-
-    def _bodies(self) -> dict[str, Any]:
-        detail, bodies = self.detail, dict[str, Any]()
-        if detail is not None and bytes(detail.payload):
-            bodies["payload"] = read(bytes(detail.payload))
-        if detail is not None and bytes(detail.result):
-            bodies["result"] = read(bytes(detail.result))
-        return bodies
-
-    async def _load(self, number: int) -> None:
-        # Whoever walks through the timeline means the row where he stops.
-        await asyncio.sleep(0.05)
-        try:
-            new = await self._state_of(number)
-            old = await self._state_of(number - 1) if number > 1 else None
-        except HeadwayError as e:
-            self.state.show(self._bodies(), b"", safe(str(e), 300))
-            return
-        if new is None:
-            self.state.show(self._bodies(), b"", f"checkpoint {number} is not kept any more")
-            return
-        bodies = self._bodies()
-        bodies["new"] = read(bytes(new.state))
-        if old is not None:
-            bodies["old"] = read(bytes(old.state))
-        self.state.show(bodies, bytes(new.state))
-
-    async def _state_of(self, number: int) -> StateAnswer | None:
-        if number in self._states:
-            return self._states[number]
-        link = self.console_app.link
-        try:
-            ask = StateAsk(self.run_id, number)
-            answer = await link.ask("state", ask, StateAnswer)
-        except HeadwayError as e:
-            if e.code in {"not_found", "no_such_run"}:
-                return None
-            raise
-        if answer.key:
-            ref = BlobRef(answer.key, answer.row.size, answer.row.sha256)
-            if ref.size > STATE_LIMIT:
-                answer.state = msgspec.Raw(b'{"size": %d}' % ref.size)
-            elif link.client is not None:
-                answer.state = msgspec.Raw(await link.client.fetch_blob(ref))
-        self._states[number] = answer
-        return answer
-
-    def do_next_checkpoint(self) -> None:
-        """The next checkpoint."""
-        self._step_checkpoint(1)
-
-    def do_last_checkpoint(self) -> None:
-        """The checkpoint before."""
-        self._step_checkpoint(-1)
-
-    def _step_checkpoint(self, step: int) -> None:
-        number = max(1, min(self._last(), self.number + step))
-        self._wanted = number
-        self.waterfall.to_checkpoint(number)
-        self._wanted = number
-        self._want_state()
-
-    # --- what is meant
-
-    def chosen_runs(self) -> list[tuple[str, str]]:
-        """This run."""
-        row = self.detail.row if self.detail else None
-        if row is None:  # its row is on its way, its id is known
-            return [(self.run_id, "")] if len(self.run_id) == ID_LENGTH else []
-        return [(row.run, f"{row.task}  {row.status}")]
-
-    def chosen_row(self) -> RunRow | None:
-        """This run's."""
-        return self.detail.row if self.detail is not None else None
-
-    def chosen_checkpoint(self) -> int:
-        """The one whose state is shown."""
-        return self.number
-
-    def command_line(self) -> str:
-        """The run, from a shell."""
-        return f"headway show {self.run_id}"
-
     # --- what the keys do
 
     def reread(self) -> None:
@@ -522,41 +309,3 @@ class RunScreen(Pane):
     def wrote(self) -> None:
         """What was changed is looked at again."""
         self.reread()
-
-    # --- copying
-
-    def do_copy_error(self) -> None:
-        """Error and trace."""
-        error = self.detail.row.error if self.detail else None
-        text = f"{error.type}: {error.message}\n{error.traceback}" if error is not None else ""
-        self.console_app.copy_text(text)
-
-    def do_copy_payload(self) -> None:
-        """The payload."""
-        body = bytes(self.detail.payload) if self.detail else b""
-        self.console_app.copy_text(body.decode("utf-8", "replace"))
-
-    def do_copy_result(self) -> None:
-        """The result."""
-        body = bytes(self.detail.result) if self.detail else b""
-        self.console_app.copy_text(body.decode("utf-8", "replace"))
-
-    def do_copy_state(self) -> None:
-        """The shown state."""
-        self.console_app.copy_text(self.state.raw.decode("utf-8", "replace"))
-
-    def do_copy_lines(self) -> None:
-        """The lines on screen."""
-        self.console_app.copy_text("\n".join(self.logs.on_screen()))
-
-    def do_copy_log(self) -> None:
-        """All lines."""
-        self.console_app.copy_text("\n".join(line.text for line in self.logs.store.lines))
-
-
-def _retitle(box: Vertical, title: str, subtitle: str) -> None:
-    # Setting a title paints: only where it is another one.
-    if str(box.border_title or "") != title:
-        box.border_title = title
-    if str(box.border_subtitle or "") != subtitle:
-        box.border_subtitle = subtitle
