@@ -19,8 +19,9 @@ _CLASSES = (
     f" FROM runs r WHERE ns = ? AND {DEAD} GROUP BY failure"
 )
 _NEWEST = (
-    f"SELECT id, ck FROM runs r WHERE ns = ?1 AND failure = ?2 AND {DEAD}"
-    " AND (?3 = '' OR task = ?3) ORDER BY ended_at DESC, id DESC LIMIT ?4"
+    "SELECT id, ck FROM runs r INDEXED BY runs_dead_class WHERE ns = ?1 AND failure = ?2"
+    f" AND {DEAD}"
+    "{} ORDER BY ended_at DESC, id DESC LIMIT ?4"
 )
 
 
@@ -42,7 +43,7 @@ class Dead(Reading):
         last: int
         failure, task, count, first, last, tasks = row
         newest: list[tuple[str, int]] = self.db.execute(
-            _NEWEST, (ns, failure, task if by_task else "", NEWEST)
+            _NEWEST.format(" AND task = ?3" if by_task else ""), (ns, failure, task, NEWEST)
         ).fetchall()
         points = [ck for _, ck in newest]
         top = max(points, key=lambda ck: (points.count(ck), ck))

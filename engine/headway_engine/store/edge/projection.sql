@@ -74,7 +74,7 @@ CREATE INDEX runs_derived ON runs (ns, state, created_at, id) WHERE parent <> ''
 CREATE INDEX runs_parent ON runs (ns, parent, id) WHERE parent <> '';
 CREATE INDEX runs_origin ON runs (ns, origin, id) WHERE origin <> '';
 CREATE INDEX runs_dead ON runs (ns, id) WHERE failure <> '' AND NOT acked;
-CREATE INDEX runs_dead_class ON runs (ns, failure, task, ended_at, id)
+CREATE INDEX runs_dead_class ON runs (ns, failure, task, ended_at, id, ck)
     WHERE failure <> '' AND NOT acked;
 
 -- User bodies, exactly as they came.
