@@ -356,6 +356,22 @@ async def test_a_file_that_is_gone_damaged_or_old_is_made_anew(edge_kit: EdgeKit
         await store.close()
 
 
+async def test_a_disk_that_is_full_for_the_projection_loses_nothing(edge_kit: EdgeKit) -> None:
+    session = await edge_kit.ready()
+    run = await edge_kit.attempt(session)
+    db = edge_kit.edge.db
+    ((pages,),) = db.execute("PRAGMA page_count")
+    db.execute(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(StoreDown, match="projection"):
+        await edge_kit.store.save([a_step(run, f"k{k}", "x" * 9000) for k in range(99)])
+    db.execute("PRAGMA max_page_count=1000000")
+    (done,) = await edge_kit.store.save([a_checkpoint(run, 1)])
+    assert done.outcome == "ok"
+    numbers = await edge_kit.numbers(run.id)
+    assert numbers == list(range(1, done.n + 1))
+    assert rows(await edge_kit.open("other")) == rows(edge_kit.edge)
+
+
 async def test_it_goes_on_where_it_was(edge_kit: EdgeKit) -> None:
     await story(edge_kit, 3, 30)
     before, upto = rows(edge_kit.edge), edge_kit.edge.projection.watermark

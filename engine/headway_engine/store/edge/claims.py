@@ -60,8 +60,14 @@ class Claims(Intake):
             return answer
         said: dict[str, _Said] = {}
         budget: dict[tuple[str, str], int] = {}
+        planned: set[str] = set()
 
         def plan(run_id: str, record: Record | None) -> Write | None:
+            if run_id in planned:
+                # Another round: what was given in the one before is counted in the tables by now.
+                planned.clear()
+                budget.clear()
+            planned.add(run_id)
             said[run_id] = told = _Said()
             if record is None or record.run is None or record.ns != ns:
                 told.why = "no such run"

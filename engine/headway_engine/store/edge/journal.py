@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -92,13 +93,23 @@ class Journal:
     def _apply_own(self, mine: list[Message]) -> None:
         if not mine:
             return
-        upto = self._projection.watermark
-        self._ahead.update(m.seq for m in mine)
-        while upto + 1 in self._ahead:
-            upto += 1
-            self._ahead.discard(upto)
         mine.sort(key=lambda m: m.seq)
-        self._projection.apply(mine, upto)
+        self._apply(mine, self._projection.watermark, self._ahead.union(m.seq for m in mine))
+
+    def _apply(self, messages: list[Message], upto: int, ahead: set[int]) -> None:
+        """Make their rows; what could not be applied is read from RUNS again by the next look."""
+        while upto + 1 in ahead:
+            upto += 1
+        try:
+            self._projection.apply(messages, upto)
+        except sqlite3.OperationalError as e:
+            raise StoreDown(f"the projection {self._projection.path}: {e}") from None
+        except sqlite3.DatabaseError as e:
+            log.error("the projection is damaged and is made anew: why=%s", e)
+            self._ahead.clear()
+            self._projection.make_anew()
+            raise StoreDown("the projection is made anew") from None
+        self._ahead = {seq for seq in ahead if seq > upto}
 
     async def _vanished(self, draft: Draft) -> None:
         """Lost although nothing new is there: what it expected was removed after its time."""
@@ -162,9 +173,4 @@ class Journal:
 
     def _take(self, page: list[Message]) -> None:
         if page:
-            upto = page[-1].seq
-            self._ahead = {seq for seq in self._ahead if seq > upto}
-            while upto + 1 in self._ahead:
-                upto += 1
-                self._ahead.discard(upto)
-            self._projection.apply(page, upto)
+            self._apply(page, page[-1].seq, self._ahead)

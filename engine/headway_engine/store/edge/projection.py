@@ -90,6 +90,7 @@ class Projection:
         self.skipped = 0
         """Messages that said nothing that could be followed."""
         self._cache: OrderedDict[str, Record] = OrderedDict()
+        self._stream = ""
 
     # --- the file
 
@@ -107,10 +108,12 @@ class Projection:
                 why = f"it is damaged ({e})"
             if not why:
                 return ""
-        self.make_anew(stream)
+        self._stream = stream
+        self.make_anew()
         return why
 
     def _connect(self, stream: str, last: int) -> str:
+        self._stream = stream
         self._plug()
         ((version,),) = self.db.execute("PRAGMA user_version")
         if version != SCHEMA:
@@ -132,8 +135,8 @@ class Projection:
             self.db.execute(f"PRAGMA {pragma}")
         dialect.teach(self.db)
 
-    def make_anew(self, stream: str) -> None:
-        """An empty one for this stream."""
+    def make_anew(self) -> None:
+        """An empty one."""
         self.close()
         for end in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + end).unlink(missing_ok=True)
@@ -145,7 +148,7 @@ class Projection:
         )
         self.db.executescript(text)
         self.db.execute(f"PRAGMA user_version={SCHEMA}")
-        meta = [("stream", stream), ("watermark", "0"), ("closed", "0")]
+        meta = [("stream", self._stream), ("watermark", "0"), ("closed", "0")]
         self.db.executemany("INSERT INTO meta VALUES (?, ?)", meta)
         self.watermark = 0
 
