@@ -14,7 +14,7 @@ from headway.wire.runs import Facet, Facets, FacetsAsk, RunRow, RunsPage, RunsQu
 from headway_engine.store.edge.dialect import SQLite
 from headway_engine.store.edge.projection import error_of
 from headway_engine.store.edge.reading import Reading
-from headway_engine.store.edge.scanning import Found, Scan, apart
+from headway_engine.store.edge.scanning import Found, Reader, Scan
 from headway_engine.store.edge.times import moment
 from headway_engine.store.filtering import Where, where
 from headway_engine.store.listing import attempt_of
@@ -40,6 +40,8 @@ _LIVE = (
 class Pages(Reading):
     """See the port."""
 
+    reader: Reader
+
     async def runs(self, ns: str, query: RunsQuery) -> RunsPage:
         """A page of the list, by id; raises BadQuery."""
         wanted = query_of(query)
@@ -51,7 +53,7 @@ class Pages(Reading):
             total = scan.total() if query.total else None
             return scan.page(query, COLUMNS), dict(db.execute(_LIVE, (ns,)).fetchall()), total
 
-        found, counts, total = await apart(self.projection.path, read)
+        found, counts, total = await self.reader.read(read)
         rows = [self._row(ns, row) for row in found.rows]
         page = RunsPage(rows, self._now(), bool(found.following), counts, found.following)
         if total is not None:
@@ -67,7 +69,7 @@ class Pages(Reading):
         query = parse(ask.query)
         await self._fresh()
         asked = self._asked(ns, query)
-        found = await apart(self.projection.path, lambda db: Scan(db, asked).facets(ask.by))
+        found = await self.reader.read(lambda db: Scan(db, asked).facets(ask.by))
         return Facets(
             self._now(),
             found.matched,

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections import Counter
-from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
 from headway_engine.store import StoreDown
 from headway_engine.store.edge.dialect import JOINS, teach, values
+from headway_engine.store.filtering import DERIVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,20 +42,53 @@ _FACETS = {
 }  # fmt: skip
 
 
-async def apart(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
-    """What `work` reads, all of one moment, in another thread. Raises StoreDown."""
-    try:
-        return await asyncio.to_thread(_read, path, work)
-    except sqlite3.Error as e:
-        raise StoreDown(f"the projection cannot be read: {e}") from None
+class Reader:
+    """The connection of lists: one answer at a time, each of one moment."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db: sqlite3.Connection | None = None
+        self._file = 0
+        self._use = threading.Lock()
 
-def _read(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
-    where = f"{path.absolute().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(where, uri=True, isolation_level=None)) as db:
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` reads, in another thread. Raises StoreDown."""
+        try:
+            return await asyncio.to_thread(self._read, work)
+        except (sqlite3.Error, OSError) as e:
+            raise StoreDown(f"the projection cannot be read: {e}") from None
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._use:
+            db = self._current()
+            db.execute("BEGIN")
+            try:
+                return work(db)
+            finally:
+                db.execute("ROLLBACK")
+
+    def _current(self) -> sqlite3.Connection:
+        """The connection to the file that is there: it may have been made anew."""
+        file = self._path.stat().st_ino
+        if self._db is None or file != self._file:
+            if self._db is not None:
+                self._db.close()
+            self._db, self._file = self._open(), file
+        return self._db
+
+    def _open(self) -> sqlite3.Connection:
+        where = f"{self._path.absolute().as_uri()}?mode=ro"
+        db = sqlite3.connect(where, uri=True, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA cache_size=-16000")
         teach(db)
-        db.execute("BEGIN")
-        return work(db)
+        return db
+
+    def close(self) -> None:
+        """Let go of the file; it is opened again when it is needed."""
+        with self._use:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
 
 
 class Found(NamedTuple):
@@ -149,9 +183,11 @@ def _parts(asked: Where, further: str) -> str:
     """The ids that the indexed terms choose; SQLite merges parts that are in order.
 
     With its plus an id has no index: a part in another order is found by its own and then sorted.
+    Of children and forks SQLite would take the wrong one.
     """
     return " UNION ALL ".join(
-        f"SELECT {'+' if part.order == 'none' else ''}r.id AS id FROM runs r WHERE r.ns = ?1"
+        f"SELECT {'+' if part.order == 'none' else ''}r.id AS id FROM runs r"
+        f"{' INDEXED BY runs_derived' if DERIVED in part.condition else ''} WHERE r.ns = ?1"
         f"{part.condition and f' AND {part.condition}'}{further}"
         for part in asked.parts
     )

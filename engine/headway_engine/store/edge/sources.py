@@ -14,7 +14,7 @@ from headway.wire.runs import RunsQuery
 from headway_engine.store.edge.details import Details
 from headway_engine.store.edge.dialect import values
 from headway_engine.store.edge.jobs import Jobs
-from headway_engine.store.edge.scanning import Scan, apart
+from headway_engine.store.edge.scanning import Scan
 from headway_engine.store.planning import needs_of, source_of
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class Sources(Details, Jobs):
             following = ""
         else:
             asked = self._asked(ns, wanted)
-            found, following = await apart(
-                self.projection.path, lambda db: Scan(db, asked).page(query, "r.id, r.state")
+            found, following = await self.reader.read(
+                lambda db: Scan(db, asked).page(query, "r.id, r.state")
             )
         forked = self._forked_by(ns)
         out: list[Source] = []
