@@ -90,8 +90,8 @@ class Dialect(Protocol):
         """A pattern as the value of a parameter."""
         ...
 
-    def meets(self, text: str, pattern: str) -> str:
-        """The whole text, letter by letter, meets a pattern that is a parameter."""
+    def meets(self, text: str, asked: str, pattern: Pattern) -> str:
+        """The whole text, letter by letter, meets the pattern, whose parameter is `asked`."""
         ...
 
     def of_jobs(self, condition: str, *, few: bool) -> str:
@@ -301,7 +301,7 @@ class _Writer:
                     whole.append(text)
                 case Pattern():
                     asked = self.put(self._dialect.pattern(value))
-                    found.append(self._dialect.meets(column, asked))
+                    found.append(self._dialect.meets(column, asked, value))
                 case Regex(source):
                     asked = self.put(self._dialect.expression(source, fold=False))
                     found.append(self._dialect.fits(column, asked))
@@ -327,7 +327,7 @@ class _Writer:
                 raise TypeError(f"{term.field}: {value!r}")
             inside = Pattern(("", *map(folded, value.parts), ""))
             asked = self.put(self._dialect.pattern(inside))
-            found += [self._dialect.meets(self._dialect.lower(c), asked) for c in columns]
+            found += [self._dialect.meets(self._dialect.lower(c), asked, inside) for c in columns]
         return found
 
     def _anywhere(self, term: Term) -> list[str]:

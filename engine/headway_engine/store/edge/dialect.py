@@ -81,16 +81,18 @@ class SQLite:
         )
 
     def lower(self, text: str) -> str:
-        """By the reference's own function too."""
-        return f"hw_folded({text})"
+        """See `teach`."""
+        return f"lower({text})"
 
     def pattern(self, pattern: Pattern) -> str:
-        """Its parts as JSON."""
-        return encode(pattern.parts).decode()
+        """A part of a text as it is, any other pattern's parts as JSON."""
+        return pattern.parts[1] if _is_part(pattern) else encode(pattern.parts).decode()
 
-    def meets(self, text: str, pattern: str) -> str:
-        """By the reference's own function."""
-        return f"hw_glob({pattern}, {text})"
+    def meets(self, text: str, asked: str, pattern: Pattern) -> str:
+        """By the reference's own function, but for what SQLite does in the same time."""
+        if _is_part(pattern):
+            return f"instr({text}, {asked}) > 0"
+        return f"hw_glob({asked}, {text})"
 
     def of_jobs(self, condition: str, *, few: bool) -> str:
         """?1 is the namespace."""
@@ -125,6 +127,12 @@ def _value(arg: Any) -> Any:
             return arg
 
 
+def _is_part(pattern: Pattern) -> bool:
+    """It stands for what has this text somewhere."""
+    parts = pattern.parts
+    return len(parts) == 3 and parts[0] == parts[2] == ""
+
+
 @lru_cache(maxsize=512)
 def _decoded(parts: str) -> tuple[str, ...]:
     return _parts.decode(parts)
@@ -153,4 +161,6 @@ def teach(db: sqlite3.Connection) -> None:
     db.create_function("hw_glob", 2, _glob, deterministic=True)
     db.create_function("hw_fits", 2, _fits, deterministic=True)
     db.create_function("hw_said", 1, _said, deterministic=True)
-    db.create_function("hw_folded", 1, _folded, deterministic=True)
+    ((lowered,),) = db.execute("SELECT lower('AÉ')")
+    if lowered != "aÉ":  # built with the letters of all languages
+        db.create_function("lower", 1, _folded, deterministic=True)

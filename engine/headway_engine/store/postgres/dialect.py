@@ -100,9 +100,9 @@ class Postgres:
             p.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") for p in pattern.parts
         )
 
-    def meets(self, text: str, pattern: str) -> str:
+    def meets(self, text: str, asked: str, pattern: Pattern) -> str:
         """LIKE tells cases apart."""
-        return f"{text} LIKE {pattern}"
+        return f"{text} LIKE {asked}"
 
     def of_jobs(self, condition: str, *, few: bool) -> str:
         """$1 is the namespace. An array is read by the index of ids, a set is hashed."""
