@@ -94,7 +94,7 @@ class EdgeStore(Sources, Dead, Usage):
 
     async def now(self) -> datetime:
         """The store's clock; a probe that RUNS can be read."""
-        await self._fresh()
+        await self._runs_fresh()
         return self._now()
 
     def _check(self) -> None:
