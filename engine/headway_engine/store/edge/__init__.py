@@ -3,6 +3,17 @@
 The truth is RUNS and the bucket `headway-settings`, both written with fsync. What stands in SQLite
 is made from them, and made again when it is missing, damaged or of an older schema. Several engines
 may work on one NATS: each has a projection of its own, and a decision on an old look loses.
+
+1. `messages`    the bodies on `hw.run.>`: those of server mode, and a `Change` with all the rest.
+2. `fold`        from the messages of an id to its record; pure.
+1. `messages`    the bodies on `hw.run.>`: those of server mode, with a `Change` that holds the rest.
+4. `journal`     conditional writes to RUNS, and what others wrote there; `settings` the same for
+                 the bucket.
+5. `base`        look, decide, publish on condition, look again: the only way to write;
+                 `building` gathers what several decisions do to one run for one message.
+6. `moves`, `saving`, `presence`, `control`, `dispatching`, `intake`, `claims`, `timers`, `purging`,
+                 `upkeep`: the port's methods by area, each upon the one before.
+7. `reading` and what is built upon it: lists, details, jobs, queries.
 """
 
 from __future__ import annotations
@@ -97,7 +108,7 @@ class EdgeStore(Sources, Dead, Usage):
 
     async def now(self) -> datetime:
         """The store's clock; a probe that RUNS can be read."""
-        await self._fresh()
+        await self._runs_fresh()
         return self._now()
 
     def _check(self) -> None:
