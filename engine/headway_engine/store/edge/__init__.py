@@ -13,7 +13,8 @@ may work on one NATS: each has a projection of its own, and a decision on an old
                  `building` gathers what several decisions do to one run for one message.
 6. `moves`, `saving`, `presence`, `control`, `dispatching`, `intake`, `claims`, `timers`, `purging`,
                  `upkeep`: the port's methods by area, each upon the one before.
-7. `reading` and what is built upon it: lists, details, jobs, queries.
+7. `reading` and what is built upon it: `pages` (by `scanning` and `dialect`), `details`, `dead`,
+                 `usage`, `jobs`, `sources`.
 """
 
 from __future__ import annotations
