@@ -82,8 +82,12 @@ def make_blobs(config: Config, nc: Connection) -> Blobs:
     return ObjectBlobs(nc, b.bucket)
 
 
-def make_store(config: Config, engine: str) -> Store:
-    """The store that the settings name."""
+def make_store(config: Config, engine: str, nc: Connection, edge: Path | None) -> Store:
+    """The store that the settings name; `edge`: RUNS itself, with its projection in that folder."""
+    if edge is not None:
+        from headway_engine.store.edge import EdgeStore
+
+        return EdgeStore(nc, edge, engine)
     from headway_engine.store.postgres import PostgresStore
 
     return PostgresStore(config.postgres.dsn, engine=engine)
@@ -136,13 +140,17 @@ class Engine:
         *,
         store: Store | None = None,
         blobs: Blobs | None = None,
+        edge: Path | None = None,
     ) -> None:
-        """`store`, `blobs`: instead of those that the settings name; opened and closed here."""
+        """`store`, `blobs`: instead of those that the settings name; opened and closed here.
+
+        `edge`: work on NATS alone, with the projection in this folder.
+        """
         self.config = config
         self.id = config.engine.id or f"{_host()}-{secrets.token_hex(4)}"
         self.health = Health(time.monotonic)
         self.clock = StoreClock()
-        self._given_store, self._given_blobs = store, blobs
+        self._given_store, self._given_blobs, self._edge = store, blobs, edge
         self.stop_event = asyncio.Event()
         self.started = asyncio.Event()
         """Set when all services run and requests are heard."""
@@ -167,11 +175,12 @@ class Engine:
         if work is None:
             return
         answers: Connection | None = None
-        store = self._given_store or make_store(self.config, self.id)
+        store = self._given_store or make_store(self.config, self.id, work, self._edge)
         blobs: Blobs | None = None
         try:
             answers = await self._until("NATS", self._connect("answers"), NotReachable)
-            broker = self.broker = Broker(work, self.config.nats)
+            mode = "server" if self._edge is None else "edge"
+            broker = self.broker = Broker(work, self.config.nats, mode)
             facts = await self._until("streams", broker.ensure, NotReachable, JetStreamRefused)
             store_facts = await self._until("store", store.open, StoreDown)
             blobs = place = self._given_blobs or make_blobs(self.config, work)

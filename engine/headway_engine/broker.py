@@ -9,6 +9,7 @@ from headway import subjects
 from headway.bus import JetStreamRefused, jsapi
 from headway.errors import NotReachable
 from headway_engine import streams
+from headway_engine.declared import work_consumer
 from headway_engine.store import StoreDown
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ log = logging.getLogger("headway.engine")
 class Broker:
     """What this engine has declared, and what it found."""
 
-    def __init__(self, nc: Connection, config: NatsConfig) -> None:
-        self._nc, self._config = nc, config
+    def __init__(self, nc: Connection, config: NatsConfig, mode: str = "server") -> None:
+        """`mode`: as `streams.ensure_streams`."""
+        self._nc, self._config, self._mode = nc, config, mode
         self.facts: streams.Facts | None = None
         self.queues: set[Place] = set()
         """Queues whose consumer was made by us."""
@@ -34,10 +36,10 @@ class Broker:
         """Called when WORK is another stream than before: what was in it is gone."""
 
     async def ensure(self) -> streams.Facts:
-        """Create or update the streams; raises NotReachable or JetStreamRefused."""
+        """Create or update the streams; raises as `streams.ensure_streams`."""
         c, before, old = self._config, self.work_created, self.facts
         self.facts = await streams.ensure_streams(
-            self._nc, replicas=c.replicas, fsynced=c.fsynced, monitor_url=c.monitor_url
+            self._nc, self._mode, replicas=c.replicas, fsynced=c.fsynced, monitor_url=c.monitor_url
         )
         for change in self.facts.changed if old else ():
             log.warning("put right, somebody changed it: %s", change)
@@ -70,8 +72,8 @@ class Broker:
         """
         await self.ensure()
         for ns, queue in self.queues.union(others):
-            declared = streams.work_consumer(ns, queue)
-            if what := await streams.ensure_consumer(self._nc, subjects.WORK, declared):
+            wanted = work_consumer(ns, queue)
+            if what := await streams.ensure_consumer(self._nc, subjects.WORK, wanted):
                 log.warning("put right, somebody changed it: consumer of queue %s: %s", queue, what)
 
     async def ensure_queue(self, ns: str, queue: str) -> None:

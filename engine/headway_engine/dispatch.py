@@ -59,9 +59,15 @@ class Dispatcher(Service):
         credits: Credits,
         work_created: Callable[[], str],
         repair: Callable[[], Awaitable[None]],
+        *,
+        sourced: bool = False,
     ) -> None:
-        """`work_created`: when the stream WORK was made; `repair`: make it again if it is gone."""
+        """`work_created`: when the stream WORK was made; `repair`: make it again if it is gone.
+
+        `sourced`: WORK takes what it has from RUNS (the edge): nothing is published here.
+        """
         super().__init__()
+        self._sourced = sourced
         self._nc, self._store, self._post, self.credits = nc, store, post, credits
         self._work_created, self._repair = work_created, repair
         self._loop = asyncio.get_running_loop()
@@ -183,6 +189,10 @@ class Dispatcher(Service):
         return n_shared
 
     def _send(self, dispatch: Dispatch) -> None:
+        if self._sourced:
+            self.published += len(dispatch.runs)
+            self.passed.fire()
+            return
         # One task per batch, so that a slow ack holds up nobody. Stopped = left to the sweep.
         if self._group is not None:
             self._group.create_task(self._send_one(dispatch))

@@ -25,10 +25,10 @@ from headway.wire.enqueue import ENQUEUE, ITEM, Answers, EnqueueItem, Recorded
 from headway_engine.blobs import BlobsDown
 from headway_engine.checks import Unfit
 from headway_engine.counters import Counters
+from headway_engine.declared import INTAKE_ACK_WAIT
 from headway_engine.recorder import Specs
 from headway_engine.service import STORE_PAUSE, Health, Service
 from headway_engine.store import StoreDown
-from headway_engine.streams import INTAKE_ACK_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from headway.ids import derived_run_id
-from headway.wire.replays import JobRow, Pace, Plan
+from headway.wire.replays import JobRow, Pace, Plan, PlanItem
 
 LIVE = ("running", "canary")
 """States in which a job moves by itself. The others are looked at while forks of theirs run."""
@@ -16,6 +16,17 @@ OPEN = ("running", "canary", "held")
 """States that are not the end."""
 BURST = 1.0
 """Seconds of pace that may be given out at once after a pause."""
+
+
+class PlanHead(Plan, frozen=True):
+    """A plan without its items: a store keeps those apart."""
+
+    items: tuple[PlanItem, ...] = ()
+
+
+def head_of(plan: Plan) -> PlanHead:
+    """All of the plan but its items."""
+    return PlanHead(**{f: getattr(plan, f) for f in plan.__struct_fields__ if f != "items"})
 
 
 class JobFacts(Struct):

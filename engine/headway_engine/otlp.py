@@ -20,6 +20,7 @@ from headway.pull import LateAcks, PullLoop, nak, term, working
 from headway.wire import Malformed, decode
 from headway.wire.events import SPAN_CHUNK
 from headway_engine import streams
+from headway_engine.declared import SECOND, Config
 from headway_engine.service import Service
 
 if TYPE_CHECKING:
@@ -62,12 +63,12 @@ class SpanExporter(Protocol):
         ...
 
 
-def consumer() -> streams.Config:
+def consumer() -> Config:
     """The durable consumer of SPANS, shared by all engines that export."""
     return {
         "durable_name": subjects.OTLP_CONSUMER,
         "ack_policy": "explicit",
-        "ack_wait": int(ACK_WAIT * streams.SECOND),
+        "ack_wait": int(ACK_WAIT * SECOND),
         "max_deliver": -1,
         "max_ack_pending": 1000,
         "deliver_policy": "all",

@@ -1,7 +1,6 @@
-"""Declares the streams, consumers and buckets of DESIGN section 6; creates, updates or checks them.
+"""Creates, updates or checks the streams, consumers and buckets that `declared` names.
 
-All through the raw JSON API: the settings that matter here (persist mode, TTL markers, republish)
-are written as the server reads them. What was changed by hand shows up in `drift()`; `doctor`
+All through the raw JSON API. What was changed by hand shows up in `drift()`; `doctor`
 prints it. Nothing is ever deleted here.
 """
 
@@ -19,21 +18,22 @@ import msgspec
 from headway import subjects
 from headway.bus import JetStreamRefused, jsapi
 from headway.errors import HeadwayError
+from headway_engine.declared import (
+    Config,
+    Limits,
+    declared,
+    declared_edge,
+    intake_consumer,
+    work_consumer,
+)
 
 if TYPE_CHECKING:
     from nats.aio.client import Client as NatsClient
-
-Config = dict[str, Any]
 
 log = logging.getLogger("headway.engine.streams")
 
 MIN_SERVER = (2, 15, 1)
 """Older servers skip fsyncs although `sync_interval: always` is set."""
-
-SECOND = 1_000_000_000
-HOUR = 3600 * SECOND
-MIB = 1024 * 1024
-GIB = 1024 * MIB
 
 _NO_STREAM = 10059
 _NO_CONSUMER = 10014
@@ -47,6 +47,12 @@ class ServerTooOld(HeadwayError):
     code = "server_too_old"
 
 
+class NotDurable(HeadwayError):
+    """This nats-server acknowledges before it has fsynced: set `sync_interval: always`."""
+
+    code = "not_durable"
+
+
 class PayloadTooSmall(HeadwayError):
     """Messages of this NATS are too small for batches and states: set max_payload to 1MB."""
 
@@ -55,18 +61,6 @@ class PayloadTooSmall(HeadwayError):
 
 MIN_PAYLOAD = 1_000_000
 """Bytes that one message must hold: batches and bodies are cut to about 1 MiB."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of the streams, in bytes; raise them with the disk."""
-
-    ingest_bytes: int = 1 * GIB
-    """Enqueue requests that wait for the engine or the store; full = QueueFull at the caller."""
-    work_bytes: int = 256 * MIB
-    runs_bytes: int = 2 * GIB
-    logs_bytes: int = 2 * GIB
-    spans_bytes: int = 512 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,132 +75,6 @@ class Facts:
     """Stream name to its creation time: another time = made anew, its sequences mean nothing."""
     changed: list[str] = field(default_factory=list[str])
     """What was created or updated."""
-
-
-def declared(limits: Limits | None = None, replicas: int = 1) -> dict[str, Config]:
-    """The configuration of every stream in server mode, by name."""
-    b = limits or Limits()
-    # Replicated streams refuse async persistence; there, replication carries the promise.
-    lazy: Config = {"persist_mode": "async"} if replicas == 1 else {}
-    all_of: Config = {"storage": "file", "num_replicas": replicas, "duplicate_window": SECOND}
-    observed: Config = {**all_of, **lazy, "retention": "limits", "discard": "old"}
-    streams: list[Config] = [
-        {
-            **all_of,
-            "name": subjects.INGEST,
-            "description": "enqueue requests, until the store has them",
-            "subjects": ["hw.in.>"],
-            "retention": "workqueue",
-            "discard": "new",
-            "max_bytes": b.ingest_bytes,
-        },
-        {
-            **all_of,
-            **lazy,
-            "name": subjects.WORK,
-            "description": "dispatched runs, until an agent has claimed them",
-            "subjects": ["hw.work.>"],
-            "retention": "workqueue",
-            "discard": "new",
-            "max_bytes": b.work_bytes,
-            "allow_direct": True,
-        },
-        {
-            **observed,
-            "name": subjects.RUNS,
-            "description": "transitions of runs, after their commit",
-            "subjects": ["hw.run.>"],
-            "max_age": 72 * HOUR,
-            "max_bytes": b.runs_bytes,
-            "allow_direct": True,
-            "republish": {"src": "hw.run.>", "dest": "hw.live.run.>"},
-        },
-        _seen("LOGS", "output of attempts", "log", b.logs_bytes, observed),
-        _seen("SPANS", "OpenTelemetry spans", "span", b.spans_bytes, observed),
-        _bucket(subjects.AGENTS_BUCKET, "presence of agents", all_of | lazy, markers=True),
-        _bucket(subjects.SETTINGS_BUCKET, "copy of queues and deployments", all_of | lazy),
-    ]
-    return {str(s["name"]): s for s in streams}
-
-
-def _seen(name: str, what: str, token: str, size: int, base: Config) -> Config:
-    return {
-        **base,
-        "name": name,
-        "description": what,
-        "subjects": [f"hw.{token}.>"],
-        "max_age": 7 * 24 * HOUR,
-        "max_bytes": size,
-        "max_msgs_per_subject": 10_000,
-        "compression": "s2",
-        # Nobody waits for these, and an ack could be aimed at a subject of somebody else.
-        "no_ack": True,
-        "allow_direct": True,
-        "republish": {"src": f"hw.{token}.>", "dest": f"hw.live.{token}.>"},
-    }
-
-
-def _bucket(name: str, what: str, base: Config, *, markers: bool = False) -> Config:
-    config: Config = {
-        **base,
-        "name": f"KV_{name}",
-        "description": what,
-        "subjects": [f"$KV.{name}.>"],
-        "retention": "limits",
-        "discard": "new",
-        "max_msgs_per_subject": 1,
-        "max_bytes": 64 * MIB,
-        "allow_direct": True,
-        "allow_rollup_hdrs": True,
-        "deny_delete": True,
-        "allow_msg_ttl": True,
-    }
-    if markers:
-        config["subject_delete_marker_ttl"] = 60 * SECOND
-    return config
-
-
-WORK_ACK_WAIT = 2.0
-"""Seconds after which work comes again that an agent has pulled and not spoken of since.
-
-A claim takes milliseconds and is acked at once; one that waits for the store is marked as in
-progress. So this is what a killed agent costs the runs that it was about to claim. One more
-delivery of work that is claimed already does no harm: its claim is refused.
-"""
-
-
-INTAKE_ACK_WAIT = 4.0
-"""Seconds after which enqueues come again that an engine has taken and not spoken of since.
-
-A commit takes milliseconds; what waits longer (for the store) is marked as in progress. So this is
-what a killed engine costs the enqueues that it had in its hands.
-"""
-
-
-def intake_consumer() -> Config:
-    """The durable consumer of INGEST, shared by all engines."""
-    return {
-        "durable_name": subjects.INTAKE_CONSUMER,
-        "ack_policy": "explicit",
-        "ack_wait": int(INTAKE_ACK_WAIT * SECOND),
-        "max_deliver": -1,
-        "max_ack_pending": 10_000,
-        "deliver_policy": "all",
-    }
-
-
-def work_consumer(ns: str, queue: str) -> Config:
-    """The durable consumer of one queue in WORK, shared by all agents that serve it."""
-    return {
-        "durable_name": subjects.work_consumer(ns, queue),
-        "filter_subject": subjects.work(ns, queue),
-        "ack_policy": "explicit",
-        "ack_wait": int(WORK_ACK_WAIT * SECOND),
-        "max_deliver": -1,
-        # Messages are acked right after the claim: this bounds what is between pull and claim.
-        "max_ack_pending": 20_000,
-        "deliver_policy": "all",
-    }
 
 
 def differences(want: Config, have: Config) -> list[str]:
@@ -237,14 +105,18 @@ async def ensure_streams(
     `sync_interval: always`; None = ask the monitoring port (`http://host:port`) if it is given.
     What nobody vouches for counts as `lazy`. Raises ServerTooOld, PayloadTooSmall, or
     JetStreamRefused naming the stream.
+
+    `mode`: `server`, or `edge`, where RUNS is the truth: without `sync_interval: always` nothing is
+    made there, and NotDurable is raised. What the monitoring port shows counts more than a word.
     """
-    if mode != "server":
-        raise HeadwayError(f"mode {mode!r}: the streams of `server` are declared here")
+    wanted = declared_edge(limits) if mode == "edge" else declared(limits, replicas)
     version = check_version(nc)
     check_payload(nc)
+    if mode == "edge":
+        fsynced = await _demand_fsync(nc, fsynced, monitor_url)
     created: dict[str, str] = {}
     changed: list[str] = []
-    for name, config in declared(limits, replicas).items():
+    for name, config in wanted.items():
         info = await _ensure_stream(nc, name, config, changed)
         created[name] = str(info["created"])
     if what := await ensure_consumer(nc, subjects.INGEST, intake_consumer()):
@@ -253,6 +125,21 @@ async def ensure_streams(
         fsynced = bool(monitor_url) and await fsyncs_always(monitor_url)
     durability = "fsynced" if fsynced else "replicated" if replicas > 1 else "lazy"
     return Facts(version, durability, created, changed)
+
+
+async def _demand_fsync(nc: NatsClient, fsynced: bool | None, monitor_url: str) -> bool:
+    if monitor_url:
+        fsynced = await fsyncs_always(monitor_url, str(getattr(nc, "server_id", "")))
+    if fsynced:
+        return True
+    seen = (
+        f"its monitoring port {monitor_url} does not show it" if monitor_url else "nobody says so"
+    )
+    raise NotDurable(
+        f"at the edge NATS is the truth, so it must fsync before each ack, and {seen}: write"
+        " `jetstream { sync_interval: always }` into its config and restart it; give the engine"
+        " nats.monitor_url, so that it can see it"
+    )
 
 
 def check_version(nc: NatsClient) -> str:
@@ -367,14 +254,18 @@ async def _info(nc: NatsClient, verb: str, absent: int) -> dict[str, Any] | None
         raise
 
 
-async def fsyncs_always(monitor_url: str) -> bool:
+async def fsyncs_always(monitor_url: str, server_id: str = "") -> bool:
     """True if the monitoring port shows `sync_interval: always`.
 
-    There is no other way to see it: without that port *accepted* counts as `lazy`.
+    There is no other way to see it: without that port *accepted* counts as `lazy`. `server_id`: of
+    the server that is meant; the port of another one says nothing about it.
     """
     try:
         body = await asyncio.to_thread(_read, f"{monitor_url}/varz")
         varz = msgspec.json.decode(body, type=dict[str, Any])
+        if server_id and varz["server_id"] != server_id:
+            log.warning("the monitoring port %s is that of another nats-server", monitor_url)
+            return False
         return bool(varz["jetstream"]["config"].get("sync_always"))
     except (OSError, ValueError, KeyError) as e:
         log.warning("no answer of the monitoring port %s: %s", monitor_url, e)

@@ -97,7 +97,8 @@ class Parts:
             self.broker.durability,
             now,
             self.store_facts.schema,
-            {"nats": nats.server if nats else "", "postgres": self.store_facts.version},
+            {"nats": nats.server if nats else ""}
+            | ({} if self.store_facts.kind == "edge" else {"postgres": self.store_facts.version}),
             self.config.roles,
         )
 
@@ -124,14 +125,17 @@ def wire(p: Parts) -> list[Service]:
     store, blobs, broker = p.store, p.blobs, p.broker
     uploads = Uploads(blobs)
     post_work, post_answers = Post(work, "work"), Post(answers, "answers")
-    relay = Relay(work, store, post_answers, post_work)
+    edge = p.store_facts.kind == "edge"
+    relay = Relay(work, store, post_answers, post_work, stored=edge)
     work.when_back(relay.reconnected)
 
     def work_created() -> str:
         return broker.work_created
 
     if "dispatch" in roles:
-        dispatcher = Dispatcher(work, store, post_work, Credits(), work_created, broker.repair)
+        dispatcher = Dispatcher(
+            work, store, post_work, Credits(), work_created, broker.repair, sourced=edge
+        )
     else:
         dispatcher = Elsewhere(work, store, post_work)
     flows = Flows()

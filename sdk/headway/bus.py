@@ -1,8 +1,9 @@
 """The NATS layer: connections, requests with typed errors, acknowledged publishes.
 
-`pull.py` holds the pull loop, `history.py` the reads of stored messages, `fastnats.py` what makes
-nats-py fast, `steadynats.py` what it gets wrong when a connection breaks. These (and the client)
-are the only users of nats-py in the SDK; engine, agent and TUI share them.
+`pull.py` holds the pull loop, `history.py` the reads of stored messages, `fencing.py` conditional
+writes, `keys.py` keys with a time to live, `fastnats.py` what makes nats-py fast, `steadynats.py`
+what it gets wrong when a connection breaks. These (and the client) are the only users of nats-py in
+the SDK; engine, agent and TUI share them.
 
 A timeout here always means *unknown*: the message may have been stored, and one that was written
 while disconnected is sent after a reconnect. Repeat only what the receiver recognises as the same.
@@ -62,10 +63,19 @@ class JetStreamRefused(HeadwayError):
         super().__init__(f"{what}: {description} ({status}, {err_code})")
 
 
+_LAST = re.compile(r"wrong last sequence: (\d+)")
+
+
 class WrongLast(JetStreamRefused):
     """A compare-and-set publish lost: somebody else has written in between."""
 
     code = "wrong_last"
+
+    @property
+    def last(self) -> int:
+        """What the last sequence really is; 0 = nothing is there; -1 = the server did not say."""
+        found = _LAST.search(self.description)
+        return int(found[1]) if found else -1
 
 
 class _ApiError(msgspec.Struct):
@@ -377,7 +387,7 @@ async def publish_acked(
     time: then the message may still have been stored). `again` as in `ask`.
     """
     msg = await ask(nc, subject, body, timeout=timeout, headers=headers, again=again)
-    return _pub_ack(subject, msg.data)
+    return pub_ack(subject, msg.data)
 
 
 async def publish_batch_acked(
@@ -404,7 +414,8 @@ async def publish_batch_acked(
     return ack
 
 
-def _pub_ack(subject: str, data: bytes) -> PubAck:
+def pub_ack(subject: str, data: bytes) -> PubAck:
+    """What JetStream said to a publish; raises as `publish_acked`."""
     answer = _pub_answer.decode(data)
     e = answer.error
     if e is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 from nats import errors as nats_errors
@@ -28,6 +29,23 @@ log = logging.getLogger("headway.bus")
 
 BUSY = 64 * 1024
 """Bytes that wait for the socket from which on nats-py's flusher writes, which waits for room."""
+
+
+_SPACE = re.compile(rb"[\s\x1c-\x1f]")
+
+
+_names: dict[bytes, str] = {}
+"""Names of headers that were seen before; a few dozen in all, unless somebody makes them up."""
+
+
+def _header_name(name: bytes) -> str:
+    """The name as text; empty if it is none."""
+    key = name.strip()
+    if not key.isascii() or _SPACE.search(key) is not None:
+        return ""
+    if len(_names) < 1000:
+        _names[name] = key.decode()
+    return key.decode()
 
 
 class _Ear:
@@ -106,6 +124,17 @@ class FastClient(SteadyClient):
         answer = self._asked.get(msg.subject)
         if answer is not None and not answer.done():
             answer.set_result(msg)
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        # As nats-py's, which looks at each character of each name: half the time of a long read.
+        found: dict[str, str] = {}
+        for line in raw.split(b"\r\n"):
+            name, colon, value = line.partition(b":")
+            key = _names.get(name) or _header_name(name)
+            if colon and key:
+                found[key] = value.strip().decode("utf-8", "replace")
+        return found
 
     async def publish_many(self, messages: Iterable[tuple[str, bytes]]) -> None:
         """Publish each (subject, body), in order, for little more than one costs.

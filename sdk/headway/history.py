@@ -62,6 +62,18 @@ async def last(nc: NatsClient, stream: str, subject: str, *, timeout: float = 5.
     return None
 
 
+async def next_after(
+    nc: NatsClient, stream: str, subject: str, seq: int, *, timeout: float = 5.0
+) -> Stored | None:
+    """The first stored message under a filter with a higher sequence, or None."""
+    body = msgspec.json.encode({"seq": seq + 1, "next_by_subj": subject})
+    msg = await ask(nc, f"$JS.API.DIRECT.GET.{stream}", body, timeout=timeout, again=True)
+    if sequence_of(msg):
+        return _stored(msg)
+    _check_end(stream, msg)
+    return None
+
+
 async def history(
     nc: NatsClient,
     stream: str,

@@ -81,6 +81,20 @@ def run_event(ns: str, run: str) -> str:
     return f"hw.run.{name(ns, 'namespace')}.{_run(run)}.ev"
 
 
+def run_all(ns: str, run: str) -> str:
+    """The filter for all that a run has in RUNS: what a compare-and-set goes over at the edge."""
+    return f"hw.run.{name(ns, 'namespace')}.{_run(run)}.>"
+
+
+def run_ready(ns: str, run: str, queue: str) -> str:
+    """The word that a run may start now; at the edge WORK takes these from RUNS."""
+    return f"hw.run.{name(ns, 'namespace')}.{_run(run)}.ready.{name(queue, 'queue')}"
+
+
+READY_TO_WORK = ("hw.run.*.*.ready.*", "hw.work.{{wildcard(1)}}.{{wildcard(3)}}")
+"""How WORK renames what it takes from RUNS: `run_ready` to `work`."""
+
+
 def live_event(ns: str, run: str = "*") -> str:
     """What observers subscribe to for transitions: republished after storing."""
     token = run if run == "*" else _run(run)

@@ -21,6 +21,7 @@ from headway.wire import decode
 from headway.wire.enqueue import EnqueueItem
 from headway.wire.events import RUN_EVENTS
 from headway_engine import streams
+from headway_engine.declared import declared, intake_consumer, work_consumer
 from support.proxy import Proxy
 from support.scripted_agent import finish
 from support.site import LEASE, running_site
@@ -134,18 +135,18 @@ async def test_row_56_settings_that_an_operator_changes_are_put_right_and_said(
             else:
                 verb, body = f"STREAM.UPDATE.{stream}", config | change
             await jsapi(caller.nc, verb, body)
-            declared = (
-                streams.declared()[stream]
+            wanted = (
+                declared()[stream]
                 if not consumer
-                else streams.intake_consumer()
+                else intake_consumer()
                 if stream == subjects.INGEST
-                else streams.work_consumer("default", "default")
+                else work_consumer("default", "default")
             )
 
             async def right(
-                declared: dict[str, Any] = declared, at: tuple[str, str] = (stream, consumer)
+                wanted: dict[str, Any] = wanted, at: tuple[str, str] = (stream, consumer)
             ) -> bool:
-                return not streams.differences(declared, await config_of(caller, *at))
+                return not streams.differences(wanted, await config_of(caller, *at))
 
             await until(right, what=f"{stream} {consumer} is as declared")
             for setting, value in change.items():

@@ -175,7 +175,7 @@ async def test_classes_say_how_many_since_when_and_where_most_of_them_stood(kit:
 async def test_the_newest_of_a_class_say_what_it_had_reached(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("memory", "postgres"):
+    for module in ("memory", "postgres", "edge"):
         monkeypatch.setattr(f"headway_engine.store.{module}.dead.NEWEST", 2)
     assert NEWEST == 200
     session = await kit.ready()

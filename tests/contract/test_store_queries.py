@@ -3,108 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from headway.ids import encode
 from headway.query import BadQuery, parse, write
 from headway.query.evaluate import matches
 from headway.query.machine import compiled
 from headway.query.regex import postgres, read
-from headway.states import FAILURES, TERMINAL, RunState
-from headway.wire import ErrorInfo
-from headway.wire import encode as json
 from headway.wire.runs import Facet, FacetsAsk, RunsQuery
 from headway.wire.saves import ModelUsage, SaveUsage
 from headway_engine.store.listing import facets_of
-from headway_engine.store.postgres import pages
-from support.factories import EPOCH, NS, an_enqueue
+from support.anyruns import COUNT, put_any_runs
+from support.factories import NS, an_enqueue
 from support.queries import WORDS, expressions, queries
 
 if TYPE_CHECKING:
     from headway.query import Query
     from headway.wire.runs import RunRow
-    from support.stores import Kit, PostgresKit
+    from support.stores import EdgeKit, Kit, PostgresKit
 
-COUNT = 150
-JOBS = (WORDS[0], WORDS[1])
 FIELDS = ("status", "task", "queue", "tag", "error", "agent", "image")
-_STARTED = frozenset(RunState) - {RunState.DELAYED, RunState.QUEUED, RunState.EXPIRED}
 
 
-async def some_rows(dsn: str) -> list[str]:
-    """Random runs of all states, made of few words; their ids."""
-    rand = random.Random(5)
-    conn: Any = await asyncpg.connect(dsn)
-    ids: list[str] = []
-    word = lambda: rand.choice(("", *WORDS))  # noqa: E731  # short among many
-    for i in range(COUNT):
-        state = rand.choice(list(RunState))
-        at = EPOCH - timedelta(seconds=rand.randrange(7200), microseconds=rand.randrange(10**6))
-        parent, origin = (rand.choice(["", "", *ids[:5]]) for _ in range(2))
-        # Ids of what others derived are older than their runs; of the rest an hour off at most.
-        off = rand.randrange(-3_600_000, 3_600_000)
-        made = -rand.randrange(10**9) if parent or origin else off
-        ms = int(at.timestamp() * 1000) + made
-        run = encode(ms, i * 7 + (rand.getrandbits(40) << 40))
-        started = at + timedelta(milliseconds=rand.randrange(5000)) if state in _STARTED else None
-        took = timedelta(microseconds=rand.choice((0, 1000, 999_999, 60_000_000)))
-        ended = (started or at) + took if state in TERMINAL else None
-        await conn.execute(
-            "INSERT INTO runs (id, ns, task, queue, state, created_at, started_at, ended_at, n,"
-            " failures, ck, priority, version, agent, reason, tags, parent, origin, key, limit_key,"
-            " dispatch, failure, acked) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11,"
-            " $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
-            run, NS if i % 10 else "other", word(), word(), state.value, at, started, ended,
-            rand.randrange(4), i % 2, rand.randrange(-3, 12), word(), word(), word(),
-            [w for w in WORDS if rand.random() < 0.15], parent, origin, word(), word(),
-            rand.choice([None, 1]) if state is RunState.QUEUED else None,
-            word() or "Error" if state in FAILURES else "", rand.random() < 0.3,
-        )  # fmt: skip
-        await conn.execute(
-            "INSERT INTO checkpoints (at, size, epoch, run_epoch, number, run, name, sha256, state)"
-            " VALUES ($1, 1, 1, 1, 1, $2, $3, '', '')", at, run, word(),
-        )  # fmt: skip
-        text = f'{word()}\x00 \\u0000 \\\x00\n"{word()}"\u2028'
-        error = ErrorInfo(word(), text, "nobody asks for tracebacks") if i % 3 else None
-        if state is RunState.SUCCEEDED:
-            error = None  # as every end has it: such runs are not looked at
-        await conn.execute(
-            "INSERT INTO results (run, body, error) VALUES ($1, '', $2)",
-            run, None if error is None else json(error),
-        )  # fmt: skip
-        for epoch in range(1, rand.randrange(1, 4)):
-            cost, tokens = rand.choice((0.25, 0.000001, 0.984567)), rand.choice((0, 1, 4))
-            await conn.execute(
-                "INSERT INTO usage (at, epoch, tokens_in, tokens_out, cost_usd, run, ns, task,"
-                " model) VALUES ($1, $2, $3, $3, $4, $5, $6, '', 'm')",
-                at, epoch, tokens, cost, run, NS if i % 10 else "other",
-            )  # fmt: skip
-        ids.append(run)
-        if origin and i % 3:
-            await conn.execute(
-                "INSERT INTO jobs (at, until, paced_at, items, ns, job, plan, state, body)"
-                " VALUES ($1, $1, $1, 1, $2, $3, '', 'done', '') ON CONFLICT DO NOTHING",
-                at, NS if i % 10 else "other", JOBS[i % 2],
-            )  # fmt: skip
-            await conn.execute(
-                "INSERT INTO job_items (number, checkpoint, ns, job, run, fork, body)"
-                " VALUES ($1, 0, $2, $3, $4, $5, '')",
-                i, NS if i % 10 else "other", JOBS[i % 2], origin, run,
-            )  # fmt: skip
-        # One that was moved by a job was not made by it.
-        await conn.execute(
-            "INSERT INTO job_items (number, checkpoint, ns, job, run, fork, body)"
-            " VALUES ($1, 0, $2, $3, $4, $4, '')", COUNT + i, NS, JOBS[0], run,
-        )  # fmt: skip
-    await conn.close()
-    return ids
+@pytest.fixture(params=["postgres", "edge"])
+def sql_kit(request: pytest.FixtureRequest) -> PostgresKit | EdgeKit:
+    """Each store that answers by SQL."""
+    return request.getfixturevalue(f"{request.param}_kit")
+
+
+def scan_at_most(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """A request looks at so many runs."""
+    for module in ("postgres.pages", "edge.scanning"):
+        monkeypatch.setattr(f"headway_engine.store.{module}.SCAN", rows)
 
 
 async def everything(kit: Kit, query: RunsQuery) -> list[RunRow]:
@@ -129,25 +62,25 @@ async def price(kit: Kit, rows: list[RunRow]) -> None:
 
 
 async def test_memory_and_sql_answer_every_query_alike(
-    postgres_kit: PostgresKit, monkeypatch: pytest.MonkeyPatch
+    sql_kit: PostgresKit | EdgeKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = await some_rows(postgres_kit.dsn)
-    rows = await everything(postgres_kit, RunsQuery(n=1000))
+    ids = await put_any_runs(sql_kit)
+    rows = await everything(sql_kit, RunsQuery(n=1000))
     assert len(rows) == COUNT - COUNT // 10
-    await price(postgres_kit, rows)
-    now, loop = postgres_kit.now(), asyncio.get_running_loop()
+    await price(sql_kit, rows)
+    now, loop = sql_kit.now(), asyncio.get_running_loop()
     some = st.sampled_from(ids).flatmap(lambda i: st.integers(1, 26).map(lambda n: i[:n]))
 
     async def compare(query: Query, n: int, scan: int, *, oldest: bool) -> None:
-        monkeypatch.setattr(pages, "SCAN", scan)
+        scan_at_most(monkeypatch, scan)
         asked = RunsQuery(
             query=write(query), n=n, total=True, sort="oldest" if oldest else "newest"
         )
         expected = [r.run for r in rows if matches(query, r, now)]
-        first = await postgres_kit.store.runs(NS, asked)
+        first = await sql_kit.store.runs(NS, asked)
         assert first.total is not None
         assert first.estimated or first.total == len(expected)
-        found = [r.run for r in await everything(postgres_kit, asked)]
+        found = [r.run for r in await everything(sql_kit, asked)]
         assert found == (expected[::-1] if oldest else expected)
 
     @settings(
@@ -219,9 +152,9 @@ async def test_runs_are_found_by_what_they_have_used(kit: Kit) -> None:
 async def test_many_runs_are_estimated_not_counted(
     postgres_kit: PostgresKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await some_rows(postgres_kit.dsn)
+    await put_any_runs(postgres_kit)
     await postgres_kit.execute("ANALYZE")
-    monkeypatch.setattr(pages, "SCAN", 50)
+    scan_at_most(monkeypatch, 50)
     page = await postgres_kit.store.runs(NS, RunsQuery(n=1, total=True))
     assert page.estimated
     assert page.total is not None
@@ -245,17 +178,17 @@ async def test_large_queries_are_answered_or_refused(kit: Kit, text: str) -> Non
         assert (await kit.store.runs(NS, RunsQuery(query=text))).runs == []
 
 
-async def test_memory_and_sql_count_alike(postgres_kit: PostgresKit) -> None:
-    ids = await some_rows(postgres_kit.dsn)
-    rows = await everything(postgres_kit, RunsQuery(n=1000))
-    await price(postgres_kit, rows)
-    now, loop = postgres_kit.now(), asyncio.get_running_loop()
+async def test_memory_and_sql_count_alike(sql_kit: PostgresKit | EdgeKit) -> None:
+    ids = await put_any_runs(sql_kit)
+    rows = await everything(sql_kit, RunsQuery(n=1000))
+    await price(sql_kit, rows)
+    now, loop = sql_kit.now(), asyncio.get_running_loop()
     some = st.sampled_from(ids).flatmap(lambda i: st.integers(1, 26).map(lambda n: i[:n]))
 
     async def compare(query: Query, by: Any, n: int) -> None:
         ask = FacetsAsk(write(query), by, n)
         expected = facets_of((r for r in rows if matches(query, r, now)), ask, now)
-        found = await postgres_kit.store.facets(NS, ask)
+        found = await sql_kit.store.facets(NS, ask)
         assert (found.matched, found.partly) == (expected.matched, False)
         assert found.values == expected.values
 
@@ -287,11 +220,11 @@ async def test_every_store_counts_what_a_query_means(kit: Kit) -> None:
 
 
 async def test_of_many_runs_the_newest_are_counted_and_that_is_said(
-    postgres_kit: PostgresKit, monkeypatch: pytest.MonkeyPatch
+    sql_kit: PostgresKit | EdgeKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await some_rows(postgres_kit.dsn)
-    monkeypatch.setattr(pages, "SCAN", 20)
-    found = await postgres_kit.store.facets(NS, FacetsAsk(by=("status",), n=20))
+    await put_any_runs(sql_kit)
+    scan_at_most(monkeypatch, 20)
+    found = await sql_kit.store.facets(NS, FacetsAsk(by=("status",), n=20))
     assert found.partly
     assert found.matched == 21
     assert sum(f.runs for f in found.values["status"]) == 21

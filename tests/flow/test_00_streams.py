@@ -11,6 +11,7 @@ from headway import bus, history, pull, subjects
 from headway.errors import QueueFull
 from headway.ids import new_run_id
 from headway_engine import streams
+from headway_engine.declared import HOUR, Limits, declared
 from headway_ops.local.nats import NatsConfig
 from support import servers
 from support.wait import until
@@ -36,7 +37,7 @@ async def test_what_was_changed_by_hand_is_reported_and_put_back(
 ) -> None:
     await streams.ensure_streams(connection)
     config = (await bus.jsapi(connection, "STREAM.INFO.RUNS"))["config"]
-    await bus.jsapi(connection, "STREAM.UPDATE.RUNS", {**config, "max_age": 5 * streams.HOUR})
+    await bus.jsapi(connection, "STREAM.UPDATE.RUNS", {**config, "max_age": 5 * HOUR})
     found = await streams.drift(connection)
     assert len(found) == 1
     assert found[0].startswith("RUNS: max_age")
@@ -62,7 +63,7 @@ async def test_only_what_must_be_fsynced_is(connection: bus.Connection) -> None:
     await streams.ensure_streams(connection)
     modes = {
         name: (await bus.jsapi(connection, f"STREAM.INFO.{name}"))["config"].get("persist_mode")
-        for name in streams.declared()
+        for name in declared()
     }
     assert modes.pop("INGEST") in (None, "default")
     assert set(modes.values()) == {"async"}
@@ -82,7 +83,7 @@ async def test_durability_is_what_the_server_shows_and_lazy_when_nobody_knows() 
 async def test_full_ingest_is_queue_full_and_heals_when_there_is_room(
     connection: bus.Connection,
 ) -> None:
-    await streams.ensure_streams(connection, limits=streams.Limits(ingest_bytes=2000))
+    await streams.ensure_streams(connection, limits=Limits(ingest_bytes=2000))
     subject = subjects.ingest("default")
 
     async def fill() -> None:

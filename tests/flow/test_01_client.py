@@ -34,6 +34,7 @@ from headway.wire.api import Done
 from headway.wire.enqueue import Ended
 from headway.wire.fleet import QueueAsk
 from headway_engine import streams
+from headway_engine.declared import Limits
 from support.proxy import Proxy
 from support.responder import Responder, fail, item, succeed
 from support.wait import never, until
@@ -153,7 +154,7 @@ async def test_accepted_is_not_silent_where_a_power_cut_may_lose_it(
 
 async def test_a_full_ingest_is_queue_full_and_nothing_waits(settings: Settings) -> None:
     nc = await bus.connect(settings, kind="engine", ident="e")
-    await streams.ensure_streams(nc, limits=streams.Limits(ingest_bytes=500))
+    await streams.ensure_streams(nc, limits=Limits(ingest_bytes=500))
     async with await Client.open(settings) as client:
         with pytest.raises(QueueFull):
             await client.submit([item(b'"' + b"x" * 1000 + b'"')])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,10 +11,9 @@ from headway.wire.fleet import Deployment, TaskSpec
 from headway_engine.agent.config import AgentConfig
 from headway_engine.assembly import AgentProcess
 from headway_engine.config import BadConfig, Config
-from support.engines import calling, config_for, running_engine
+from support.engines import calling, config_for, running_agent, running_engine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
     from pathlib import Path
 
 CODE = """
@@ -33,23 +30,6 @@ async def greet(name: str) -> str:
 async def add(x: int) -> int:
     return x + 1
 """
-
-
-@asynccontextmanager
-async def running_agent(config: Config) -> AsyncGenerator[AgentProcess]:
-    """An agent that has registered; drained in the end."""
-    agent = AgentProcess(config)
-    task = asyncio.create_task(agent.run())
-    started = asyncio.create_task(agent.started.wait())
-    await asyncio.wait([task, started], timeout=20, return_when=asyncio.FIRST_COMPLETED)
-    started.cancel()
-    if task.done():
-        await task
-    try:
-        yield agent
-    finally:
-        agent.stop()
-        await task
 
 
 async def test_a_run_executes_in_a_runner_and_its_state_is_kept(

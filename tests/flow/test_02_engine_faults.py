@@ -21,10 +21,10 @@ from headway.wire.fleet import TaskSpec
 from headway.wire.reports import Finished, Started, Stopped
 from headway.wire.saves import SAVED, SaveCheckpoint, Saved, SaveMark, Saves
 from headway_engine.assembly import Engine
+from headway_engine.declared import WORK_ACK_WAIT
 from headway_engine.happenings import Cancel
 from headway_engine.relay import Sweeper
 from headway_engine.store.postgres import PostgresStore
-from headway_engine.streams import WORK_ACK_WAIT
 from support.engines import calling, config_for, running_engine
 from support.scripted_agent import finish
 from support.servers import create_database, running_nats, running_postgres, settings_for

@@ -22,7 +22,7 @@ from headway.wire.fleet import TaskSpec
 from headway.wire.reports import Finished
 from headway.wire.saves import SaveCheckpoint, SaveMark, Saves
 from headway.wire.steering import ReplayAsk
-from headway_engine import intake, streams
+from headway_engine import declared, intake
 from headway_engine.store.postgres import PostgresStore
 from support.engines import Caller, calling, config_for, running_engine
 from support.scripted_agent import finish
@@ -393,7 +393,7 @@ async def test_another_namespace_sees_nothing(nats: str, database: str) -> None:
 async def test_enqueues_that_wait_for_the_store_are_not_delivered_again_meanwhile(
     nats: str, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "INTAKE_ACK_WAIT", 0.8)
+    monkeypatch.setattr(declared, "INTAKE_ACK_WAIT", 0.8)
     monkeypatch.setattr(intake, "MARK_EVERY", 0.2)
     verb = f"CONSUMER.INFO.{subjects.INGEST}.{subjects.INTAKE_CONSUMER}"
     async with running_engine(config_for(nats, database)), calling(nats) as caller:

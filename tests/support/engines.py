@@ -16,7 +16,7 @@ from headway.wire import decode, encode
 from headway.wire.api import API_ANSWER, ApiAnswer
 from headway.wire.enqueue import ANSWERS, Ended, EnqueueBatch, EnqueueItem, Recorded
 from headway.wire.fleet import Deployment, TaskSpec
-from headway_engine.assembly import Engine
+from headway_engine.assembly import AgentProcess, Engine
 from headway_engine.config import BlobsConfig, Config, EngineConfig, NatsConfig, PostgresConfig
 from support.servers import settings_for
 from support.wait import until
@@ -51,6 +51,23 @@ async def running_engine(config: Config, **options: Any) -> AsyncGenerator[Engin
         yield engine
     finally:
         engine.stop()
+        await task
+
+
+@asynccontextmanager
+async def running_agent(config: Config) -> AsyncGenerator[AgentProcess]:
+    """An agent that has registered; drained in the end."""
+    agent = AgentProcess(config)
+    task = asyncio.create_task(agent.run())
+    started = asyncio.create_task(agent.started.wait())
+    await asyncio.wait([task, started], timeout=20, return_when=asyncio.FIRST_COMPLETED)
+    started.cancel()
+    if task.done():
+        await task
+    try:
+        yield agent
+    finally:
+        agent.stop()
         await task
 
 

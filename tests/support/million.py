@@ -11,8 +11,10 @@ import asyncpg
 from headway.ids import encode
 from headway.wire import ErrorInfo
 from headway.wire import encode as json
+from headway_engine.store.edge.times import us
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -74,6 +76,39 @@ def rows(count: int, ns: str, seed: int = 7) -> Iterator[tuple[Any, ...]]:
             parent, some[-1][1] if i % 1000 == 7 else "",
             rand.choice(_ERRORS).type if state in {"FAILED", "TIMED_OUT"} else "", i < newest // 2,
         )  # fmt: skip
+
+
+def fill_edge(db: sqlite3.Connection, count: int, ns: str = "default") -> None:
+    """The same into the projection of an edge store."""
+    rand = random.Random(8)
+    errors = [json(e).decode() for e in _ERRORS]
+
+    def kept(value: Any) -> Any:
+        if isinstance(value, datetime):
+            return us(value)
+        return json(value).decode() if isinstance(value, list) else value
+
+    db.execute("BEGIN")
+    places = ", ".join("?" * len(_RUNS))
+    for k, row in enumerate(rows(count, ns)):
+        db.execute(
+            f"INSERT INTO runs (seq, record, {', '.join(_RUNS)}) VALUES (1, '', {places})",
+            tuple(map(kept, row)),
+        )
+        if row[7] is not None:
+            failed = row[4] != "SUCCEEDED"
+            error = errors[min(2, int(rand.expovariate(1)))] if failed else None
+            db.execute(
+                "INSERT INTO bodies (run, payload, error, ended) VALUES (?, '', ?, 1)",
+                (row[0], error),
+            )
+        if row[12] and k >= count - count // 5:
+            db.execute(
+                "INSERT INTO checkpoints (run, number, name, sha256, size, epoch, at, schema, keep,"
+                " state) VALUES (?, 3, ?, '', 10, 1, ?, '', 0, '{}')",
+                (row[0], f"iteration-{rand.randrange(12)}", us(row[5])),
+            )
+    db.execute("COMMIT")
 
 
 async def fill(dsn: str, count: int, ns: str = "default") -> None:

@@ -7,19 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from headway.bus import connect
 from headway.states import RunState
 from headway.wire import ErrorInfo
 from headway_engine.clock import ManualClock
 from headway_engine.happenings import Cancel, Failed, Happening, Lost, Started, Suspended
+from headway_engine.store.edge import EdgeStore
 from headway_engine.store.memory import MemoryStore
 from headway_engine.store.postgres import PostgresStore
+from headway_engine.streams import ensure_streams
 from support.factories import EPOCH, NS, a_deployment, an_agent, an_enqueue
+from support.servers import settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from headway.bus import Connection
     from headway_engine.store import Store
     from headway_engine.store.records import Claimed, NewRun, Outcome, Run
+    from headway_ops.local.nats import NatsServer
 
 CLOCK = """
 CREATE TABLE IF NOT EXISTS test_clock (at timestamptz NOT NULL);
@@ -207,6 +214,48 @@ class PostgresKit(Kit):
         """Close all stores."""
         for store in (self.postgres, *self._others):
             await store.close()
+
+    def now(self) -> datetime:
+        """The time."""
+        return self.clock.now()
+
+
+class EdgeKit(Kit):
+    """RUNS as truth on a nats-server of its own; each engine has its own projection."""
+
+    def __init__(self, nats: NatsServer, folder: Path) -> None:
+        self.clock = ManualClock(EPOCH)
+        self.nats, self.folder = nats, folder
+        self._opened: list[tuple[EdgeStore, Connection]] = []
+
+    async def start(self) -> None:
+        """Make the streams, open the store."""
+        self.edge = await self.open("e1", first=True)
+        self.store = self.edge
+
+    async def open(self, name: str, *, first: bool = False) -> EdgeStore:
+        """An engine of this name, on the projection that it has, if it has one."""
+        nc = await connect(settings_for(self.nats.url), kind="engine", ident=name)
+        if first:
+            await ensure_streams(nc, "edge", fsynced=True)
+        store = EdgeStore(nc, self.folder / name, name, self.clock)
+        self._opened.append((store, nc))
+        await store.open()
+        return store
+
+    async def engine(self, name: str) -> Store:
+        """One more engine."""
+        return await self.open(name)
+
+    async def advance(self, seconds: float) -> datetime:
+        """Move the clock on."""
+        return self.clock.advance(seconds)
+
+    async def stop(self) -> None:
+        """Close all stores."""
+        for store, nc in self._opened:
+            await store.close()
+            await nc.close()
 
     def now(self) -> datetime:
         """The time."""

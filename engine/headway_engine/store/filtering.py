@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from headway.ids import encode
 from headway.query.evaluate import folded, moment
 from headway.query.fields import states_of
-from headway.query.regex import folded as in_any_case
-from headway.query.regex import postgres, read
 from headway.query.tree import Amount, Duration, Number, Pattern, Prefix, Regex, Status, Term
 from headway.states import FAILURES, TERMINAL, RunState
 from headway_engine.store.listing import COUNTED
@@ -46,6 +44,8 @@ class Part(NamedTuple):
 
 DEAD = "r.failure <> '' AND NOT r.acked"
 """A dead letter; the condition of its indexes."""
+DERIVED = "(r.parent <> '' OR r.origin <> '')"
+"""A child or a fork, whose id says another time; the condition of an index."""
 
 
 class Dialect(Protocol):
@@ -86,11 +86,23 @@ class Dialect(Protocol):
         """ASCII letters in lower case, others as they are."""
         ...
 
+    def pattern(self, pattern: Pattern) -> str:
+        """A pattern as the value of a parameter."""
+        ...
+
+    def meets(self, text: str, asked: str, pattern: Pattern) -> str:
+        """The whole text, letter by letter, meets the pattern, whose parameter is `asked`."""
+        ...
+
     def of_jobs(self, condition: str, *, few: bool) -> str:
         """Made by a job of this namespace that meets it; `few`: its runs are looked up one by one.
 
         The column of a job's id is that of the field `job`.
         """
+        ...
+
+    def expression(self, source: str, *, fold: bool) -> str:
+        """A regular expression as the value of a parameter; `fold`: for texts in lower case."""
         ...
 
     def fits(self, text: str, expression: str) -> str:
@@ -188,15 +200,8 @@ def _since(terms: Sequence[Term], writer: _Writer) -> list[Part]:
     bound = f"r.parent = '' AND r.origin = '' AND r.id >= {writer.put(encode(first, 0))}"
     # Their index begins with the state, so one is always named.
     every = writer.among("r.state", sorted(s.value for s in RunState))
-    derived = f"(r.parent <> '' OR r.origin <> '') AND {every}"
+    derived = f"{DERIVED} AND {every}"
     return [Part(bound, "among"), Part(derived, "none")]
-
-
-def like(pattern: Pattern) -> str:
-    """A LIKE pattern with the usual escape."""
-    return "%".join(
-        p.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") for p in pattern.parts
-    )
 
 
 class _Writer:
@@ -295,9 +300,11 @@ class _Writer:
                 case Pattern((text,)):
                     whole.append(text)
                 case Pattern():
-                    found.append(f"{column} LIKE {self.put(like(value))}")
+                    asked = self.put(self._dialect.pattern(value))
+                    found.append(self._dialect.meets(column, asked, value))
                 case Regex(source):
-                    found.append(self._dialect.fits(column, self.put(postgres(read(source)))))
+                    asked = self.put(self._dialect.expression(source, fold=False))
+                    found.append(self._dialect.fits(column, asked))
                 case Prefix(text) if len(text) == ID_LENGTH:
                     whole.append(text)
                 case Prefix(text):
@@ -313,13 +320,14 @@ class _Writer:
         found: list[str] = []
         for value in term.values:
             if isinstance(value, Regex):
-                asked = self.put(postgres(in_any_case(read(value.source))))
+                asked = self.put(self._dialect.expression(value.source, fold=True))
                 found += [self._dialect.fits(self._dialect.lower(c), asked) for c in columns]
                 continue
             if not isinstance(value, Pattern):
                 raise TypeError(f"{term.field}: {value!r}")
-            asked = self.put(folded(like(Pattern(("", *value.parts, "")))))
-            found += [f"{self._dialect.lower(c)} LIKE {asked}" for c in columns]
+            inside = Pattern(("", *map(folded, value.parts), ""))
+            asked = self.put(self._dialect.pattern(inside))
+            found += [self._dialect.meets(self._dialect.lower(c), asked, inside) for c in columns]
         return found
 
     def _anywhere(self, term: Term) -> list[str]:

@@ -31,7 +31,8 @@ async def nats(nc: NatsClient) -> list[Finding]:
     if find_spec("asyncpg") is None:
         findings += jetstream(info, 0)
     else:
-        from headway_engine.streams import declared, drift
+        from headway_engine.declared import declared
+        from headway_engine.streams import drift
 
         need = sum(max(0, int(config.get("max_bytes", 0))) for config in declared(None).values())
         findings += jetstream(info, need)

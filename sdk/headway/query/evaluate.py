@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headway.query.tree import Compare, Value
+    from headway.wire import ErrorInfo
     from headway.wire.runs import RunRow
 
 COMPARE: dict[Compare, Callable[[int, int], bool]] = {
@@ -118,8 +119,12 @@ def duration_ms(row: RunRow, now: datetime) -> int | None:
 
 def error_text(row: RunRow) -> str:
     """What `error:` looks at; no store keeps NUL in a text."""
-    error = row.error
-    return "" if error is None else f"{error.type}: {error.message}".replace("\x00", "")
+    return "" if row.error is None else said(row.error)
+
+
+def said(error: ErrorInfo) -> str:
+    """What an error says in one text."""
+    return f"{error.type}: {error.message}".replace("\x00", "")
 
 
 def glob(parts: tuple[str, ...], text: str) -> bool:

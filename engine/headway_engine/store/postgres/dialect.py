@@ -6,11 +6,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from headway.query.machine import LOOKS
+from headway.query.regex import folded as in_any_case
+from headway.query.regex import postgres, read
 from headway.states import OPEN, RunState
 from headway_engine.store.filtering import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from headway.query.tree import Pattern
 
 _TYPES: dict[type, str] = {str: "text", list: "text[]", int: "bigint", datetime: "timestamptz"}
 
@@ -90,6 +94,16 @@ class Postgres:
         """The collation C knows no letters but those of ASCII."""
         return f'lower({text} COLLATE "C")'
 
+    def pattern(self, pattern: Pattern) -> str:
+        """With the usual escape."""
+        return "%".join(
+            p.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") for p in pattern.parts
+        )
+
+    def meets(self, text: str, asked: str, pattern: Pattern) -> str:
+        """LIKE tells cases apart."""
+        return f"{text} LIKE {asked}"
+
     def of_jobs(self, condition: str, *, few: bool) -> str:
         """$1 is the namespace. An array is read by the index of ids, a set is hashed."""
         made = (
@@ -97,6 +111,11 @@ class Postgres:
             f" WHERE j.ns = $1 AND i.fork <> i.run AND ({condition})"
         )
         return f"r.id = ANY(ARRAY({made}))" if few else f"r.id IN ({made})"
+
+    def expression(self, source: str, *, fold: bool) -> str:
+        """In the words of Postgres."""
+        node = read(source)
+        return postgres(in_any_case(node) if fold else node)
 
     def fits(self, text: str, expression: str) -> str:
         """Its machine does not backtrack either: there are no references back in it."""

@@ -8,7 +8,7 @@ import msgspec
 
 from headway.wire import encode
 from headway.wire.replays import JobItem, JobRow, Plan, PlanItem
-from headway_engine.jobrules import JobFacts, fork_id, job_id
+from headway_engine.jobrules import JobFacts, PlanHead, fork_id, head_of, job_id
 from headway_engine.store.postgres import statements
 from headway_engine.store.postgres.base import Part
 
@@ -20,13 +20,7 @@ _SQL = statements.load("jobs")
 _ITEM = msgspec.json.Decoder(PlanItem)
 
 
-class Head(Plan, frozen=True):
-    """A plan as the job's row keeps it: its items have rows of their own."""
-
-    items: tuple[PlanItem, ...] = ()
-
-
-_HEAD = msgspec.json.Decoder(Head)
+_HEAD = msgspec.json.Decoder(PlanHead)
 
 
 class Jobs(Part):
@@ -35,7 +29,6 @@ class Jobs(Part):
     async def job_put(self, ns: str, plan: Plan, sha256: str, actor: str) -> None:
         """Record a job of this plan, unless there is one."""
         now = await self.now()
-        head = Head(**{f: getattr(plan, f) for f in plan.__struct_fields__ if f != "items"})
         await self.db.fetch(
             _SQL["put"],
             ns,
@@ -43,7 +36,7 @@ class Jobs(Part):
             sha256,
             now,
             actor,
-            encode(head),
+            encode(head_of(plan)),
             [i.checkpoint for i in plan.items],
             [i.run for i in plan.items],
             [fork_id(now, sha256, i.run, plan.mode) for i in plan.items],

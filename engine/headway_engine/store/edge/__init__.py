@@ -1,0 +1,117 @@
+"""Store on the stream RUNS: one compare-and-set publish is the commit.
+
+The truth is RUNS and the bucket `headway-settings`, both written with fsync. What stands in SQLite
+is made from them, and made again when it is missing, damaged or of an older schema. Several engines
+may work on one NATS: each has a projection of its own, and a decision on an old look loses.
+
+1. `messages`    the bodies on `hw.run.>`: those of server mode, and a `Change` with all the rest.
+2. `fold`        from the messages of an id to its record; pure.
+3. `projection`  SQLite, the working set: makes the rows of each message once, whoever wrote it.
+4. `journal`     conditional writes to RUNS, and what others wrote there; `settings` the same for
+                 the bucket.
+5. `base`        look, decide, publish on condition, look again: the only way to write;
+                 `building` gathers what several decisions do to one run for one message.
+6. `moves`, `saving`, `presence`, `control`, `dispatching`, `intake`, `claims`, `timers`, `purging`,
+                 `upkeep`: the port's methods by area, each upon the one before.
+7. `reading` and what is built upon it: `pages` (by `scanning` and `dialect`), `details`, `dead`,
+                 `usage`, `jobs`, `sources`.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from headway import subjects
+from headway.bus import jsapi
+from headway.errors import HeadwayError
+from headway_engine.clock import Clock, SystemClock
+from headway_engine.store import StoreDown, StoreFacts
+from headway_engine.store.edge.dead import Dead
+from headway_engine.store.edge.journal import Journal
+from headway_engine.store.edge.locks import Locks
+from headway_engine.store.edge.projection import SCHEMA, Projection
+from headway_engine.store.edge.registry import Registry
+from headway_engine.store.edge.scanning import Reader
+from headway_engine.store.edge.settings import Settings
+from headway_engine.store.edge.sources import Sources
+from headway_engine.store.edge.usage import Usage
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from nats.aio.client import Client as NatsClient
+
+log = logging.getLogger("headway.engine.edge")
+
+
+class EdgeStore(Sources, Dead, Usage):
+    """See the port. The streams must be there (`streams.ensure_streams(mode="edge")`)."""
+
+    def __init__(
+        self,
+        nc: NatsClient,
+        folder: Path,
+        engine: str = "edge",
+        clock: Clock | None = None,
+        retention: timedelta = timedelta(days=30),
+    ) -> None:
+        """`folder`: where the projection lies; each engine has its own."""
+        self.nc, self.engine, self.clock = nc, engine, clock or SystemClock()
+        self.retention = retention
+        self.projection = Projection(folder / "projection.sqlite3")
+        self.reader = Reader(self.projection.path)
+        self.journal = Journal(nc, self.projection)
+        self.settings = Settings(nc)
+        self.registry = Registry(self.settings)
+        self.locks = Locks()
+        self.liveness = None
+        self.jumps = []
+        self._open = False
+
+    async def open(self) -> StoreFacts:
+        """Bring the projection up to date, however much of it is missing."""
+        try:
+            info = await jsapi(self.nc, f"STREAM.INFO.{subjects.RUNS}")
+        except HeadwayError as e:
+            raise StoreDown(f"RUNS is not there: {e}") from None
+        last = int(info["state"]["last_seq"])
+        if why := self.projection.open(str(info["created"]), last):
+            log.info("the projection is made anew: %s; messages=%d", why, info["state"]["messages"])
+        self._open = True
+        await self._fresh()
+        if self.liveness is None:
+            self.liveness = (self._now(), self._now())
+        return await self.facts()
+
+    async def facts(self) -> StoreFacts:
+        """Durable: the engine refuses to start on a NATS that does not fsync (`ensure_streams`)."""
+        self._check()
+        try:
+            info = await jsapi(self.nc, f"STREAM.INFO.{subjects.RUNS}")
+        except HeadwayError as e:
+            raise StoreDown(f"RUNS is not there: {e}") from None
+        version = self.nc.connected_server_version
+        text = f"{version.major}.{version.minor}.{version.patch}"
+        return StoreFacts("edge", text, SCHEMA, True, [], f"edge-{info['created']}")
+
+    async def close(self) -> None:
+        """Close the projection; the connection is its owner's."""
+        self._open = False
+        self.reader.close()
+        self.projection.close()
+
+    def use(self) -> tuple[int, int]:
+        """None are needed."""
+        return 0, 0
+
+    async def now(self) -> datetime:
+        """The store's clock; a probe that RUNS can be read."""
+        await self._runs_fresh()
+        return self._now()
+
+    def _check(self) -> None:
+        if not self._open:
+            raise StoreDown("the store is closed")

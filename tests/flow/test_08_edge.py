@@ -1,0 +1,151 @@
+"""The path of a run on one nats-server and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec.structs import replace
+
+from headway import subjects
+from headway.history import history
+from headway.wire import decode
+from headway.wire.events import RUN_EVENTS, Event
+from headway.wire.fleet import Deployment, TaskSpec
+from headway_engine.agent.config import AgentConfig
+from headway_engine.config import BlobsConfig
+from support.engines import calling, config_for, running_agent, running_engine
+from support.wait import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from headway import bus
+    from headway_engine.config import Config
+    from headway_ops.local.nats import NatsServer
+
+CODE = """
+from __future__ import annotations
+import asyncio, pathlib
+from headway import checkpoint, once, resume, sleep, step, task
+from headway.errors import StopRun
+
+@task()
+async def report(topic: str, folder: str) -> str:
+    seen = await resume(0, type=int)
+    await checkpoint("seen", seen + 1)
+    text = await step("upper", str.upper, topic)
+    await once("send", pathlib.Path(folder, "sent").write_text, text)
+    if seen == 0:
+        raise ValueError("once more")
+    await sleep("0.05s")
+    return text
+
+@task()
+async def patient(folder: str) -> int:
+    place = pathlib.Path(folder)
+    done = await resume(0, type=int)
+    while done < 3:
+        await checkpoint(f"turn-{done}", done)
+        place.joinpath(f"at-{done}").touch()
+        while not place.joinpath(f"go-{done}").exists():
+            await asyncio.sleep(0.01)
+        with place.joinpath("turns").open("a") as f:
+            f.write(f"{done}\\n")
+        done += 1
+    return done
+
+@task(isolation="shared")
+async def add(x: int) -> int:
+    return x + 1
+"""
+
+
+async def told(nc: bus.Connection, run: str) -> list[Event]:
+    """What observers read of a run."""
+    subject = subjects.run_event("default", run)
+    found = [m async for m in history(nc, subjects.RUNS, subject)]
+    return [e for m in found for e in decode(RUN_EVENTS, m.data).events]
+
+
+@pytest.fixture
+def config(nats: str, tmp_path: Path) -> Config:
+    """Engine and agent on one nats-server; the tasks above."""
+    (tmp_path / "app.py").write_text(CODE)
+    return replace(
+        config_for(nats, ""),
+        blobs=BlobsConfig("objects"),
+        agent=AgentConfig(state_dir=str(tmp_path / "s"), runtime="process"),
+    )
+
+
+def version(folder: Path) -> Deployment:
+    """The tasks above."""
+    tasks = [
+        TaskSpec("report", module="app:report", max_attempts=3, min_delay=0.05),
+        TaskSpec("patient", module="app:patient"),
+        TaskSpec("add", module="app:add", isolation="shared"),
+    ]
+    return Deployment("v1", tasks, modules=("app",), source=str(folder), dev=True)
+
+
+async def test_a_run_fails_once_goes_on_and_ends_on_nats_alone(
+    nats: str, config: Config, tmp_path: Path, connection: bus.Connection
+) -> None:
+    edge = tmp_path / "edge"
+    body = b'{"topic":"tides","folder":"%s"}' % str(tmp_path).encode()
+    async with calling(nats) as caller:
+        async with running_engine(config, edge=edge), running_agent(config):
+            await caller.api("deploy", version(tmp_path))
+            word = await caller.enqueue("report", body)
+            end = await caller.end(word.run)
+            assert (end.status, bytes(end.result)) == ("succeeded", b'"TIDES"'), end.error
+            shared = await caller.enqueue("add", b'{"x":41}')
+            assert bytes((await caller.end(shared.run)).result) == b"42"
+            events = await told(connection, word.run)
+            assert [e.n for e in events] == list(range(1, len(events) + 1))
+            kinds = [e.kind for e in events]
+            assert kinds.count("starting") == 2
+            assert (kinds[0], kinds[-1]) == ("queued", "succeeded")
+            assert kinds.count("once") == 2, "its effect did not run again"
+        # The projection is gone with the machine's disk cache: the next engine makes it anew.
+        shutil.rmtree(edge)
+        async with running_engine(config, edge=edge), running_agent(config):
+            detail = await caller.api("run", {"run": word.run})
+            assert [e["n"] for e in detail["events"]] == [e.n for e in events]
+            later = await caller.enqueue("add", b'{"x":1}')
+            assert bytes((await caller.end(later.run)).result) == b"2"
+
+
+async def test_a_run_outlives_its_engine_and_a_nats_server_that_is_killed(
+    nats_server: NatsServer, config: Config, tmp_path: Path, connection: bus.Connection
+) -> None:
+    edge = tmp_path / "edge"
+
+    async def turn(number: int) -> None:
+        await until((tmp_path / f"at-{number}").exists)
+
+    body = b'{"folder":"%s"}' % str(tmp_path).encode()
+    async with calling(nats_server.url) as caller, AsyncExitStack() as stack:
+        async with running_engine(config, edge=edge):
+            await stack.enter_async_context(running_agent(config))
+            await caller.api("deploy", version(tmp_path))
+            word = await caller.enqueue("patient", body)
+            await turn(0)
+        # The engine is gone; the attempt goes on, its next checkpoint waits for another one.
+        (tmp_path / "go-0").touch()
+        async with running_engine(config, edge=edge):
+            await turn(1)
+            nats_server.kill()
+            (tmp_path / "go-1").touch()
+            await nats_server.start()
+            await turn(2)
+            (tmp_path / "go-2").touch()
+            end = await caller.end(word.run)
+            assert (end.status, bytes(end.result)) == ("succeeded", b"3"), end.error
+    assert (tmp_path / "turns").read_text().split() == ["0", "1", "2"]
+    events = await told(connection, word.run)
+    assert [e.n for e in events] == list(range(1, len(events) + 1))
+    assert [e.kind for e in events].count("starting") == 1
