@@ -33,6 +33,7 @@ CALLS: dict[str, list[str]] = {
     "show": [RUN],
     "watch": [RUN],
     "logs": [RUN],
+    "advice": ["greet"],
     "result": [RUN],
     "resume": [HELD],
     "cancel": [HELD],

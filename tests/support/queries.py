@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import strategies as st
 
 from headway.query.fields import FIELDS, STATUS_WORDS, Field, Kind
+from headway.query.regex import BadRegex, read
 from headway.query.tree import (
     Ago,
     Amount,
@@ -61,7 +62,16 @@ def expressions() -> st.SearchStrategy[str]:
             lambda rows: f"({'|'.join(rows)})"
         ), max_leaves=6,
     )  # fmt: skip
-    return _rows(group)
+    return _rows(group).filter(_readable)
+
+
+def _readable(source: str) -> bool:
+    """Not those that repeat what may be empty."""
+    try:
+        read(source)
+    except BadRegex:
+        return False
+    return True
 
 
 @st.composite

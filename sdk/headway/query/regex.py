@@ -188,6 +188,9 @@ class _Reader:
         least, most = {"*": (0, None), "+": (1, None), "?": (0, 1)}.get(c) or self._counts(at)
         if (again := self._next()) and again in "*+?{":
             raise BadRegex(self._at, f"a {again} after {self._source[begun : self._at][-10:]}")
+        if most != 1 and _may_be_empty(node):
+            # It would find nothing else, and Postgres takes minutes over several in each other.
+            raise BadRegex(at, "what is repeated may be the empty text: leave one repeat away")
         return Times(node, least, most)
 
     def _counts(self, at: int) -> tuple[int, int | None]:
@@ -227,6 +230,20 @@ def _others(ranges: Ranges) -> Ranges:
             out.append((begin, low - 1))
         begin = high + 1
     return tuple([*out, (begin, _LAST)] if begin <= _LAST else out)
+
+
+def _may_be_empty(node: Node) -> bool:
+    match node:
+        case Chars():
+            return False
+        case Edge():
+            return True
+        case Row(parts):
+            return all(map(_may_be_empty, parts))
+        case Either(parts):
+            return any(map(_may_be_empty, parts))
+        case Times(part, least, _):
+            return least == 0 or _may_be_empty(part)
 
 
 def _states(node: Node) -> int:
