@@ -17,15 +17,19 @@ class LineNumbers:
         """`known`: by epoch, how many lines came before."""
         self.next = {epoch: lines + 1 for epoch, lines in (known or {}).items()}
         """By epoch, the number of the line that is expected."""
+        self._oldest = max(self.next, default=0)
+        """Attempts before this one that are not known were left out on purpose."""
 
     def missing(self, epoch: int, chunk: LogChunk) -> int | None:
-        """How many lines are missing before this chunk; None = it has come before.
+        """How many lines are missing before this chunk; None = it is older than what is known.
 
         An agent whose link was away sends the chunks of the last seconds once more, as they were.
         """
         expected = self.next.get(epoch, 1)
         end = chunk.first + len(chunk.lines)
         if chunk.lines and end <= expected:
+            return None
+        if epoch < self._oldest and epoch not in self.next:
             return None
         self.next[epoch] = max(expected, end)
         return max(0, chunk.first - expected)

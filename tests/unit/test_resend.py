@@ -80,3 +80,12 @@ def test_chunks_that_come_again_are_known_and_nothing_else_is(
     ]
     assert seen == [c.first for c in chunks]
     assert numbers.next == {1: first}
+
+
+def test_who_began_with_the_last_attempt_is_not_given_an_older_one() -> None:
+    numbers = LineNumbers({3: 10, 4: 2})
+    assert numbers.missing(2, LogChunk(1, ["old"], AT)) is None
+    assert numbers.missing(3, LogChunk(9, ["x", "y"], AT)) is None
+    assert numbers.missing(3, LogChunk(11, ["late"], AT)) == 0
+    assert numbers.missing(4, LogChunk(5, ["x"], AT)) == 2
+    assert numbers.missing(5, LogChunk(1, ["x"], AT)) == 0
