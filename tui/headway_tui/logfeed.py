@@ -27,8 +27,6 @@ FIRST = 64
 """Chunks of the first page: what a screen shows, at once."""
 PAGE = 400
 """Chunks of another page; the engine gives fewer where they are large."""
-FILLED = 0.9
-"""Share of what may be kept up to which older pages are read without being asked for."""
 
 
 class LogFeed:
@@ -108,7 +106,7 @@ class LogFeed:
     async def _read(self) -> None:
         store = self._store
         while True:
-            fill = self._filling and store.older and len(store.lines) < store.capacity * FILLED
+            fill = self._filling and store.older and len(store.lines) < store.capacity
             if not self._wanted and not fill:
                 self._moved.clear()
                 await self._moved.wait()
