@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from headway.forks import failures_of
 from headway.query.asked import query_of
@@ -10,19 +13,23 @@ from headway.states import RunState
 from headway.wire import decoder
 from headway.wire.events import Event
 from headway.wire.replays import Source, SourcesPage
+from headway.wire.rpc import MarkRecord
 from headway.wire.runs import RunsQuery
 from headway_engine.store.edge.details import Details
 from headway_engine.store.edge.dialect import values
 from headway_engine.store.edge.jobs import Jobs
 from headway_engine.store.edge.scanning import Scan
-from headway_engine.store.planning import needs_of, source_of
+from headway_engine.store.edge.times import moment
+from headway_engine.store.planning import needs_of, source_of, took
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from headway.forks import Failure
     from headway.wire.replays import SourcesAsk
     from headway.wire.runs import CheckpointRow
 
-_EVENT = decoder(Event)
+_EVENT, _MARK = decoder(Event), decoder(MarkRecord)
 
 
 class Sources(Details, Jobs):
@@ -36,19 +43,20 @@ class Sources(Details, Jobs):
         await self._fresh()
         if ask.ids:
             sql = (
-                "SELECT id, state FROM runs WHERE ns = ?1 AND state IS NOT NULL"
-                " AND id IN (SELECT value FROM json_each(?2)) ORDER BY id DESC"
+                "SELECT id, state, started_at, ended_at FROM runs WHERE ns = ?1"
+                " AND state IS NOT NULL AND id IN (SELECT value FROM json_each(?2))"
+                " ORDER BY id DESC"
             )
             found: list[Any] = self.db.execute(sql, values([ns, list(ask.ids)])).fetchall()
             following = ""
         else:
             asked = self._asked(ns, wanted)
             found, following = await self.reader.read(
-                lambda db: Scan(db, asked).page(query, "r.id, r.state")
+                lambda db: Scan(db, asked).page(query, "r.id, r.state, r.started_at, r.ended_at")
             )
         forked = self._forked_by(ns)
         out: list[Source] = []
-        for run, state in found:
+        for run, state, started, ended in found:
             points: list[CheckpointRow] = self._checkpoints(run) if needs.checkpoints else []
             errors: list[Failure] = self._failures(run) if needs.failures else []
             once = self.db.execute(
@@ -58,11 +66,33 @@ class Sources(Details, Jobs):
             )
             marks = tuple(key for (key,) in once)
             status = RunState(state).status
-            out.append(
-                source_of(run, status, ask.start, points, errors, marks, forked.get(run, ""))
-            )
+            source = source_of(
+                run, status, ask.start, points, errors, marks, forked.get(run, ""),
+                took(moment(started), moment(ended)),
+            )  # fmt: skip
+            source.again = self._again(run, source.checkpoint)
+            source.lacks = self._lacks(run, source.checkpoint, ask.keys)
+            out.append(source)
         return SourcesPage(out, following)
 
     def _failures(self, run: str) -> list[Failure]:
         rows = self.db.execute("SELECT body FROM events WHERE run = ? ORDER BY n", (run,))
         return failures_of([_EVENT.decode(body) for (body,) in rows])
+
+    def _again(self, run: str, point: int) -> dict[str, int]:
+        """By function, the steps done after this checkpoint."""
+        rows = self.db.execute(
+            "SELECT record FROM marks WHERE run = ? AND kind = 'step' AND status = 'done'"
+            " AND after >= ?",
+            (run, point),
+        )
+        return dict(Counter(_MARK.decode(record).fn for (record,) in rows))
+
+    def _lacks(self, run: str, point: int, keys: Sequence[str]) -> tuple[str, ...]:
+        """Which of the keys the state of this checkpoint has not; a state in blobs is not read."""
+        row = self.db.execute(
+            "SELECT state FROM checkpoints WHERE run = ? AND number = ? AND ref IS NULL",
+            (run, point),
+        ).fetchone()
+        state: Any = msgspec.json.decode(row[0]) if keys and row else None
+        return tuple(key for key in keys if key not in state) if isinstance(state, dict) else ()
