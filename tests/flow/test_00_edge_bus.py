@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from headway import bus, fencing, history, keys, subjects
+from headway import bus, fencing, history, subjects
 from headway.errors import HeadwayError, NotReachable, QueueFull
 from headway.fencing import Change, Message, append, append_all, stored
 from headway.ids import new_run_id
@@ -212,33 +212,6 @@ async def test_refused_writes_are_seen_by_no_observer(nc: bus.Connection) -> Non
     await append(nc, RUNS, event(run, seq, b"3"))
     await until(lambda: len(seen) == 3)
     assert seen == [b"1", b"2", b"3"]
-
-
-async def test_a_key_has_one_holder_until_it_expires(nc: bus.Connection) -> None:
-    bucket = subjects.SETTINGS_BUCKET
-    made = await asyncio.gather(
-        *(keys.create(nc, bucket, "a.k", b"%d" % i, ttl=0.5) for i in range(8))
-    )
-    assert len({(e.value, e.revision) for e in made}) == 1
-    (held,) = {e.value for e in made}
-
-    async def other() -> keys.Entry | None:
-        entry = await keys.create(nc, bucket, "a.k", b"next", ttl=60)
-        return entry if entry.value != held else None
-
-    after = await until(other)
-    assert after is not None
-    assert after.value == b"next"
-
-
-async def test_a_key_is_changed_only_as_it_was_seen(nc: bus.Connection) -> None:
-    bucket = subjects.SETTINGS_BUCKET
-    first = await keys.create(nc, bucket, "k", b"1", ttl=60)
-    second = await keys.put(nc, bucket, "k", b"2", first.revision)
-    with pytest.raises(bus.WrongLast):
-        await keys.put(nc, bucket, "k", b"3", first.revision)
-    assert await keys.get(nc, bucket, "k") == (b"2", second)
-    assert (await keys.create(nc, bucket, "k", b"4")).value == b"2"
 
 
 @pytest_asyncio.fixture

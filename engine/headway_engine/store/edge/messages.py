@@ -223,11 +223,6 @@ def changed(fields: Any) -> dict[str, Any]:
     return {name: v for name, v in asdict(fields).items() if v is not UNSET}
 
 
-def work_subject(ns: str, run: str, queue: str) -> str:
-    """Where the dispatch of a run is written; WORK sources it."""
-    return f"hw.run.{ns}.{run}.{READY}.{queue}"
-
-
 def subject(ns: str, run: str, kind: str) -> str:
     """Where changes of an id are written: `ev` with events, `set` without."""
     return f"hw.run.{ns}.{run}.{kind}"
