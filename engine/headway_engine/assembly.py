@@ -144,13 +144,15 @@ class Engine:
     ) -> None:
         """`store`, `blobs`: instead of those that the settings name; opened and closed here.
 
-        `edge`: work on NATS alone, with the projection in this folder.
+        `edge`: instead of `edge.folder` of the settings: where the projection lies.
         """
         self.config = config
         self.id = config.engine.id or f"{_host()}-{secrets.token_hex(4)}"
         self.health = Health(time.monotonic)
         self.clock = StoreClock()
-        self._given_store, self._given_blobs, self._edge = store, blobs, edge
+        folder = config.edge.folder
+        self._given_store, self._given_blobs = store, blobs
+        self._edge = edge or (Path(folder) if folder else None)
         self.stop_event = asyncio.Event()
         self.started = asyncio.Event()
         """Set when all services run and requests are heard."""

@@ -29,6 +29,14 @@ def postgres_dsn() -> str:
     return _value(content, "postgres", "dsn")
 
 
+def edge_folder() -> str:
+    """Where the engine of the `headway up --edge` near here has its projection; else empty."""
+    content = _server_file()
+    if os.environ.get("HEADWAY_NATS_URL", "") not in {"", _value(content, "nats", "url")}:
+        return ""
+    return _value(content, "edge", "folder")
+
+
 def agent_folder() -> Path | None:
     """The agent's folder on this host: HEADWAY_AGENT_STATE_DIR, or that of `headway up` near."""
     given = os.environ.get("HEADWAY_AGENT_STATE_DIR", "")
