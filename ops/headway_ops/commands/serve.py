@@ -58,11 +58,12 @@ def demo(
     tui: Annotated[
         bool, typer.Option("--tui", help="Watch it in the console; quit there to see the end.")
     ] = False,
+    edge: Edge = False,
 ) -> None:
     """Research runs on their own stack; one is killed and goes on."""
     from headway_ops import demo as show
 
-    show.run(runtime=runtime, questions=questions, reports=reports, tui=tui)
+    show.run(runtime=runtime, questions=questions, reports=reports, tui=tui, edge=edge)
 
 
 def engine(
