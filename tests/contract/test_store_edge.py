@@ -179,6 +179,43 @@ async def test_a_dispatch_is_in_work_and_comes_again_when_work_has_lost_it(
     assert await edge_kit.store.undispatched({place: 0}, "s") == []
 
 
+LIVE = ("runs_live", "runs_open", "runs_held", "runs_given", "runs_early")
+"""Indexes of live runs alone: to read all of one is little work, however many runs have ended."""
+
+
+async def test_nothing_that_engines_do_all_the_time_looks_at_runs_that_have_ended(
+    edge_kit: EdgeKit,
+) -> None:
+    store, db = edge_kit.edge, edge_kit.edge.db
+    session = await edge_kit.ready()
+    said: set[str] = set()
+    db.set_trace_callback(said.add)
+    run = await edge_kit.attempt(session, key="k", key_until=edge_kit.now())
+    await store.save([a_checkpoint(run, 1), a_step(run, "s"), a_once(run, "o", "started")])
+    await store.enqueue(NS, [an_enqueue()], {"default": (1, 1)})
+    await store.set_queue(NS, QueueAsk("default", limit=5, key_limit=2), "user:me")
+    await store.dispatch(NS, "default", 5, 5)
+    await store.claim(NS, "a1", session, "n2", [run.id], None)
+    await store.beat(NS, Beat("a1", session, ""), LEASE)
+    await store.commit([(run.id, Lost(run.epoch, "gone"))])
+    await store.tick()
+    await store.undispatched({}, "s")
+    for ask in (store.due, store.overdue, store.late_cancels, store.purges):
+        await ask(10)
+    for ask in (store.queues, store.agents, store.live, store.prune):
+        await ask()
+    await store.expire(LEASE)
+    await store.deployments(NS)
+    db.set_trace_callback(None)
+    asked = [s for s in said if s.lstrip().startswith(("SELECT", "WITH"))]
+    assert len(asked) > 20
+    for statement in asked:
+        for *_, plan in db.execute(f"EXPLAIN QUERY PLAN {statement}"):
+            if plan.startswith("SCAN runs"):
+                assert plan.rsplit(" ", 1)[1] in LIVE, statement
+            assert "runs_listed" not in plan, statement
+
+
 # --- several engines
 
 

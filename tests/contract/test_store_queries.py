@@ -34,8 +34,8 @@ def sql_kit(request: pytest.FixtureRequest) -> PostgresKit | EdgeKit:
 
 def scan_at_most(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     """A request looks at so many runs."""
-    for store in ("postgres", "edge"):
-        monkeypatch.setattr(f"headway_engine.store.{store}.pages.SCAN", rows)
+    for module in ("postgres.pages", "edge.scanning"):
+        monkeypatch.setattr(f"headway_engine.store.{module}.SCAN", rows)
 
 
 async def everything(kit: Kit, query: RunsQuery) -> list[RunRow]:

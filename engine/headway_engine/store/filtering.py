@@ -44,6 +44,8 @@ class Part(NamedTuple):
 
 DEAD = "r.failure <> '' AND NOT r.acked"
 """A dead letter; the condition of its indexes."""
+DERIVED = "(r.parent <> '' OR r.origin <> '')"
+"""A child or a fork, whose id says another time; the condition of an index."""
 
 
 class Dialect(Protocol):
@@ -183,7 +185,7 @@ def _since(terms: Sequence[Term], writer: _Writer) -> list[Part]:
     bound = f"r.parent = '' AND r.origin = '' AND r.id >= {writer.put(encode(first, 0))}"
     # Their index begins with the state, so one is always named.
     every = writer.among("r.state", sorted(s.value for s in RunState))
-    derived = f"(r.parent <> '' OR r.origin <> '') AND {every}"
+    derived = f"{DERIVED} AND {every}"
     return [Part(bound, "among"), Part(derived, "none")]
 
 

@@ -21,6 +21,7 @@ from headway_engine.store.edge.journal import Journal
 from headway_engine.store.edge.locks import Locks
 from headway_engine.store.edge.projection import SCHEMA, Projection
 from headway_engine.store.edge.registry import Registry
+from headway_engine.store.edge.scanning import Reader
 from headway_engine.store.edge.settings import Settings
 from headway_engine.store.edge.sources import Sources
 from headway_engine.store.edge.usage import Usage
@@ -49,6 +50,7 @@ class EdgeStore(Sources, Dead, Usage):
         self.nc, self.engine, self.clock = nc, engine, clock or SystemClock()
         self.retention = retention
         self.projection = Projection(folder / "projection.sqlite3")
+        self.reader = Reader(self.projection.path)
         self.journal = Journal(nc, self.projection)
         self.settings = Settings(nc)
         self.registry = Registry(self.settings)
@@ -86,6 +88,7 @@ class EdgeStore(Sources, Dead, Usage):
     async def close(self) -> None:
         """Close the projection; the connection is its owner's."""
         self._open = False
+        self.reader.close()
         self.projection.close()
 
     def use(self) -> tuple[int, int]:
@@ -94,7 +97,7 @@ class EdgeStore(Sources, Dead, Usage):
 
     async def now(self) -> datetime:
         """The store's clock; a probe that RUNS can be read."""
-        await self._fresh()
+        await self._runs_fresh()
         return self._now()
 
     def _check(self) -> None:

@@ -90,6 +90,11 @@ class EdgeBase:
         self._check()
         await asyncio.gather(self.journal.fresh(), self.settings.fresh())
 
+    async def _runs_fresh(self) -> None:
+        """The same of runs alone, for half of what it costs. Raises StoreDown."""
+        self._check()
+        await self.journal.fresh()
+
     # --- the record of an id
 
     def _record(self, run: str, ns: str = "") -> Record | None:

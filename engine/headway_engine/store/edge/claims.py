@@ -166,13 +166,15 @@ class Claims(Intake):
         queue_free = key_free = -1
         if settings.limit:
             ((count,),) = self.db.execute(
-                f"SELECT count(*) FROM runs WHERE ns = ? AND queue = ? AND {_OPEN}",
+                "SELECT count(*) FROM runs INDEXED BY runs_open WHERE ns = ? AND queue = ?"
+                f" AND {_OPEN}",
                 (run.ns, run.queue),
             )
             queue_free = settings.limit - count
         if settings.key_limit and run.limit_key:
             ((count,),) = self.db.execute(
-                "SELECT count(*) FROM runs WHERE ns = ? AND queue = ? AND limit_key = ?"
+                "SELECT count(*) FROM runs INDEXED BY runs_open WHERE ns = ? AND queue = ?"
+                " AND limit_key = ?"
                 f" AND {_OPEN}",
                 (run.ns, run.queue, run.limit_key),
             )

@@ -14,8 +14,9 @@ from headway.wire.events import Event
 from headway.wire.rpc import MarkRecord
 from headway.wire.runs import CheckpointRow, MarkRow, RunDetail, RunsQuery
 from headway_engine.store.edge.dialect import values
-from headway_engine.store.edge.pages import Pages
+from headway_engine.store.edge.pages import COLUMNS, Pages
 from headway_engine.store.edge.projection import ref_of
+from headway_engine.store.edge.scanning import Scan
 from headway_engine.store.edge.times import moment
 from headway_engine.store.forking import ForkSource
 from headway_engine.store.listing import review_of
@@ -38,8 +39,8 @@ class Details(Pages):
         """Row, bodies, events (the first 10,000), checkpoints, marks."""
         await self._fresh()
         query = RunsQuery(ids=(run,))
-        page = self._listed(ns, query, self._asked(ns, query_of(query)))
-        if not page.runs:
+        found = Scan(self.db, self._asked(ns, query_of(query))).page(query, COLUMNS)
+        if not found.rows:
             return None
         payload, payload_ref, result, result_ref = self.db.execute(
             "SELECT payload, payload_ref, result, result_ref FROM bodies WHERE run = ?", (run,)
@@ -48,7 +49,7 @@ class Details(Pages):
             "SELECT body FROM events WHERE run = ? ORDER BY n LIMIT ?", (run, EVENTS)
         )
         return RunDetail(
-            page.runs[0],
+            self._row(ns, found.rows[0]),
             Raw(payload) if payload else NOTHING,
             ref_of(payload_ref),
             Raw(result) if result else NOTHING,

@@ -74,11 +74,11 @@ _OF_KEY = (
     " ORDER BY priority DESC, resumed DESC, id LIMIT ?"
 )
 _HELD = (
-    "SELECT limit_key, count(*) FROM runs WHERE ns = ?1 AND queue = ?2"
+    "SELECT limit_key, count(*) FROM runs INDEXED BY runs_open WHERE ns = ?1 AND queue = ?2"
     " AND state IN ('STARTING', 'RUNNING', 'CANCELLING') GROUP BY limit_key"
 )
 _GIVEN = (
-    "SELECT limit_key, count(*) FROM runs WHERE ns = ?1 AND queue = ?2"
+    "SELECT limit_key, count(*) FROM runs INDEXED BY runs_given WHERE ns = ?1 AND queue = ?2"
     " AND state = 'QUEUED' AND dispatch > 0 GROUP BY limit_key"
 )
 
@@ -91,8 +91,8 @@ class Dispatching(Control):
         if settings.paused or settings.limit or settings.key_limit:
             return False
         return not self.db.execute(
-            "SELECT 1 FROM runs WHERE ns = ? AND queue = ? AND state = 'QUEUED' AND dispatch = 0"
-            " LIMIT 1 OFFSET 0",
+            "SELECT 1 FROM runs INDEXED BY runs_heads WHERE ns = ? AND queue = ?"
+            " AND state = 'QUEUED' AND dispatch = 0 LIMIT 1",
             (ns, queue),
         ).fetchone()
 
@@ -222,7 +222,8 @@ class Dispatching(Control):
         before = self._now() - timedelta(seconds=older_than)
         given: dict[tuple[str, str], list[tuple[str, int]]] = {}
         rows = self.db.execute(
-            "SELECT ns, queue, id, dispatch FROM runs WHERE state = 'QUEUED' AND dispatch > 0"
+            "SELECT ns, queue, id, dispatch FROM runs INDEXED BY runs_given"
+            " WHERE state = 'QUEUED' AND dispatch > 0"
         )
         for ns, queue, run, seq in rows.fetchall():
             record = self.projection.record(run)

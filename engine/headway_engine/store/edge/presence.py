@@ -132,8 +132,7 @@ class Presence(Saving):
 
     async def beat(self, ns: str, ask: Beat, lease: float) -> Renewed:
         """Renew the lease."""
-        self._check()
-        await self.journal.fresh()
+        await self._runs_fresh()
         found: list[Renewed] = []
 
         def change(agent: Agent | None) -> Agent | None:
@@ -221,7 +220,7 @@ class Presence(Saving):
 
     async def tick(self, lease: float = 15.0, elapsed: float | None = None) -> None:
         """The clock of leases runs: this engine serves, and RUNS can be read."""
-        await self._fresh()
+        await self._runs_fresh()
         now = self._now()
         since, last = self.liveness or (now, now)
         passed = (now - last).total_seconds()
@@ -242,7 +241,8 @@ class Presence(Saving):
         open_ones = {
             (n, agent): count
             for n, agent, count in self.db.execute(
-                f"SELECT ns, agent, count(*) FROM runs WHERE {_OPEN} GROUP BY ns, agent"
+                f"SELECT ns, agent, count(*) FROM runs INDEXED BY runs_held WHERE {_OPEN}"
+                " GROUP BY ns, agent"
             )
         }
         return [

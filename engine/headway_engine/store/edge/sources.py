@@ -14,6 +14,7 @@ from headway.wire.runs import RunsQuery
 from headway_engine.store.edge.details import Details
 from headway_engine.store.edge.dialect import values
 from headway_engine.store.edge.jobs import Jobs
+from headway_engine.store.edge.scanning import Scan
 from headway_engine.store.planning import needs_of, source_of
 
 if TYPE_CHECKING:
@@ -41,7 +42,10 @@ class Sources(Details, Jobs):
             found: list[Any] = self.db.execute(sql, values([ns, list(ask.ids)])).fetchall()
             following = ""
         else:
-            found, following = self._matching(self._asked(ns, wanted), query, "r.id, r.state")
+            asked = self._asked(ns, wanted)
+            found, following = await self.reader.read(
+                lambda db: Scan(db, asked).page(query, "r.id, r.state")
+            )
         forked = self._forked_by(ns)
         out: list[Source] = []
         for run, state in found:

@@ -24,7 +24,7 @@ class Timers(Claims):
 
     async def due(self, limit: int) -> tuple[list[str], datetime | None, datetime]:
         """(due now, when the next one is due, now)."""
-        await self._fresh()
+        await self._runs_fresh()
         now = self._now()
         rows = self.db.execute(
             f"SELECT id FROM runs WHERE {_DUE} AND due_at <= ? ORDER BY due_at, id LIMIT ?",
@@ -38,7 +38,7 @@ class Timers(Claims):
 
     async def overdue(self, limit: int) -> list[str]:
         """Runs for `Overdue`."""
-        await self._fresh()
+        await self._runs_fresh()
         now = us(self._now())
         found = [
             run
@@ -62,7 +62,7 @@ class Timers(Claims):
             return []  # see `tick`: it may be the clock that was set
         found: list[str] = []
         rows = self.db.execute(
-            "SELECT id, state, claimed_at, attempt_at, timeout FROM runs"
+            "SELECT id, state, claimed_at, attempt_at, timeout FROM runs INDEXED BY runs_open"
             " WHERE state IN ('STARTING', 'RUNNING', 'CANCELLING') AND state <> 'CANCELLING'"
         )
         for run, state, claimed, begun, timeout in rows:
@@ -78,7 +78,7 @@ class Timers(Claims):
 
     async def late_cancels(self, limit: int) -> list[tuple[str, str, str, str]]:
         """Early cancels of live runs."""
-        await self._fresh()
+        await self._runs_fresh()
         found: list[tuple[str, str, str, str]] = []
         rows = self.db.execute(
             "SELECT id FROM runs WHERE early = 1 AND ended_at IS NULL AND state IS NOT NULL"
