@@ -25,6 +25,7 @@ from headway_engine.blobs.memory import MemoryBlobs
 from headway_engine.blobs.objects import ObjectBlobs
 from headway_engine.broker import Broker
 from headway_engine.config import BadConfig
+from headway_engine.declared import Limits
 from headway_engine.service import Health, Service, StoreClock, run_services
 from headway_engine.store import StoreDown
 from headway_engine.wiring import Parts, wire
@@ -182,7 +183,8 @@ class Engine:
         try:
             answers = await self._until("NATS", self._connect("answers"), NotReachable)
             mode = "server" if self._edge is None else "edge"
-            broker = self.broker = Broker(work, self.config.nats, mode)
+            limits = None if self._edge is None else Limits(runs_bytes=self.config.edge.runs_bytes)
+            broker = self.broker = Broker(work, self.config.nats, mode, limits)
             facts = await self._until("streams", broker.ensure, NotReachable, JetStreamRefused)
             store_facts = await self._until("store", store.open, StoreDown)
             blobs = place = self._given_blobs or make_blobs(self.config, work)

@@ -70,6 +70,9 @@ class EdgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     folder: str = ""
     """Path of a folder of this engine's own: with it NATS is the truth, and what lists show lies
     here; it may be deleted, and is then made anew. Empty = Postgres is the truth."""
+    runs_bytes: Annotated[int, Meta(ge=1 << 20)] = 2 << 30
+    """Bytes that all runs may take in NATS; when they are used up, enqueues are refused. The server
+    must have room for it: `max_file_store`."""
 
 
 class BlobsConfig(Struct, frozen=True, forbid_unknown_fields=True):

@@ -248,12 +248,15 @@ async def waiting(nc: NatsClient, stream: str) -> int:
 async def drift(nc: NatsClient) -> list[str]:
     """What is declared and what is there: every difference, for `doctor`. Changes nothing."""
     found: list[str] = []
-    wanted = declared_edge() if await mode_of(nc) == "edge" else declared()
+    edge = await mode_of(nc) == "edge"
+    wanted = declared_edge() if edge else declared()
     for name, config in wanted.items():
         info = await _info(nc, f"STREAM.INFO.{name}", _NO_STREAM)
         if info is None:
             found.append(f"{name}: missing")
         else:
+            if edge and name == subjects.RUNS:  # the engine's setting edge.runs_bytes
+                config = {**config, "max_bytes": info["config"]["max_bytes"]}
             found += [f"{name}: {d}" for d in differences(config, info["config"])]
     verb = f"CONSUMER.INFO.{subjects.INGEST}.{subjects.INTAKE_CONSUMER}"
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -26,6 +27,7 @@ from headway_ops.checks import host
 from headway_ops.checks.broker import nats
 from headway_ops.checks.containers import docker
 from headway_ops.checks.database import postgres
+from headway_ops.checks.edge import edge as at_edge
 from headway_ops.checks.engines import engines
 from headway_ops.checks.finding import LIMIT, Finding, bad, clock, note, ok, probe
 from headway_ops.say import Exit
@@ -99,7 +101,8 @@ async def _broker_and_behind(settings: Settings) -> tuple[list[Finding], list[Fi
             info, why = await _info(client)
             after = time.time()
             edge = info.store == "edge" if info is not None else bool(edge_folder())
-            store = [] if edge else await probe("postgres", lambda: postgres(info))
+            look = partial(at_edge, nc, info) if edge else partial(postgres, info)
+            store = await probe("edge" if edge else "postgres", look)
             if info is None:
                 todo = "start one (`headway engine`, or `headway up`)"
                 todo += "" if edge else ", or look at Postgres"
