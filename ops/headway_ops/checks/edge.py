@@ -52,5 +52,5 @@ ONE_NODE = note(
     "edge",
     "one node: while this box is off nothing runs; and there is one copy: a dead disk takes its"
     " runs along, a bit that rots is noticed at best, and not mended",
-    "keep copies of the store of nats-server on another disk (ops/README.md, Back up)",
+    "`headway edge backup DIR`, with DIR on another disk, from time to time",
 )
