@@ -8,7 +8,7 @@ before the one commit that names them.
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from headway.errors import Refused
 from headway.ids import is_run_id
@@ -26,7 +26,7 @@ from headway.wire import (
 from headway.wire.bundles import MARKS_LIMIT, BundleAsk, BundleFork, BundleMark, BundlePage
 from headway.wire.rpc import MarkRecord
 from headway_engine.blobs import NoBlob, store_blob
-from headway_engine.checks import check_payload, no_task
+from headway_engine.checks import check_payload, check_state, no_task
 from headway_engine.forks import known_fork, record_copy
 from headway_engine.names import unknown_queue
 from headway_engine.store.forking import given
@@ -34,7 +34,7 @@ from headway_engine.store.records import Body, GivenMark, GivenPoint
 
 if TYPE_CHECKING:
     from headway.wire import BlobRef
-    from headway.wire.bundles import Given
+    from headway.wire.bundles import BundlePoint, Given
     from headway.wire.replays import Forked
     from headway_engine.blobs import Blobs
     from headway_engine.control import Asker, Handler
@@ -114,10 +114,11 @@ class Bundles:
                 "payload: expected a JSON object of parameter name to value", "bad_payload"
             )
         check_payload(payload.body, bytes(spec[1].payload_schema))
-        point = None
+        point, checked = None, ""
         if (at := ask.point) is not None:
             what = f"the state of checkpoint {at.number}"
             state = await self._body(ns, ask, at.state, what, CHECKPOINT_LIMIT)
+            checked = _check_state(ask, at, state, bytes(spec[1].state_schema))
             point = GivenPoint(at.number, at.name, at.schema, state)
         marks = [await self._mark(ns, ask, m) for m in await self._marks(ns, ask)]
         now = await self._store.now()
@@ -127,6 +128,7 @@ class Bundles:
         assert known is not None
         if out.outcome == "recorded":
             known.outcome = "ok"
+            known.checked = checked
         return known
 
     async def _marks(self, ns: str, ask: BundleFork) -> list[BundleMark]:
@@ -198,6 +200,21 @@ class Bundles:
         if len(body) != ref.size or sha256(body).hexdigest() != ref.sha256:
             raise Refused(f"{what}: the uploaded body differs from its hash", "bad_request")
         return body
+
+
+def _check_state(
+    ask: BundleFork, at: BundlePoint, state: Body, schema: bytes
+) -> Literal["", "ok", "unlike"]:
+    """Whether an edited state fits the type that the task registered; raises Unfit.
+
+    What was saved as another type (an older version, which `migrate=` knows) cannot be told.
+    """
+    if "state" not in ask.edited or not schema:
+        return ""
+    if at.schema and at.schema != sha256(schema).hexdigest()[:16]:
+        return "unlike"
+    check_state(state.body, schema)
+    return "ok"
 
 
 def check_fork(ask: BundleFork) -> None:

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from headway import subjects
 from headway.errors import NotReachable
-from headway.history import history
+from headway.history import before, history
 from headway.ids import is_run_id
 from headway.wire import decode, decoder
 from headway.wire.runs import LogsAsk, LogsPage, SpansAsk, SpansPage, StoredLog, StoredSpans
@@ -35,11 +35,17 @@ class Logbook:
         self._nc = nc
 
     async def logs(self, asker: Asker, body: bytes) -> LogsPage:
-        """Log chunks after a sequence, oldest first. Raises ApiRefused (`unavailable` too)."""
+        """Log chunks after or before a sequence, oldest first.
+
+        Raises ApiRefused (`unavailable` too).
+        """
         ask = decode(_LOGS, body)
         check_run(ask.run)
         subject = subjects.stored_logs(asker.ns, ask.run, ask.attempt or None)
-        found, more = await self._page(subjects.LOGS, subject, ask.after, ask.n)
+        if ask.before is not None:
+            found, more = await self._last(subjects.LOGS, subject, ask.before, ask.n)
+        else:
+            found, more = await self._page(subjects.LOGS, subject, ask.after, ask.n)
         return LogsPage([StoredLog(*one) for one in found], more)
 
     async def spans(self, asker: Asker, body: bytes) -> SpansPage:
@@ -65,10 +71,22 @@ class Logbook:
                         return found, True
                     found.append((m.seq, subjects.epoch_of_log(m.subject), Raw(m.data)))
         except NotReachable as e:
-            raise ApiRefused(
-                "unavailable", f"the stream {stream} cannot be read now: {e}"
-            ) from None
+            raise _unavailable(stream, e) from None
         return found, False
+
+    async def _last(
+        self, stream: str, subject: str, below: int, n: int
+    ) -> tuple[list[tuple[int, int, Raw]], bool]:
+        """The same of the last messages below a sequence, and whether there are older ones."""
+        try:
+            found, more = await before(self._nc, stream, subject, below, n, max_bytes=PAGE_BYTES)
+        except NotReachable as e:
+            raise _unavailable(stream, e) from None
+        return [(m.seq, subjects.epoch_of_log(m.subject), Raw(m.data)) for m in found], more
+
+
+def _unavailable(stream: str, why: NotReachable) -> ApiRefused:
+    return ApiRefused("unavailable", f"the stream {stream} cannot be read now: {why}")
 
 
 def check_run(run: str) -> None:

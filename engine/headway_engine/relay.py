@@ -98,6 +98,8 @@ class Relay(Service):
         """Called when RUNS cannot be written: it may be gone."""
         self.seen: Callable[[str, str, list[Event]], object] = lambda _ns, _queue, _events: None
         """Called with (namespace, queue, events) of what this engine has committed."""
+        self.telling: Callable[[RunEvents], object] = lambda _told: None
+        """Called with what is published next."""
 
     @property
     def waiting(self) -> int:
@@ -245,6 +247,7 @@ class Relay(Service):
         batch: list[tuple[str, bytes]] = []
         marks: list[tuple[str, int]] = []
         for told in self._gathered():
+            self.telling(told)
             body = encode(told)
             # The store keeps run ids and namespaces well-formed: no token is checked again here.
             batch.append((f"hw.run.{told.ns}.{told.run}.ev", body))

@@ -25,6 +25,7 @@ from headway_engine.commits import Commits
 from headway_engine.control import Control
 from headway_engine.counters import Counters
 from headway_engine.credits import Credits
+from headway_engine.digest import Digests
 from headway_engine.dispatch import Dispatcher
 from headway_engine.door import Door
 from headway_engine.elsewhere import Elsewhere
@@ -139,6 +140,8 @@ def wire(p: Parts) -> list[Service]:
         dispatcher = Elsewhere(work, store, post_work)
     flows = Flows()
     relay.seen = flows.seen
+    digests = Digests(p.id, post_work)
+    relay.telling = digests.note
     reads = bool(roles & {"dispatch", "api"})
     ticks = QueueTick(p.id, dispatcher, store, post_work, flows, reads=reads)
 
@@ -352,6 +355,7 @@ def wire(p: Parts) -> list[Service]:
         ("upkeep", pruner),
         ("upkeep", Orphans(store, blobs, p.clock.now, oldest_enqueue, p.store_facts.identity)),
         ("", beat),
+        ("", digests),
         ("intake", intake),
         ("intake", backlog),
         ("agents", door),

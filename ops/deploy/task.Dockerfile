@@ -7,7 +7,11 @@
 ARG PYTHON=python:3.12-slim
 FROM ${PYTHON}
 ARG PIP_INDEX_URL
-RUN python3 -m pip install --no-cache-dir "msgspec>=0.20" \
+COPY .ci/locked/engine.txt /locked/
+RUN sed -n '/^msgspec==/,/[^\\]$/p' /locked/engine.txt >/locked/msgspec.txt \
+    && python3 -m pip install --no-cache-dir --require-hashes --only-binary :all: \
+      -r /locked/msgspec.txt \
+    && rm -rf /locked \
     && python3 -c "import os; [os.makedirs(p, exist_ok=True) for p in ('/run/hw', '/app')]" \
     && useradd --uid 1000 --no-create-home --home-dir /app --shell /bin/false task
 COPY sdk/headway /opt/headway/headway

@@ -18,6 +18,7 @@ from headway.wire import INLINE_LIMIT, NOTHING, PAYLOAD_LIMIT, encode
 from headway.wire.bundles import MARKS_LIMIT, BundleFork, BundlePoint, Given
 from headway.wire.replays import Forked
 from headway_ops import forking, link, say
+from headway_ops.editing import Editing
 from headway_ops.redacting import masked
 from headway_ops.say import Exit, Fail
 
@@ -151,9 +152,9 @@ def _edited(
     if patch is not None:
         new = merge(old, patch)
     if edit:
-        new = forking.in_editor(new, what or path)
-        if (told := forking.shape_change(old, new)) is not None:
-            raise Fail(f"{what or path}: {told}", "keep its shape; nothing was forked", Exit.USAGE)
+        editing = Editing(new, what or path)
+        while (told := forking.shape_change(old, new := editing.open())) is not None:
+            editing.refuse(told)
     if not masks and (places := list(masked(new, path))):
         raise Fail(
             f"redacted when it was exported: {', '.join(places[:5])}"

@@ -23,6 +23,7 @@ from headway.bundle.format import RUNS_LIMIT, SUFFIX, Chunk, Manifest, RunFile, 
 from headway.bundle.writer import BundleWriter, Full
 from headway.errors import HeadwayError, NoSuchRun, Refused
 from headway.follow import stored_logs
+from headway.lines import LineNumbers
 from headway.wire import NOTHING, BlobRef, Malformed, decode, encode
 from headway.wire.bundles import BundleAsk, BundlePage
 from headway.wire.events import LOG_CHUNK, Event
@@ -38,7 +39,6 @@ from headway.wire.runs import (
 )
 from headway_engine.agent.provider import from_dotenv, from_toml
 from headway_ops import link, say
-from headway_ops.following import LineNumbers
 from headway_ops.redacting import Cleaner
 from headway_ops.say import Exit, Fail
 
@@ -347,7 +347,10 @@ class _Export:
                 chunk = decode(LOG_CHUNK, data)
             except Malformed:
                 continue
-            missing += numbered.missing(epoch, chunk)
+            gap = numbered.missing(epoch, chunk)
+            if gap is None:
+                continue
+            missing += gap
             chunk.lines = self._cleaner.lines(chunk.lines)
             yield encode(Chunk(epoch, Raw(encode(chunk))))
         if missing:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from headway import subjects
 from headway.errors import HeadwayError, RunFailed
+from headway.lines import LineNumbers
 from headway.safe import safe_line
 from headway.states import TERMINAL
 from headway.steadynats import settled
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from headway.client import Client
     from headway.follow import RunLog
-    from headway.wire.events import LogChunk
 
 ENDED = {state.value for state in TERMINAL}
 TASK_WIDTH = 12
@@ -186,21 +186,10 @@ async def stored_logs(client: Client, run: str, attempt: int = 0) -> list[RunLog
             chunk = decode(LOG_CHUNK, data)
         except Malformed:
             continue
-        found.append(RunLog(epoch, chunk, numbered.missing(epoch, chunk)))
+        missing = numbered.missing(epoch, chunk)
+        if missing is not None:
+            found.append(RunLog(epoch, chunk, missing))
     return found
-
-
-class LineNumbers:
-    """Sees where the numbers of lines jump."""
-
-    def __init__(self) -> None:
-        self._next: dict[int, int] = {}
-
-    def missing(self, epoch: int, chunk: LogChunk) -> int:
-        """How many lines are missing before this chunk, the next one of its attempt."""
-        expected = self._next.get(epoch, 1)
-        self._next[epoch] = max(expected, chunk.first + len(chunk.lines))
-        return max(0, chunk.first - expected)
 
 
 def print_log(log: RunLog, *, as_json: bool, show: Callable[[str], None] = say.line) -> None:

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import subprocess
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
+from headway.errors import HeadwayError, NotAllowed, NotReachable
 from headway.forks import check_start, choose, edit_of, failures_of, merge, no_checkpoint
 from headway.ids import new_run_id
 from headway.replays.compare import changes
-from headway.safe import safe_text
 from headway.wire.events import Event
 from headway.wire.replays import BodyEdit, ForkAsk
 from headway.wire.runs import CheckpointRow, RunAsk
 from headway_ops import link, say
+from headway_ops.editing import Editing
 from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
     from headway.client import Client
     from headway.wire.replays import Forked
 
+Field = Literal["state", "payload"]
 INLINE_EDIT = 512 * 1024
 """A larger edit is uploaded before it is asked for."""
 
@@ -52,19 +49,12 @@ def fork(run: str, wish: Wish, *, as_json: bool) -> None:
 
     async def work(client: Client) -> Forked:
         full, new = await link.run_id(client, run), new_run_id()
-        state = await _state_edit(client, full, wish, patches.get("state"))
-        payload = await _payload_edit(client, full, wish, patches.get("payload"))
         ask = ForkAsk(
-            full,
-            new,
-            wish.start,
-            state=await _sent(client, new, state),
-            payload=await _sent(client, new, payload),
-            clear=wish.clear,
-            version=wish.version,
-            queue=wish.queue or None,
-            tags=wish.tags,
-        )
+            full, new, wish.start, clear=wish.clear, version=wish.version,
+            queue=wish.queue or None, tags=wish.tags,
+        )  # fmt: skip
+        await _state_edit(client, ask, wish, patches.get("state"))
+        await _payload_edit(client, ask, wish, patches.get("payload"))
         return await client.fork(ask)
 
     told(link.with_client(work), as_json=as_json)
@@ -113,9 +103,11 @@ def merge_keeping_null(one: dict[str, Any], other: dict[str, Any]) -> dict[str, 
     return both
 
 
-async def _state_edit(client: Client, run: str, wish: Wish, patch: Any) -> BodyEdit | None:
+async def _state_edit(client: Client, ask: ForkAsk, wish: Wish, patch: Any) -> None:
     if not wish.edit:
-        return None if patch is None else BodyEdit(patch=Raw(msgspec.json.encode(patch)))
+        ask.state = None if patch is None else BodyEdit(patch=Raw(msgspec.json.encode(patch)))
+        return
+    run = ask.run
     rows = await client.api("checkpoints", RunAsk(run), list[CheckpointRow])
     failures = []
     if wish.start == "before-error":
@@ -126,26 +118,52 @@ async def _state_edit(client: Client, run: str, wish: Wish, patch: Any) -> BodyE
             raise Fail("--edit with --from start: there is no state", "--edit-payload", Exit.USAGE)
         raise Fail(no_checkpoint(wish.start, run, rows), f"headway show {run}", Exit.REFUSED)
     _, body = await client.state(run, row.number)
-    return _edited(body, patch, f"state of checkpoint #{row.number} {row.name}")
+    what = f"state of checkpoint #{row.number} {row.name}"
+    await _edited(client, ask, "state", body, patch, what)
 
 
-async def _payload_edit(client: Client, run: str, wish: Wish, patch: Any) -> BodyEdit | None:
+async def _payload_edit(client: Client, ask: ForkAsk, wish: Wish, patch: Any) -> None:
     if not wish.edit_payload:
-        return None if patch is None else BodyEdit(patch=Raw(msgspec.json.encode(patch)))
-    detail = await client.run(run)
+        ask.payload = None if patch is None else BodyEdit(patch=Raw(msgspec.json.encode(patch)))
+        return
+    detail = await client.run(ask.run)
     ref = detail.payload_ref
     body = bytes(detail.payload) if ref is None else await client.fetch_blob(ref)
-    return _edited(body or b"{}", patch, "payload")
+    await _edited(client, ask, "payload", body or b"{}", patch, "payload")
 
 
-def _edited(body: bytes, patch: Any, what: str) -> BodyEdit | None:
+async def _edited(
+    client: Client, ask: ForkAsk, field: Field, body: bytes, patch: Any, what: str
+) -> None:
+    """Let it be edited until the engine would take it; what is wrong stands above it."""
     old = msgspec.json.decode(body)
-    new = in_editor(old if patch is None else merge(old, patch), what)
-    if (told := shape_change(old, new)) is not None:
-        raise Fail(f"{what}: {told}", "keep its shape; nothing was forked", Exit.USAGE)
-    told = [change.text() for change in changes(old, new)]
-    say.tell(f"{what}: {'; '.join(told) if told else 'not changed'}")
-    return edit_of(old, new)
+    await _planned(client, ask)  # what else is wrong is said before anybody types
+    editing = Editing(old if patch is None else merge(old, patch), what)
+    while True:
+        new = editing.open()
+        setattr(ask, field, await _sent(client, ask.new_run, edit_of(old, new)))
+        try:
+            planned = await _planned(client, ask)
+        except (NotReachable, NotAllowed):
+            raise
+        except HeadwayError as e:
+            editing.refuse(str(e))
+            continue
+        flaw = None if planned.checked == "ok" and field == "state" else shape_change(old, new)
+        if flaw is None:
+            break
+        editing.refuse(flaw)
+    found = [change.text() for change in changes(old, new)]
+    say.tell(f"{what}: {'; '.join(found) if found else 'not changed'}")
+
+
+async def _planned(client: Client, ask: ForkAsk) -> Forked:
+    """What the engine would make of it; nothing is made."""
+    ask.dry_run = True
+    try:
+        return await client.fork(ask)
+    finally:
+        ask.dry_run = False
 
 
 async def _sent(client: Client, new: str, edit: BodyEdit | None) -> BodyEdit | None:
@@ -153,25 +171,6 @@ async def _sent(client: Client, new: str, edit: BodyEdit | None) -> BodyEdit | N
     if edit is None or len(bytes(edit.value)) <= INLINE_EDIT:
         return edit
     return BodyEdit(ref=await client.upload(new, bytes(edit.value), "the edited body"))
-
-
-def in_editor(value: Any, what: str) -> Any:
-    """The value as $VISUAL or $EDITOR leaves it; raises Fail if it ends badly or is no JSON."""
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
-    with tempfile.TemporaryDirectory(prefix="headway-") as folder:
-        file = Path(folder) / "edit.json"
-        # Nothing in it moves the cursor of an editor: what a terminal obeys is escaped.
-        file.write_text(safe_text(json.dumps(value, indent=2, ensure_ascii=True)) + "\n", "utf-8")
-        try:
-            code = subprocess.call([*shlex.split(editor), str(file)])
-        except OSError as e:
-            raise Fail(f"$EDITOR {editor!r}: {e}", "set EDITOR", Exit.USAGE) from None
-        if code:
-            raise Fail(f"{editor} ended with {code}: nothing was forked", "", Exit.REFUSED)
-        try:
-            return json.loads(file.read_text("utf-8"))
-        except ValueError as e:
-            raise Fail(f"{what}: {e}", "it must be JSON; nothing was forked", Exit.USAGE) from None
 
 
 def shape_change(old: Any, new: Any) -> str | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from headway.bundle import Bundle, OfflineClient
 from headway.config import Settings
 from headway.follow import RunLog
+from headway.lines import LineNumbers
 from headway.safe import safe_line
 from headway_ops import following, say, story
 
@@ -57,9 +58,9 @@ def _print(bundle: Bundle, run: str, *, logs: bool, as_json: bool) -> None:
     for name in [run] if run else bundle.runs:
         detail = asyncio.run(one(name))
         if logs:
-            numbered = following.LineNumbers()
+            numbered = LineNumbers()
             for c, chunk in bundle.logs(detail.row.run):
-                log = RunLog(c.epoch, chunk, numbered.missing(c.epoch, chunk))
+                log = RunLog(c.epoch, chunk, numbered.missing(c.epoch, chunk) or 0)
                 following.print_log(log, as_json=as_json)
         elif as_json:
             say.data(detail)

@@ -265,6 +265,7 @@ def header(detail: RunDetail, now: datetime) -> list[RenderableType]:
         f"tags {safe_line(', '.join(row.tags), 80)}" if row.tags else "",
         f"key {safe_line(row.key, 40)}" if row.key else "",
         f"origin {safe_line(row.origin, 26)}" if row.origin else "",
+        f"job {safe_line(row.job, 20)}" if row.job else "",
         f"tokens {row.tokens_in:,} in, {row.tokens_out:,} out"
         if row.tokens_in or row.tokens_out
         else "",

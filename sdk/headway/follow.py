@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from headway import subjects
 from headway.errors import HeadwayError, NotReachable, Refused
 from headway.history import history, sequence_of
+from headway.lines import LineNumbers
 from headway.states import TERMINAL
 from headway.steadynats import settled
 from headway.wire import Malformed, decode, events
 from headway.wire.runs import LogsAsk, LogsPage, RunAsk
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
     from types import TracebackType
 
     from nats.aio.msg import Msg
@@ -34,6 +35,8 @@ LOOK_AGAIN = 30.0
 """Seconds of silence after which the store is asked whether something was missed."""
 LINGER = 0.3
 """Seconds of silence after a run's end that end its log, if the end does not say its last line."""
+AGAIN_FROM = 5000
+"""Messages of LOGS, of all runs, that are read once more after a link was away."""
 PAGE = 1000
 CAPACITY = 10_000
 """Messages that may wait for a slow reader; beyond that the store is read instead."""
@@ -47,6 +50,8 @@ class RunLog(NamedTuple):
     epoch: int
     chunk: events.LogChunk
     missing: int
+    seq: int = 0
+    """Its sequence in the stream; 0 = there is none."""
 
 
 class _End(NamedTuple):
@@ -187,39 +192,41 @@ async def _from_stream(
         raise unanswered from None
 
 
-async def follow_logs(client: Client, run: str) -> AsyncGenerator[RunLog]:
+async def follow_logs(
+    client: Client, run: str, after: int = 0, known: Mapping[int, int] | None = None
+) -> AsyncGenerator[RunLog]:
     """Log chunks, stored and live, until the run has ended and its last line was given.
 
     Where that line does not come within 2 s of silence, the last item has no lines and says how
-    many are missing.
+    many are missing. `after`: only chunks with a sequence above it, and `known`: by epoch, how many
+    lines came before them.
     """
     ns = client.namespace
     end: _End | None = None
-    next_line = dict[int, int]()
-    last_seq = 0
+    numbers = LineNumbers(known)
+    last_seq = after
 
-    def to_log(epoch: int, data: bytes) -> RunLog | None:
+    def to_log(seq: int, epoch: int, data: bytes) -> RunLog | None:
         try:
             chunk = decode(events.LOG_CHUNK, data)
         except Malformed:
             return None
-        missing = max(0, chunk.first - next_line.get(epoch, 1))
-        next_line[epoch] = max(next_line.get(epoch, 1), chunk.first + len(chunk.lines))
-        return RunLog(epoch, chunk, missing)
+        missing = numbers.missing(epoch, chunk)
+        return None if missing is None else RunLog(epoch, chunk, missing, seq)
 
     tail = subjects.live_log(ns, run)
     async with _Live(client, tail, subjects.live_event(ns, run)) as live:
-        look, quiet = True, False
+        look, quiet, back = True, False, 0
         while True:
             if look:
                 end = end or await _end_of(client, run)
-                async for seq, epoch, data in stored_logs(client, run, last_seq):
+                async for seq, epoch, data in stored_logs(client, run, max(0, last_seq - back)):
                     last_seq = seq
-                    if line := to_log(epoch, data):
+                    if line := to_log(seq, epoch, data):
                         yield line
                 look = False
             if end is not None:
-                missing = 0 if end.last is None else end.last + 1 - next_line.get(end.epoch, 1)
+                missing = 0 if end.last is None else end.last + 1 - numbers.next.get(end.epoch, 1)
                 if end.last is not None and missing <= 0:
                     return
                 if quiet:
@@ -229,18 +236,19 @@ async def follow_logs(client: Client, run: str) -> AsyncGenerator[RunLog]:
                     return
             wait = LOOK_AGAIN if end is None else LINGER if end.last is None else HOLE
             if not await live.wait(wait) or live.lost:
-                # What is stored by now is read once more before something is called missing.
+                # What is stored by now is read before what came live since: it is older. And a
+                # server that was killed has forgotten its last messages: others have their numbers.
+                back = AGAIN_FROM if live.lost else 0
                 quiet, look, live.lost = end is not None and not live.lost, True, False
-            while live.messages:
+                continue
+            while live.messages and not live.lost:
                 msg = live.messages.popleft()
                 if not msg.subject.startswith("hw.live.log."):
                     end = end or _end_in(msg.data)
                     continue
                 seq = sequence_of(msg)
-                if seq and seq <= last_seq:
-                    continue
-                last_seq = max(last_seq, seq)
-                if line := to_log(subjects.epoch_of_log(msg.subject), msg.data):
+                last_seq = seq or last_seq
+                if line := to_log(seq, subjects.epoch_of_log(msg.subject), msg.data):
                     yield line
 
 

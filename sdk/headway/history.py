@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -128,6 +129,86 @@ async def history(
     finally:
         if not nc.is_closed:
             await sub.unsubscribe()
+
+
+async def before(
+    nc: NatsClient,
+    stream: str,
+    subject: str,
+    below: int,
+    n: int,
+    *,
+    max_bytes: int = 0,
+    timeout: float = 5.0,
+) -> tuple[list[Stored], bool]:
+    """The last `n` stored messages under a filter with a sequence below one (0: of all).
+
+    Oldest first; and whether there are older ones. `max_bytes`: not many more bytes than that (0:
+    no limit). The server reads forwards only, but says how many messages follow: where to begin is
+    searched for. Raises as `history`.
+    """
+    oldest = await _count_from(nc, stream, subject, 1, timeout)
+    newest = await last(nc, stream, subject, timeout=timeout)
+    if oldest is None or newest is None:
+        return [], False
+    top = below or newest.seq + 1
+    above = (await _count_from(nc, stream, subject, top, timeout) or (0, 0))[1]
+    start = await _begin(nc, stream, subject, (oldest, (top, above)), n, timeout)
+    found: deque[Stored] = deque()
+    size = 0
+    read = history(nc, stream, subject, start, batch=n, timeout=timeout)
+    async with aclosing(read):
+        async for m in read:
+            if below and m.seq >= below:
+                break
+            found.append(m)
+            size += len(m.data)
+            while len(found) > n or (max_bytes and size > max_bytes and len(found) > 1):
+                size -= len(found.popleft().data)
+    return list(found), bool(found) and found[0].seq > oldest[0]
+
+
+async def _begin(
+    nc: NatsClient,
+    stream: str,
+    subject: str,
+    ends: tuple[tuple[int, int], tuple[int, int]],
+    n: int,
+    timeout: float,
+) -> int:
+    """A sequence from which on there are `n` messages, or not much fewer, up to the upper end.
+
+    `ends`: a sequence at either end, and how many messages there are from it on.
+    """
+    (low, many), (high, above) = ends
+    if many - above <= n:
+        return low
+    few, turn = above, 0
+    while high - low > 1:
+        share = (above + n - few) / max(1, many - few) if turn % 2 == 0 else 0.5
+        guess = min(high - 1, max(low + 1, high - int((high - low) * share)))
+        at, count = await _count_from(nc, stream, subject, guess, timeout) or (guess, 0)
+        if count > above + n:
+            low, many = max(guess, min(at, high - 1)), count
+        elif count <= above + n // 2:
+            high, few = guess, count
+        else:
+            return guess
+        turn += 1
+    return low if few <= above else high
+
+
+async def _count_from(
+    nc: NatsClient, stream: str, subject: str, seq: int, timeout: float
+) -> tuple[int, int] | None:
+    """The first message from a sequence on, and how many there are with it; None = none."""
+    body = msgspec.json.encode({"batch": 1, "seq": seq, "next_by_subj": subject})
+    msg = await ask(nc, f"$JS.API.DIRECT.GET.{stream}", body, timeout=timeout)
+    found = sequence_of(msg)
+    if not found:
+        _check_end(stream, msg)
+        return None
+    return found, 1 + int((msg.headers or {}).get("Nats-Num-Pending", 0))
 
 
 def _check_end(stream: str, msg: Msg) -> bool:

@@ -273,6 +273,11 @@ BEATS_OF_QUEUES = "hw.hb.queue.*.*"
 """Of all namespaces: for engines."""
 
 
+def beat_runs(ns: str) -> str:
+    """Digests of a busy namespace for the eyes, in place of its single events (core NATS)."""
+    return f"hw.hb.runs.{name(ns, 'namespace')}"
+
+
 def beat_job(ns: str, job: str = "*") -> str:
     """Numbers of replay jobs for the eyes (core NATS)."""
     token = job if job == "*" else _token(job, "job")

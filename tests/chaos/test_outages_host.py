@@ -48,7 +48,8 @@ def no_files_for(role: Role) -> Generator[None]:
 
 
 async def test_row_63_without_file_descriptors_work_is_refused_until_there_are_some() -> None:
-    async with running_site() as site:
+    none_warm = {"warm.low": 0, "warm.high": 0}  # each run needs a runner to be started
+    async with running_site(agent=none_warm) as site:
         agent, engine = site.named("a1"), site.named("e1")
         held = await site.work(2, steps=150)
         await site.saved(held)

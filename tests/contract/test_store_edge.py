@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import statistics
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -467,3 +468,30 @@ async def test_a_key_that_another_engine_has_pruned_can_be_taken(edge_kit: EdgeK
     assert await edge_kit.store.prune() == 1
     ((outcome,), _) = await other.enqueue(NS, [an_enqueue(key="k")], {})
     assert outcome.outcome == "recorded"
+
+
+# --- figures
+
+
+@pytest.mark.nightly
+async def test_a_checkpoint_costs_at_most_two_and_a_half_publishes(edge_kit: EdgeKit) -> None:
+    session = await edge_kit.ready()
+    run = await edge_kit.attempt(session)
+    nc, state = edge_kit.edge.nc, {"text": "x" * 1000}
+    clock = asyncio.get_running_loop().time
+    raw: list[float] = []
+    saved: list[float] = []
+    other, last = an_enqueue().run.id, 0
+    for number in range(1, 400):
+        body = encode(state)
+        begun = clock()
+        headers = bus.expect_last(last, subjects.run_all(NS, other))
+        last = (await bus.publish_acked(nc, subjects.run_event(NS, other), body, headers)).seq
+        raw.append(clock() - begun)
+        await edge_kit.edge.journal.fresh()
+        begun = clock()
+        (done,) = await edge_kit.store.save([a_checkpoint(run, number, state)])
+        saved.append(clock() - begun)
+        assert done.outcome == "ok"
+    ratio = statistics.median(saved) / statistics.median(raw)
+    assert ratio <= 2.5, f"{statistics.median(saved) * 1000:.2f} ms, {ratio:.2f} publishes"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -12,8 +13,9 @@ from headway.ids import encode
 from headway.states import RunState
 from headway_engine.happenings import Cancel, Finished, Lost
 from headway_engine.store import StoreDown, postgres
-from headway_engine.store.postgres import PostgresStore, db
+from headway_engine.store.postgres import PostgresStore, db, identity
 from headway_engine.store.postgres.identity import STEP
+from headway_ops.local.postgres import PostgresConfig
 from support.factories import NS, a_checkpoint, a_deployment, a_step, an_agent, an_enqueue
 from support.locks import transaction, waiting_for_a_lock
 from support.servers import create_database, running_postgres
@@ -224,6 +226,44 @@ async def test_g4_wal_that_goes_back_on_the_same_timeline_raises_the_epochs_once
         await store.open()
         await store.tick()
     assert (await kit.record(run.id)).epoch == run.epoch + STEP
+
+
+async def test_g4_a_copy_that_is_promoted_while_it_is_looked_at_raises_the_epochs_once() -> None:
+    replicated = PostgresConfig(fsync=False, extra=(("wal_level", "replica"),))
+    async with running_postgres(replicated) as server:
+        kit = PostgresKit(await create_database(server))
+        await kit.start()
+        run = await kit.in_state(RunState.QUEUED, await kit.ready())
+        store = await kit.engine("e2")
+        await store.close()
+        await server.stop()
+        (server.data / "standby.signal").touch()
+        await server.start()
+        conn = await asyncpg.connect(kit.dsn)
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):  # nothing is decided before
+            await identity.check(conn, identity.Mark())
+        await identity.check(PromotedMeanwhile(conn), identity.Mark())
+        await identity.check(conn, identity.Mark())
+        await conn.close()
+        assert (await kit.record(run.id)).epoch == run.epoch + STEP
+        await kit.stop()
+
+
+class PromotedMeanwhile:
+    """A connection to a standby that is promoted after the first answer."""
+
+    def __init__(self, conn: Any) -> None:
+        self._conn, self._promoted = conn, False
+
+    async def fetchrow(self, sql: str) -> Any:
+        """Its answer, which is out of date after the first one."""
+        row = await self._conn.fetchrow(sql)
+        if not self._promoted:
+            self._promoted = await self._conn.fetchval("SELECT pg_promote()")
+        return row
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._conn, name)
 
 
 async def test_g4_a_crash_that_loses_nothing_raises_nothing() -> None:

@@ -6,17 +6,19 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from headway.query import BadQuery, parse, write
 from headway.query.evaluate import matches
+from headway.query.machine import compiled
+from headway.query.regex import postgres, read
 from headway.wire.runs import Facet, FacetsAsk, RunsQuery
 from headway.wire.saves import ModelUsage, SaveUsage
 from headway_engine.store.listing import facets_of
 from support.anyruns import COUNT, put_any_runs
 from support.factories import NS, an_enqueue
-from support.queries import queries
+from support.queries import WORDS, expressions, queries
 
 if TYPE_CHECKING:
     from headway.query import Query
@@ -89,6 +91,28 @@ async def test_memory_and_sql_answer_every_query_alike(
     def every(query: Query, n: int, scan: int, oldest: bool) -> None:
         work = compare(query, n, scan, oldest=oldest)
         asyncio.run_coroutine_threadsafe(work, loop).result()
+
+    await asyncio.to_thread(every)
+
+
+async def test_postgres_finds_what_the_machine_finds(postgres_kit: PostgresKit) -> None:
+    loop = asyncio.get_running_loop()
+    texts = st.one_of(st.sampled_from(WORDS), st.text('aAR4xeÉÜü /.\\\n"%_', max_size=8))
+
+    async def compare(pairs: list[tuple[str, str]]) -> None:
+        found = await postgres_kit.fetch(
+            'SELECT left(t, 2000) COLLATE "C" ~ p AS hit'
+            " FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS x (t, p, n) ORDER BY n",
+            [text for text, _ in pairs], [postgres(read(source)) for _, source in pairs],
+        )  # fmt: skip
+        expected = [compiled(source, fold=False).search(text) for text, source in pairs]
+        assert [row["hit"] for row in found] == expected
+
+    @settings(max_examples=15, deadline=None, database=None)
+    @given(st.lists(st.tuples(texts, expressions()), min_size=30, max_size=60))
+    @example([("a" * 1999 + "!", source) for source in ("(a+)+$", "^(a|a)*$", "(.*a){20}$")])
+    def every(pairs: list[tuple[str, str]]) -> None:
+        asyncio.run_coroutine_threadsafe(compare(pairs), loop).result()
 
     await asyncio.to_thread(every)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
 from headway import follow, subjects
 from headway.client import Client
+from headway.steadynats import settled
 from headway.wire import encode
 from headway.wire.events import LogChunk
+from support.proxy import Proxy
 from support.responder import NS, Responder, item, succeed
 from support.wait import never, until
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     import pytest
 
     from headway.config import Settings
+    from headway_ops.local.nats import NatsServer
 
 
 @pytest_asyncio.fixture
@@ -132,3 +136,48 @@ async def test_last_lines_that_never_come_are_said_after_a_short_while(
     async with asyncio.timeout(5):
         await collecting
     assert got == [(["one"], 0), ([], 3)]
+
+
+async def test_lines_of_an_outage_come_before_those_that_are_live_again(
+    engine: Responder, settings: Settings, nats_server: NatsServer
+) -> None:
+    async with Proxy(nats_server.port) as proxy:
+        behind = replace(settings, nats_url=f"nats://127.0.0.1:{proxy.port}")
+        async with await Client.open(behind) as client:
+            (run,) = await client.submit([item()])
+            now = engine.events[run.id][0].at
+
+            async def say(number: int) -> None:
+                chunk = encode(LogChunk(number, [f"line {number}"], now))
+                await engine.nc.publish(subjects.log(NS, run.id, 1), chunk)
+
+            await say(1)
+            got: list[tuple[str, int]] = []
+            goes_on = asyncio.Event()
+
+            async def collect() -> None:
+                async for part in run.logs():
+                    got.extend((line, part.missing) for line in part.chunk.lines)
+                    await goes_on.wait()
+
+            following = asyncio.create_task(collect())
+            await until(lambda: len(got) == 1)
+            proxy.cut()
+            await until(lambda: not client.connection.is_connected)
+            for number in (2, 3, 4):
+                await say(number)
+            # The link is back, and a line has come live, before the reader looks again.
+            heard = await client.connection.subscribe(subjects.live_log(NS, run.id))
+            proxy.heal()
+            await until(lambda: client.connection.is_connected)
+            await settled(client.connection)
+            await say(5)
+            await heard.next_msg(10)
+            goes_on.set()
+            await until(lambda: len(got) == 5, what="all lines")
+            # Those of the last seconds, which an agent sends once more.
+            for number in (3, 4, 5, 6):
+                await say(number)
+            await until(lambda: len(got) == 6, what="the next line")
+            assert got == [(f"line {n}", 0) for n in range(1, 7)]
+            following.cancel()

@@ -7,9 +7,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from headway.codec import schema_hash, schema_of
 from headway.ids import new_run_id
 from headway.wire import BlobRef, encode
 from headway.wire.blobs import BlobPut
@@ -111,3 +112,33 @@ async def test_what_cannot_be_is_refused_in_words(nats: str, database: str) -> N
         # An id that is somebody else's is not taken over.
         word = await caller.enqueue(payload=b'{"x":1}')
         assert (await refused(caller, replace(same, new_run=word.run)))[0] == "conflict"
+
+
+class Notes(Struct):
+    """The state of a task."""
+
+    turn: int
+
+
+async def test_an_edited_state_fits_the_type_that_the_task_declares(
+    nats: str, database: str
+) -> None:
+    spec = replace(SPEC, state_schema=Raw(schema_of(Notes)))
+    async with stack(nats, database, spec) as (_, caller, agent):
+        await agent.start()
+
+        def ask(state: bytes, saved_as: str, *edited: str) -> BundleFork:
+            point = BundlePoint(1, "turn-1", Given(Raw(state)), saved_as)
+            return asked(point=point, edited=edited)
+
+        same, other = schema_hash(Notes), "0" * 16
+        code, said = await refused(caller, ask(b'{"turn":"two"}', same, "state"))
+        assert (code, "state.turn" in said) == ("bad_state", True)
+        assert (await refused(caller, ask(b'{"turns":2}', "", "state")))[0] == "bad_state"
+        for given, checked in (
+            (ask(b'{"turn":2}', same, "state"), "ok"),
+            (ask(b'{"turns":2}', other, "state"), "unlike"),  # migrate= knows what to do with it
+            (ask(b'{"turns":2}', same), ""),  # as it was saved
+        ):
+            told = await caller.api("fork-bundle", given)
+            assert (told["outcome"], told.get("checked", "")) == ("ok", checked)

@@ -75,6 +75,9 @@ async def test_a_canary_waits_and_its_approval_starts_the_rest(nats: str, databa
         detail = await caller.api("run", {"run": told["items"][0]["fork"]})
         assert detail["row"]["origin"] == runs[0]
         assert detail["events"][0]["data"]["job"] == job
+        made = (await caller.api("runs", {"query": f"job:{job}"}))["runs"]
+        assert {r["run"] for r in made} == {i["fork"] for i in told["items"]}
+        assert {r["job"] for r in made} == {job}
         page = await caller.api("jobs")
         assert [j["job"] for j in page["jobs"]] == [job]
 

@@ -57,7 +57,7 @@ def _agent(ns: str, name: str, queue: str) -> tuple[list[str], list[str]]:
 
 def _eyes(ns: str) -> list[str]:
     return [f"hw.live.*.{ns}.>", "hw.hb.engine.*", f"hw.hb.agent.{ns}.*", f"hw.hb.queue.{ns}.*",
-            f"hw.hb.job.{ns}.*"]  # fmt: skip
+            f"hw.hb.runs.{ns}", f"hw.hb.job.{ns}.*"]  # fmt: skip
 
 
 EXPECTED: dict[str, tuple[list[str], list[str]]] = {
@@ -117,7 +117,7 @@ def published() -> list[str]:
         found += [
             f"hw.in.{ns}", f"hw.run.{ns}.{R}.ev", f"hw.work.{ns}.default", f"hw.log.{ns}.{R}.1",
             f"hw.span.{ns}.{R}", f"hw.live.run.{ns}.{R}.ev", f"hw.live.log.{ns}.{R}.1",
-            f"hw.hb.queue.{ns}.default",
+            f"hw.hb.queue.{ns}.default", f"hw.hb.runs.{ns}",
         ]  # fmt: skip
         for name in ("a1", "a2"):
             found += [f"hw.rpc.{ns}.{name}.{verb}" for verb in [*RPC, "unheard-of"]]

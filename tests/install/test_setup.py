@@ -16,7 +16,7 @@ SETUP = Path(__file__).parents[2] / "ops" / "setup"
         ("17 4\n\n", [], True),
         ("17 4\n\n", ["test"], False),
         ("17 4\ntest\n", ["test", "lint"], False),
-        ("18 4\ntest lint\n", ["test"], False),  # pyproject or constraints changed since
+        ("18 4\ntest lint\n", ["test"], False),  # pyproject or a locked version changed since
         (None, [], False),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -33,11 +34,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh environment with the wheel and what it asks for by itself."""
     folder = tmp_path_factory.mktemp("bare") / "venv"
+    versions = folder.with_name("versions.txt")
+    locked = (ROOT / ".ci" / "locked" / "all.txt").read_text()
+    versions.write_text("\n".join(re.findall(r"^[^\s#]+==[^\s;]+", locked, re.MULTILINE)))
     done = shell(sys.executable, "-m", "venv", "--without-pip", folder)
     assert done.returncode == 0, done.stderr
     done = shell(
         sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install", "-q",
-        "-c", ROOT / ".ci" / "constraints.txt", wheel,
+        "-c", versions, wheel,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder / "bin"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COUNT = 150
+JOBS = (WORDS[0], WORDS[1])
 _STARTED = frozenset(RunState) - {RunState.DELAYED, RunState.QUEUED, RunState.EXPIRED}
 
 
@@ -54,6 +55,8 @@ class AnyRun(NamedTuple):
     error: ErrorInfo | None
     used: list[tuple[float, int]]
     """Dollars and tokens of its attempts."""
+    job: str
+    """The one that made it."""
 
 
 COLUMNS = AnyRun._fields[:22]
@@ -90,6 +93,7 @@ def any_runs() -> Iterator[AnyRun]:
                 (rand.choice((0.25, 0.000001, 0.984567)), rand.choice((0, 1, 4)))
                 for _ in range(rand.randrange(3))
             ],
+            JOBS[i % 2] if origin and i % 3 else "",
         )  # fmt: skip
 
 
@@ -129,6 +133,18 @@ async def _into_postgres(dsn: str, runs: list[AnyRun]) -> None:
                 for k, (cost, tokens) in enumerate(r.used, 1)
             ],
         )
+        await conn.executemany(
+            "INSERT INTO jobs (at, until, paced_at, items, ns, job, plan, state, body)"
+            " VALUES ($1, $1, $1, 1, $2, $3, '', 'done', '') ON CONFLICT DO NOTHING",
+            [(r.created_at, r.ns, r.job) for r in runs if r.job],
+        )
+        await conn.executemany(
+            "INSERT INTO job_items (number, checkpoint, ns, job, run, fork, body)"
+            " VALUES ($1, 0, $2, $3, $4, $5, '')",
+            [(k, r.ns, r.job, r.origin, r.id) for k, r in enumerate(runs) if r.job]
+            # One that was moved by a job was not made by it.
+            + [(COUNT + k, NS, JOBS[0], r.id, r.id) for k, r in enumerate(runs)],
+        )
     finally:
         await conn.close()
 
@@ -161,5 +177,8 @@ def _into_sqlite(db: Any, runs: list[AnyRun]) -> None:
             for r in runs
             for k, (cost, tokens) in enumerate(r.used, 1)
         ],
+    )
+    db.executemany(
+        "INSERT INTO forks VALUES (?, ?, ?)", [(r.id, r.ns, r.job) for r in runs if r.job]
     )
     db.execute("COMMIT")

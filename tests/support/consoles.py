@@ -169,7 +169,8 @@ async def open_run(app: HeadwayApp, pilot: Any) -> RunScreen:
         (3, LogChunk(1, ["ERROR llm 429 retry-after=20"], at)),
     ]
     for epoch, chunk in chunks:
-        screen._on_chunk(epoch, chunk)  # pyright: ignore[reportPrivateUsage]
+        screen.logs.store.add(epoch, chunk)
+        screen.logs.touch()
     row = next(r for r in rows() if r.run == RUN)
     screen._on_detail(RunDetail(row, payload=Raw(b'{"topic": "limits"}')))  # pyright: ignore[reportPrivateUsage]
     await pilot.pause(0.1)

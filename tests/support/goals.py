@@ -18,7 +18,8 @@ from headway import bus, subjects
 from headway.wire import encode
 from headway.wire.events import LogChunk
 from headway.wire.fleet import TaskSpec
-from headway_tui.model.logs import LogStore, matcher
+from headway_tui.model.loglines import matcher
+from headway_tui.model.logs import LogStore
 from support.engines import calling, config_for, running_engine
 from support.pty_console import Terminal, headway
 from support.servers import settings_for

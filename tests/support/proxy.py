@@ -25,6 +25,9 @@ class Proxy:
         """New connections are closed at once."""
         self.cut_after: int | None = None
         """Bytes towards the server after which each connection is reset: a write cut in half."""
+        self.narrow = False
+        """The socket towards the server takes next to nothing that is not read at once, on any
+        machine: the kernel would let it grow to megabytes."""
         self.connections = 0
         """Connections accepted so far."""
         self._flow = asyncio.Event()
@@ -91,7 +94,7 @@ class Proxy:
             if self.target_path:
                 there = await asyncio.open_unix_connection(self.target_path)
             else:
-                there = await asyncio.open_connection(self.target_host, self.target_port)
+                there = await asyncio.open_connection(sock=await self._connected())
         except OSError:
             writer.transport.abort()
             return
@@ -102,6 +105,20 @@ class Proxy:
         ):
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    async def _connected(self) -> socket.socket:
+        sock = socket.socket()
+        sock.setblocking(False)
+        try:
+            if self.narrow:  # before the handshake, where both sides fix what they may hold
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
+            where = self.target_host, self.target_port
+            await asyncio.get_running_loop().sock_connect(sock, where)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool

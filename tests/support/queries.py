@@ -18,6 +18,7 @@ from headway.query.tree import (
     Pattern,
     Prefix,
     Query,
+    Regex,
     Status,
     Term,
 )
@@ -38,6 +39,31 @@ _TEXT = st.one_of(
 _IDS = st.text("0123456789ABCDEFGHJKMNPQRSTVWXYZ", min_size=1, max_size=26)
 
 
+_ATOMS = st.sampled_from(
+    ["a", "R", "4", "x", "e", "É", "Ü", '"', " ", "/", ".", r"\d", r"\w", r"\S", r"\\", r"\.",
+     r"\n", "[a-m]", "[^a%]", "[É-ü_]", "[R4]", "[^A-Z]", "^", "$"]
+)  # fmt: skip
+_REPEATS = st.sampled_from(["", "", "", "*", "+", "?", "{2}", "{1,3}", "{0,}"])
+
+
+def _rows(parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    def joined(part: str, repeat: str) -> str:
+        return part if part in "^$" else part + repeat
+
+    one = st.builds(joined, parts, _REPEATS)
+    return st.lists(one, min_size=1, max_size=3).map("".join)
+
+
+def expressions() -> st.SearchStrategy[str]:
+    """Regular expressions that the language has."""
+    group = st.recursive(
+        _ATOMS, lambda inner: st.lists(_rows(inner), min_size=1, max_size=2).map(
+            lambda rows: f"({'|'.join(rows)})"
+        ), max_leaves=6,
+    )  # fmt: skip
+    return _rows(group)
+
+
 @st.composite
 def patterns(draw: st.DrawFn, *, empty: bool) -> Pattern:
     """As the parser makes them: nothing empty between two stars."""
@@ -53,10 +79,8 @@ def values(field: Field, ids: st.SearchStrategy[str] = _IDS) -> st.SearchStrateg
     match field.kind:
         case Kind.STATUS:
             return st.sampled_from(sorted(STATUS_WORDS)).map(Status)
-        case Kind.WORD:
-            return patterns(empty=True)
-        case Kind.TEXT:
-            return patterns(empty=False)
+        case Kind.WORD | Kind.TEXT:
+            return st.one_of(patterns(empty=field.kind is Kind.WORD), expressions().map(Regex))
         case Kind.ID:
             return ids.map(Prefix)
         case Kind.NUMBER:
@@ -84,4 +108,11 @@ def terms(draw: st.DrawFn, ids: st.SearchStrategy[str] = _IDS) -> Term:
 
 def queries(ids: st.SearchStrategy[str] = _IDS) -> st.SearchStrategy[Query]:
     """Queries of up to four terms."""
-    return st.lists(terms(ids), max_size=4).map(lambda t: Query(tuple(t)))
+    return st.lists(terms(ids), max_size=4).map(lambda t: Query((*t, *_window(t))))
+
+
+def _window(found: list[Term]) -> list[Term]:
+    """Of time: a regular expression needs one."""
+    looked = any(isinstance(v, Regex) for t in found for v in t.values)
+    has = any(t.field == "since" and not t.negated for t in found)
+    return [Term("since", (Ago(10**9),))] if looked and not has else []

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from headway.wire.events import Event, LogChunk
 from headway_tui.model import states, texts
-from headway_tui.model.logs import LogStore, matcher
+from headway_tui.model.loglines import matcher
+from headway_tui.model.logs import LogStore
 from headway_tui.model.scale import scale_of
 from headway_tui.model.timeline import Timeline, flat, shown
 

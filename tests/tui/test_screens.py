@@ -151,7 +151,8 @@ async def test_nothing_foreign_leaves_its_cells_on_any_screen() -> None:
             event.n, event.data = n, {k: text if isinstance(v, str) else v
                                       for k, v in event.data.items()}  # fmt: skip
             run._on_event(event)  # pyright: ignore[reportPrivateUsage]
-        run._on_chunk(1, LogChunk(1, texts, NOW))  # pyright: ignore[reportPrivateUsage]
+        run.logs.store.add(1, LogChunk(1, texts, NOW))
+        run.logs.touch()
         run.state.view = "payload"
         run.state.show({"payload": everything}, b"")
         for _ in range(4):
@@ -264,7 +265,9 @@ async def test_output_is_searched_and_its_failures_found() -> None:
         screen = await open_run(app, pilot)
         assert isinstance(screen, RunScreen)
         await pilot.press("slash", *"/4\\d9/", "enter")
-        line = screen.logs.store.line(screen.logs.hit)
+        hit = screen.logs.hit
+        assert hit is not None
+        line = screen.logs.store.line(hit)
         assert line is not None
         assert line.text.startswith("ERROR llm 429")
         await pilot.press("shift+tab", "n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,6 +13,7 @@ from headway.wire import Malformed, decode, decoder
 from headway.wire.fleet import Deployment, TaskSpec
 from headway.wire.rpc import VersionInfo
 from headway_engine.agent.config import Caps, WarmConfig
+from headway_engine.agent.host import Host
 from headway_engine.agent.plans import NotAllowed, Plan, plan_of
 from headway_engine.agent.shelves import (
     SETTLE,
@@ -123,6 +125,24 @@ def test_only_source_counts_as_a_change(tmp_path: Path, mark: str, counts: bool)
     (tmp_path / "state" / "client.toml").touch()
     os.utime(tmp_path / "state" / "client.toml", (90, 90))
     assert newest_change(tmp_path) == (90 if counts else 50)
+
+
+def test_without_file_descriptors_no_source_has_changed_and_the_numbers_of_the_host_stay(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "app.py").touch()
+    host = Host()
+    host.look()
+    seen = host.memory
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        assert newest_change(tmp_path) is None
+        host.look()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert host.memory == seen > 0
+    assert newest_change(tmp_path) is not None
 
 
 @pytest.mark.parametrize(

@@ -211,13 +211,16 @@ ACTIONS: tuple[Action, ...] = (
     _view("window", "w", "window", "window", "The next window: 1, 15 or 60 minutes.", "metrics",
           footer=15),
     # --- timeline
-    _view("fold", "z z, enter, left, right, h, l", "fold", "fold", "Fold or unfold the row.",
+    _view("details", "enter", "details", "details", "All that is known of the row.", "timeline"),
+    _view("fold", "z z, left, right, h, l", "fold", "fold", "Fold or unfold the row.",
           "timeline"),
     _view("fold_all", "z M", "fold-all", "fold all", "Fold all.", "timeline"),
     _view("unfold_all", "z R", "unfold-all", "unfold all", "Unfold all.", "timeline"),
     _view("zoom_in", "+", "zoom-in", "zoom in", "Half the time.", "timeline"),
     _view("zoom_out", "-", "zoom-out", "zoom out", "Double the time.", "timeline"),
     _view("zoom_fit", "=", "zoom-fit", "fit", "All of the time.", "timeline"),
+    _view("from_start", "0", "from-start", "from start", "From the beginning of the time.",
+          "timeline"),
     _view("idle", "i", "idle", "idle", "Fold idle stretches, or show them at length.", "timeline"),
     _view("next_view", "v", "next-view", "view", "The next view of the pane.", "timeline",
           "state", "compare"),
@@ -228,17 +231,29 @@ ACTIONS: tuple[Action, ...] = (
           takes="[D | I | W | E]"),
     _view("goto", "", "goto", "goto", "To a time of day in the output.", "logs",
           takes="HH:MM[:SS]"),
-    _view("clock", "T", "clock", "clock", "Times: of day, since the beginning, none.", "logs"),
+    _view("wrap", "w", "wrap", "wrap", "Long lines over several rows, or cut at the edge.",
+          "logs"),
+    _view("clock", "T", "clock", "clock", "Times: of day, since the beginning, since the line"
+          " before, none.", "logs"),
     _view("minute_on", "m", "minute", "+1 min", "A minute later.", "logs"),
     _view("minute_back", "M", "minute-back", "-1 min", "A minute earlier.", "logs"),
     _view("keep_hits", "&", "keep", "keep", "Only lines that the search finds; again: all.",
           "logs"),
+    _view("hide_like", "x", "hide", "hide", "Hide lines like this one: they differ by numbers and"
+          " quoted texts alone. This one: the hit, else the last one on the screen.", "logs"),
+    _view("show_hidden", "u", "unhide", "unhide", "Show again what was hidden.", "logs"),
+    _view("whole_line", "enter", "line", "whole line", "The whole of the line, however long: of the"
+          " hit, else of the last one on the screen.", "logs"),
     _view("span_lines", "s", "span-lines", "row's lines", "Only lines from the time of the"
           " timeline's row; again: all.", "run"),
     _view("clear", "C", "clear", "clear", "Drop what is shown; what comes is shown.", "logs"),
     # --- state
     _view("next_checkpoint", "]", "checkpoint", "next ◆", "The next checkpoint.", "run"),
     _view("last_checkpoint", "[", "checkpoint-back", "last ◆", "The checkpoint before.", "run"),
+    _view("diff_with", "D", "diff", "diff with", "What changed since any other checkpoint; without"
+          " a number: since the one before.", "state", takes="[NUMBER]"),
+    Action("raw", ("D",), "raw", "raw record", "The run's record as it is, as JSON.",
+           "headway show {run} --json", ("runs", "run")),
     Action("export", (), "export", "export", "Write the marked runs, or those that are loaded, to"
            " a file as JSON lines.", "headway ls --json", ("runs",), takes="FILE"),
     # --- replays

@@ -9,6 +9,7 @@ import msgspec
 
 from headway.errors import HeadwayError
 from headway.follow import stored_logs
+from headway.lines import LineNumbers
 from headway.replays import compare
 from headway.replays.reading import output_changes, state_changes
 from headway.wire.events import LogChunk
@@ -71,7 +72,10 @@ class Comparison:
 async def _lines(client: Client, run: str) -> list[str]:
     """The stored output of a run, its last lines."""
     lines: list[str] = []
-    async for _, _, body in stored_logs(client, run):
-        lines += _CHUNK.decode(body).lines
+    numbers = LineNumbers()
+    async for _, epoch, body in stored_logs(client, run):
+        chunk = _CHUNK.decode(body)
+        if numbers.missing(epoch, chunk) is not None:
+            lines += chunk.lines
         del lines[: max(0, len(lines) - compare.LOG_LINES)]
     return lines

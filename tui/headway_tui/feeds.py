@@ -1,4 +1,4 @@
-"""What the screen of a run reads: its row, its events, its output; the list has `listing.py`."""
+"""What the screen of a run reads of it: its row and its events; output has `logfeed.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headway.wire.runs import RunAsk, RunDetail
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headway.wire.events import Event, LogChunk
+    from headway.wire.events import Event
     from headway_tui.link import Link
 
 AGAIN = 1.0
@@ -19,7 +19,7 @@ AGAIN = 1.0
 
 
 class RunFeed:
-    """Follows one run: its row, its events, its output."""
+    """Follows one run: its row and its events."""
 
     def __init__(
         self,
@@ -27,10 +27,9 @@ class RunFeed:
         run: str,
         on_detail: Callable[[RunDetail], None],
         on_event: Callable[[Event], None],
-        on_chunk: Callable[[int, LogChunk], None],
     ) -> None:
         self._link, self.run_id = link, run
-        self._on_detail, self._on_event, self._on_chunk = on_detail, on_event, on_chunk
+        self._on_detail, self._on_event = on_detail, on_event
         self.trouble = ""
         self._moved = asyncio.Event()
 
@@ -42,7 +41,6 @@ class RunFeed:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._details())
             group.create_task(self._events())
-            group.create_task(self._lines())
 
     def again(self) -> None:
         """Ask for the row again."""
@@ -76,22 +74,6 @@ class RunFeed:
                     if event.target:
                         self._moved.set()
                 self._moved.set()
-                return
-            except HeadwayError as e:
-                self.trouble = str(e)
-            await asyncio.sleep(AGAIN)
-
-    async def _lines(self) -> None:
-        from headway.follow import follow_logs
-
-        while True:
-            client = self._link.client
-            try:
-                assert client is not None
-                async for log in follow_logs(client, self.run_id):
-                    if log.missing and not log.chunk.lines:
-                        continue
-                    self._on_chunk(log.epoch, log.chunk)
                 return
             except HeadwayError as e:
                 self.trouble = str(e)

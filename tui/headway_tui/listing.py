@@ -15,7 +15,7 @@ from headway import subjects
 from headway.errors import HeadwayError
 from headway.query import parse
 from headway.wire import Malformed, decode
-from headway.wire.events import RUN_EVENTS
+from headway.wire.events import RUN_EVENTS, RUNS_DIGEST
 from headway.wire.runs import RunsPage, RunsQuery
 from headway_tui.query import possible
 
@@ -24,10 +24,18 @@ if TYPE_CHECKING:
 
     from nats.aio.msg import Msg
 
+    from headway.client import Client
     from headway_tui.link import Link
     from headway_tui.model.rows import RunsView
 
 PAGE = 200
+HEAVY = 5000.0
+"""Events a second above which digests are heard in place of them."""
+LIGHT = 2500.0
+"""Events a second below which they are heard again, once that has lasted for `CALM` seconds."""
+CALM = 3.0
+LATE = 2.0
+"""Seconds without a digest after which an engine's rate is none."""
 GAP_AFTER = 2.0
 """Seconds for which a missing event may still arrive by itself."""
 AGAIN = 1.0
@@ -69,8 +77,19 @@ class RunsFeed:
         self._bottom_need = 0
         self._moved = asyncio.Event()
         self._anew = asyncio.Event()
+        self._heard_first = asyncio.Event()
         self._life = 0
         self._gap_at = 0.0
+        self.digest = False
+        """Too much happens for every event: digests say which runs moved, rows are asked for."""
+        self.rate = 0.0
+        """Events a second in the namespace, as heard last."""
+        self._stale: dict[str, None] = {}
+        """Rows that a digest named since they were read."""
+        self._elsewhere = False
+        """A digest named runs that are not in the list."""
+        self._rates: dict[str, tuple[float, float]] = {}
+        """While digests are heard: by engine its rate, and when it said so."""
 
     # --- what is wanted
 
@@ -114,26 +133,55 @@ class RunsFeed:
         while link.client is None:
             link.changed.clear()
             await link.changed.wait()
-        client = link.client
-        sub = await link.hear(subjects.live_event(client.namespace), self._hear)
+        self._anew.set()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen(link.client))
+            await self._heard_first.wait()
+            group.create_task(self._serve())
+
+    async def _listen(self, client: Client) -> None:
+        """Hear events, or digests while there are too many of them."""
+        link, loop = self._link, asyncio.get_running_loop()
+        events = subjects.live_event(client.namespace)
+        digests = subjects.beat_runs(client.namespace)
+        sub = await link.hear(events, self._hear)
+        self._heard_first.set()
+        busy_at = loop.time()
         try:
-            self._anew.set()
             while True:
-                try:
-                    busy = await self._step()
-                except _Dropped:
-                    continue
-                except HeadwayError as e:
-                    self.trouble, busy = str(e), False
+                began, had = loop.time(), self._view.events
+                await asyncio.sleep(AGAIN)
+                now = loop.time()
+                if self.digest:
+                    self.rate = sum(r for r, at in self._rates.values() if at > now - LATE)
+                else:
+                    self.rate = (self._view.events - had) / (now - began)
+                busy_at = now if self.rate >= LIGHT else busy_at
+                wanted = now - busy_at < CALM if self.digest else self.rate > HEAVY
+                if wanted != self.digest and link.connected:
+                    # The other is heard before this one ends: nothing falls in between.
+                    to, on = (digests, self._digested) if wanted else (events, self._hear)
+                    old, sub = sub, await link.hear(to, on)
+                    await old.unsubscribe()
+                    self.digest = wanted
                     self._changed()
-                if not busy:
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(AGAIN):
-                            await self._moved.wait()
-                    self._moved.clear()
         finally:
             if not client.connection.is_closed:
                 await sub.unsubscribe()
+
+    async def _serve(self) -> None:
+        """Ask, whatever is most urgent."""
+        while True:
+            try:
+                busy = await self._step()
+            except _Dropped:
+                continue
+            except HeadwayError as e:
+                self.trouble, busy = str(e), False
+                self._changed()
+            if not busy:
+                await self._rest()
+                self._moved.clear()
 
     async def _step(self) -> bool:
         """The most urgent request; False if there is nothing to ask."""
@@ -146,6 +194,20 @@ class RunsFeed:
             await self._below()
         elif self.more and self._above and len(view.bottom) < self._bottom_need:
             await self._end(self._above)
+        elif self._stale:
+            ids = tuple(self._stale)[-PAGE:]
+            for run in ids:
+                del self._stale[run]
+            view.refreshed((await self._page(RunsQuery(ids=ids, n=PAGE))).runs)
+            self._changed()
+            await self._rest()
+        elif self._elsewhere and view.interest is not None:
+            # Whoever else moved is not asked for one by one: what leads the list now is looked at.
+            self._elsewhere = False
+            page = await self._page(self._query(""))
+            view.answered((), [row.run for row in page.runs])
+            self._changed()
+            await self._rest()
         elif view.maybe:
             await self._candidates()
         elif view.gaps and self._gap_at and loop.time() > self._gap_at + GAP_AFTER:
@@ -165,6 +227,20 @@ class RunsFeed:
             return
         if self._view.changed:
             self._changed()
+
+    def _digested(self, msg: Msg) -> None:
+        try:
+            told = decode(RUNS_DIGEST, msg.data)
+        except Malformed:
+            return
+        self._rates[told.engine] = told.rate, asyncio.get_running_loop().time()
+        self._view.events += told.events
+        stale = self._view.digested(told.new, told.moved)
+        self._stale |= dict.fromkeys(stale)
+        self._elsewhere = self._elsewhere or len(stale) < len(told.new) + len(told.moved)
+        if told.partly:
+            self._stale |= dict.fromkeys(self._view.order[:PAGE])
+        self._changed()
 
     async def _page(self, query: RunsQuery) -> RunsPage:
         return await self._unless_dropped(self._link.ask("runs", query, RunsPage))
@@ -247,6 +323,9 @@ class RunsFeed:
         page = await self._page(query)
         self._view.answered(ids, [row.run for row in page.runs])
         self._changed()
+        await self._rest()
+
+    async def _rest(self) -> None:
         # Whatever moves is asked for once a second, not with every event.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(AGAIN):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from headway.query import BadQuery, Query, Term, completions, parse, write
 from headway.query.evaluate import glob, moment
 from headway.query.fields import BY_NAME, FIELDS, states_of
-from headway.query.tree import Ago, Pattern, Status
+from headway.query.machine import compiled
+from headway.query.tree import Ago, Pattern, Regex, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -164,7 +165,11 @@ def possible(query: Query, body: RunEvents) -> bool:
                 return False
         elif term.field in {"task", "queue"}:
             text = body.task if term.field == "task" else body.queue
-            hit = any(isinstance(v, Pattern) and glob(v.parts, text) for v in term.values)
+            hit = any(
+                glob(v.parts, text) if isinstance(v, Pattern)
+                else isinstance(v, Regex) and compiled(v.source, fold=False).search(text)
+                for v in term.values
+            )  # fmt: skip
             if hit is term.negated:
                 return False
     return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import psutil
 
 
@@ -9,18 +11,25 @@ class Host:
     """Numbers of the time between two looks."""
 
     def __init__(self) -> None:
-        psutil.cpu_percent()  # the first one has nothing to compare with
+        with contextlib.suppress(OSError):
+            psutil.cpu_percent()  # the first one has nothing to compare with
         self._busy: float | None = None
         self._looks = 0
         self.memory = self.memory_total = 0
         """Bytes in use, and bytes there are."""
 
     def look(self) -> None:
-        """Look now; takes well below a millisecond."""
-        busy = psutil.cpu_percent() / 100
+        """Look now; takes well below a millisecond.
+
+        Where it cannot (no file descriptor is free) the numbers stay: they are for the eyes alone.
+        """
+        try:
+            busy = psutil.cpu_percent() / 100
+            memory = psutil.virtual_memory()
+        except OSError:
+            return
         self._looks += 1
         self._busy = round(min(1.0, busy), 3) if self._looks > 1 else None
-        memory = psutil.virtual_memory()
         self.memory, self.memory_total = int(memory.total - memory.available), int(memory.total)
 
     def cpu(self) -> float | None:

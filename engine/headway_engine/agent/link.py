@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from nats import errors as nats_errors
@@ -11,6 +12,7 @@ from nats import errors as nats_errors
 from headway import bus, pull, subjects
 from headway.errors import NotReachable
 from headway_engine.agent.port import NoAnswer, WorkItem
+from headway_engine.agent.resend import Resend
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -30,7 +32,9 @@ class NatsLink:
         self._acks = pull.LateAcks(nc)
         self._tasks: list[asyncio.Task[None]] = []
         self._subs: list[Subscription] = []
-        self._unhook: Callable[[], None] = lambda: None
+        self._unhook: list[Callable[[], None]] = []
+        self._output = Resend(time.monotonic)
+        self._resending: asyncio.Task[None] | None = None
         self.redelivered = 0
 
     @property
@@ -59,7 +63,11 @@ class NatsLink:
         everything = subjects.agent_reply(self._ns, self._agent, "*")
         self._subs.append(await self._nc.subscribe(subjects.ctl(self._ns, self._agent), cb=heard))
         self._subs.append(await self._nc.subscribe(everything, cb=told))
-        self._unhook = self._nc.when_back(on_back)
+        self._unhook = [
+            self._nc.when_away(self._output.lost),
+            self._nc.when_back(self._back),
+            self._nc.when_back(on_back),
+        ]
 
         def arrived(batch: list[Msg]) -> None:
             self.redelivered += sum(pull.delivery_of(m).delivered > 1 for m in batch)
@@ -138,8 +146,24 @@ class NatsLink:
             log.debug("%s: %s", what, e)
 
     async def publish_logs(self, chunks: Sequence[tuple[str, int, bytes]]) -> None:
-        """See the port."""
-        await self._publish([(subjects.log(self._ns, run, epoch), b) for run, epoch, b in chunks])
+        """See the port. What is said while the link is away comes when it is back."""
+        messages = [(subjects.log(self._ns, run, epoch), b) for run, epoch, b in chunks]
+        self._output.add(messages)
+        if not self._output.away:
+            await self._publish(messages)
+
+    def _back(self) -> None:
+        self._stop_resending()
+        self._resending = asyncio.get_running_loop().create_task(self._resend())
+
+    def _stop_resending(self) -> None:
+        if self._resending is not None:
+            self._resending.cancel()
+
+    async def _resend(self) -> None:
+        # What is said meanwhile queues up behind: lines stay in their order.
+        while self._nc.is_connected and (messages := self._output.take()):
+            await self._publish(messages)
 
     async def publish_spans(self, chunks: Sequence[tuple[str, int, bytes]]) -> None:
         """See the port."""
@@ -162,7 +186,9 @@ class NatsLink:
         await self.stop_pulling()
         if not self._nc.is_closed:
             await self._acks.flush()
-        self._unhook()
+        self._stop_resending()
+        for unhook in self._unhook:
+            unhook()
         subs, self._subs = self._subs, []
         for sub in subs:
             if not self._nc.is_closed:

@@ -78,7 +78,7 @@ class Pool(Lives):
     def _shelf(self, plan: Plan, now: float) -> Shelf:
         shelf = self.shelves.get(plan.key)
         if shelf is None:
-            stamp = newest_change(Path(plan.source)) if plan.dev and plan.source else 0.0
+            stamp = newest_change(Path(plan.source)) if plan.dev and plan.source else None
             shelf = self.shelves[plan.key] = Shelf(plan, now, deque(), stamp=stamp)
         before = self._versions.get(plan.task)
         if before != plan.version:
@@ -180,8 +180,10 @@ class Pool(Lives):
             if not (shelf.plan.dev and shelf.plan.source):
                 continue
             stamp = await asyncio.to_thread(newest_change, Path(shelf.plan.source))
-            if stamp != shelf.stamp:
-                shelf.stamp = stamp
+            if stamp is None:
+                continue
+            before, shelf.stamp = shelf.stamp, stamp
+            if before not in (None, stamp):
                 self.reload(shelf)
 
     def reload(self, shelf: Shelf) -> None:

@@ -36,7 +36,7 @@ class Shelf(Struct):
     starting: int = 0
     retired: bool = False
     """A newer version took over, or the source changed: nothing of it is kept warm."""
-    stamp: float = 0.0
+    stamp: float | None = None
     """Newest change in a development folder."""
 
 
@@ -93,10 +93,14 @@ _NOT_SOURCE = {"pyvenv.cfg", "FORMAT"}
 """Files that mark a folder as an environment, or as a state directory that changes all the time."""
 
 
-def newest_change(folder: Path) -> float:
-    """The newest mtime of the Python files of a development folder; 0 if there is none."""
+def newest_change(folder: Path) -> float | None:
+    """The newest mtime of the Python files of a development folder; 0 if there is none.
+
+    None = it cannot be seen now: no file descriptor is free, or a folder may not be read.
+    """
     newest = 0.0
-    for root, folders, files in os.walk(folder):
+    unseen: list[OSError] = []
+    for root, folders, files in os.walk(folder, onerror=unseen.append):
         if not _NOT_SOURCE.isdisjoint(files):
             folders.clear()
             continue
@@ -105,4 +109,5 @@ def newest_change(folder: Path) -> float:
             if name.endswith((".py", ".toml", ".json")):
                 with contextlib.suppress(OSError):
                     newest = max(newest, os.stat(os.path.join(root, name)).st_mtime)
-    return newest
+    # A folder that went away while we looked is a change like any other.
+    return newest if all(isinstance(e, FileNotFoundError) for e in unseen) else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from headway.ids import encode
 from headway.query.evaluate import folded, moment
 from headway.query.fields import states_of
-from headway.query.tree import Amount, Duration, Number, Pattern, Prefix, Status, Term
+from headway.query.tree import Amount, Duration, Number, Pattern, Prefix, Regex, Status, Term
 from headway.states import FAILURES, TERMINAL, RunState
 from headway_engine.store.listing import COUNTED
 
@@ -25,7 +25,7 @@ APART_MS = 2 * 3600 * 1000
 """An id is made at most one hour before or after its run arrives (`checks.py`); with room."""
 FIRST_YEAR = 1971
 """Of an id's time."""
-SCANNED = frozenset({"status", "since", "until", "id", "parent", "origin"})
+SCANNED = frozenset({"status", "since", "until", "id", "parent", "origin", "job"})
 """Fields with an index: their conditions choose the rows that a request looks at."""
 WITH_ERROR = TERMINAL - {RunState.SUCCEEDED}
 """States of runs that may have an error."""
@@ -94,6 +94,21 @@ class Dialect(Protocol):
         """The whole text, letter by letter, meets a pattern that is a parameter."""
         ...
 
+    def of_jobs(self, condition: str, *, few: bool) -> str:
+        """Made by a job of this namespace that meets it; `few`: its runs are looked up one by one.
+
+        The column of a job's id is that of the field `job`.
+        """
+        ...
+
+    def expression(self, source: str, *, fold: bool) -> str:
+        """A regular expression as the value of a parameter; `fold`: for texts in lower case."""
+        ...
+
+    def fits(self, text: str, expression: str) -> str:
+        """The expression is found in the first `machine.LOOKS` characters of the text."""
+        ...
+
     def span_ms(self, now: str) -> str:
         """Whole milliseconds from the start to the end or now; NULL before the start."""
         ...
@@ -126,7 +141,7 @@ def where(
     states = [Part(DEAD, "alone")] if dead and left else dialect.states(left, writer.put)
     states = states or [Part("false", "none")]
     made = _since(terms, writer) if bounds else [Part("", "among")]
-    named = any(t.field in _KINSHIP and not t.negated for t in terms)
+    named = any(t.field in _KINSHIP | {"job"} and not t.negated for t in terms)
     common = [writer.term(t) for t in terms if t.field in SCANNED - {"status"}]
     scanned = len(writer.args)
     rest = [writer.term(t) for t in terms if t.field not in SCANNED]
@@ -247,6 +262,10 @@ class _Writer:
                 # Said with it, so that the index is known to have them.
                 column = self._dialect.column(field)
                 return [f"({column} <> '' AND {c})" for c in self._texts(term, column)]
+            case "job":
+                column = self._dialect.column("job")
+                conditions = " OR ".join(self._texts(term, column))
+                return [self._dialect.of_jobs(conditions, few=not term.negated)]
             case "":
                 return self._anywhere(term)
             case "error":
@@ -283,6 +302,9 @@ class _Writer:
                 case Pattern():
                     asked = self.put(self._dialect.pattern(value))
                     found.append(self._dialect.meets(column, asked))
+                case Regex(source):
+                    asked = self.put(self._dialect.expression(source, fold=False))
+                    found.append(self._dialect.fits(column, asked))
                 case Prefix(text) if len(text) == ID_LENGTH:
                     whole.append(text)
                 case Prefix(text):
@@ -297,6 +319,10 @@ class _Writer:
     def _inside(self, term: Term, *columns: str) -> list[str]:
         found: list[str] = []
         for value in term.values:
+            if isinstance(value, Regex):
+                asked = self.put(self._dialect.expression(value.source, fold=True))
+                found += [self._dialect.fits(self._dialect.lower(c), asked) for c in columns]
+                continue
             if not isinstance(value, Pattern):
                 raise TypeError(f"{term.field}: {value!r}")
             inside = Pattern(("", *map(folded, value.parts), ""))

@@ -30,7 +30,12 @@ class Report(Struct, frozen=True):
     delivery: Delivery
 
 
-@task(retry=Retry(max_attempts=5, min_delay="1s", max_delay="30s"), timeout="30m", memory="512m")
+@task(
+    retry=Retry(max_attempts=5, min_delay="1s", max_delay="30s"),
+    timeout="30m",
+    memory="512m",
+    state=Notes,
+)
 async def research(
     question: str, turns: int = 12, pace: float = 0.0, report_dir: str = ""
 ) -> Report:
@@ -48,6 +53,7 @@ async def research(
     memory="512m",
     network="egress",
     secrets=("ANTHROPIC_API_KEY",),
+    state=Notes,
 )
 async def research_with_model(question: str, turns: int = 20, report_dir: str = "") -> Report:
     """The same with a model as the planner: it needs the network and a key, nothing else does."""

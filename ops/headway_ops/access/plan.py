@@ -182,7 +182,8 @@ def _for_person(core: Account, account: Account, one: Principal) -> None:
     account.take(core, "stream", f"hw.live.*.{one.ns}.>")
     if one.kind in _WATCHERS:
         account.take(core, "stream", subjects.beat_engine(),
-                     subjects.beat_queue(one.ns), subjects.beat_job(one.ns))  # fmt: skip
+                     subjects.beat_queue(one.ns), subjects.beat_runs(one.ns),
+                     subjects.beat_job(one.ns))  # fmt: skip
 
 
 def _check(tenant: Tenant) -> None:

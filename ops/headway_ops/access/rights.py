@@ -181,5 +181,6 @@ def _seen(ns: str) -> tuple[str, ...]:
         subjects.beat_engine(),
         subjects.beat_agent(ns),
         subjects.beat_queue(ns),
+        subjects.beat_runs(ns),
         subjects.beat_job(ns),
     )

@@ -54,7 +54,7 @@ def container_runners(owner: str, *, ended: bool = False) -> list[Runner]:
         for row in api.containers(all=ended, filters={"label": f"{OWNER_LABEL}={owner}"}):
             try:
                 state: dict[str, Any] = api.inspect_container(row["Id"])
-            except Exception:  # removed meanwhile
+            except Exception:  # noqa: S112 - removed meanwhile
                 continue
             pid = int(state["State"]["Pid"])
             if pid or ended:

@@ -6,6 +6,7 @@ every other verb is refused.
 
 from __future__ import annotations
 
+from collections import deque
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -274,8 +275,27 @@ class OfflineClient:
         return found, False
 
     def _logs(self, ask: LogsAsk) -> LogsPage:
-        found, more = self._page("logs", self.bundle.logs, ask)
+        if ask.before is not None:
+            found, more = self._last_logs(ask, ask.before)
+        else:
+            found, more = self._page("logs", self.bundle.logs, ask)
         return LogsPage([StoredLog(at, one.epoch, one.chunk) for at, one in found], more)
+
+    def _last_logs(self, ask: LogsAsk, below: int) -> tuple[list[tuple[int, Chunk]], bool]:
+        """The last lines with a number below one, and whether there are older ones."""
+        found: deque[tuple[int, Chunk]] = deque()
+        size, more = 0, False
+        for at, (one, _) in enumerate(self.bundle.logs(self._one(ask.run)), 1):
+            if below and at >= below:
+                break
+            if ask.attempt and one.epoch != ask.attempt:
+                continue
+            found.append((at, one))
+            size += len(bytes(one.chunk))
+            while len(found) > ask.n or (size > PAGE_BYTES and len(found) > 1):
+                size -= len(bytes(found.popleft()[1].chunk))
+                more = True
+        return list(found), more
 
     def _spans(self, ask: SpansAsk) -> SpansPage:
         found, more = self._page("spans", self.bundle.spans, ask)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from headway.errors import BadQuery
 from headway.query.fields import BY_NAME, FIELDS, NAMES, Kind
 from headway.query.tokens import words
-from headway.query.tree import Query, Term
+from headway.query.tree import Query, Regex, Term
 from headway.query.values import value_of, written
 
 if TYPE_CHECKING:
@@ -25,7 +25,17 @@ __all__ = ["FIELDS", "BadQuery", "Query", "Term", "both", "completions", "parse"
 
 def parse(text: str) -> Query:
     """The tree of a query; an empty one means every run. Raises BadQuery, and nothing else."""
-    return Query(tuple(_term(word) for word in words(text)))
+    query = Query(tuple(_term(word) for word in words(text)))
+    windowed = any(t.field == "since" and not t.negated for t in query.terms)
+    for term in () if windowed else query.terms:
+        if any(isinstance(v, Regex) for v in term.values):
+            raise BadQuery(
+                term.column,
+                "a regular expression is looked for run by run",
+                "a window of time beside it, such as since:2h",
+                "since:2h",
+            )
+    return query
 
 
 def _term(word: Word) -> Term:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from headway.query.fields import STATUS_WORDS
+from headway.query.machine import compiled
 from headway.query.tree import (
     Ago,
     Amount,
@@ -18,6 +19,7 @@ from headway.query.tree import (
     Pattern,
     Prefix,
     Query,
+    Regex,
     Status,
     Term,
 )
@@ -93,6 +95,11 @@ def _one(field: str, value: Value, row: RunRow, now: datetime) -> bool:
             return span is not None and COMPARE[op](span, ms)
         case Prefix(text):
             return _TEXTS[field](row)[0].startswith(text)
+        case Regex(source):
+            fold = field in ("", "error")
+            machine = compiled(source, fold=fold)
+            texts = _TEXTS[field](row)
+            return any(machine.search(folded(text) if fold else text) for text in texts)
         case Pattern(parts):
             if field in ("", "error"):
                 inside = ("", *map(folded, parts), "")
@@ -149,7 +156,7 @@ _TEXTS: dict[str, Callable[[RunRow], tuple[str, ...]]] = {
     "task": lambda r: (r.task,),
     "queue": lambda r: (r.queue,),
     "tag": lambda r: r.tags,
-    "error": lambda r: (error_text(r),),
+    "error": lambda r: (error_text(r),) if r.error is not None else (),
     "failure": lambda r: (r.failure,),
     "reason": lambda r: (r.reason,),
     "ckpt": lambda r: (r.checkpoint_name,),
@@ -159,5 +166,6 @@ _TEXTS: dict[str, Callable[[RunRow], tuple[str, ...]]] = {
     "id": lambda r: (r.run,),
     "parent": lambda r: (r.parent,),
     "origin": lambda r: (r.origin,),
+    "job": lambda r: (r.job,) if r.job else (),
     "": _searched,
 }

@@ -12,9 +12,9 @@ class Kind(Enum):
     """How the values of a field are written."""
 
     STATUS = "a state in lower case, or live, ended, dead"
-    WORD = "the whole text; * stands for anything"
+    WORD = "the whole text; * stands for anything; /re/"
     ID = "a run id, or the beginning of one"
-    TEXT = "a part of the text, in any case; * stands for anything"
+    TEXT = "a part of the text, in any case; * stands for anything; /re/"
     NUMBER = "a whole number, or one after >, <, >=, <="
     AMOUNT = "dollars, or dollars after >, <, >=, <= such as >0.5"
     DURATION = "a duration after >, <, >=, <= such as >5m, or 1h30m"
@@ -53,6 +53,7 @@ FIELDS: tuple[Field, ...] = (
     Field("id", Kind.ID, "its id", "id:01JD9K4"),
     Field("parent", Kind.ID, "the run that enqueued it", "parent:01JD9K4"),
     Field("origin", Kind.ID, "the run that it replays", "origin:01JD9K4"),
+    Field("job", Kind.WORD, "the replay job that made it", "job:rj_7be1c04d22a0"),
     Field("", Kind.TEXT, "in id, task, tag, error or reason", "acme"),
 )
 """In the order of the reference page."""

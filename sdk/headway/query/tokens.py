@@ -26,6 +26,8 @@ class Piece:
     """All of it, quotes taken off, stars as `*`."""
     quoted: bool
     column: int
+    regex: bool = False
+    """It stood between slashes: `text` is what is between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def _word(text: str, start: int) -> tuple[Word, int]:
     pieces: list[Piece] = []
     while True:
         piece, i = _piece(text, i)
-        if not piece.text and not piece.quoted:
+        if not piece.text and not piece.quoted and not piece.regex:
             what = f"{field}:" if field else "the word"
             raise BadQuery(piece.column, f"a value of {what} is missing", "a value")
         pieces.append(piece)
@@ -84,6 +86,8 @@ def _word(text: str, start: int) -> tuple[Word, int]:
 
 def _piece(text: str, start: int) -> tuple[Piece, int]:
     """One value: up to a comma or a space that is in no quotes."""
+    if text.startswith("/", start):
+        return _regex(text, start)
     parts, plain, quoted, i = [""], "", False, start
     while i < len(text) and text[i] != "," and not text[i].isspace():
         if text[i] == '"':
@@ -100,6 +104,30 @@ def _piece(text: str, start: int) -> tuple[Piece, int]:
             plain += text[i]
             i += 1
     return Piece(tuple(parts), plain, quoted, start + 1), i
+
+
+def _regex(text: str, start: int) -> tuple[Piece, int]:
+    """What stands between two slashes; a slash in it has a backslash before it."""
+    out, i = "", start + 1
+    while i < len(text) and text[i] != "/":
+        if text[i] == "\\" and i + 1 < len(text):
+            out += "/" if text[i + 1] == "/" else text[i : i + 2]
+            i += 2
+        else:
+            out += text[i]
+            i += 1
+    if i == len(text):
+        raise BadQuery(
+            start + 1, "the regular expression is not closed",
+            "a closing /; a text that begins with / goes in quotes",
+        )  # fmt: skip
+    i += 1
+    if i < len(text) and text[i] != "," and not text[i].isspace():
+        raise BadQuery(
+            i + 1, f"{text[i : i + 20]!r} after a regular expression",
+            "a space or comma; a text that begins with / goes in quotes",
+        )  # fmt: skip
+    return Piece((out,), out, False, start + 1, True), i
 
 
 def _quoted(text: str, start: int) -> tuple[str, int]:

@@ -35,6 +35,13 @@ class Pattern:
 
 
 @dataclass(frozen=True, slots=True)
+class Regex:
+    """A regular expression (`headway.query.regex`) that is found somewhere in the text."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prefix:
     """The beginning of an id, in upper case."""
 
@@ -86,7 +93,7 @@ class Moment:
     at: datetime
 
 
-Value = Status | Pattern | Prefix | Number | Amount | Duration | Ago | Clock | Moment
+Value = Status | Pattern | Regex | Prefix | Number | Amount | Duration | Ago | Clock | Moment
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from headway.errors import BadQuery
 from headway.query.fields import STATUS_WORDS, Field, Kind
+from headway.query.regex import BadRegex, read
 from headway.query.tree import (
     Ago,
     Amount,
@@ -18,6 +19,7 @@ from headway.query.tree import (
     Number,
     Pattern,
     Prefix,
+    Regex,
     Status,
 )
 
@@ -34,6 +36,8 @@ _DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,3})?(?:ms|s|m|h|d|w)){1,8}", 
 _CLOCK = re.compile(r"([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?", re.ASCII)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.,]+(?:Z|[+-][0-9:]+)?)?", re.ASCII)
 _ID = re.compile(r"[0-9A-Za-z]{1,26}", re.ASCII)
+SLASH = "\\/"
+"""As it is written in a regular expression."""
 _BARE = re.compile(r"[A-Za-z0-9_=.@+-][A-Za-z0-9_=.@+/#-]*", re.ASCII)
 _COMPARES: dict[str, Compare] = {"": "=", "=": "=", ">": ">", "<": "<", ">=": ">=", "<=": "<="}
 DURATION_MS = 3_200_000_000_000
@@ -42,6 +46,8 @@ DURATION_MS = 3_200_000_000_000
 
 def value_of(field: Field, piece: Piece) -> Value:
     """What a piece means for this field; raises BadQuery."""
+    if piece.regex:
+        return _regex(field, piece)
     match field.kind:
         case Kind.STATUS:
             return _status(piece)
@@ -81,6 +87,8 @@ def written(value: Value) -> str:
             return word
         case Pattern(parts):
             return "*".join(_literal(p) for p in parts) if parts != ("",) else '""'
+        case Regex(source):
+            return f"/{source.replace('/', SLASH)}/"
         case Prefix(text):
             return text
         case Number(op, number):
@@ -113,12 +121,25 @@ def _status(piece: Piece) -> Status:
     )
 
 
+def _regex(field: Field, piece: Piece) -> Regex:
+    if field.kind not in (Kind.WORD, Kind.TEXT):
+        raise _bad(piece, f"{field.name}: a regular expression", field.kind.value)
+    if "\x00" in piece.text or any("\ud800" <= c <= "\udfff" for c in piece.text):
+        raise _bad(piece, "NUL or a lone surrogate", "text that can be stored")
+    if not piece.text:
+        raise _bad(piece, "an empty expression is found in every text", "some letters")
+    try:
+        read(piece.text)
+    except BadRegex as e:
+        raise BadQuery(
+            piece.column + 1 + e.at, e.what, "an expression such as /time.?out/"
+        ) from None
+    return Regex(piece.text)
+
+
 def _pattern(field: Field, piece: Piece) -> Pattern:
     if "\x00" in piece.text or any("\ud800" <= c <= "\udfff" for c in piece.text):
         raise _bad(piece, "NUL or a lone surrogate", "text that can be stored")
-    if not piece.quoted and piece.text.startswith("/"):
-        raise _bad(piece, "a / at the beginning", "quotes around it: regular expressions are not"
-                   " part of the language", f'"{piece.text[:40]}"')  # fmt: skip
     if field.kind is Kind.TEXT and not "".join(piece.parts):
         raise _bad(piece, "an empty text is in every run", "some letters")
     return Pattern(piece.parts)

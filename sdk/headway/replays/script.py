@@ -288,7 +288,7 @@ def _place(text: str, message: str) -> str:
 def _python(path: str, text: str) -> Loaded:
     space: dict[str, Any] = {"__name__": "headway_replay_script", "__file__": path}
     try:
-        exec(compile(text, path, "exec"), space)
+        exec(compile(text, path, "exec"), space)  # noqa: S102 - a script of the user, named by them
     except SyntaxError as e:
         raise BadScript(f"{path} (at line {e.lineno}, column {e.offset}): {e.msg}") from None
     except Exception as e:  # an operator's own code

@@ -246,7 +246,28 @@ class EngineBeat(Struct, omit_defaults=True):
     sample: Sample | None = None
 
 
+class RunsDigest(Struct, omit_defaults=True):
+    """`hw.hb.runs.<ns>`, four times a second while one engine tells of many events.
+
+    Each engine tells of what it publishes itself: add up what all of them say.
+    """
+
+    engine: str
+    at: Instant
+    rate: float
+    """Events a second, over the last second."""
+    events: int = 0
+    """Since the digest before."""
+    new: list[str] = []
+    """Runs that began since then."""
+    moved: list[str] = []
+    """Others of which there was an event."""
+    partly: bool = False
+    """There were more of them than it names."""
+
+
 RUN_EVENTS = decoder(RunEvents)
+RUNS_DIGEST = decoder(RunsDigest)
 LOG_CHUNK = decoder(LogChunk)
 SPAN_CHUNK = decoder(SpanChunk)
 AGENT_BEAT = decoder(AgentBeat)

@@ -97,6 +97,8 @@ class RunRow(Struct, omit_defaults=True):
     """A person has seen the failure; until then it is a dead letter."""
     review: Review | None = None
     """While it is in REVIEW."""
+    job: str = ""
+    """The replay job that made it."""
 
 
 class RunsPage(Struct, omit_defaults=True):
@@ -170,6 +172,8 @@ class LogsAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     attempt: Annotated[int, Meta(ge=0)] = 0
     """Of this attempt (its epoch) alone; 0 = of all."""
     n: Annotated[int, Meta(ge=1, le=1000)] = 1000
+    before: Annotated[int, Meta(ge=0)] | None = None
+    """Instead of those after `after`: the last ones with a sequence below it; 0 = of all."""
 
 
 class StoredLog(Struct):
@@ -187,7 +191,7 @@ class LogsPage(Struct, omit_defaults=True):
 
     logs: list[StoredLog]
     more: bool = False
-    """Ask again after the last one's `seq`."""
+    """Ask again after the last one's `seq`; with `before`: before the first one's."""
 
 
 class SpansAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):

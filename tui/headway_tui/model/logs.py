@@ -1,43 +1,47 @@
-"""A run's output as numbered lines: capacity, doubles, gaps, search. Pure.
+"""A run's output as numbered lines: a window on what is stored, doubles, gaps, search. Pure.
 
 Lines are kept as tuples of plain values; style is made when a line is painted. A line's absolute
-number stays the same when older ones are dropped.
+number stays the same while others come and go at both ends; whole chunks come and go, so that the
+sequences in the stream of both ends are known and the rest can be read from there.
 """
 
 from __future__ import annotations
 
-import re
-from datetime import datetime, timedelta
+from bisect import bisect_left
+from collections import deque
+from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from headway_tui.model.texts import LINE_LIMIT, safe
+from headway_tui.model.loglines import Line, level_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from headway.wire.events import LogChunk
 
 CAPACITY = 100_000
-_LEVEL = re.compile(r"\b(DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b")
-_LETTERS = {"D": "D", "I": "I", "W": "W", "E": "E", "C": "E", "F": "E"}
-LEVELS = "DIWE"
 
 
-class Line(NamedTuple):
-    """One line. `level`: D I W E; `-` = a rule between attempts, `!` = lines are missing."""
+class Part(NamedTuple):
+    """A chunk as it comes from the stream; `seq` 0 = not known."""
 
-    at: datetime
-    level: str
     epoch: int
-    text: str
+    chunk: LogChunk
+    seq: int = 0
 
 
-def level_of(text: str, stream: str) -> str:
-    """The level that a line names in its beginning; else W for stderr, I for the rest."""
-    found = _LEVEL.search(text, 0, 80)
-    if found is not None:
-        return _LETTERS[found[1][0]]
-    return "W" if stream == "err" else "I"
+class _Mark(NamedTuple):
+    """A chunk that is kept."""
+
+    seq: int
+    epoch: int
+    expected: int
+    """The line that should have come first: what lies between was missing."""
+    rows: int
+    """Lines in the window: a rule and a gap before it are counted with it."""
+    bare: bool
+    """Nothing was known of what stands above it."""
 
 
 class LogStore:
@@ -46,58 +50,232 @@ class LogStore:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.capacity = capacity
         self.lines: list[Line] = []
+        self.errors: list[int] = []
+        """Absolute numbers of the lines with level E."""
         self.base = 0
-        """Absolute number of the first line that is kept."""
+        """Absolute number of the first line that is kept; below 0 where older ones were added."""
         self.received = 0
+        """Lines that were seen, kept or not."""
         self.missing = 0
+        self.older = False
+        """There is more in the stream above what is kept."""
+        self.newer = False
+        """The window does not reach the end: what comes live is counted only."""
+        self.life = 0
+        """Another number: the window was moved elsewhere, absolute numbers mean other lines."""
+        self._marks: deque[_Mark] = deque()
         self._next: dict[int, int] = {}
+        self._known: dict[int, list[tuple[int, int]]] = {}
+        """By epoch: stretches of lines that are counted in `received` or `missing` already."""
         self._epoch = 0
+        self.left_out = 0
+        """The highest sequence that came, or was kept, and is not in the window."""
 
     @property
     def end(self) -> int:
         """Absolute number after the last line."""
         return self.base + len(self.lines)
 
-    def add(self, epoch: int, chunk: LogChunk) -> int:
-        """Take a chunk; how many lines were new. Lines that are known by number are left out."""
-        expected = self._next.get(epoch, 1)
+    @property
+    def room(self) -> int:
+        """How many lines may come before others have to go."""
+        return self.capacity - len(self.lines)
+
+    @property
+    def first_seq(self) -> int:
+        """Sequence of the first chunk that is kept; 0 = none, or not known."""
+        return self._marks[0].seq if self._marks else 0
+
+    @property
+    def last_seq(self) -> int:
+        """Sequence of the last chunk that is kept; 0 = none, or not known."""
+        return self._marks[-1].seq if self._marks else 0
+
+    def lines_known(self) -> dict[int, int]:
+        """By attempt: the number of the last line that was seen."""
+        return {epoch: known[-1][1] - 1 for epoch, known in self._known.items()}
+
+    # --- what comes
+
+    def add(self, epoch: int, chunk: LogChunk, seq: int = 0) -> int:
+        """Take a chunk that came live; how many lines were new.
+
+        Lines that are known by number are left out. Where the window does not reach the end, they
+        are counted and read from the stream when the reader goes there.
+        """
+        had = self.received
+        if self.newer:
+            self.left_out = max(self.left_out, seq)
+            known = self._known.get(epoch)
+            self._count(epoch, chunk, known[-1][1] if known else 1)
+            return self.received - had
+        self._append(Part(epoch, chunk, seq))
+        self._trim_head()
+        return self.received - had
+
+    def load(self, parts: Sequence[Part], *, older: bool, newer: bool) -> None:
+        """Fill an empty window; whether there is more above and below it in the stream."""
+        self.older = older
+        for part in parts:
+            self._append(part)
+        self.newer = newer
+        if newer:
+            self._trim_tail()
+        else:
+            self._trim_head()
+
+    def extend(self, parts: Sequence[Part], *, newer: bool) -> None:
+        """Chunks that follow the window in the stream; `newer`: others come after them."""
+        for part in parts:
+            if part.seq > self.last_seq:
+                self._append(part)
+        self._trim_head()
+        self.newer = newer
+
+    def prepend(self, parts: Sequence[Part], *, older: bool) -> None:
+        """Chunks that stand right above the window, oldest first; `older`: others above them.
+
+        What is too much then goes at the end.
+        """
+        if not self._marks:
+            self.load(parts, older=older, newer=self.newer)
+            return
+        new = [p for p in parts if p.seq < self.first_seq]
+        above = LogStore(self.capacity)
+        above.older, above._known = older, self._known
+        for part in new:
+            above._append(part)
+        self.received += above.received
+        self.missing += above.missing
+        if self._marks[0].bare and (new or not older):
+            self._join(above)
+        rows = len(above.lines)
+        self.base -= rows
+        self.errors[:0] = [n + self.base for n in above.errors]
+        self.lines[:0] = above.lines
+        self._marks.extendleft(reversed(above._marks))
+        self.older = older
+        self._trim_tail()
+
+    def _append(self, part: Part) -> None:
+        """Put a chunk at the end, with a rule and a gap before it where they belong."""
+        epoch, chunk = part.epoch, part.chunk
+        bare = not self._marks and self.older
+        expected = self._next.get(epoch, chunk.first if bare else 1)
         skip = max(0, expected - chunk.first)
         if skip and skip >= len(chunk.lines):
-            return 0
+            return
+        had = len(self.lines)
         if epoch != self._epoch:
             if self._epoch:
                 self.lines.append(Line(chunk.at, "-", epoch, f"attempt {epoch}"))
             self._epoch = epoch
-        gap = chunk.first - expected
-        if gap > 0:
-            self.missing += gap
-            why = ", too much output" if chunk.dropped else ""
-            words = f"{gap:,} line{'s are' if gap > 1 else ' is'} missing{why}"
-            self.lines.append(Line(chunk.at, "!", epoch, words))
+        if chunk.first > expected:
+            self.lines.append(_gap(chunk.first - expected, chunk, epoch))
+        self._count(epoch, chunk, expected)
         new = chunk.lines[skip:] if skip else chunk.lines
-        at, stream = chunk.at, chunk.stream
-        self.lines += [Line(at, level_of(t, stream), epoch, t) for t in new]
+        at, stream, number = chunk.at, chunk.stream, self.end
+        made = [Line(at, level_of(t, stream), epoch, t) for t in new]
+        self.lines += made
+        self.errors += [number + i for i, line in enumerate(made) if line.level == "E"]
         self._next[epoch] = chunk.first + len(chunk.lines)
-        self.received += len(new)
-        self._trim()
-        return len(new)
+        rows = len(self.lines) - had
+        self._marks.append(_Mark(part.seq, epoch, expected, rows, bare))
 
-    def _trim(self) -> None:
+    def _count(self, epoch: int, chunk: LogChunk, expected: int) -> None:
+        """Count its lines, and those missing before it, unless that was done already."""
+        first, after = chunk.first, chunk.first + len(chunk.lines)
+        self.missing += self._new(epoch, expected, first)
+        self.received += self._new(epoch, first, after)
+
+    def _new(self, epoch: int, first: int, after: int) -> int:
+        """How many of these lines are not counted yet; then they are."""
+        if first >= after:
+            return 0
+        known = self._known.get(epoch, [])
+        new = after - first
+        apart: list[tuple[int, int]] = []
+        low, high = first, after
+        for a, b in known:
+            if b < first or a > after:
+                apart.append((a, b))
+            else:
+                new -= max(0, min(b, after) - max(a, first))
+                low, high = min(low, a), max(high, b)
+        self._known[epoch] = sorted([*apart, (low, high)])
+        return new
+
+    def _join(self, above: LogStore) -> None:
+        """What lies between older chunks and the window, now that both are known."""
+        mark, at = self._marks[0], self.lines[0].at
+        extra: list[Line] = []
+        if above._epoch not in {0, mark.epoch}:
+            extra.append(Line(at, "-", mark.epoch, f"attempt {mark.epoch}"))
+        expected = above._next.get(mark.epoch, 1)
+        gap = mark.expected - expected
+        if gap > 0:
+            self.missing += self._new(mark.epoch, expected, mark.expected)
+            extra.append(_missing(gap, at, mark.epoch, ""))
+        self.lines[:0] = extra
+        self.base -= len(extra)
+        self._marks[0] = mark._replace(bare=False, rows=mark.rows + len(extra))
+
+    # --- what goes
+
+    def _trim_head(self) -> None:
         # The head goes in one slice, and only when a tenth too much is there.
-        over = len(self.lines) - self.capacity
-        if over > self.capacity // 10:
-            del self.lines[:over]
-            self.base += over
+        if len(self.lines) <= self.capacity + self.capacity // 10:
+            return
+        over = 0
+        while len(self._marks) > 1 and len(self.lines) - over - self._marks[0].rows >= (
+            self.capacity
+        ):
+            over += self._marks.popleft().rows
+        del self.lines[:over]
+        self.base += over
+        del self.errors[: bisect_left(self.errors, self.base)]
+        self.older = self.older or bool(over and self.first_seq)
+
+    def _trim_tail(self) -> None:
+        over = 0
+        while len(self._marks) > 1 and len(self.lines) - over - self._marks[-1].rows >= (
+            self.capacity
+        ):
+            gone = self._marks.pop()
+            over += gone.rows
+            self._next[gone.epoch] = gone.expected
+            self.left_out = max(self.left_out, gone.seq)
+        if over:
+            del self.lines[-over:]
+            del self.errors[bisect_left(self.errors, self.end) :]
+            self.newer, self._epoch = True, self._marks[-1].epoch
+
+    def clear(self) -> None:
+        """Drop what is shown; numbers go on, and what is known stays known."""
+        self.base = self.end
+        self.lines.clear()
+        self.errors.clear()
+        self._marks.clear()
+        self.older = False
+
+    def move_away(self) -> None:
+        """Empty the window: it is filled again from another place of the stream."""
+        self.left_out = max(self.left_out, self.last_seq)
+        self.clear()
+        self.life += 1
+        self._next, self._epoch, self.newer = {}, 0, True
+
+    # --- looking
 
     def line(self, number: int) -> Line | None:
         """The line with an absolute number; None for one that is gone or not there yet."""
         index = number - self.base
         return self.lines[index] if 0 <= index < len(self.lines) else None
 
-    def clear(self) -> None:
-        """Drop what is shown; numbers go on, and what is known stays known."""
-        self.base = self.end
-        self.lines.clear()
+    def has_error(self, first: int, after: int) -> bool:
+        """Is one of these lines, by absolute number, an error?"""
+        at = bisect_left(self.errors, first)
+        return at < len(self.errors) and self.errors[at] < after
 
     def find(self, test: Callable[[str], bool], start: int, step: int) -> int | None:
         """The next line from `start` on whose text passes, forwards (+1) or backwards (-1)."""
@@ -110,14 +288,7 @@ class LogStore:
 
     def near(self, at: datetime) -> int:
         """The absolute number of the first line at or after a time."""
-        low, high = 0, len(self.lines)
-        while low < high:
-            middle = (low + high) // 2
-            if self.lines[middle].at < at:
-                low = middle + 1
-            else:
-                high = middle
-        return self.base + low
+        return self.base + bisect_left(self.lines, at, key=lambda line: line.at)
 
     def minute(self, number: int, step: int) -> int:
         """The line about a minute after or before another one."""
@@ -127,22 +298,9 @@ class LogStore:
         return min(self.end - 1, self.near(line.at + timedelta(minutes=step)))
 
 
-def matcher(text: str) -> Callable[[str], bool]:
-    """A search: `/re/` is a regular expression, anything else a part of the text, any case.
-
-    Raises ValueError with what is wrong with the expression.
-    """
-    if len(text) > 2 and text.startswith("/") and text.endswith("/"):
-        try:
-            found = re.compile(text[1:-1], re.IGNORECASE)
-        except re.error as e:
-            where = "" if e.pos is None else f" at {e.pos + 1}"
-            raise ValueError(f"the expression is wrong{where}: {e.msg}") from None
-        return lambda line: found.search(line) is not None
-    low = text.lower()
-    return lambda line: low in line.lower()
+def _gap(gap: int, chunk: LogChunk, epoch: int) -> Line:
+    return _missing(gap, chunk.at, epoch, ", too much output" if chunk.dropped else "")
 
 
-def shown(line: Line) -> str:
-    """A line's text, safe and cut."""
-    return safe(line.text, LINE_LIMIT)
+def _missing(gap: int, at: datetime, epoch: int, why: str) -> Line:
+    return Line(at, "!", epoch, f"{gap:,} line{'s are' if gap > 1 else ' is'} missing{why}")

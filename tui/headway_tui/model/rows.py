@@ -201,6 +201,15 @@ class RunsView:
         early.update((e.n, e) for e in body.events if e.n > row.n)
         self._advance(row)
 
+    def digested(self, new: Iterable[str], moved: Iterable[str]) -> list[str]:
+        """Runs of which something was told, but not what; which rows to ask for again."""
+        stale = [run for run in (*new, *moved) if run in self.rows]
+        if self.interest is None:
+            self.new |= {run: None for run in new if run not in self.rows}
+        self._forget()
+        self.changed = True
+        return stale
+
     def _stranger(self, body: RunEvents) -> None:
         if self.interest is None:
             if began(body):

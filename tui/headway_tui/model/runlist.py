@@ -147,6 +147,8 @@ def facts_of(row: RunRow, now: datetime) -> list[tuple[str, str]]:
         made += f"   tags {' '.join(row.tags)}"
     if row.origin:
         made += f"   replays {row.origin}"
+    if row.job:
+        made += f"   job {row.job}"
     if row.cost_usd:
         made += f"   ${row.cost_usd:.2f}"
     lines.append((safe(made, 300), "muted"))

@@ -45,6 +45,10 @@ class Scale:
                 return max(0, min(self.width - 1, int(s.left + s.cells * max(0.0, part))))
         return self.width - 1
 
+    def moved(self, begin: datetime) -> Scale:
+        """The same scale from another zero."""
+        return Scale(begin, self.stretches, self.width)
+
     def folds(self) -> list[tuple[int, int, float]]:
         """Folded stretches: first cell, cells, seconds."""
         return [(int(s.left), int(s.cells), s.end - s.start) for s in self.stretches if s.idle]
@@ -77,6 +81,15 @@ class Scale:
         if self.width - len(total) >= free:
             put(self.width - len(total), total)
         return "".join(line)
+
+
+def straight(begin: datetime, seconds: float, width: int) -> Scale | None:
+    """A scale without folds; None where there is no room."""
+    return (
+        Scale(begin, [Stretch(0.0, seconds, 0.0, float(width), False)], width)
+        if (width >= 4)
+        else None
+    )
 
 
 def scale_of(

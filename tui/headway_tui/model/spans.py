@@ -54,6 +54,11 @@ class Spans:
         self._last[epoch] = max(self._last.get(epoch, 0), last)
         return new
 
+    def find(self, epoch: int, span: str) -> Span | None:
+        """A span of an attempt by its id."""
+        known = self._known.get(epoch, {}).values()
+        return next((s for s in known if s.span == span), None)
+
     @property
     def missing(self) -> int:
         """Spans that were dropped on their way, or thrown away since, by their numbers."""
@@ -85,7 +90,7 @@ def _below(attempt: Node, spans: list[Span]) -> None:
         if span.scope == OURS and span.name in rows:
             below, deeper = rows[span.name], 2
         elif span.scope != OURS or not span.name.startswith(("attempt ", "checkpoint")):
-            row = _row(span)
+            row = _row(span, attempt.epoch)
             row.folded = depth >= OPEN_DEPTH
             host.children.append(row)
             hosts[id(host)] = host
@@ -96,13 +101,13 @@ def _below(attempt: Node, spans: list[Span]) -> None:
         host.children.sort(key=lambda n: n.start)
 
 
-def _row(span: Span) -> Node:
+def _row(span: Span, epoch: int) -> Node:
     bad = span.status == "error"
     told = next((str(span.attributes[k]) for k in _STATUS if k in span.attributes), "")
     note = f"✗ {span.message or told}".rstrip() if bad else told
     return Node(
         f"x{span.span}", "span", safe(span.name, 200), _at(span.start), _at(span.end),
-        safe(note, 60), bad,
+        safe(note, 60), bad, epoch,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from headway.wire.events import Event, SpanChunk
+    from headway.wire.events import Event, Span, SpanChunk
 
 FOLD_ATTEMPTS = 3
 """More attempts than this between the first and the last are one row, until it is opened."""
@@ -59,6 +59,19 @@ class Timeline:
         """A chunk of spans of one attempt."""
         if self.spans.add(epoch, chunk):
             self.changed = True
+
+    def number_of(self, epoch: int) -> int:
+        """Which attempt has this epoch, as people count them; 0 = not known."""
+        said = (e for e in self.events.values() if e.kind == "starting" and e.epoch == epoch)
+        first = next(said, None)
+        return _int(first.data.get("attempt")) if first is not None else 0
+
+    def behind(self, node: Node) -> tuple[Event | None, Span | None]:
+        """The event, or the span, that a row was made of."""
+        if node.kind == "span":
+            return None, self.spans.find(node.epoch, node.key[1:])
+        number = node.key[1:]
+        return (self.events.get(int(number)) if number.isdigit() else None), None
 
     @property
     def nodes(self) -> list[Node]:

@@ -370,6 +370,17 @@ class Pane(Screen[None]):
     def _unsure(self, text: str) -> None:
         self.console_app.pane_screen.say(text, "warning")
 
+    def do_raw(self) -> None:
+        """The record of the run under the cursor as JSON."""
+        row = self.chosen_row()
+        if row is None:
+            self.say("no run is meant: put the cursor on one", "warning")
+        else:
+            from headway_tui.model.details import of_record
+            from headway_tui.pages import PageSheet
+
+            self.app.push_screen(PageSheet(row.run, of_record(row)))
+
     def do_copy_id(self) -> None:
         """The ids of the chosen runs."""
         self.console_app.copy_text("\n".join(run for run, _ in self.chosen_runs()))

@@ -118,6 +118,8 @@ class Filtered(Pane):
         if self.console_app.link.offline:
             return f"{many}   offline", "muted"
         state = f"{many}   {self.sign('live')} live"
+        if feed.digest:
+            state = f"{many}   {self.sign('live')} digest of {feed.rate:,.0f} events/s"
         if self.view.new:
             state += f"   {len(self.view.new):,} new {self.sign('new')} gg"
         return state, "good"

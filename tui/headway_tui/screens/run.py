@@ -10,6 +10,8 @@ from textual.containers import Horizontal, Vertical
 from headway.errors import HeadwayError
 from headway.wire.runs import RunAsk, RunDetail
 from headway_tui.feeds import RunFeed
+from headway_tui.logfeed import LogFeed
+from headway_tui.model.loglines import rule_of
 from headway_tui.model.texts import safe
 from headway_tui.query import same_error
 from headway_tui.screens.run_panes import ID_LENGTH
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from textual.widget import Widget
     from textual.widgets import Input
 
-    from headway.wire.events import Event, LogChunk, SpanChunk
+    from headway.wire.events import Event, SpanChunk
     from headway_tui.widgets.lines import Lines
 
 
@@ -75,9 +77,10 @@ class RunScreen(RunWords):
         self.set_focus(self.logs if self._logs_first else self.waterfall)
         if (then := self.console_app.link.as_of) is not None:
             self.now = lambda: then  # what was running is shown as it was
-        self.feed = RunFeed(
-            self.console_app.link, self.run_id, self._on_detail, self._on_event, self._on_chunk
-        )
+        link = self.console_app.link
+        self.feed = RunFeed(link, self.run_id, self._on_detail, self._on_event)
+        self.lines = LogFeed(link, self.run_id, self.logs.store, self.logs.touch)
+        self.logs.source = self.lines
         self.state.empty = "no checkpoint yet: until there is one, a crash starts over"
         self.state.show({}, b"", self.state.empty)
         self.error_box.display = False
@@ -96,9 +99,10 @@ class RunScreen(RunWords):
             except HeadwayError as e:
                 self.say(str(e), "bad")
                 return
-            self.run_id = self.feed.run_id = found.row.run
+            self.run_id = self.feed.run_id = self.lines.run_id = found.row.run
         spans = SpanFeed(self.console_app.link, self.run_id, self._on_spans)
         self.run_worker(spans.run(), name="spans", exit_on_error=True)
+        self.run_worker(self.lines.run(), name="lines", exit_on_error=True)
         await self.feed.run()
 
     def on_screen_resume(self) -> None:
@@ -173,16 +177,14 @@ class RunScreen(RunWords):
     def _on_event(self, event: Event) -> None:
         self.timeline.add(event)
         self.waterfall.touch()
+        if event.kind == "started":
+            self.logs.rules[event.epoch] = rule_of(event, self.timeline.number_of(event.epoch))
         if event.kind == "checkpoint":
             self._want_state()
 
     def _on_spans(self, epoch: int, chunk: SpanChunk) -> None:
         self.timeline.add_spans(epoch, chunk)
         self.waterfall.touch()
-
-    def _on_chunk(self, epoch: int, chunk: LogChunk) -> None:
-        self.logs.store.add(epoch, chunk)
-        self.logs.touch()
 
     # --- painting
 

@@ -44,6 +44,8 @@ class RunPanes(Pane):
         self.number = 0
         """The checkpoint whose state is shown; 0 = the last."""
         self._wanted = 0
+        self._against = 0
+        """The checkpoint with which it is compared; 0 = the one before it."""
         self._states: dict[int, StateAnswer] = {}
 
     # --- states
@@ -53,6 +55,18 @@ class RunPanes(Pane):
         if event.lines is self.waterfall:
             self._wanted = self.waterfall.checkpoint_at()
             self._want_state()
+
+    def on_state_pane_against(self, event: StatePane.Against) -> None:
+        """Compare with another checkpoint."""
+        self._against = event.number
+        if self.number:
+            self.run_worker(
+                partial(self._load, self.number), group="state", exclusive=True, exit_on_error=True
+            )
+
+    def before(self) -> int:
+        """The checkpoint with which the shown one is compared; 0 = none."""
+        return self._against or self.number - 1
 
     def _last(self) -> int:
         numbers = [e.data.get("number") for e in self.timeline.events.values()
@@ -82,10 +96,13 @@ class RunPanes(Pane):
         await asyncio.sleep(0.05)
         try:
             new = await self._state_of(number)
-            old = await self._state_of(number - 1) if number > 1 else None
+            before = self._against or number - 1
+            old = await self._state_of(before) if before else None
         except HeadwayError as e:
             self.state.show(self._bodies(), b"", safe(str(e), 300))
             return
+        if self._against and old is None:
+            self.say(f"checkpoint {self._against} is not kept", "warning")
         if new is None:
             self.state.show(self._bodies(), b"", f"checkpoint {number} is not kept any more")
             return
@@ -129,6 +146,11 @@ class RunPanes(Pane):
         self.waterfall.to_checkpoint(number)
         self._wanted = number
         self._want_state()
+
+    def on_lines_chosen(self, event: Lines.Chosen) -> None:
+        """A double click on a row of the timeline."""
+        if event.lines is self.waterfall:
+            self.waterfall.do_details()
 
     # --- what is meant
 

@@ -9,7 +9,7 @@ from textual.containers import Vertical
 from headway.budgets import told
 from headway.errors import HeadwayError
 from headway.looks import look
-from headway.texts import plural, span
+from headway.texts import span
 from headway.wire.runs import RunsPage, RunsQuery
 from headway_tui.chrome import Note
 from headway_tui.model.states import counted
@@ -41,10 +41,10 @@ class RunWords(RunPanes):
         store, logs = self.logs.store, self.logs
         down = logs.sign("down")
         follow = f"{down} follow" if logs.following else "held: G follows"
-        least = "" if logs.least == "D" else f"  {logs.least}+"
-        title = f"logs {follow}{least}  {plural(store.received, 'line')}"
-        if logs.only_words:
-            title += f"  {safe(logs.only_words, 30)}"
+        more = "+" if store.older or store.newer else ""
+        title = f"logs {follow}  {store.received:,}{more} line{'' if store.received == 1 else 's'}"
+        title += f"  {words}" if (words := logs.sifted()) else ""
+        title += "  wrapped" if logs.wrap else ""
         if store.missing:
             title += f"  {store.missing:,} missing"
         _retitle(self.logs_box, title, "/ search" if not self.small else "")
@@ -57,6 +57,8 @@ class RunWords(RunPanes):
         _retitle(self.timeline_box, f"timeline {self.waterfall.view}{idle}{zoom}{lost}", keys)
         point = self._states.get(self.number)
         name = f"{logs.sign('checkpoint')}{self.number} {safe(point.row.name, 40)}" if point else ""
+        if point and self._against and self.state.view == "diff":
+            name = f"{logs.sign('checkpoint')}{self._against} {logs.sign('to')} {name}"
         signs = counted(self.state.rows) if self.state.view == "diff" and point else ""
         _retitle(self.state_box, f"{self.state.view} {name}  {signs}".strip(), "v view  [ ] ckpt")
 

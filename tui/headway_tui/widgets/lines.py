@@ -17,6 +17,7 @@ from textual.strip import Strip
 
 from headway.looks import MARKS
 from headway_tui.themes import ROLES, Palette
+from headway_tui.widgets.marked_bar import spread, with_marks
 
 if TYPE_CHECKING:
     from textual import events
@@ -58,6 +59,11 @@ class Lines(ScrollView, can_focus=True):
         self.dirty = True
         self.paints = 0
         self.left = 0
+        self._marks: frozenset[int] = frozenset()
+
+    def on_mount(self) -> None:
+        """The scrollbar says where the failures are."""
+        with_marks(self.vertical_scrollbar, lambda _: self._marks, lambda: self.palette["bad"])
 
     # --- what a kind of it gives
 
@@ -68,6 +74,10 @@ class Lines(ScrollView, can_focus=True):
     def row(self, index: int, width: int) -> list[Segment]:
         """One row; it is cut or padded to the width afterwards."""
         raise TypeError("a kind of Lines draws its rows")
+
+    def failed(self, first: int, after: int) -> bool:
+        """Is there a failure among these rows? It is marked in the scrollbar."""
+        return False
 
     # --- painting
 
@@ -94,6 +104,10 @@ class Lines(ScrollView, can_focus=True):
         self.dirty = False
         self.paints += 1
         self.settle()
+        marks = spread(self.failed, self.count(), self.size.height)
+        if marks != self._marks:
+            self._marks = marks
+            self.vertical_scrollbar.refresh()
         self.refresh()
 
     def settle(self) -> None:
@@ -114,16 +128,17 @@ class Lines(ScrollView, can_focus=True):
         base: Style = self.rich_style
         if not 0 <= index < self.count():
             return Strip.blank(width, base)
-        segments = self.row(index, width)
-        strip = Strip(segments)
-        if self.left:
-            strip = strip.crop(self.left)
-        strip = strip.adjust_cell_length(width)
+        strip = Strip(self.row(index, width))
+        return self.finished(strip.crop(self.left) if self.left else strip, index)
+
+    def finished(self, strip: Strip, index: int) -> Strip:
+        """A row in its width, with the cursor and what all rows have."""
+        strip = strip.adjust_cell_length(self.room)
         if self.has_cursor and index == self.cursor and self.has_focus_within:
             strip = strip.apply_style(self.palette.cursor)
         if getattr(self._app(), "stale", False):
             strip = strip.apply_style(_STALE)
-        return strip.apply_style(base)
+        return strip.apply_style(self.rich_style)
 
     def text(self, text: str, role: str = "text") -> Segment:
         """A piece of a row in the colour of a role."""

@@ -2,90 +2,66 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from textual.geometry import Size
+from textual.strip import Strip
 
 from headway.texts import clock, span
-from headway_tui.model.logs import LEVELS, Line, LogStore, matcher, shown
-from headway_tui.model.texts import fit
-from headway_tui.widgets.lines import Lines
+from headway_tui.model.details import of_line
+from headway_tui.model.loglines import Line, matcher, shape, shown
+from headway_tui.model.texts import fit, safe
+from headway_tui.widgets.log_lines import LogLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from textual import events
 
+    from headway_tui.model.logs import LogStore
+
 _ROLES = {"D": "muted", "I": "text", "W": "warning", "E": "bad", "!": "warning", "-": "muted"}
-CLOCKS = ("clock", "relative", "none")
+CLOCKS = ("clock", "relative", "delta", "none")
 
 
-class LogTail(Lines):
+class Source(Protocol):
+    """Where lines come from that are not kept."""
+
+    def want_older(self) -> None:
+        """Those above the first one that is kept."""
+        ...
+
+    def want_newer(self) -> None:
+        """Those below the last one that is kept."""
+        ...
+
+    def want_first(self) -> None:
+        """The first ones of all, instead of what is kept."""
+        ...
+
+    def want_last(self) -> None:
+        """The last ones of all, instead of what is kept; then what comes."""
+        ...
+
+
+class LogTail(LogLines):
     """Follows the end until the reader moves; then the text stands still."""
 
-    place = "logs"
-    has_cursor = False
-
     def __init__(self, *, id: str | None = None, store: LogStore | None = None) -> None:
-        super().__init__(id=id)
-        self.store = store or LogStore()
-        self.following = True
-        self.least = "D"
+        super().__init__(id=id, store=store)
+        self.source: Source | None = None
         self.clock = "clock"
-        self.hit = -1
+        self.wrap = False
         self.wanted = ""
+        self.rules: dict[int, str] = {}
+        """By epoch: what the rule above an attempt says."""
         self._test: Callable[[str], bool] | None = None
-        self.only: Callable[[Line], bool] | None = None
-        """Lines that are shown at all; None = every one."""
-        self.only_words = ""
-        self._kept: list[int] | None = None
-        self._seen = 0
-        self._base = 0
+        self._wrapped: list[tuple[int, int]] = []
+        """While lines are wrapped: for each row of the screen its line, and which part of it."""
 
     # --- which lines
-
-    def count(self) -> int:
-        """Lines that pass the level."""
-        return len(self.store.lines) if self._kept is None else len(self._kept)
-
-    def number(self, index: int) -> int:
-        """The absolute number of a shown line."""
-        return self.store.base + index if self._kept is None else self._kept[index]
-
-    def _sift(self) -> int:
-        """Keep up with the store; how many shown lines went at the head."""
-        gone = self.store.base - self._base
-        self._base = self.store.base
-        if self._kept is None:
-            return gone
-        out = 0
-        if gone:
-            while out < len(self._kept) and self._kept[out] < self.store.base:
-                out += 1
-            del self._kept[:out]
-        least = LEVELS.index(self.least)
-        for number in range(max(self._seen, self.store.base), self.store.end):
-            line = self.store.lines[number - self.store.base]
-            if line.level in "-!" or (
-                LEVELS.find(line.level) >= least and (self.only is None or self.only(line))
-            ):
-                self._kept.append(number)
-        self._seen = self.store.end
-        return out
-
-    def do_level(self, argument: str = "") -> None:
-        """This level, or the next one."""
-        wanted = argument[:1].upper()
-        if not wanted or wanted not in LEVELS:
-            wanted = LEVELS[(LEVELS.index(self.least) + 1) % len(LEVELS)]
-        self.least = wanted
-        self._sift_anew()
-
-    def keep(self, only: Callable[[Line], bool] | None, words: str = "") -> None:
-        """Show only such lines, or all again; `words` say which."""
-        self.only, self.only_words = only, words if only else ""
-        self._sift_anew()
 
     def do_keep_hits(self) -> None:
         """Only what the search finds, or all."""
@@ -95,46 +71,139 @@ class LogTail(Lines):
         else:
             self.keep(lambda line: test(line.text), f"& {self.wanted}")
 
-    def _sift_anew(self) -> None:
-        self._kept = None if self.least == "D" and self.only is None else []
-        self._seen = self.store.base
-        self.following = True
-        self.touch()
+    def chosen(self) -> Line | None:
+        """The line that is meant: the hit while it is seen, else the last text on the screen."""
+        numbers = self._numbers()
+        if self.hit is not None and self.hit in numbers:
+            return self.store.line(self.hit)
+        lines = (self.store.line(n) for n in reversed(numbers))
+        return next((li for li in lines if li is not None and li.level not in "-!"), None)
+
+    def do_whole_line(self) -> None:
+        """A page with the whole line."""
+        line = self.chosen()
+        if line is not None:
+            from headway_tui.pages import PageSheet
+
+            title = f"{clock(line.at)} #{line.epoch}"
+            self._app().push_screen(PageSheet(title, of_line(line.text)))
+
+    def do_hide_like(self) -> None:
+        """Hide lines that differ from the chosen one by numbers and quoted texts alone."""
+        line = self.chosen()
+        if line is None:
+            return
+        self.hidden[shape(line.text)] = 0
+        following, hit = self.following, self.hit
+        self.sift_anew(following=following)
+        self.hit = None if hit is not None and self.store.line(hit) is line else hit
 
     # --- painting
 
     def settle(self) -> None:
         """One scroll offset and one refresh for all lines that came."""
-        gone = self._sift()
-        n, height = self.count(), self.size.height
-        self.virtual_size = Size(self.room, n)
+        gone = self.sift()
+        n = self.count()
+        self._fit(n)
         if self.following:
-            self.place_quietly(max(0, n - height))
+            self.place_quietly(self._last_top())
         elif gone:
             self.place_quietly(max(0, int(self.scroll_y) - gone))
+        self._wrapped = []
+
+    def _fit(self, n: int) -> None:
+        # A wrapped line takes several rows: each may be scrolled to the top.
+        below = max(0, self.size.height - 1) if self.wrap and n > 0 else 0
+        self.virtual_size = Size(self.room, n + below)
+
+    def _last_top(self) -> int:
+        """The first line of the screen at whose bottom the last one is."""
+        n, room = self.count(), self.size.height
+        if not self.wrap:
+            return max(0, n - room)
+        top = n
+        while top > 0 and (room := room - self._rows_of(top - 1)) >= 0:
+            top -= 1
+        return min(top, max(0, n - 1))
+
+    def render_line(self, y: int) -> Strip:
+        """One row of the screen: a line, or a part of one."""
+        if not self.wrap:
+            return super().render_line(y)
+        if not self._wrapped:
+            self._lay_out()
+        width, base = self.room, self.rich_style
+        index, part = self._wrapped[y] if y < len(self._wrapped) else (self.count(), 0)
+        if index >= self.count():
+            return Strip.blank(width, base)
+        strip = Strip(self.row(index, width))
+        if part:
+            head = self._indent(index)
+            begin = width + (part - 1) * (width - head)
+            strip = Strip([Segment(" " * head), *strip.crop(begin, begin + width - head)])
+        return self.finished(strip, index)
+
+    def _indent(self, index: int) -> int:
+        number = self.number(index)
+        line = self.store.line(number)
+        if line is None or line.level in "-!":
+            return 0
+        return min(cell_len(self._head(line, number)) + 2, self.room // 2)
+
+    def _lay_out(self) -> None:
+        """Which line is on which row."""
+        rows: list[tuple[int, int]] = []
+        height, n = self.size.height, self.count()
+        if self.following:
+            # The last line's end is at the bottom, wherever the first one has to be cut for that.
+            for index in range(n - 1, -1, -1):
+                rows[:0] = [(index, part) for part in range(self._rows_of(index))]
+                if len(rows) >= height:
+                    break
+            rows = rows[-height:]
+        else:
+            for index in range(max(0, int(self.scroll_y)), n):
+                rows += [(index, part) for part in range(self._rows_of(index))]
+                if len(rows) >= height:
+                    break
+        self._wrapped = rows[:height] or [(n, 0)]
+
+    def _rows_of(self, index: int) -> int:
+        number, width = self.number(index), self.room
+        line = self.store.line(number)
+        if line is None or line.level in "-!":
+            return 1
+        over = cell_len(self._head(line, number)) + 2 + cell_len(shown(line)) - width
+        return 1 + max(0, -(-over // max(1, width - self._indent(index))))
 
     def row(self, index: int, width: int) -> list[Segment]:
         """One line."""
+        if index >= self.count():
+            return []
         number = self.number(index)
         line = self.store.line(number)
         if line is None:
             return []
         if line.level == "-":
-            text = f" {line.text} "
+            words = safe(self.rules.get(line.epoch, line.text), 60)
+            text = f" {words.replace('◆', self.sign('checkpoint'))} "
             return [self.text(text.center(width, self.sign("rule")), "muted")]
         if line.level == "!":
             return [self.text(f"   {self.sign('idle')} {shown(line)}", "warning")]
         role = _ROLES.get(line.level, "text")
-        head = self.text(self._head(line), "muted")
+        head = self.text(self._head(line, number), "muted")
         body = Segment(shown(line), self.palette.hit if number == self.hit else self.palette[role])
         return [head, Segment(f"{line.level} ", self.palette[role]), body]
 
-    def _head(self, line: Line) -> str:
+    def _head(self, line: Line, number: int) -> str:
         if self.clock == "none":
             return f" #{line.epoch} "
         if self.clock == "relative":
             first = self.store.lines[0].at
             when = fit(span((line.at - first).total_seconds()), 7)
+        elif self.clock == "delta":
+            before = self.store.line(number - 1) or line
+            when = fit(f"+{span((line.at - before.at).total_seconds())}", 8)
         else:
             when = clock(line.at)
         return f" {when} #{line.epoch} "
@@ -142,14 +211,20 @@ class LogTail(Lines):
     # --- moving: lines have no cursor, the window moves
 
     def move(self, index: int) -> None:
-        """The window to a line."""
-        n, height = self.count(), max(1, self.size.height)
-        last = max(0, n - height)
-        self.virtual_size = Size(self.room, n)
-        self.following = index >= last and n > 0
+        """The window to a line; at either end of what is kept the rest is asked for."""
+        n = self.count()
+        last = self._last_top()
+        self._fit(n)
+        self.following = index >= last and n > 0 and not self.store.newer
         self.jump(max(0, min(index, last)))
         self.cursor = int(self.scroll_y)
+        self._wrapped = []
         self.refresh()
+        if self.source is not None:
+            if self.store.older and self.cursor <= self.size.height:
+                self.source.want_older()
+            if self.store.newer and self.cursor >= last - self.size.height:
+                self.source.want_newer()
         self.post_message(self.Moved(self))
 
     def do_down(self) -> None:
@@ -160,9 +235,20 @@ class LogTail(Lines):
         """A line up; stops following."""
         self.move(int(self.scroll_y) - 1)
 
+    def do_top(self) -> None:
+        """To the first line there is."""
+        if self.store.older and self.source is not None:
+            self.source.want_first()
+        self.move(0)
+        self.following = False
+
     def do_bottom(self) -> None:
         """To the end, and stay there."""
+        elsewhere = self.store.newer
         self.move(self.count())
+        if elsewhere and self.source is not None:
+            self.source.want_last()
+            self.following = True
 
     do_follow = do_bottom
 
@@ -195,6 +281,12 @@ class LogTail(Lines):
     def do_clock(self) -> None:
         """Another way to show times."""
         self.clock = CLOCKS[(CLOCKS.index(self.clock) + 1) % len(CLOCKS)]
+        self.touch()
+
+    def do_wrap(self) -> None:
+        """Long lines over several rows, or cut at the edge."""
+        self.wrap = not self.wrap
+        self.left = 0
         self.touch()
 
     def do_clear(self) -> None:
@@ -232,7 +324,7 @@ class LogTail(Lines):
     def search(self, text: str) -> bool:
         """From the last line backwards; False if nothing has it. Raises ValueError."""
         self.wanted, self._test = text, matcher(text) if text else None
-        self.hit = -1
+        self.hit = None
         return self._test is None or self._find(self.store.end - 1, -1)
 
     def _find(self, start: int, step: int) -> bool:
@@ -246,28 +338,31 @@ class LogTail(Lines):
 
     def do_next_hit(self) -> None:
         """The next hit below."""
-        if self._test is not None and self.hit + 1 < self.store.end:
+        if self._test is not None and self.hit is not None and self.hit + 1 < self.store.end:
             self._find(self.hit + 1, 1)
 
     def do_last_hit(self) -> None:
         """The hit above."""
-        if self._test is not None and self.hit > self.store.base:
+        if self._test is not None and self.hit is not None and self.hit > self.store.base:
             self._find(self.hit - 1, -1)
 
     def show_line(self, number: int) -> None:
         """The window around a line, by its absolute number; following ends."""
-        if self._kept is None:
-            index = number - self.store.base
-        else:
-            from bisect import bisect_left
-
-            index = bisect_left(self._kept, number)
-        self.move(index - self.size.height // 2)
+        self.move(self.index_of(number) - self.size.height // 2)
         self.following = False
+
+    def _numbers(self) -> list[int]:
+        """Absolute numbers of the lines that are seen now."""
+        if self.wrap:
+            if not self._wrapped:
+                self._lay_out()
+            seen = [i for i in dict.fromkeys(i for i, _ in self._wrapped) if i < self.count()]
+        else:
+            top = int(self.scroll_y)
+            seen = list(range(top, min(self.count(), top + self.size.height)))
+        return [self.number(i) for i in seen]
 
     def on_screen(self) -> list[str]:
         """The texts that are seen now."""
-        top = int(self.scroll_y)
-        numbers = [self.number(i) for i in range(top, min(self.count(), top + self.size.height))]
-        lines = (self.store.line(n) for n in numbers)
+        lines = (self.store.line(n) for n in self._numbers())
         return [shown(line) for line in lines if line is not None]

@@ -81,6 +81,8 @@ class Prompt(Input):
         self.line.display = self.hint_bar.display = True
         self.value, self._back = text, 0
         self.cursor_position = len(text)
+        # After a space goes what is typed; anything else is typed over, or on after a move.
+        self.select_on_focus = not text.endswith(" ")
         self.refresh_hints()
         # At once, not as `focus()` does: what is typed next belongs here.
         self.screen.set_focus(self)
@@ -130,6 +132,8 @@ class Prompt(Input):
     def _put(self, text: str) -> None:
         self.value = text
         self.cursor_position = len(text)
+        # After a space goes what is typed; anything else is typed over, or on after a move.
+        self.select_on_focus = not text.endswith(" ")
         self.refresh_hints()
 
 

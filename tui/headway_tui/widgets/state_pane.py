@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from textual.message import Message
+
 from headway_tui.model.states import StateRow, diff, tree
 from headway_tui.model.texts import safe
 from headway_tui.widgets.lines import Lines
@@ -21,6 +23,13 @@ class StatePane(Lines):
     """Rows of one view; the screen says what there is."""
 
     place = "state"
+
+    class Against(Message):
+        """The diff is to be with this checkpoint; 0 = the one before."""
+
+        def __init__(self, number: int) -> None:
+            super().__init__()
+            self.number = number
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -63,6 +72,19 @@ class StatePane(Lines):
         self.view = VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)]
         self.show(self.bodies, self.raw, self.empty)
         self.post_message(self.Moved(self))
+
+    def do_diff_with(self, argument: str) -> None:
+        """The diff against any checkpoint: its number follows in the command line."""
+        app = self._app()
+        number = argument.removeprefix("◆").removeprefix("#")
+        if not argument:
+            app.pane_screen.ask_command("diff ")
+        elif number.isdigit():
+            self.view = "diff"
+            self.post_message(self.Against(int(number)))
+        else:
+            app.pane_screen.say(f"no number of a checkpoint: {argument!r}; 0 = the one before",
+                                "warning")  # fmt: skip
 
     def row(self, index: int, width: int) -> list[Segment]:
         """One row."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from headway.texts import span
-from headway_tui.model.scale import Scale, scale_of
+from headway_tui.model import views
+from headway_tui.model.details import of_row
+from headway_tui.model.scale import Scale, scale_of, straight
 from headway_tui.model.texts import fit, right
 from headway_tui.model.timeline import Node, Shown, Timeline, flat, shown, walk
 from headway_tui.widgets.lines import Lines
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.segment import Segment
 
-VIEWS = ("tree", "flat")
+VIEWS = ("tree", "attempts", "flat", "critical path")
 _FILL = {"wait": "wait", "queued": "wait", "backoff": "backoff"}
 _ROLE = {"wait": "wait", "queued": "muted", "backoff": "muted", "step": "info", "once": "mark",
          "checkpoint": "mark", "group": "info", "attempt": "info", "note": "muted",
@@ -43,7 +46,10 @@ class Waterfall(Lines):
         self.fold_idle = True
         self.zoom = 1.0
         self._rows: list[Shown] = []
+        self._bad: list[int] = []
         self._scale: Scale | None = None
+        self._attempts: dict[str, Node] = {}
+        """In the view of attempts: by the key of a row its attempt, from which it is drawn."""
         self.live = True
         """The run goes on: open bars grow."""
 
@@ -61,13 +67,24 @@ class Waterfall(Lines):
     def lay_out(self) -> None:
         """Rows and scale, from the timeline and the folds."""
         nodes = self.timeline.nodes
+        now = self._now()
         if self.view == "flat":
             self._rows = flat(nodes)
+        elif self.view == "attempts":
+            self._rows = views.by_attempt(nodes, self.closed, self.opened)
+        elif self.view == "critical path":
+            self._rows = views.critical(nodes, now)
         else:
             self._rows = shown(nodes, self.closed, self.opened)
+        self._bad = [i for i, r in enumerate(self._rows) if r.node.bad]
+        self._attempts = views.attempt_of(nodes) if self.view == "attempts" else {}
+        if self._attempts:
+            begin = min(n.start for n in self._attempts.values())
+            whole = views.longest(nodes, now) / self.zoom
+            self._scale = straight(begin, whole, self.bar_width())
+            return
         at = self.chosen()
         centre = 0.5
-        now = self._now()
         if at is not None and nodes:
             end = max((n.end or now) for n in nodes)
             total = (end - nodes[0].start).total_seconds()
@@ -75,6 +92,11 @@ class Waterfall(Lines):
         self._scale = scale_of(
             nodes, now, self.bar_width(), fold=self.fold_idle, zoom=self.zoom, centre=centre
         )
+
+    def failed(self, first: int, after: int) -> bool:
+        """Is a failure among these rows?"""
+        at = bisect_left(self._bad, first)
+        return at < len(self._bad) and self._bad[at] < after
 
     def chosen(self) -> Node | None:
         """The row under the cursor."""
@@ -133,6 +155,8 @@ class Waterfall(Lines):
             scale = self._scale
         if scale is None:
             return [self.text(" " * width)]
+        if (attempt := self._attempts.get(node.key)) is not None:
+            scale = scale.moved(attempt.start)
         first, last = scale.cell(node.start), scale.cell(end)
         role = _ROLE.get(node.kind, "info")
         cells: list[tuple[str, str]] = [(" ", "text")] * width
@@ -174,6 +198,18 @@ class Waterfall(Lines):
             cells[scale.cell(end)] = (self.sign("error"), "bad")
 
     # --- what the keys do
+
+    def do_details(self) -> None:
+        """A page with all that is known of the row."""
+        node = self.chosen()
+        if node is None:
+            return
+        from headway_tui.pages import PageSheet
+
+        begin = self.timeline.nodes[0].start
+        event, made = self.timeline.behind(node)
+        said = [self._words(line) for line in of_row(node, begin, self._now(), event, made)]
+        self._app().push_screen(PageSheet(self._words(node.label), said))
 
     def do_fold(self) -> None:
         """Fold or unfold the row, or the one that it belongs to."""
@@ -228,8 +264,18 @@ class Waterfall(Lines):
         self.relaid()
 
     def do_next_view(self) -> None:
-        """Tree or flat."""
+        """Tree, attempts from their own zeros, flat by start, critical path; at the same row."""
+        at = self.chosen()
         self.view = VIEWS[(VIEWS.index(self.view) + 1) % len(VIEWS)]
+        self.lay_out()
+        if at is not None:
+            keys = [r.node.key for r in self._rows]
+            self.cursor = keys.index(at.key) if at.key in keys else 0
+        self.relaid()
+
+    def do_from_start(self) -> None:
+        """The first row, and at this zoom the beginning of the time."""
+        self.move(0)
         self.relaid()
 
     def relaid(self) -> None:

@@ -3,6 +3,17 @@
 The truth is RUNS and the bucket `headway-settings`, both written with fsync. What stands in SQLite
 is made from them, and made again when it is missing, damaged or of an older schema. Several engines
 may work on one NATS: each has a projection of its own, and a decision on an old look loses.
+
+1. `messages`    the bodies on `hw.run.>`: those of server mode, and a `Change` with all the rest.
+2. `fold`        from the messages of an id to its record; pure.
+3. `projection`  SQLite, the working set: makes the rows of each message once, whoever wrote it.
+4. `journal`     conditional writes to RUNS, and what others wrote there; `settings` the same for
+                 the bucket.
+5. `base`        look, decide, publish on condition, look again: the only way to write;
+                 `building` gathers what several decisions do to one run for one message.
+6. `moves`, `saving`, `presence`, `control`, `dispatching`, `intake`, `claims`, `timers`, `purging`,
+                 `upkeep`: the port's methods by area, each upon the one before.
+7. `reading` and what is built upon it: lists, details, jobs, queries.
 """
 
 from __future__ import annotations

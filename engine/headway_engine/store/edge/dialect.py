@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headway.query.evaluate import folded, glob, said
+from headway.query.machine import compiled
 from headway.states import RunState
 from headway.wire import ErrorInfo, decoder, encode
 from headway_engine.store.edge.times import us
@@ -29,10 +30,11 @@ _COLUMNS = {
     "task": "r.task", "queue": "r.queue", "reason": "r.reason",
     "failure": "r.failure", "agent": "r.agent",
     "image": "r.version", "key": "r.key", "id": "r.id", "parent": "r.parent",
-    "origin": "r.origin", "ckpt": "coalesce(c.name, '')", "error": _ERROR,
+    "origin": "r.origin", "job": "f.job", "ckpt": "coalesce(c.name, '')", "error": _ERROR,
 }  # fmt: skip
 JOINS = {
     "b.error": "LEFT JOIN bodies b ON b.run = r.id AND b.ended AND r.ended_at IS NOT NULL",
+    "k.job": "LEFT JOIN forks k ON k.run = r.id",
     "c.name": "LEFT JOIN checkpoints c ON c.run = r.id AND c.number = r.ck AND r.ck > 0",
 }
 """What a column of another table takes."""
@@ -90,6 +92,18 @@ class SQLite:
         """By the reference's own function."""
         return f"hw_glob({pattern}, {text})"
 
+    def of_jobs(self, condition: str, *, few: bool) -> str:
+        """?1 is the namespace."""
+        return f"r.id IN (SELECT f.run FROM forks f WHERE f.ns = ?1 AND ({condition}))"
+
+    def expression(self, source: str, *, fold: bool) -> str:
+        """As it was written, after what is done about cases."""
+        return f"{'i' if fold else 'c'}{source}"
+
+    def fits(self, text: str, expression: str) -> str:
+        """By the reference's own machine."""
+        return f"hw_fits({expression}, {text})"
+
     def span_ms(self, now: str) -> str:
         """Times are whole microseconds."""
         span = f"coalesce(r.ended_at, {now}) - r.started_at"
@@ -120,6 +134,12 @@ def _glob(parts: str, text: str | None) -> bool | None:
     return None if text is None else glob(_decoded(parts), text)
 
 
+def _fits(expression: str, text: str | None) -> bool | None:
+    if text is None:
+        return None
+    return compiled(expression[1:], fold=expression[0] == "i").search(text)
+
+
 def _said(error: str | None) -> str | None:
     return None if error is None else said(_error.decode(error))
 
@@ -131,5 +151,6 @@ def _folded(text: str | None) -> str | None:
 def teach(db: sqlite3.Connection) -> None:
     """Give a connection the functions that conditions call."""
     db.create_function("hw_glob", 2, _glob, deterministic=True)
+    db.create_function("hw_fits", 2, _fits, deterministic=True)
     db.create_function("hw_said", 1, _said, deterministic=True)
     db.create_function("hw_folded", 1, _folded, deterministic=True)

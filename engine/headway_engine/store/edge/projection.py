@@ -53,7 +53,7 @@ CACHED = 4000
 OF_CHECKPOINTS, OF_RUNS = timedelta(hours=1), timedelta(days=1)
 """Until blobs go that nothing names any more."""
 
-_TABLES = ("bodies", "events", "checkpoints", "marks", "usage")
+_TABLES = ("bodies", "events", "checkpoints", "marks", "usage", "forks")
 _QUIET = frozenset({"n", "ck"})
 """Fields whose change touches no index."""
 _REF, _ERROR = decoder(BlobRef), decoder(ErrorInfo)
@@ -297,6 +297,8 @@ class _Changes:
             return
         if change.made is not None:
             made = change.made
+            if body.events and (job := body.events[0].data.get("job")):
+                put.append((_FORK, (run, ns, job)))
             put.append((_PAYLOAD, (run, bytes(made.payload), _ref(made.payload_ref))))
         if (end := change.end) is not None:
             error = None if end.error is None else encode(end.error).decode()
@@ -343,6 +345,7 @@ _KEY = (
     " seq = excluded.seq, run = excluded.run, hash = excluded.hash, until = excluded.until"
     " WHERE excluded.seq > keys.seq"
 )
+_FORK = "INSERT OR REPLACE INTO forks VALUES (?, ?, ?)"
 _PAYLOAD = "INSERT OR REPLACE INTO bodies (run, payload, payload_ref) VALUES (?, ?, ?)"
 _END = (
     "UPDATE bodies SET result = ?, result_ref = ?, result_size = ?, error = ?, ended = 1"

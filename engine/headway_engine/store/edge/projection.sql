@@ -140,6 +140,14 @@ CREATE TABLE usage (
 ) WITHOUT ROWID;
 CREATE INDEX usage_by_time ON usage (ns, at);
 
+-- Runs that a replay job has made.
+CREATE TABLE forks (
+    run TEXT PRIMARY KEY,
+    ns TEXT NOT NULL,
+    job TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX forks_by_job ON forks (ns, job, run);
+
 -- Idempotency keys: the last message of `hw.key.<ns>.<digest>`. Whether its run has freed it stands
 -- in the run's record.
 CREATE TABLE keys (

@@ -200,7 +200,14 @@ class Lists(Agents):
             run.key,
             failure=run.failure,
             acked=run.acked,
+            job=self._job_of(run.ns, run.id) if run.origin else "",
         )
+
+    def _job_of(self, ns: str, run: str) -> str:
+        for (where, job), known in self.tables.jobs.items():
+            if where == ns and any(i.told.fork == run != i.told.run for i in known.items):
+                return job
+        return ""
 
     async def runs(self, ns: str, query: RunsQuery) -> RunsPage:
         """A page, by id; raises BadQuery."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from headway.query.machine import LOOKS
+from headway.query.regex import folded as in_any_case
+from headway.query.regex import postgres, read
 from headway.states import OPEN, RunState
 from headway_engine.store.filtering import Part
 
@@ -21,7 +24,7 @@ _COLUMNS = {
     "task": "r.task", "queue": "r.queue", "reason": "r.reason",
     "failure": "r.failure", "agent": "r.agent",
     "image": "r.version", "key": "r.key", "id": "r.id", "parent": "r.parent",
-    "origin": "r.origin", "ckpt": "coalesce(c.name, '')", "error": _ERROR,
+    "origin": "r.origin", "job": "j.job", "ckpt": "coalesce(c.name, '')", "error": _ERROR,
 }  # fmt: skip
 JOINS = {
     _ERROR: """LEFT JOIN LATERAL (
@@ -100,6 +103,23 @@ class Postgres:
     def meets(self, text: str, pattern: str) -> str:
         """LIKE tells cases apart."""
         return f"{text} LIKE {pattern}"
+
+    def of_jobs(self, condition: str, *, few: bool) -> str:
+        """$1 is the namespace. An array is read by the index of ids, a set is hashed."""
+        made = (
+            "SELECT i.fork FROM jobs j JOIN job_items i ON i.ns = j.ns AND i.job = j.job"
+            f" WHERE j.ns = $1 AND i.fork <> i.run AND ({condition})"
+        )
+        return f"r.id = ANY(ARRAY({made}))" if few else f"r.id IN ({made})"
+
+    def expression(self, source: str, *, fold: bool) -> str:
+        """In the words of Postgres."""
+        node = read(source)
+        return postgres(in_any_case(node) if fold else node)
+
+    def fits(self, text: str, expression: str) -> str:
+        """Its machine does not backtrack either: there are no references back in it."""
+        return f'left({text}, {LOOKS}) COLLATE "C" ~ {expression}'
 
     def span_ms(self, now: str) -> str:
         """EXTRACT gives an exact numeric."""

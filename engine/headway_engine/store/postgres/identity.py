@@ -60,6 +60,10 @@ async def check(conn: Any, mark: Mark) -> tuple[Floor, Mark]:
         async with conn.transaction():
             await conn.execute(_SQL["lock"])
             await conn.execute(_SQL["patient"])
+            # Again: a copy that is promoted while we look had no timeline at first, and once this
+            # transaction may write it has one. Before, the writes below fail: a standby decides
+            # nothing.
+            row = await conn.fetchrow(_SQL["read"])
             known = await conn.fetchrow(_SQL["known"])
             if known is None:
                 await conn.execute(_SQL["first"], row["sys"], row["timeline"])

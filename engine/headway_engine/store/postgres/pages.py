@@ -126,10 +126,14 @@ class Pages(Part):
             row["key"],
             failure=row["failure"],
             acked=row["acked"],
+            job=row["job"] or "",
         )
 
 
 _RESULTS = "LEFT JOIN results s ON s.run = r.id AND r.ended_at IS NOT NULL"
+_JOBS = """LEFT JOIN LATERAL (
+    SELECT i.job FROM job_items i
+     WHERE i.ns = $1 AND i.fork = r.id AND i.fork <> i.run AND r.origin <> '' LIMIT 1) j ON true"""
 _CHECKPOINTS = "LEFT JOIN checkpoints c ON c.run = r.id AND c.number = r.ck AND r.ck > 0"
 
 
@@ -179,9 +183,9 @@ def page(asked: Where, query: RunsQuery, n: int, scan: int) -> tuple[Any, ...]:
     return (
         "SELECT r.id, r.task, r.state, r.queue, r.created_at, r.version, r.epoch, r.n, r.failures,"
         " r.ck, c.name AS ck_name, r.agent, r.priority, r.tags, r.due_at, r.started_at, r.ended_at,"
-        " r.reason, s.error, r.parent, r.origin, r.key, r.failure, r.acked"
+        " r.reason, s.error, r.parent, r.origin, r.key, r.failure, r.acked, j.job"
         f" FROM (SELECT r.* FROM ({rows}) r {_joined(asked)} WHERE {rest}"
-        f" ORDER BY r.id {order} LIMIT ${len(args)}) r {_CHECKPOINTS} {_RESULTS}"
+        f" ORDER BY r.id {order} LIMIT ${len(args)}) r {_CHECKPOINTS} {_RESULTS} {_JOBS}"
         f" ORDER BY r.id {order}",
         *args,
     )

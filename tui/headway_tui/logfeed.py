@@ -1,0 +1,159 @@
+"""A run's output for its screen: its end first, then what comes; older pages as they are read.
+
+However long a log is, opening it reads one page; some more are read behind it, up to a share of
+what is kept. What is not kept any more is read from the stream when the reader scrolls there: one
+request at a time, through the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from headway.errors import HeadwayError
+from headway.wire import Malformed, decode
+from headway.wire.events import LOG_CHUNK
+from headway.wire.runs import LogsAsk, LogsPage
+from headway_tui.model.logs import LogStore, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headway_tui.link import Link
+
+AGAIN = 1.0
+"""Seconds before what failed is tried again."""
+FIRST = 64
+"""Chunks of the first page: what a screen shows, at once."""
+PAGE = 400
+"""Chunks of another page; the engine gives fewer where they are large."""
+FILLED = 0.9
+"""Share of what may be kept up to which older pages are read without being asked for."""
+
+
+class LogFeed:
+    """Fills a store from LOGS and keeps its end live; the widget says where its reader goes."""
+
+    def __init__(self, link: Link, run: str, store: LogStore, changed: Callable[[], None]) -> None:
+        self._link, self.run_id = link, run
+        self._store, self._changed = store, changed
+        self.trouble = ""
+        self._wanted: set[str] = set()
+        self._moved = asyncio.Event()
+        self._filling = True
+        """Older pages are read behind the first one, as nobody has gone elsewhere yet."""
+
+    # --- what the reader wants
+
+    def want_older(self) -> None:
+        """Those above the first line that is kept."""
+        self._want("older")
+
+    def want_newer(self) -> None:
+        """Those below the last line that is kept."""
+        self._want("newer")
+
+    def want_first(self) -> None:
+        """The first ones of all."""
+        self._want("first")
+
+    def want_last(self) -> None:
+        """The last ones of all, and what comes."""
+        self._want("last")
+
+    def _want(self, what: str) -> None:
+        if what in {"first", "last"}:
+            self._wanted.clear()
+        self._wanted.add(what)
+        self._moved.set()
+
+    # --- at work
+
+    async def run(self) -> None:
+        """Follow and read until cancelled."""
+        while self._link.client is None:
+            self._link.changed.clear()
+            await self._link.changed.wait()
+        try:
+            await self._show("last", FIRST)
+        except HeadwayError as e:
+            # Without an engine all of it is read from the stream, by whoever may.
+            self.trouble = str(e)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow())
+            group.create_task(self._read())
+
+    async def _follow(self) -> None:
+        from headway.follow import follow_logs
+
+        store = self._store
+        seq, known = store.last_seq, store.lines_known()
+        while True:
+            client = self._link.client
+            try:
+                assert client is not None
+                async for log in follow_logs(client, self.run_id, seq, known):
+                    if log.missing and not log.chunk.lines:
+                        continue
+                    seq = max(seq, log.seq)
+                    known[log.epoch] = log.chunk.first + len(log.chunk.lines) - 1
+                    store.add(log.epoch, log.chunk, log.seq)
+                    self.trouble = ""
+                    self._changed()
+                return
+            except HeadwayError as e:
+                self.trouble = str(e)
+            await asyncio.sleep(AGAIN)
+
+    async def _read(self) -> None:
+        store = self._store
+        while True:
+            fill = self._filling and store.older and len(store.lines) < store.capacity * FILLED
+            if not self._wanted and not fill:
+                self._moved.clear()
+                await self._moved.wait()
+                continue
+            what = self._wanted.pop() if self._wanted else "fill"
+            try:
+                await self._show(what, PAGE)
+            except HeadwayError as e:
+                self.trouble = str(e)
+                self._changed()
+                await asyncio.sleep(AGAIN)
+
+    async def _show(self, what: str, n: int) -> None:
+        store, left_out = self._store, self._store.left_out
+        if what in {"older", "fill"}:
+            if not store.older or not store.first_seq:
+                return
+            parts, more = await self._page(LogsAsk(self.run_id, n=n, before=store.first_seq))
+            if what == "fill" and store.room < sum(len(p.chunk.lines) for p in parts):
+                self._filling = False  # the end, which is live, would have to go for it
+            else:
+                store.prepend(parts, older=more)
+        elif what == "newer":
+            if store.newer:
+                parts, more = await self._page(LogsAsk(self.run_id, store.last_seq, n=n))
+                store.extend(parts, newer=more or store.left_out > left_out)
+        elif what == "first":
+            self._filling = False
+            parts, more = await self._page(LogsAsk(self.run_id, n=n))
+            store.move_away()
+            store.load(parts, older=False, newer=more or store.left_out > left_out)
+        else:
+            parts, more = await self._page(LogsAsk(self.run_id, n=n, before=0))
+            store.move_away()
+            # What came while the page was on its way is in it, or comes with the next one.
+            last = parts[-1].seq if parts else 0
+            store.load(parts, older=more, newer=last < store.left_out)
+        self._changed()
+
+    async def _page(self, ask: LogsAsk) -> tuple[list[Part], bool]:
+        page = await self._link.ask("logs", ask, LogsPage)
+        parts: list[Part] = []
+        for one in page.logs:
+            try:
+                parts.append(Part(one.epoch, decode(LOG_CHUNK, bytes(one.chunk)), one.seq))
+            except Malformed:
+                continue
+        return parts, page.more
