@@ -25,6 +25,7 @@ from headway_engine.blobs.memory import MemoryBlobs
 from headway_engine.blobs.objects import ObjectBlobs
 from headway_engine.broker import Broker
 from headway_engine.config import BadConfig
+from headway_engine.declared import Limits
 from headway_engine.service import Health, Service, StoreClock, run_services
 from headway_engine.store import StoreDown
 from headway_engine.wiring import Parts, wire
@@ -144,13 +145,15 @@ class Engine:
     ) -> None:
         """`store`, `blobs`: instead of those that the settings name; opened and closed here.
 
-        `edge`: work on NATS alone, with the projection in this folder.
+        `edge`: instead of `edge.folder` of the settings: where the projection lies.
         """
         self.config = config
         self.id = config.engine.id or f"{_host()}-{secrets.token_hex(4)}"
         self.health = Health(time.monotonic)
         self.clock = StoreClock()
-        self._given_store, self._given_blobs, self._edge = store, blobs, edge
+        folder = config.edge.folder
+        self._given_store, self._given_blobs = store, blobs
+        self._edge = edge or (Path(folder) if folder else None)
         self.stop_event = asyncio.Event()
         self.started = asyncio.Event()
         """Set when all services run and requests are heard."""
@@ -180,7 +183,8 @@ class Engine:
         try:
             answers = await self._until("NATS", self._connect("answers"), NotReachable)
             mode = "server" if self._edge is None else "edge"
-            broker = self.broker = Broker(work, self.config.nats, mode)
+            limits = None if self._edge is None else Limits(runs_bytes=self.config.edge.runs_bytes)
+            broker = self.broker = Broker(work, self.config.nats, mode, limits)
             facts = await self._until("streams", broker.ensure, NotReachable, JetStreamRefused)
             store_facts = await self._until("store", store.open, StoreDown)
             blobs = place = self._given_blobs or make_blobs(self.config, work)

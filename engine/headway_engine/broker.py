@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from headway.bus import Connection
     from headway_engine.config import NatsConfig
     from headway_engine.credits import Place
+    from headway_engine.declared import Limits
 
 
 log = logging.getLogger("headway.engine")
@@ -26,9 +27,15 @@ log = logging.getLogger("headway.engine")
 class Broker:
     """What this engine has declared, and what it found."""
 
-    def __init__(self, nc: Connection, config: NatsConfig, mode: str = "server") -> None:
-        """`mode`: as `streams.ensure_streams`."""
-        self._nc, self._config, self._mode = nc, config, mode
+    def __init__(
+        self,
+        nc: Connection,
+        config: NatsConfig,
+        mode: str = "server",
+        limits: Limits | None = None,
+    ) -> None:
+        """`mode`, `limits`: as `streams.ensure_streams`."""
+        self._nc, self._config, self._mode, self._limits = nc, config, mode, limits
         self.facts: streams.Facts | None = None
         self.queues: set[Place] = set()
         """Queues whose consumer was made by us."""
@@ -39,7 +46,12 @@ class Broker:
         """Create or update the streams; raises as `streams.ensure_streams`."""
         c, before, old = self._config, self.work_created, self.facts
         self.facts = await streams.ensure_streams(
-            self._nc, self._mode, replicas=c.replicas, fsynced=c.fsynced, monitor_url=c.monitor_url
+            self._nc,
+            self._mode,
+            limits=self._limits,
+            replicas=c.replicas,
+            fsynced=c.fsynced,
+            monitor_url=c.monitor_url,
         )
         for change in self.facts.changed if old else ():
             log.warning("put right, somebody changed it: %s", change)

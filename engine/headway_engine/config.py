@@ -64,6 +64,17 @@ class PostgresConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Connection URL; a password belongs into a passfile or HEADWAY_POSTGRES_DSN."""
 
 
+class EdgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """The edge: one nats-server, no Postgres."""
+
+    folder: str = ""
+    """Path of a folder of this engine's own: with it NATS is the truth, and what lists show lies
+    here; it may be deleted, and is then made anew. Empty = Postgres is the truth."""
+    runs_bytes: Annotated[int, Meta(ge=1 << 20)] = 2 << 30
+    """Bytes that all runs may take in NATS; when they are used up, enqueues are refused. The server
+    must have room for it: `max_file_store`."""
+
+
 class BlobsConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Where bodies over 128 KiB lie."""
 
@@ -160,11 +171,13 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     engine: EngineConfig = field(default_factory=EngineConfig)
     agent: AgentConfig | None = None
     """Only where an agent runs."""
+    edge: EdgeConfig = field(default_factory=EdgeConfig)
 
 
 _SECTIONS: dict[str, type[Struct]] = {
     "nats": NatsConfig,
     "postgres": PostgresConfig,
+    "edge": EdgeConfig,
     "blobs": BlobsConfig,
     "engine": EngineConfig,
     "agent": AgentConfig,
@@ -172,7 +185,10 @@ _SECTIONS: dict[str, type[Struct]] = {
 
 
 def load_config(path: Path | None = None, env: Mapping[str, str] | None = None) -> Config:
-    """Defaults, then the file, then the variables; raises BadConfig."""
+    """Defaults, then the file, then the variables; raises BadConfig.
+
+    Where both Postgres and the folder of an edge are given, nobody could say which is the truth.
+    """
     env = os.environ if env is None else env
     given: dict[str, Any] = {}
     if path is not None:
@@ -183,6 +199,7 @@ def load_config(path: Path | None = None, env: Mapping[str, str] | None = None) 
             f"{path}: [{unknown[0]}]: no such section (expected {', '.join(_SECTIONS)})"
         )
     sections: dict[str, Any] = {}
+    origins: dict[str, dict[str, str]] = {}
     for section, kind in _SECTIONS.items():
         table = given.get(section, {})
         if not isinstance(table, dict):
@@ -202,6 +219,12 @@ def load_config(path: Path | None = None, env: Mapping[str, str] | None = None) 
                 sources[name] = variable
         if values or section != "agent":
             sections[section] = _convert(values, kind, sources, path, section)
+        origins[section] = sources
+    if sections["edge"].folder and (other := origins["postgres"].get("dsn")):
+        raise BadConfig(
+            f"{origins['edge']['folder']} folder, and {other} dsn: the first means an edge, where"
+            " there is no Postgres; leave one of the two out"
+        )
     return Config(**sections)
 
 

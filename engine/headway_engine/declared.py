@@ -79,6 +79,10 @@ def declared(limits: Limits | None = None, replicas: int = 1) -> dict[str, Confi
     return {str(s["name"]): s for s in streams}
 
 
+EDGE_KEYS = "hw.key.>"
+"""Subjects that RUNS has at the edge alone: by them it is told from that of a server."""
+
+
 def declared_edge(limits: Limits | None = None) -> dict[str, Config]:
     """The configuration of every stream at the edge, by name: RUNS is the truth there.
 
@@ -98,7 +102,7 @@ def declared_edge(limits: Limits | None = None) -> dict[str, Config]:
             **base,
             "name": subjects.RUNS,
             "description": "runs: the truth",
-            "subjects": ["hw.run.>", "hw.key.>"],
+            "subjects": ["hw.run.>", EDGE_KEYS],
             "retention": "limits",
             # A full store refuses what is new, and says so; it never forgets what was acknowledged.
             "discard": "new",

@@ -19,6 +19,7 @@ from headway import subjects
 from headway.bus import JetStreamRefused, jsapi
 from headway.errors import HeadwayError
 from headway_engine.declared import (
+    EDGE_KEYS,
     Config,
     Limits,
     declared,
@@ -51,6 +52,12 @@ class NotDurable(HeadwayError):
     """This nats-server acknowledges before it has fsynced: set `sync_interval: always`."""
 
     code = "not_durable"
+
+
+class WrongMode(HeadwayError):
+    """This NATS keeps runs as the other mode does: start the engine in that one."""
+
+    code = "wrong_mode"
 
 
 class PayloadTooSmall(HeadwayError):
@@ -103,7 +110,8 @@ async def ensure_streams(
 
     `fsynced`: what the operator (or the local stack that wrote the config) says about
     `sync_interval: always`; None = ask the monitoring port (`http://host:port`) if it is given.
-    What nobody vouches for counts as `lazy`. Raises ServerTooOld, PayloadTooSmall, or
+    What nobody vouches for counts as `lazy`. Raises ServerTooOld, PayloadTooSmall, WrongMode
+    (nothing is changed then: RUNS would lose what makes it the truth, or be taken for it), or
     JetStreamRefused naming the stream.
 
     `mode`: `server`, or `edge`, where RUNS is the truth: without `sync_interval: always` nothing is
@@ -114,6 +122,12 @@ async def ensure_streams(
     check_payload(nc)
     if mode == "edge":
         fsynced = await _demand_fsync(nc, fsynced, monitor_url)
+    if (found := await mode_of(nc)) not in ("", mode):
+        set_or_not = "set edge.folder" if found == "edge" else "leave edge.folder out"
+        raise WrongMode(
+            f"RUNS of this NATS is that of an engine in {found} mode, and this one is in {mode}"
+            f" mode: {set_or_not} in the engine's settings, or give it another NATS"
+        )
     created: dict[str, str] = {}
     changed: list[str] = []
     for name, config in wanted.items():
@@ -125,6 +139,14 @@ async def ensure_streams(
         fsynced = bool(monitor_url) and await fsyncs_always(monitor_url)
     durability = "fsynced" if fsynced else "replicated" if replicas > 1 else "lazy"
     return Facts(version, durability, created, changed)
+
+
+async def mode_of(nc: NatsClient) -> str:
+    """For which mode RUNS was made: server, edge, or empty without RUNS."""
+    info = await _info(nc, f"STREAM.INFO.{subjects.RUNS}", _NO_STREAM)
+    if info is None:
+        return ""
+    return "edge" if EDGE_KEYS in info["config"].get("subjects", ()) else "server"
 
 
 async def _demand_fsync(nc: NatsClient, fsynced: bool | None, monitor_url: str) -> bool:
@@ -223,14 +245,18 @@ async def waiting(nc: NatsClient, stream: str) -> int:
     return int((await jsapi(nc, f"STREAM.INFO.{stream}"))["state"]["messages"])
 
 
-async def drift(nc: NatsClient, limits: Limits | None = None, replicas: int = 1) -> list[str]:
+async def drift(nc: NatsClient) -> list[str]:
     """What is declared and what is there: every difference, for `doctor`. Changes nothing."""
     found: list[str] = []
-    for name, config in declared(limits, replicas).items():
+    edge = await mode_of(nc) == "edge"
+    wanted = declared_edge() if edge else declared()
+    for name, config in wanted.items():
         info = await _info(nc, f"STREAM.INFO.{name}", _NO_STREAM)
         if info is None:
             found.append(f"{name}: missing")
         else:
+            if edge and name == subjects.RUNS:  # the engine's setting edge.runs_bytes
+                config = {**config, "max_bytes": info["config"]["max_bytes"]}
             found += [f"{name}: {d}" for d in differences(config, info["config"])]
     verb = f"CONSUMER.INFO.{subjects.INGEST}.{subjects.INTAKE_CONSUMER}"
     try:

@@ -104,6 +104,7 @@ def build() -> typer.Typer:
 
 
 _GROUPS = {
+    "edge": "An installation without a database: its backups.",
     "replay": "Runs again: one, or many by a script.",
     "queue": "Queues: what waits, limits, pause and resume.",
     "image": "Task images.",

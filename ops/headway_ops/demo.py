@@ -97,10 +97,13 @@ def proof_of(events: list[Event]) -> Proof:
     )
 
 
-def run(*, runtime: str, questions: int, reports: str, tui: bool = False) -> None:
+def run(
+    *, runtime: str, questions: int, reports: str, tui: bool = False, edge: bool = False
+) -> None:
     """Run the demo; exit 1 if what it shows did not happen.
 
     `tui`: the console is open on it meanwhile; what the demo has to say waits until it is closed.
+    `edge`: on NATS alone.
     """
     if tui and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Fail("the console needs a terminal",
@@ -109,7 +112,8 @@ def run(*, runtime: str, questions: int, reports: str, tui: bool = False) -> Non
         raise Fail("the demo's task is not installed", "run ops/demo in a source checkout",
                    Exit.USAGE)  # fmt: skip
     asked = (EXAMPLE / "questions.txt").read_text("utf-8").splitlines()[:questions]
-    if not asyncio.run(_Demo(pick_runtime(runtime), asked, reports, tui).run()):
+    plan = Plan(runtime=pick_runtime(runtime, edge=edge), slots=4, edge=edge)
+    if not asyncio.run(_Demo(plan, asked, reports, tui).run()):
         raise SystemExit(int(Exit.FAILED))
 
 
@@ -123,8 +127,8 @@ def _own_folder() -> Path:
 class _Demo:
     """One demo."""
 
-    def __init__(self, runtime: str, questions: list[str], reports: str, tui: bool) -> None:
-        self._runtime, self._questions, self._tui = runtime, questions, tui
+    def __init__(self, plan: Plan, questions: list[str], reports: str, tui: bool) -> None:
+        self._plan, self._questions, self._tui = plan, questions, tui
         self._held: list[Text] | None = None
         """What is to be told once the console is closed; None = the terminal is ours."""
         self._reports = Path(reports) if reports else None
@@ -134,17 +138,17 @@ class _Demo:
 
     async def run(self) -> bool:
         """Everything; True if the kill was survived and all runs succeeded."""
-        if self._runtime == "process":
+        if self._plan.runtime == "process":
             say.tell("no Docker engine is used: tasks run as processes, and one is killed (-9)")
         folder = _own_folder()
-        state = StateDir(folder)
+        state = StateDir(folder, self._plan.mode)
         stack = None
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         try:
             state.open()
-            stack = Stack(state, Plan(runtime=self._runtime, slots=4), say.tell)
+            stack = Stack(state, self._plan, say.tell)
             work = asyncio.create_task(self._show(stack))
             end = asyncio.create_task(stopped.wait())
             await asyncio.wait({work, end}, return_when=asyncio.FIRST_COMPLETED)
@@ -163,7 +167,8 @@ class _Demo:
             shutil.rmtree(folder, ignore_errors=True)
 
     async def _show(self, stack: Stack) -> bool:
-        self._step("starting nats-server, Postgres, engine and agent")
+        servers = "nats-server" if self._plan.edge else "nats-server, Postgres"
+        self._step(f"starting {servers}, engine and agent")
         looked = asyncio.create_task(examine([str(EXAMPLE / "agent.py")]))
 
         async def queues() -> set[str]:
@@ -249,7 +254,7 @@ class _Demo:
     async def _kill(self, container: str) -> None:
         """SIGKILL from outside: what an out-of-memory killer or a power cut does."""
         name = f"run {self._victim + 1}  "
-        if self._runtime == "docker":
+        if self._plan.runtime == "docker":
             self._show_line(Text(f"{name}docker kill {safe_line(container, 20)}", style="bold red"))
             from headway_ops.deploying import docker_client
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -26,9 +27,11 @@ from headway_ops.checks import host
 from headway_ops.checks.broker import nats
 from headway_ops.checks.containers import docker
 from headway_ops.checks.database import postgres
+from headway_ops.checks.edge import edge as at_edge
 from headway_ops.checks.engines import engines
 from headway_ops.checks.finding import LIMIT, Finding, bad, clock, note, ok, probe
 from headway_ops.say import Exit
+from headway_ops.settings import edge_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,8 +85,9 @@ async def _broker_and_behind(settings: Settings) -> tuple[list[Finding], list[Fi
         )
     except HeadwayError as e:
         unknown = "not asked: NATS is not reachable"
+        store = [] if edge_folder() else await probe("postgres", lambda: postgres(None))
         return [bad("nats", str(e), "start nats-server, or `headway up`")], [
-            *await probe("postgres", lambda: postgres(None)),
+            *store,
             note("engine", unknown),
             note("agents", unknown),
         ]
@@ -96,9 +100,12 @@ async def _broker_and_behind(settings: Settings) -> tuple[list[Finding], list[Fi
             before = time.time()
             info, why = await _info(client)
             after = time.time()
-            database = await probe("postgres", lambda: postgres(info))
+            edge = info.store == "edge" if info is not None else bool(edge_folder())
+            look = partial(at_edge, nc, info) if edge else partial(postgres, info)
+            store = await probe("edge" if edge else "postgres", look)
             if info is None:
-                todo = "start one (`headway engine`, or `headway up`), or look at Postgres"
+                todo = "start one (`headway engine`, or `headway up`)"
+                todo += "" if edge else ", or look at Postgres"
                 rest = [bad("engine", why, todo), *shared]
                 agents = [note("agents", "not asked: no engine answers")]
             else:
@@ -109,7 +116,7 @@ async def _broker_and_behind(settings: Settings) -> tuple[list[Finding], list[Fi
                     agents = await probe("agents", lambda: agents_of(client))
             if info is not None:
                 broker = confined(broker)
-            return broker, [*database, *rest, *agents]
+            return broker, [*store, *rest, *agents]
         finally:
             await client.close()
     finally:
@@ -141,7 +148,8 @@ def engine(info: Info) -> Finding:
     """Is its store writable, and what is *accepted* worth?"""
     what = f"{info.engine} {info.version}, store {info.store}, NATS {info.durability}"
     if not info.store_ok:
-        return bad("engine", f"{what}: its store does not answer", "look at Postgres")
+        where = "NATS" if info.store == "edge" else "Postgres"
+        return bad("engine", f"{what}: its store does not answer", f"look at {where}")
     if info.durability not in {"fsynced", "replicated"}:
         return note(
             "engine",

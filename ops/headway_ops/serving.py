@@ -138,8 +138,9 @@ def engine(config: str, roles: str = "") -> None:
     logs()
     made = with_roles(settings(config), roles)
     nats = Settings(nats_url=made.nats.url).shown_url
-    database = shown_dsn(made.postgres.dsn)
-    logging.getLogger("headway.engine").info("engine: nats=%s postgres=%s", nats, database)
+    folder = made.edge.folder
+    truth = f"edge={folder}" if folder else f"postgres={shown_dsn(made.postgres.dsn)}"
+    logging.getLogger("headway.engine").info("engine: nats=%s %s", nats, truth)
 
     async def main() -> None:
         one = Engine(made)

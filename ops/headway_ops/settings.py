@@ -22,11 +22,26 @@ def postgres_dsn() -> str:
     given = os.environ.get("HEADWAY_POSTGRES_DSN", "")
     if given:
         return given
-    content = _server_file()
     # Another NATS may be meant than that of the file: then its Postgres is another one too.
+    return _of_this_nats("postgres", "dsn")
+
+
+def edge_folder() -> str:
+    """Where the engine of the `headway up --edge` near here has its projection; else empty."""
+    return _of_this_nats("edge", "folder")
+
+
+def monitor_url() -> str:
+    """Monitoring port of the NATS of the `headway up --edge` near here; else empty."""
+    return _of_this_nats("nats", "monitor_url")
+
+
+def _of_this_nats(section: str, key: str) -> str:
+    """A setting of `headway up` near here, unless another NATS than its own is meant."""
+    content = _server_file()
     if os.environ.get("HEADWAY_NATS_URL", "") not in {"", _value(content, "nats", "url")}:
         return ""
-    return _value(content, "postgres", "dsn")
+    return _value(content, section, key)
 
 
 def agent_folder() -> Path | None:

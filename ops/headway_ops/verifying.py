@@ -18,7 +18,7 @@ from headway_engine.config import Config, load_config
 from headway_ops import say
 from headway_ops.querying import moment
 from headway_ops.say import Exit, Fail
-from headway_ops.settings import SERVER_FILE, postgres_dsn
+from headway_ops.settings import SERVER_FILE, edge_folder, postgres_dsn
 from headway_ops.verify import INVARIANTS, Ask, CannotLook, verify
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from headway_ops.verify import Line, Report
 
+EDGE_TOO = "headway verify reads Postgres, and this deployment is an edge: it has none"
 SHOWN = 50
 """Violations printed for people per invariant; --json prints all that were kept."""
 
@@ -84,11 +85,16 @@ def _from_environment() -> list[str]:
 def settings(path: str) -> Config:
     """The engines' settings: of the file, of `headway up` near here, or of the variables alone."""
     if path:
-        return load_config(Path(path))
+        made = load_config(Path(path))
+        if made.edge.folder:
+            raise Fail(EDGE_TOO, "headway doctor", Exit.REFUSED)
+        return made
     near = client_file()
     file = near.parent / SERVER_FILE if near is not None else None
     if file is not None and file.exists() and postgres_dsn():
         return load_config(file)
+    if edge_folder():
+        raise Fail(EDGE_TOO, "headway doctor", Exit.REFUSED)
     if not os.environ.get("HEADWAY_POSTGRES_DSN"):
         raise Fail(
             "where Postgres is, is not known here",

@@ -234,6 +234,10 @@ async def test_the_edge_demands_a_server_that_fsyncs(
     with pytest.raises(streams.NotDurable, match="does not show it"):
         await streams.ensure_streams(sure, "edge", monitor_url=monitored.monitor_url)
     assert await streams.drift(lazy)
+    # Made there for a server, they are nobody's truth: an edge does not take them over.
+    await streams.ensure_streams(sure)
+    with pytest.raises(streams.WrongMode, match=r"leave edge\.folder out"):
+        await streams.ensure_streams(sure, "edge", fsynced=True)
     await lazy.close()
     await sure.close()
 
@@ -241,6 +245,8 @@ async def test_the_edge_demands_a_server_that_fsyncs(
 async def test_the_streams_of_the_edge_are_made_once_and_truth_is_synced(
     nc: bus.Connection,
 ) -> None:
+    with pytest.raises(streams.WrongMode, match=r"set edge\.folder"):
+        await streams.ensure_streams(nc)
     again = await streams.ensure_streams(nc, "edge", fsynced=True)
     assert again.changed == []
     assert again.durability == "fsynced"

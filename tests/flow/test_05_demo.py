@@ -33,19 +33,34 @@ def headway(*arguments: str, cwd: str | Path = "/") -> subprocess.CompletedProce
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("runtime", ["process", pytest.param("docker", marks=pytest.mark.docker)])
+@pytest.mark.parametrize(
+    ("runtime", "more"),
+    [
+        ("process", []),
+        ("process", ["--edge"]),
+        pytest.param("docker", [], marks=pytest.mark.docker),
+    ],
+)
 def test_the_demo_kills_a_container_and_shows_that_its_run_went_on(
-    runtime: str, tmp_path: Path
+    runtime: str, more: list[str], tmp_path: Path
 ) -> None:
     if runtime == "docker":
         require_docker()
     done = headway(
-        "demo", "--runtime", runtime, "--questions", "2", "--reports", str(tmp_path / "reports")
+        "demo",
+        "--runtime",
+        runtime,
+        "--questions",
+        "2",
+        "--reports",
+        str(tmp_path / "reports"),
+        *more,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert ("docker kill" if runtime == "docker" else "kill -9") in done.stdout
     assert "went on from checkpoint #" in done.stdout
     assert "delivered 1 x" in done.stdout
+    assert ("Postgres" in done.stdout) is not ("--edge" in more)
     reports = sorted(p.name for p in (tmp_path / "reports").iterdir())
     assert reports == ["report-1.md", "report-2.md"]
 

@@ -23,6 +23,7 @@ FINE = Facts(datetime(2026, 1, 2, 12, 42, 31, tzinfo=UTC), agents=(14, 14), open
         ({"store_ok": False, "store_for": 41.0},
          "POSTGRES DOWN (41.0s)   running tasks hold at their next checkpoint (37 runs)"
          "   new runs wait in NATS"),
+        ({"store_ok": False, "store_for": 2.0, "edge": True}, "JETSTREAM DOWN (2.0s)   running"),
         ({"behind": 3.1}, "BEHIND 3.1s   this terminal is slow"),
         ({"connected": False, "ever": False, "tries": 3, "trouble": "refused\x1b[2J"},
          "NO NATS LINK   try 3   refused\\x1b[2J"),

@@ -47,6 +47,10 @@ def test_the_environment_goes_over_the_file(tmp_path: Path) -> None:
         ("[engine\n", ["headway.toml", "not TOML"]),
         ('[blobs]\nkind = "tape"\n', ["headway.toml", "[blobs] kind", "tape"]),
         ("[engine]\nlease = 9.0\n", ["headway.toml", "beat_every", "third"]),
+        (
+            '[edge]\nfolder = "/e"\n[postgres]\ndsn = "postgresql://h/d"\n',
+            ["headway.toml", "[edge] folder", "[postgres] dsn", "no Postgres"],
+        ),
     ],
 )
 def test_a_wrong_setting_names_file_key_and_expectation(

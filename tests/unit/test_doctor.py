@@ -13,7 +13,7 @@ from headway.wire.api import Info
 from headway.wire.events import Event
 from headway.wire.fleet import TaskSpec
 from headway_ops import doctor
-from headway_ops.checks import broker, containers, database, host
+from headway_ops.checks import broker, containers, database, edge, host
 from headway_ops.checks.finding import clock
 from headway_ops.demo import proof_of
 from headway_ops.local.up import example_of
@@ -181,3 +181,18 @@ def test_the_example_names_the_parameters_that_must_be_given() -> None:
     spec = TaskSpec("t", payload_schema=b'{"type":"object","required":["a","b"]}')  # pyright: ignore[reportArgumentType] bytes are raw JSON
     assert example_of(spec) == "headway run t a=... b=..."
     assert example_of(TaskSpec("t")) == "headway run t"
+
+
+@pytest.mark.parametrize(
+    ("seen", "told", "state"),
+    [(True, "", "ok"), (False, "fsynced", "bad"), (None, "fsynced", "ok"), (None, "", "note")],
+)
+def test_at_the_edge_what_the_server_shows_counts_more_than_a_word(
+    seen: bool | None, told: str, state: str
+) -> None:
+    assert edge.fsync(seen, "http://127.0.0.1:8222", told).state == state
+
+
+@pytest.mark.parametrize(("used", "state"), [(10, "ok"), (85, "note"), (96, "bad")])
+def test_a_full_store_of_the_edge_is_told_before_it_refuses(used: int, state: str) -> None:
+    assert edge.room(used << 20, 100 << 20).state == state

@@ -180,3 +180,24 @@ class Server:
     def tail(self) -> str:
         """Its log."""
         return "bad key in line 3"
+
+
+@pytest.mark.parametrize(("first", "second"), [("edge", "server"), ("server", "edge")])
+def test_a_folder_of_one_mode_refuses_the_other(tmp_path: Path, first: str, second: str) -> None:
+    made = StateDir(tmp_path, first)
+    made.open()
+    made.close()
+    with pytest.raises(Fail, match=f"made in '{first}' mode") as e:
+        StateDir(tmp_path, second).open()
+    assert e.value.code == Exit.REFUSED
+    assert e.value.todo.startswith("headway up")
+    again = StateDir(tmp_path, first)
+    again.open()
+    again.close()
+
+
+def test_a_folder_from_before_the_modes_is_a_servers(tmp_path: Path) -> None:
+    (tmp_path / "postgres").mkdir()
+    with pytest.raises(Fail, match="kept in Postgres"):
+        StateDir(tmp_path, "edge").open()
+    StateDir(tmp_path).open()

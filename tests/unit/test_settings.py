@@ -19,7 +19,7 @@ def test_the_sample_is_toml_and_changes_nothing(
 ) -> None:
     sample.run(as_json=False)
     text = capsys.readouterr().out
-    assert set(tomllib.loads(text)) == {"nats", "postgres", "blobs", "engine", "agent"}
+    assert set(tomllib.loads(text)) == {"nats", "postgres", "edge", "blobs", "engine", "agent"}
     without_agent = text.partition("[agent]")[0]
     (tmp_path / "headway.toml").write_text(without_agent)
     assert load_config(tmp_path / "headway.toml", {}) == load_config(None, {})

@@ -78,10 +78,11 @@ class Header(Bar):
         else:
             left += [self.text(f"  NATS {self.sign('away')} connecting ", "muted")]
         store = link.store_ok()
+        kept = "JS" if link.edge() else "PG"
         if store is None:
-            left += [self.text(f"  PG {self.sign('away')} ? ", "muted")]
+            left += [self.text(f"  {kept} {self.sign('away')} ? ", "muted")]
         else:
-            left += [self.text(f"  PG {self.sign('live')}{' ok' if wide else ''} ", "good")]
+            left += [self.text(f"  {kept} {self.sign('live')}{' ok' if wide else ''} ", "good")]
         alive, known = link.agents_now()
         left += [self.text(f"  agents {alive}/{known} ", "text" if alive else "warning")]
         if lost := link.dropped():

@@ -171,6 +171,11 @@ class Link:
         said = [beat.store_ok for beat, at in self.engines.values() if at > late]
         return any(said) if said else None
 
+    def edge(self) -> bool:
+        """Runs are kept in JetStream, by the word of the engine that was heard last."""
+        last = max(self.engines.values(), key=lambda heard: heard[1], default=None)
+        return last is not None and last[0].store == "edge"
+
     def agents_now(self) -> tuple[int, int]:
         """Agents that beat, of those that did since the start."""
         late = time.monotonic() - SILENT_AFTER
@@ -185,6 +190,7 @@ class Link:
             datetime.now().astimezone(), self.connected, self.lives > 0, now - self.since,
             self.tries, self.trouble, self.silent(), self.store_ok(), now - self._store_since,
             self.agents_now(), sum(b.open for b, at in self.agents.values() if at > late), behind,
+            self.edge(),
         )  # fmt: skip
 
     def dropped(self) -> int:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from headway.client import Client
     from headway_ops.bench.rig import Say
+    from headway_ops.local.postgres import PostgresServer
 
 TASKS_MODULE = "headway_bench_tasks"
 TASKS_FILE = f"{TASKS_MODULE}.py"
@@ -89,7 +90,12 @@ class Stack:
     @property
     def dsn(self) -> str:
         """The store's Postgres; it holds a password."""
-        return self.local.postgres.dsn()
+        return self._postgres.dsn()
+
+    @property
+    def _postgres(self) -> PostgresServer:
+        assert self.local.postgres is not None, "the bench's stack is no edge"
+        return self.local.postgres
 
     @property
     def nats_client(self) -> Nats:
@@ -139,7 +145,7 @@ class Stack:
         parts = [
             procs.Part("client", os.getpid()),
             procs.Part("nats", local.nats.pid),
-            procs.Part("postgres", local.postgres.pid, descendants=True),
+            procs.Part("postgres", self._postgres.pid, descendants=True),
             procs.Part("engine", local.engine.pid),
             procs.Part("agent", local.agent.pid),
         ]

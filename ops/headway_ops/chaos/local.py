@@ -96,7 +96,12 @@ def find() -> LocalVictims:
     if not pid:
         raise Fail(f"{file.parent} was left by a `headway up` that does not run any more",
                    todo, Exit.REFUSED)  # fmt: skip
-    return LocalVictims(file.parent, pid)
+    victims = LocalVictims(file.parent, pid)
+    if victims.config.edge.folder:
+        raise Fail("headway chaos ends with `headway verify`, which reads Postgres; this stack is"
+                   " an edge and has none", "headway up, without --edge, in another folder",
+                   Exit.REFUSED)  # fmt: skip
+    return victims
 
 
 def holder(lock: Path) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from headway import bus, subjects
 from headway.errors import HeadwayError
+from headway_engine.declared import declared
+from headway_engine.streams import drift
 from headway_ops.checks.finding import Finding, bad, clock, note, ok
 
 if TYPE_CHECKING:
@@ -28,18 +29,12 @@ async def nats(nc: NatsClient) -> list[Finding]:
     except HeadwayError as e:
         return [*findings, bad("nats", f"JetStream: {e}", "write `jetstream {}` into its config,"
                                " or give this user permission for $JS.API.INFO")]  # fmt: skip
-    if find_spec("asyncpg") is None:
-        findings += jetstream(info, 0)
-    else:
-        from headway_engine.declared import declared
-        from headway_engine.streams import drift
-
-        need = sum(max(0, int(config.get("max_bytes", 0))) for config in declared(None).values())
-        findings += jetstream(info, need)
-        findings += [
-            note("streams", line, "an engine puts it right at its next start")
-            for line in await drift(nc)
-        ] or [ok("streams", "as declared")]
+    need = sum(max(0, int(config.get("max_bytes", 0))) for config in declared(None).values())
+    findings += jetstream(info, need)
+    findings += [
+        note("streams", line, "an engine puts it right at its next start")
+        for line in await drift(nc)
+    ] or [ok("streams", "as declared")]
     return findings + await _clock(nc)
 
 

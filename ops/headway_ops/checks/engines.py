@@ -22,6 +22,11 @@ BEATS = 1.5
 
 async def engines(nc: NatsClient) -> list[Finding]:
     """Which engines there are and what each of them does, by their beats (one a second)."""
+    return roles_of(await beating(nc))
+
+
+async def beating(nc: NatsClient) -> list[EngineBeat]:
+    """Every live engine's last beat."""
     beats: dict[str, EngineBeat] = {}
 
     async def hear(msg: Msg) -> None:
@@ -32,7 +37,7 @@ async def engines(nc: NatsClient) -> list[Finding]:
     sub = await nc.subscribe(subjects.beat_engine(), cb=hear)
     await asyncio.sleep(BEATS)
     await sub.unsubscribe()
-    return roles_of(list(beats.values()))
+    return list(beats.values())
 
 
 def roles_of(beats: list[EngineBeat]) -> list[Finding]:

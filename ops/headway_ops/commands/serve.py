@@ -10,6 +10,9 @@ from headway_ops.commands.options import JsonFlag
 
 Config = Annotated[str, typer.Option("--config", "-c", help="TOML file; HEADWAY_* wins over it.")]
 StateDir = Annotated[str, typer.Option("--state-dir", help="Where its data lies.")]
+Edge = Annotated[
+    bool, typer.Option("--edge", help="NATS alone keeps everything; tasks run as processes.")
+]
 Runtime = Annotated[str, typer.Option("--runtime", help="auto, docker or process.")]
 
 
@@ -30,6 +33,7 @@ def up(
         ),
     ] = 0,
     slots: Annotated[int, typer.Option("--slots", min=1, help="Containers at once.")] = 8,
+    edge: Edge = False,
     once_ready_cmd: Annotated[
         str, typer.Option("--once-ready-cmd", help="Run this when ready, then end with its code.")
     ] = "",
@@ -41,7 +45,7 @@ def up(
     stack.run(
         stack.Options(
             tasks=tuple(tasks or ()), state_dir=state_dir, runtime=runtime, port=port,
-            postgres_port=postgres_port, slots=slots, once_ready_cmd=once_ready_cmd,
+            postgres_port=postgres_port, slots=slots, edge=edge, once_ready_cmd=once_ready_cmd,
         ),
         as_json=as_json,
     )  # fmt: skip
@@ -54,11 +58,12 @@ def demo(
     tui: Annotated[
         bool, typer.Option("--tui", help="Watch it in the console; quit there to see the end.")
     ] = False,
+    edge: Edge = False,
 ) -> None:
     """Research runs on their own stack; one is killed and goes on."""
     from headway_ops import demo as show
 
-    show.run(runtime=runtime, questions=questions, reports=reports, tui=tui)
+    show.run(runtime=runtime, questions=questions, reports=reports, tui=tui, edge=edge)
 
 
 def engine(

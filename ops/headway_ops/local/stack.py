@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from headway_ops.local.state import StateDir
 
 DEFAULT_PORT = 4222
+EDGE_DOMAIN = "edge"
+"""JetStream's domain of a machine that is no site of a hub."""
 READY_WITHIN = 60.0
 """Seconds until engine and agent must answer."""
 STARTS = 3
@@ -57,7 +59,14 @@ class Plan:
     postgres_port: int = 0
     """0 = unix socket only."""
     slots: int = 8
+    edge: bool = False
+    """NATS alone, as at the edge: no Postgres."""
     queues: set[str] = field(default_factory=lambda: {"default"})
+
+    @property
+    def mode(self) -> str:
+        """Server or edge: what the state directory is made for."""
+        return "edge" if self.edge else "server"
 
 
 def nats_port(asked: int) -> int:
@@ -91,14 +100,13 @@ class Stack:
     def __init__(self, state: StateDir, plan: Plan, tell: Callable[[str], None]) -> None:
         self.state, self.plan, self._tell = state, plan, tell
         self.nats = NatsServer(
-            state.folder("nats"), NatsConfig(port=nats_port(plan.port), monitor=True)
+            state.folder("nats"),
+            NatsConfig(
+                port=nats_port(plan.port), monitor=True, domain=EDGE_DOMAIN if plan.edge else ""
+            ),
         )
-        if plan.postgres_port and not _is_free(plan.postgres_port):
-            raise Fail(f"port {plan.postgres_port} is taken", "choose another --postgres-port",
-                       Exit.REFUSED)  # fmt: skip
-        self.postgres = PostgresServer(
-            state.folder("postgres"), PostgresConfig(port=plan.postgres_port or None)
-        )
+        self.postgres = None if plan.edge else self._a_postgres()
+        """None at the edge."""
         file, logs = state.path / SERVER_FILE, state.folder("logs")
         self.engine = Role("engine", file, logs / "engine.log", 15.0)
         self.agent = Role("agent", file, logs / "agent.log", DRAIN + 15.0)
@@ -110,6 +118,20 @@ class Stack:
         """Set when a part is not started any more; `failure` says which and why."""
         self.failure: GivesUp | None = None
         plan.queues |= self._queues_before()
+
+    def _a_postgres(self) -> PostgresServer:
+        port = self.plan.postgres_port
+        if port and not _is_free(port):
+            raise Fail(f"port {port} is taken", "choose another --postgres-port", Exit.REFUSED)
+        return PostgresServer(self.state.folder("postgres"), PostgresConfig(port=port or None))
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """What is kept alive, by its name, in the order in which it is shown."""
+        found: dict[str, Part] = {"nats": self.nats}
+        if self.postgres is not None:
+            found["postgres"] = self.postgres
+        return {**found, "engine": self.engine, "agent": self.agent}
 
     @property
     def agent_name(self) -> str:
@@ -140,7 +162,10 @@ class Stack:
         # The password exists after this and the port is ours; before, the roles could be given
         # no settings, or would talk to somebody else's server on that port. The engine loads
         # while a new database is made.
-        await asyncio.gather(asyncio.to_thread(self.postgres.lay), self._start_nats())
+        postgres = self.postgres
+        await asyncio.gather(
+            self._start_nats(), *([asyncio.to_thread(postgres.lay)] if postgres else [])
+        )
         self._write_settings()
 
         async def agent() -> None:
@@ -152,17 +177,13 @@ class Stack:
             await self.agent.start()
 
         await asyncio.gather(
-            self.postgres.start(),
+            *([postgres.start()] if postgres else []),
             self.engine.start(),
             agent(),
         )
-        parts: dict[str, Part] = {
-            "nats": self.nats, "postgres": self.postgres,
-            "engine": self.engine, "agent": self.agent,
-        }  # fmt: skip
         self._watchers = [
             asyncio.create_task(self._keep(name, part), name=f"keep {name}")
-            for name, part in parts.items()
+            for name, part in self.parts.items()
         ]
         base = config.from_environment({**os.environ, **self.environment})
         self._client = await Client.open(base)
@@ -253,7 +274,7 @@ class Stack:
             self._client = None
         await self.agent.stop()
         await self.engine.stop()
-        await asyncio.gather(self.postgres.stop(), self.nats.stop())
+        await asyncio.gather(*(s.stop() for s in (self.postgres, self.nats) if s is not None))
         self.state.close()
 
     # --- settings of engine and agent
@@ -272,8 +293,7 @@ class Stack:
     def _write_settings(self) -> None:
         plan = self.plan
         sections: dict[str, dict[str, Any]] = {
-            "nats": {"url": self.nats.url, "fsynced": True},
-            "postgres": {"dsn": self.postgres.dsn()},
+            **self._servers(),
             "agent": {
                 "name": self.agent_name,
                 "ns": plan.namespace,
@@ -293,6 +313,14 @@ class Stack:
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write("\n".join(lines) + "\n")
         new.replace(path)
+
+    def _servers(self) -> dict[str, dict[str, Any]]:
+        nats: dict[str, Any] = {"url": self.nats.url, "fsynced": True}
+        if self.postgres is not None:
+            return {"nats": nats, "postgres": {"dsn": self.postgres.dsn()}}
+        # Where it is the only copy, our word is not enough: the engine looks itself.
+        nats["monitor_url"] = self.nats.monitor_url
+        return {"nats": nats, "edge": {"folder": str(self.state.folder("edge"))}}
 
     def _queues_before(self) -> set[str]:
         """Queues that the last start served: runs may still wait in them."""

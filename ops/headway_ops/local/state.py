@@ -2,9 +2,10 @@
 
 ```
 .headway/FORMAT        the layout's version: a newer one is refused
+.headway/MODE          server or edge: what is stored in one way is not read in the other
 .headway/lock          held (flock) by the running `headway up`; holds its pid
 .headway/client.toml   where clients connect; there while it runs
-.headway/nats/ postgres/ agent/ logs/ headway.toml
+.headway/nats/ postgres/ edge/ agent/ logs/ headway.toml
 ```
 """
 
@@ -28,12 +29,13 @@ FORMAT = 1
 class StateDir:
     """One state directory, held by one process. `open` and `close` once each; close may repeat."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
+    def __init__(self, path: Path, mode: str = "server") -> None:
+        """`mode`: server or edge; a folder keeps the one that it was made with."""
+        self.path, self._mode = path.absolute(), mode
         self._lock = -1
 
     def open(self) -> None:
-        """Make it if need be, take its lock, check its format; Fail says what is in the way.
+        """Make it if need be, take its lock, check format and mode; Fail says what is in the way.
 
         A crash leaves nothing to clean up: the kernel drops the lock with the process.
         """
@@ -48,6 +50,7 @@ class StateDir:
         self._take_lock()
         try:
             self._check_format()
+            self._check_mode()
         except BaseException:
             self.close()
             raise
@@ -81,6 +84,23 @@ class StateDir:
             raise Fail(
                 f"{self.path} has format {text[:20]!r}; this Headway reads up to {FORMAT}",
                 "install the newer Headway that made it, or choose another --state-dir",
+                Exit.REFUSED,
+            )
+
+    def _check_mode(self) -> None:
+        path = self.path / "MODE"
+        try:
+            mode = path.read_text("utf-8").strip()
+        except FileNotFoundError:
+            # Made before there were two: its Postgres shows it.
+            mode = "server" if (self.path / "postgres").exists() else self._mode
+            path.write_text(f"{mode}\n", "ascii")
+        if mode != self._mode:
+            same = "headway up --edge" if mode == "edge" else "headway up, without --edge"
+            kept = "NATS alone" if mode == "edge" else "Postgres"
+            raise Fail(
+                f"{self.path} was made in {mode[:20]!r} mode: its runs are kept in {kept}",
+                f"{same}; or choose another --state-dir",
                 Exit.REFUSED,
             )
 

@@ -38,6 +38,7 @@ class Options:
     port: int = 0
     postgres_port: int = 0
     slots: int = 8
+    edge: bool = False
     once_ready_cmd: str = ""
 
 
@@ -48,12 +49,15 @@ def run(options: Options, *, as_json: bool) -> None:
         raise SystemExit(code)
 
 
-def pick_runtime(asked: str) -> str:
-    """`auto`: docker where an engine answers, else process. Fail where what was asked cannot be."""
+def pick_runtime(asked: str, *, edge: bool = False) -> str:
+    """`auto`: docker where an engine answers, else process; at the edge process, without a look.
+
+    Fail where what was asked cannot be.
+    """
     if asked not in {"auto", "docker", "process"}:
         raise Fail(f"--runtime {asked!r}", "auto, docker or process", Exit.USAGE)
-    if asked == "process":
-        return asked
+    if asked == "process" or (asked == "auto" and edge):
+        return "process"
     from headway_ops.deploying import docker_client
 
     try:
@@ -81,14 +85,18 @@ class _Up:
     async def run(self) -> int:
         """Start, serve, stop; the exit code."""
         options = self._options
+        if options.edge and options.postgres_port:
+            raise Fail("--postgres-port: at the edge there is no Postgres", "leave it out",
+                       Exit.USAGE)  # fmt: skip
         plan = Plan(
             namespace=subjects.name(os.environ.get("HEADWAY_NAMESPACE") or "default", "namespace"),
-            runtime=pick_runtime(options.runtime),
+            runtime=pick_runtime(options.runtime, edge=options.edge),
+            edge=options.edge,
             port=options.port, postgres_port=options.postgres_port, slots=options.slots,
         )  # fmt: skip
-        if plan.runtime == "process" and options.runtime == "auto":
+        if plan.runtime == "process" and options.runtime == "auto" and not plan.edge:
             say.tell("no Docker engine answers: tasks run as plain processes (no isolation)")
-        state = StateDir(Path(options.state_dir))
+        state = StateDir(Path(options.state_dir), plan.mode)
         state.open()
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -172,12 +180,14 @@ class _Up:
     def _rows(self, stack: Stack) -> list[tuple[str, str, str]]:
         state = stack.state.path
         plan = stack.plan
-        database = f"unix socket in {stack.postgres.socket_dir}"
-        if plan.postgres_port:
-            database = f"127.0.0.1:{plan.postgres_port}, {database}"
-        rows = [
-            ("nats", stack.nats.pid, f"{stack.nats.url}, every enqueue fsynced"),
-            ("postgres", stack.postgres.pid, database),
+        synced = "transition" if plan.edge else "enqueue"
+        rows = [("nats", stack.nats.pid, f"{stack.nats.url}, every {synced} fsynced")]
+        if stack.postgres is not None:
+            database = f"unix socket in {stack.postgres.socket_dir}"
+            if plan.postgres_port:
+                database = f"127.0.0.1:{plan.postgres_port}, {database}"
+            rows.append(("postgres", stack.postgres.pid, database))
+        rows += [
             ("engine", stack.engine.pid, f"log {state / 'logs' / 'engine.log'}"),
             ("agent", stack.agent.pid, f"runtime {plan.runtime}, {plan.slots} slots, "
              f"queues {', '.join(sorted(plan.queues))}"),
@@ -192,16 +202,14 @@ class _Up:
         return {
             "nats_url": stack.nats.url,
             "namespace": stack.plan.namespace,
+            "mode": stack.plan.mode,
             "runtime": stack.plan.runtime,
             "state_dir": str(stack.state.path),
-            "pids": {
-                "nats": stack.nats.pid, "postgres": stack.postgres.pid,
-                "engine": stack.engine.pid, "agent": stack.agent.pid,
-            },
+            "pids": {name: part.pid for name, part in stack.parts.items()},
             "tasks": [task.task for task in self._report.tasks] if self._report else [],
             "version": self._version,
             "seconds": round(time.monotonic() - self._begun, 3),
-        }  # fmt: skip
+        }
 
 
 def example_of(spec: TaskSpec) -> str:

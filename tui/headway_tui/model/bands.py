@@ -41,6 +41,8 @@ class Facts(NamedTuple):
     """Runs that live agents have open."""
     behind: float = 0.0
     """Seconds by which painting is late."""
+    edge: bool = False
+    """Runs are kept in JetStream, not in Postgres."""
 
 
 class Band(NamedTuple):
@@ -72,9 +74,10 @@ def band_of(f: Facts) -> Band:
         )
     if f.store_ok is False:
         held = f" ({plural(f.open, 'run')})" if f.open else ""
+        store = "JETSTREAM" if f.edge else "POSTGRES"
         return Band(
             "alarm",
-            f"POSTGRES DOWN ({span(f.store_for)})   running tasks hold at their next checkpoint"
+            f"{store} DOWN ({span(f.store_for)})   running tasks hold at their next checkpoint"
             f"{held}   new runs wait in NATS",
         )
     if f.trouble:

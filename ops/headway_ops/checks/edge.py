@@ -1,0 +1,56 @@
+"""An edge: is it fsynced, is there room, and what can one node not promise?"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from headway import bus, subjects
+from headway_engine.streams import fsyncs_always
+from headway_ops.checks.finding import Finding, bad, note, ok
+from headway_ops.settings import monitor_url
+
+if TYPE_CHECKING:
+    from headway.bus import Connection
+    from headway.wire.api import Info
+
+ALWAYS = "write `jetstream { sync_interval: always }` into its config and restart it"
+
+
+async def edge(nc: Connection, info: Info | None) -> list[Finding]:
+    """What holds at an edge alone."""
+    url = os.environ.get("HEADWAY_NATS_MONITOR_URL", "") or monitor_url()
+    seen = await fsyncs_always(url, nc.server_id) if url else None
+    runs = await bus.jsapi(nc, f"STREAM.INFO.{subjects.RUNS}")
+    used, most = int(runs["state"]["bytes"]), int(runs["config"]["max_bytes"])
+    return [fsync(seen, url, info.durability if info else ""), room(used, most), ONE_NODE]
+
+
+def fsync(seen: bool | None, url: str, told: str) -> Finding:
+    """`seen`: what the monitoring port shows, None = not asked; `told`: the engine's word."""
+    if seen:
+        return ok("edge", "NATS fsyncs before each acknowledgement (sync_interval: always)")
+    if seen is False:
+        what = f"{url} does not show sync_interval: always of this nats-server"
+        return bad("edge", f"{what}: a power cut loses what was acknowledged", ALWAYS)
+    if told == "fsynced":
+        return ok("edge", "NATS fsyncs before each acknowledgement, by the word of the engine")
+    return note("edge", "whether NATS fsyncs before each acknowledgement was not seen",
+                "set HEADWAY_NATS_MONITOR_URL, such as http://127.0.0.1:8222")  # fmt: skip
+
+
+def room(used: int, most: int) -> Finding:
+    """How full RUNS is, in bytes: it forgets nothing by itself."""
+    what = f"{used / 2**20:,.0f} of {most / 2**20:,.0f} MiB of RUNS are used"
+    todo = "raise edge.runs_bytes (and max_file_store of nats-server), then restart the engine"
+    if used > most * 0.95:
+        return bad("edge", f"{what}: soon nothing new is stored", todo)
+    return note("edge", what, todo) if used > most * 0.8 else ok("edge", what)
+
+
+ONE_NODE = note(
+    "edge",
+    "one node: while this box is off nothing runs; and there is one copy: a dead disk takes its"
+    " runs along, a bit that rots is noticed at best, and not mended",
+    "`headway edge backup DIR`, with DIR on another disk, from time to time",
+)

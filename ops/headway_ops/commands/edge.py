@@ -1,0 +1,35 @@
+"""edge: copies of an installation that has no database."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from headway_ops.commands.options import JsonFlag
+
+
+def backup(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A new folder, on another disk.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Copy all runs, queues and bodies of an edge, beside the running system."""
+    from headway_ops.edge import backup as copy
+
+    copy.backup(folder, as_json=as_json)
+
+
+def restore(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="What `edge backup` wrote.")],
+    state_dir: Annotated[
+        str,
+        typer.Option(
+            "--state-dir", help="Of a `headway up --edge` that does not run, or a new one."
+        ),
+    ] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Put a copy into a nats-server without runs, while engines and agents are stopped."""
+    from headway_ops.edge import backup as copy
+
+    copy.restore(folder, state_dir, as_json=as_json)
