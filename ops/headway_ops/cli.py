@@ -107,5 +107,6 @@ _GROUPS = {
     "replay": "Runs again: one, or many by a script.",
     "queue": "Queues: what waits, limits, pause and resume.",
     "image": "Task images.",
+    "edge": "Sites that stand alone, and join a hub.",
     "nats": "The broker's users: keys, rights, accounts, TLS.",
 }

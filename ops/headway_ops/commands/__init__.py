@@ -10,6 +10,7 @@ from headway_ops.commands import (
     bundles,
     care,
     console,
+    edge,
     follow,
     give,
     look,
@@ -71,6 +72,7 @@ def table() -> dict[str, Callable[..., None]]:
         "settings": care.settings,
         "chaos": care.chaos,
         "nats config": nats.config,
+        "edge join": edge.join,
         "restored": care.restored,
         "bench": bench.bench,
     }

@@ -1,0 +1,1 @@
+"""A site and its hub: what an operator writes and runs for them."""

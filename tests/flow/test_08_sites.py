@@ -1,0 +1,221 @@
+"""Two sites and a hub: what sites did is known there once and whole, whatever is cut or killed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from headway import bus
+from headway.ids import new_run_id
+from support.engines import Caller, calling, config_for, running_engine
+from support.islands import Island, Islands, islands
+from support.servers import settings_for
+from support.wait import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+SITES = ("berlin", "oslo")
+
+
+@pytest.fixture
+async def joined() -> AsyncGenerator[Islands]:
+    """A hub and two sites."""
+    async with islands(*SITES) as found:
+        yield found
+
+
+async def known(caller: Caller, query: str, count: int) -> dict[str, Any]:
+    """The page of runs, once it has so many."""
+
+    async def look() -> dict[str, Any] | None:
+        page = await caller.api("runs", {"query": query, "n": 1000})
+        return page if len(page["runs"]) >= count else None
+
+    page: Any = await until(look, what=f"{count} runs of {query!r}")
+    assert len(page["runs"]) == count
+    return page
+
+
+async def agree(caller: Caller, island: Island, runs: list[str]) -> None:
+    """The hub tells of these runs what the site has, event by event."""
+
+    async def same() -> bool:
+        for run in runs:
+            theirs = await island.events(run)
+            answer = await caller.api_raw("events", {"run": run})
+            if answer.error is not None:
+                return False
+            ours = await caller.api("events", {"run": run})
+            if [e["n"] for e in ours] != [e.n for e in theirs]:
+                return False
+        return True
+
+    await until(same, what=f"the hub knows all of {len(runs)} runs of {island.name}")
+
+
+async def test_a_hub_lists_and_opens_the_runs_of_its_sites(joined: Islands, database: str) -> None:
+    config = config_for(joined.hub.url, database, sites=SITES)
+    async with running_engine(config), calling(joined.hub.url) as caller:
+        berlin = await joined["berlin"].ended(3)
+        oslo = await joined["oslo"].ended(2, fails=True)
+        await caller.deploy()
+        own = (await caller.enqueue()).run
+        page = await known(caller, "site:berlin status:succeeded", 3)
+        assert {r["run"] for r in page["runs"]} == set(berlin)
+        assert {r["site"] for r in page["runs"]} == {"berlin"}
+        page = await known(caller, "status:failed", 2)
+        assert {(r["run"], r["site"]) for r in page["runs"]} == {(r, "oslo") for r in oslo}
+        page = await known(caller, "", 6)
+        assert [r["run"] for r in page["runs"]] == sorted([*berlin, *oslo, own], reverse=True)
+        assert set(page["sites"]) == set(SITES)
+        assert [r["run"] for r in (await known(caller, "!site:*o*,*b*", 1))["runs"]] == [own]
+        await agree(caller, joined["berlin"], berlin)
+        detail = await caller.api("run", {"run": berlin[0]})
+        assert detail["row"]["site"] == "berlin"
+        assert detail["payload"] == {"topic": "tides"}
+        assert detail["result"] == "done"
+        assert [c["number"] for c in detail["checkpoints"]] == [1]
+        assert "owned by site berlin" in detail["why"]
+        state = await caller.api("state", {"run": berlin[0]})
+        assert state["state"] == {"turn": 1}
+        ends = await caller.api("result", {"runs": [berlin[1], own]})
+        assert [e["run"] for e in ends["ended"]] == [berlin[1]]
+
+
+async def test_pages_of_a_hub_and_its_sites_lack_and_double_nothing(
+    joined: Islands, database: str
+) -> None:
+    config = config_for(joined.hub.url, database, sites=SITES)
+    async with running_engine(config), calling(joined.hub.url) as caller:
+        await caller.deploy()
+        runs: list[str] = []
+        for _ in range(3):
+            runs += await joined["berlin"].ended(2)
+            runs.append((await caller.enqueue()).run)
+            runs += await joined["oslo"].ended(1)
+        await known(caller, "", 12)
+        for sort in ("newest", "oldest"):
+            found: list[str] = []
+            after = ""
+            while True:
+                page = await caller.api("runs", {"n": 5, "after": after, "sort": sort})
+                found += [r["run"] for r in page["runs"]]
+                if not page.get("more"):
+                    break
+                after = page["next"]
+            assert found == sorted(runs, reverse=sort == "newest")
+
+
+async def test_what_a_site_did_while_its_link_was_cut_is_known_after_it(
+    joined: Islands, database: str
+) -> None:
+    berlin, oslo = joined["berlin"], joined["oslo"]
+    config = config_for(joined.hub.url, database, sites=SITES)
+    async with running_engine(config), calling(joined.hub.url) as caller:
+        first = await berlin.ended(2)
+        await known(caller, "site:berlin status:succeeded", 2)
+        await agree(caller, berlin, first)
+        berlin.link.cut()
+        away = await berlin.ended(20)
+        other = await oslo.ended(1)
+        await known(caller, "site:oslo status:succeeded", 1)
+        page = await known(caller, "site:berlin", 2)
+        before = page["sites"]["berlin"]
+        page = await known(caller, "site:berlin", 2)
+        assert page["sites"]["berlin"] == before, "nothing new is known of a site that is cut off"
+        berlin.link.heal()
+        await known(caller, "site:berlin status:succeeded", 22)
+        await agree(caller, berlin, [*first, *away])
+        await agree(caller, oslo, other)
+
+        async def newer() -> bool:
+            page = await known(caller, "site:berlin", 22)
+            return page["sites"]["berlin"] > before
+
+        await until(newer, what="the hub knows berlin anew")
+
+
+async def test_a_hub_that_was_killed_goes_on_where_it_was(joined: Islands, database: str) -> None:
+    berlin = joined["berlin"]
+    config = config_for(joined.hub.url, database, sites=SITES)
+    async with running_engine(config), calling(joined.hub.url) as caller:
+        first = await berlin.ended(5)
+        await known(caller, "site:berlin status:succeeded", 5)
+    joined.hub.kill()
+    second = await berlin.ended(5)
+    await joined.hub.start()
+    async with running_engine(config), calling(joined.hub.url) as caller:
+        await known(caller, "site:berlin status:succeeded", 10)
+        await agree(caller, berlin, [*first, *second])
+
+
+async def test_a_copy_that_the_hub_has_lost_is_made_again_and_counts_once(
+    joined: Islands, database: str
+) -> None:
+    berlin = joined["berlin"]
+    config = config_for(joined.hub.url, database, sites=SITES)
+    async with running_engine(config), calling(joined.hub.url) as caller:
+        first = await berlin.ended(3)
+        await known(caller, "site:berlin status:succeeded", 3)
+        await agree(caller, berlin, first)
+        count = await events_in(database)
+        nc = await bus.connect(settings_for(joined.hub.url), kind="engine", ident="x")
+        await bus.jsapi(nc, "STREAM.DELETE.RUNS_berlin")
+        await nc.close()
+        second = await berlin.ended(2)
+        await known(caller, "site:berlin status:succeeded", 5)
+        await agree(caller, berlin, [*first, *second])
+        added = sum([len(await berlin.events(run)) for run in second])
+        assert await events_in(database) == count + added
+
+
+async def events_in(dsn: str) -> int:
+    """Rows of events of sites."""
+    conn: Any = await asyncpg.connect(dsn)
+    try:
+        return await conn.fetchval("SELECT count(*) FROM headway_sites.events")
+    finally:
+        await conn.close()
+
+
+async def test_a_site_that_began_anew_is_not_mixed_with_what_it_was(
+    joined: Islands, database: str
+) -> None:
+    berlin = joined["berlin"]
+    config = config_for(joined.hub.url, database, sites=SITES)
+    async with running_engine(config), calling(joined.hub.url) as caller:
+        first = await berlin.ended(1)
+        await known(caller, "site:berlin status:succeeded", 1)
+        await agree(caller, berlin, first)
+        nc = await bus.connect(settings_for(berlin.nats.url), kind="engine", ident="x")
+        await bus.jsapi(nc, "STREAM.DELETE.WORK")
+        info = await bus.jsapi(nc, "STREAM.INFO.RUNS")
+        await bus.jsapi(nc, "STREAM.DELETE.RUNS")
+        await bus.jsapi(nc, "STREAM.CREATE.RUNS", info["config"])
+        await nc.close()
+
+        async def said() -> bool:
+            why = await caller.api("why", {"run": first[0]})
+            return "made anew" in why["why"]
+
+        await until(said, what="the hub says that berlin began anew")
+
+
+async def test_a_run_of_a_site_is_changed_by_its_owner_alone(
+    joined: Islands, database: str
+) -> None:
+    config = config_for(joined.hub.url, database, sites=SITES)
+    async with running_engine(config), calling(joined.hub.url) as caller:
+        (run,) = await joined["berlin"].ended(1, fails=True)
+        await known(caller, "site:berlin status:failed", 1)
+        new = new_run_id()
+        asks = {"cancel": {}, "resume": {}, "ack": {}, "replay": {"new_run": new}}
+        for verb, more in asks.items():
+            answer = await caller.api_raw(verb, {"run": run, **more})
+            assert answer.error is not None
+            assert answer.error.code == "refused"
+            assert "site berlin" in answer.error.message
+        assert (await caller.api("run", {"run": run}))["row"]["status"] == "failed"
