@@ -136,6 +136,10 @@ class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """`grpc` (port 4317 by custom) or `http` (4318; `/v1/traces` is added to the URL)."""
     sites: tuple[str, ...] = ()
     """At a hub: the sites that it follows, by name (`headway edge join` at the site)."""
+    site: str = ""
+    """At a site: its name; its engines then carry out what the hub asks for. Empty = alone."""
+    hub: str = "hub"
+    """At a site: the JetStream domain of its hub."""
     otlp_headers: str = ""
     """`name=value,name=value` for the collector; best given as HEADWAY_ENGINE_OTLP_HEADERS."""
 
@@ -145,7 +149,7 @@ class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
         if self.metrics_listen:
             parse_listen(self.metrics_listen)
         parse_headers(self.otlp_headers)
-        for site in self.sites:
+        for site in (*self.sites, *filter(None, (self.site, self.hub))):
             if not subjects.is_name(site):
                 raise ValueError(f"sites: {site!r}: expected a-z, 0-9, _ and -, at most 64")
         if self.otlp_endpoint and not self.otlp_endpoint.startswith(("http://", "https://")):

@@ -49,6 +49,7 @@ from headway_engine.rescuer import Rescuer, reached
 from headway_engine.sampling import Sampler
 from headway_engine.saves import Attempts, SaveLanes
 from headway_engine.service import Health, Probe, Service, StoreClock
+from headway_engine.sites.commands import Commands, Obeying, Settler
 from headway_engine.sites.door import SitesDoor
 from headway_engine.sites.following import Follower, Retention
 from headway_engine.store import StoreDown
@@ -219,7 +220,9 @@ def wire(p: Parts) -> list[Service]:
         theirs = ReadVerbs(p.sites, ticks, info, board).table()
         books = {site: Logbook(work, site) for site in c.sites}
         seen = {site: {"logs": book.logs, "spans": book.spans} for site, book in books.items()}
-        table = SitesDoor(p.sites, c.sites, theirs, seen.__getitem__, p.clock.now).over(table)
+        table = SitesDoor(
+            p.sites, c.sites, theirs, seen.__getitem__, Commands(work, p.clock.now), p.clock.now
+        ).over(table)
     control = Control(
         answers,
         post_answers,
@@ -347,8 +350,11 @@ def wire(p: Parts) -> list[Service]:
         extra.append(("", export))
     if p.sites is not None:
         sites = p.sites
+        extra += [("upkeep", Settler(work, site)) for site in c.sites]
         extra += [("upkeep", Follower(work, sites, site, p.clock.now)) for site in c.sites]
         extra.append(("upkeep", Retention(p.sites, c.prune_every)))
+    if c.site:
+        extra.append(("api", Obeying(work, c.site, c.hub, table, p.clock.now)))
     # Stopped in reverse: first the doors, then what commits, last what tells of it.
     services: list[tuple[str, Service]] = [
         ("", post_work),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+from msgspec import Raw
 
 from headway import bus
 from headway.ids import new_run_id
+from headway.wire import encode
+from headway_engine.sites.commands import TTL, Command, subject
 from support.engines import Caller, calling, config_for, running_engine
+from support.factories import NS, an_enqueue
 from support.islands import Island, Islands, islands
 from support.servers import settings_for
 from support.wait import until
@@ -204,18 +209,95 @@ async def test_a_site_that_began_anew_is_not_mixed_with_what_it_was(
         await until(said, what="the hub says that berlin began anew")
 
 
-async def test_a_run_of_a_site_is_changed_by_its_owner_alone(
-    joined: Islands, database: str
-) -> None:
+async def test_what_only_the_owner_can_answer_is_refused(joined: Islands, database: str) -> None:
     config = config_for(joined.hub.url, database, sites=SITES)
     async with running_engine(config), calling(joined.hub.url) as caller:
         (run,) = await joined["berlin"].ended(1, fails=True)
         await known(caller, "site:berlin status:failed", 1)
-        new = new_run_id()
-        asks = {"cancel": {}, "resume": {}, "ack": {}, "replay": {"new_run": new}}
-        for verb, more in asks.items():
+        for verb in ("ack", "fork", "bundle"):
+            more = {"new_run": new_run_id(), "checkpoint": 1} if verb == "fork" else {}
             answer = await caller.api_raw(verb, {"run": run, **more})
             assert answer.error is not None
-            assert answer.error.code == "refused"
+            assert answer.error.code == "refused", answer.error
             assert "site berlin" in answer.error.message
         assert (await caller.api("run", {"run": run}))["row"]["status"] == "failed"
+
+
+def at_site(island: Island) -> Any:
+    """An engine of the site, beside its store."""
+    config = config_for(island.nats.url, "", site=island.name)
+    return running_engine(config, edge=island.kit.folder / "engine")
+
+
+async def said(caller: Caller, run: str, words: str) -> str:
+    """What the hub says of a run, once it has these words in it."""
+    found = ""
+
+    async def look() -> bool:
+        nonlocal found
+        found = (await caller.api("why", {"run": run}))["why"]
+        return words in found
+
+    await until(look, what=f"{words!r} in what is said")
+    return found
+
+
+async def test_a_command_waits_for_the_link_and_is_done_once(
+    joined: Islands, database: str
+) -> None:
+    berlin = joined["berlin"]
+    config = config_for(joined.hub.url, database, sites=SITES)
+    async with at_site(berlin), running_engine(config), calling(joined.hub.url) as caller:
+        (waits,) = await berlin.kit.enqueued(an_enqueue(queue="nobody"))
+        (old,) = await berlin.ended(1, fails=True)
+        await known(caller, "site:berlin", 2)
+        berlin.link.cut()
+        new = new_run_id()
+        for verb, ask in (
+            ("cancel", {"run": waits.id, "reason": "enough"}),
+            ("replay", {"run": old, "new_run": new}),
+            ("replay", {"run": old, "new_run": new}),
+        ):
+            answer = await caller.api(verb, ask)
+            assert answer["outcome"] == "sent"
+            assert "kept for site berlin" in answer["message"]
+        why = await said(caller, waits.id, "cancel by tester")
+        assert "waits for the site, until" in why
+        assert (await berlin.kit.record(waits.id)).ended_at is None
+        berlin.link.heal()
+        await known(caller, f"id:{waits.id} status:cancelled", 1)
+        await known(caller, f"id:{new}", 1)
+        assert "the site did it" in await said(caller, waits.id, "the site did it")
+        await said(caller, old, "the site did it")
+        events = await berlin.events(waits.id)
+        (cancelled,) = [e for e in events if e.target == "CANCELLED"]
+        assert cancelled.actor == "user:tester@hub"
+        page = await known(caller, f"origin:{old}", 1)
+        assert page["runs"][0]["site"] == "berlin"
+
+
+async def test_what_the_site_refuses_is_told_at_the_hub(joined: Islands, database: str) -> None:
+    berlin = joined["berlin"]
+    config = config_for(joined.hub.url, database, sites=SITES)
+    async with at_site(berlin), running_engine(config), calling(joined.hub.url) as caller:
+        (run,) = await berlin.ended(1)
+        await known(caller, "site:berlin status:succeeded", 1)
+        assert (await caller.api("resume", {"run": run}))["outcome"] == "sent"
+        await said(caller, run, "the site did not do it")
+
+
+async def test_a_command_whose_time_is_over_is_not_done(joined: Islands, database: str) -> None:
+    berlin = joined["berlin"]
+    config = config_for(joined.hub.url, database, sites=SITES)
+    async with running_engine(config), calling(joined.hub.url) as caller:
+        (waits,) = await berlin.kit.enqueued(an_enqueue(queue="nobody"))
+        await known(caller, "site:berlin", 1)
+        at = datetime.now(UTC) - 2 * TTL
+        late = Command("c1", NS, "tester", "cancel", waits.id, at, at + TTL, Raw(b"{}"))
+        nc = await bus.connect(settings_for(joined.hub.url), kind="engine", ident="x")
+        await bus.publish_acked(nc, subject("berlin", late), encode(late))
+        await nc.close()
+        await said(caller, waits.id, "its time is over")
+        async with at_site(berlin):
+            await said(caller, waits.id, "the site did not do it (its time was over")
+        assert (await berlin.kit.record(waits.id)).ended_at is None

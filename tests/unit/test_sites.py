@@ -147,8 +147,8 @@ def test_the_age_of_what_is_known_is_said() -> None:
 
 def test_the_leaf_keeps_our_subjects_on_their_side() -> None:
     text = leaf_conf("hub.example.org", "berlin", credentials="/etc/b.creds", ca="/etc/ca.pem")
-    assert 'deny_exports: ["hw.>"]' in text
-    assert 'deny_imports: ["hw.>"]' in text
+    assert 'deny_exports: ["hw.>", "down.>"]' in text
+    assert 'deny_imports: ["hw.>", "down.>"]' in text
     assert 'url: "nats-leaf://hub.example.org:7422"' in text
     assert 'credentials: "/etc/b.creds"' in text
 

@@ -10,6 +10,9 @@ As a leaf node of the hub's NATS it is followed by the hub:
 4. `reading`   lists and single runs of the hub and of its sites as one, with the age of what is
                known.
 
+5. `door`      the hub's api: who owns a run decides who answers; `commands` keeps what is asked of
+               a site until the site has said what became of it.
+
 A run has one owner: what a hub knows of a site's run is read-only here.
 """
 

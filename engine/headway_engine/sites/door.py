@@ -1,7 +1,8 @@
 """The api of a hub: who owns the run that is asked about decides who answers.
 
 What is asked of a site's run is answered from what the hub knows of it, and says how old that is.
-What would change it is refused: a run has one owner. Everything else is the hub's own.
+What would change it is kept for the site as a command, or refused: a run has one owner. Everything
+else is the hub's own.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from headway.errors import HeadwayError
 from headway.ids import is_run_id
 from headway.texts import age
 from headway.wire import Malformed, decode, decoder
+from headway.wire.api import Done
 from headway.wire.runs import (
     ResultsAnswer,
     ResultsAsk,
@@ -25,6 +28,7 @@ from headway.wire.runs import (
 )
 from headway_engine.control import ApiRefused
 from headway_engine.readverbs import Why
+from headway_engine.sites.commands import in_words
 from headway_engine.sites.merging import meant, merged
 from headway_engine.sites.records import Position
 
@@ -34,12 +38,15 @@ if TYPE_CHECKING:
 
     from headway_engine.control import Asker, Handler
     from headway_engine.sites import SiteStore
+    from headway_engine.sites.commands import Commands
 
 READS = ("run", "events", "checkpoints", "state", "why")
 """Verbs that are answered from what is known of a site's run."""
 SEEN = ("logs", "spans")
-WRITES = ("cancel", "resume", "ack", "replay", "fork", "bundle")
-"""Verbs that a site's own engine alone can answer."""
+GIVEN = ("cancel", "resume", "replay")
+"""Verbs that are kept for the site, which does them as soon as there is a link."""
+WRITES = ("ack", "fork", "bundle")
+"""Verbs that are asked of the site itself."""
 
 
 class _About(Struct):
@@ -59,6 +66,7 @@ class SitesDoor:
         sites: tuple[str, ...],
         reads: dict[str, Handler],
         seen: Callable[[str], Mapping[str, Handler]],
+        commands: Commands,
         now: Callable[[], datetime],
     ) -> None:
         """`reads`: the verbs that read, over the store of sites; `seen`: `logs` and `spans` of one.
@@ -66,7 +74,7 @@ class SitesDoor:
         `now`: the store's clock.
         """
         self._store, self._sites, self._reads, self._seen = store, sites, reads, seen
-        self._now = now
+        self._commands, self._now = commands, now
 
     def over(self, own: dict[str, Handler]) -> dict[str, Handler]:
         """The table of a hub, from that of its own runs."""
@@ -77,6 +85,8 @@ class SitesDoor:
             table[verb] = self._of_site(own[verb], self._read(verb))
         for verb in SEEN:
             table[verb] = self._of_site(own[verb], self._stream(verb))
+        for verb in GIVEN:
+            table[verb] = self._of_site(own[verb], self._give(verb))
         for verb in WRITES:
             table[verb] = self._of_site(own[verb], self._refuse(verb))
         table["blob-get"] = self._of_site(own["blob-get"], self._elsewhere)
@@ -140,8 +150,10 @@ class SitesDoor:
     def _read(self, verb: str) -> Callable[[Asker, bytes, str], Awaitable[Any]]:
         async def theirs(asker: Asker, body: bytes, site: str) -> Any:
             answer = await self._reads[verb](asker, body)
-            if isinstance(answer, (RunDetail, Why)):
-                answer.why = await self.how_old(site)
+            if isinstance(answer, RunDetail):
+                answer.why = await self._whole(site, answer.row.run)
+            elif isinstance(answer, Why):
+                answer.why = await self._whole(site, answer.run)
             elif isinstance(answer, StateAnswer) and answer.key:
                 return await self._elsewhere(asker, body, site)
             return answer
@@ -154,12 +166,42 @@ class SitesDoor:
 
         return theirs
 
+    async def _whole(self, site: str, run: str) -> str:
+        """How old, and which commands were given to the site."""
+        now = self._now()
+        words = [await self.how_old(site)]
+        try:
+            words += [in_words(c, now) for c in await self._commands.about(site, run)]
+        except HeadwayError as e:
+            words.append(f"commands cannot be read now: {e}")
+        return "; ".join(words)
+
     async def how_old(self, site: str) -> str:
         """In words: whose the run is, and how old is what is known of it."""
         known = (await self._store.positions()).get(site) or Position(site)
         return told(known, self._now())
 
     # --- what only the site can do
+
+    def _give(self, verb: str) -> Callable[[Asker, bytes, str], Awaitable[Any]]:
+        async def theirs(asker: Asker, body: bytes, site: str) -> Done:
+            run = decode(_ABOUT, body).run
+            try:
+                command = await self._commands.give(site, asker, verb, run, body)
+            except HeadwayError as e:
+                raise ApiRefused(
+                    "unavailable", f"the command cannot be kept for site {site} now: {e}"
+                ) from None
+            known = await self._store.get(asker.ns, run)
+            return Done(
+                run,
+                "sent",
+                known.state.status if known is not None else "",
+                f"kept for site {site}, which does it when the link lets it, until"
+                f" {command.until:%Y-%m-%d %H:%M} UTC ({await self.how_old(site)})",
+            )
+
+        return theirs
 
     def _refuse(self, verb: str) -> Callable[[Asker, bytes, str], Awaitable[Any]]:
         async def theirs(asker: Asker, body: bytes, site: str) -> Any:

@@ -36,7 +36,8 @@ def join(hub: str, site: str, out: str, credentials: str, ca: str, *, as_json: b
     say.line(str(path))
     say.tell(
         f'here: write `include "{path}"` into nats.conf, `domain: {site}` into its jetstream block,'
-        " and a server_name that no other server has; then restart nats-server."
+        f' and a server_name that no other server has; `site = "{site}"` into [engine] of its'
+        " engines; then restart them."
     )
     say.tell(
         f"at the hub ({url_of(hub).rpartition('@')[2]}): its nats.conf needs leafnodes and a"

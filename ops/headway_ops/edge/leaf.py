@@ -11,7 +11,7 @@ from headway.subjects import is_name
 SCHEMES = ("nats-leaf", "nats", "tls", "ws", "wss")
 PORT = 7422
 """Where a hub listens for leaf nodes, by custom."""
-OURS = "hw.>"
+OURS = ("hw.>", "down.>")
 """Both places have these subjects: what one says in them is not for the other's streams."""
 
 
@@ -33,7 +33,7 @@ def leaf_conf(hub: str, site: str, *, credentials: str = "", ca: str = "") -> st
         lines.append(f"    credentials: {json.dumps(credentials)}")
     if ca:
         lines.append(f"    tls {{ ca_file: {json.dumps(ca)} }}")
-    deny = json.dumps([OURS])
+    deny = json.dumps(OURS)
     return "\n".join(
         [
             f"# Site {site} joins a hub. Put `include` with this file's name into its nats.conf,",
