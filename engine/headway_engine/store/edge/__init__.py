@@ -6,7 +6,7 @@ may work on one NATS: each has a projection of its own, and a decision on an old
 
 1. `messages`    the bodies on `hw.run.>`: those of server mode, and a `Change` with all the rest.
 2. `fold`        from the messages of an id to its record; pure.
-1. `messages`    the bodies on `hw.run.>`: those of server mode, with a `Change` that holds the rest.
+3. `projection`  SQLite, the working set: makes the rows of each message once, whoever wrote it.
 4. `journal`     conditional writes to RUNS, and what others wrote there; `settings` the same for
                  the bucket.
 5. `base`        look, decide, publish on condition, look again: the only way to write;
