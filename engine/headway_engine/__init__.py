@@ -12,6 +12,8 @@ The path of one run, module by module:
 7. `timers`, `rescuer`, `pruner`: what is due, whose lease is over, what is past retention.
 8. `control`    the api of clients and consoles (`verbs`, `readverbs`, `why`; `microservice`).
 
+A hub follows its `sites` beside all that.
+
 Ports: `store`, `blobs`, `runtime`. `assembly` alone knows their adapters; `wiring` says which
 service gets what. Each service keeps the contract of `service`.
 """

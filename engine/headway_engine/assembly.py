@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from headway_engine.blobs import Blobs
     from headway_engine.config import Config, NatsConfig
     from headway_engine.runtime import Runtime
+    from headway_engine.sites import SiteStore
     from headway_engine.store import Store
 
 log = logging.getLogger("headway.engine")
@@ -92,6 +93,15 @@ def make_store(config: Config, engine: str, nc: Connection, edge: Path | None) -
     from headway_engine.store.postgres import PostgresStore
 
     return PostgresStore(config.postgres.dsn, engine=engine)
+
+
+def make_sites(config: Config, engine: str) -> SiteStore | None:
+    """What is known of the runs of sites, if the settings name any."""
+    if not config.engine.sites:
+        return None
+    from headway_engine.store.postgres.sites import PostgresSites
+
+    return PostgresSites(config.postgres.dsn, engine)
 
 
 async def raise_floor(dsn: str) -> int:
@@ -179,6 +189,7 @@ class Engine:
             return
         answers: Connection | None = None
         store = self._given_store or make_store(self.config, self.id, work, self._edge)
+        sites = make_sites(self.config, self.id) if self._edge is None else None
         blobs: Blobs | None = None
         try:
             answers = await self._until("NATS", self._connect("answers"), NotReachable)
@@ -187,6 +198,8 @@ class Engine:
             broker = self.broker = Broker(work, self.config.nats, mode, limits)
             facts = await self._until("streams", broker.ensure, NotReachable, JetStreamRefused)
             store_facts = await self._until("store", store.open, StoreDown)
+            if sites is not None:
+                await self._until("store", sites.open, StoreDown)
             blobs = place = self._given_blobs or make_blobs(self.config, work)
             opened = await self._until("blobs", lambda: _opened(place), BlobsDown)
             if answers is None or facts is None or store_facts is None or opened is None:
@@ -208,6 +221,7 @@ class Engine:
                     self.health,
                     self.clock,
                     self.started,
+                    sites,
                 )
             )
             log.info(
@@ -228,6 +242,8 @@ class Engine:
             if blobs is not None:
                 await blobs.close()
             await store.close()
+            if sites is not None:
+                await sites.close()
             log.info("engine stopped: id=%s", self.id)
 
     # --- waiting for servers

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_type_hints
 import msgspec
 from msgspec import Meta, Struct, field
 
+from headway import subjects
 from headway.errors import HeadwayError
 from headway_engine.agent.config import AgentConfig
 from headway_engine.metrics.endpoint import parse_listen
@@ -144,6 +145,12 @@ class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
     none. Each engine with it takes a share of them."""
     otlp_protocol: Literal["grpc", "http"] = "grpc"
     """`grpc` (port 4317 by custom) or `http` (4318; `/v1/traces` is added to the URL)."""
+    sites: tuple[str, ...] = ()
+    """At a hub: the sites that it follows, by name (`headway edge join` at the site)."""
+    site: str = ""
+    """At a site: its name; its engines then carry out what the hub asks for. Empty = alone."""
+    hub: str = "hub"
+    """At a site: the JetStream domain of its hub."""
     otlp_headers: str = ""
     """`name=value,name=value` for the collector; best given as HEADWAY_ENGINE_OTLP_HEADERS."""
 
@@ -153,6 +160,9 @@ class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
         if self.metrics_listen:
             parse_listen(self.metrics_listen)
         parse_headers(self.otlp_headers)
+        for site in (*self.sites, *filter(None, (self.site, self.hub))):
+            if not subjects.is_name(site):
+                raise ValueError(f"sites: {site!r}: expected a-z, 0-9, _ and -, at most 64")
         if self.otlp_endpoint and not self.otlp_endpoint.startswith(("http://", "https://")):
             raise ValueError(f"otlp_endpoint: expected http(s)://..., got {self.otlp_endpoint!r}")
         if self.beat_every * 3 > self.lease:

@@ -31,8 +31,14 @@ _LOGS, _SPANS = decoder(LogsAsk), decoder(SpansAsk)
 class Logbook:
     """Reads LOGS and SPANS on the engine's connection; needs no store."""
 
-    def __init__(self, nc: NatsClient) -> None:
+    def __init__(self, nc: NatsClient, site: str = "") -> None:
+        """`site`: at a hub, whose copies are read; empty = the streams of this place."""
         self._nc = nc
+        self._logs, self._spans = (
+            (subjects.site_stream(subjects.LOGS, site), subjects.site_stream(subjects.SPANS, site))
+            if site
+            else (subjects.LOGS, subjects.SPANS)
+        )
 
     async def logs(self, asker: Asker, body: bytes) -> LogsPage:
         """Log chunks after or before a sequence, oldest first.
@@ -43,9 +49,9 @@ class Logbook:
         check_run(ask.run)
         subject = subjects.stored_logs(asker.ns, ask.run, ask.attempt or None)
         if ask.before is not None:
-            found, more = await self._last(subjects.LOGS, subject, ask.before, ask.n)
+            found, more = await self._last(self._logs, subject, ask.before, ask.n)
         else:
-            found, more = await self._page(subjects.LOGS, subject, ask.after, ask.n)
+            found, more = await self._page(self._logs, subject, ask.after, ask.n)
         return LogsPage([StoredLog(*one) for one in found], more)
 
     async def spans(self, asker: Asker, body: bytes) -> SpansPage:
@@ -53,7 +59,7 @@ class Logbook:
         ask = decode(_SPANS, body)
         check_run(ask.run)
         subject = subjects.stored_spans(asker.ns, ask.run, ask.attempt or None)
-        found, more = await self._page(subjects.SPANS, subject, ask.after, ask.n)
+        found, more = await self._page(self._spans, subject, ask.after, ask.n)
         return SpansPage([StoredSpans(*one) for one in found], more)
 
     async def _page(

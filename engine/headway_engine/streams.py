@@ -92,7 +92,7 @@ def differences(want: Config, have: Config) -> list[str]:
         if isinstance(value, dict):
             inner: Config = now or {}
             now = {k: inner.get(k) for k in cast("Config", value)}
-        if now != value and not (now is None and value in (False, 0, "")):
+        if now != value and not (now is None and value in (False, 0, "", [])):
             found.append(f"{key}: {now!r}, declared {value!r}")
     return found
 
@@ -131,7 +131,7 @@ async def ensure_streams(
     created: dict[str, str] = {}
     changed: list[str] = []
     for name, config in wanted.items():
-        info = await _ensure_stream(nc, name, config, changed)
+        info = await ensure_stream(nc, name, config, changed)
         created[name] = str(info["created"])
     if what := await ensure_consumer(nc, subjects.INGEST, intake_consumer()):
         changed.append(f"{subjects.INGEST}/{subjects.INTAKE_CONSUMER}: {what}")
@@ -185,9 +185,10 @@ def check_payload(nc: NatsClient) -> None:
         )
 
 
-async def _ensure_stream(
+async def ensure_stream(
     nc: NatsClient, name: str, config: Config, changed: list[str]
 ) -> dict[str, Any]:
+    """Create it, or put right what differs, noting it in `changed`; its info. Raises as `jsapi`."""
     info = await _info(nc, f"STREAM.INFO.{name}", _NO_STREAM)
     try:
         if info is None:

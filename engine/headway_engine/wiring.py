@@ -49,6 +49,9 @@ from headway_engine.rescuer import Rescuer, reached
 from headway_engine.sampling import Sampler
 from headway_engine.saves import Attempts, SaveLanes
 from headway_engine.service import Health, Probe, Service, StoreClock
+from headway_engine.sites.commands import Commands, Obeying, Settler
+from headway_engine.sites.door import SitesDoor
+from headway_engine.sites.following import Follower, Retention
 from headway_engine.store import StoreDown
 from headway_engine.timers import DueTimer, OverdueTimer
 from headway_engine.verbs import Verbs
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
     from headway_engine.blobs import Blobs
     from headway_engine.broker import Broker
     from headway_engine.config import EngineConfig
+    from headway_engine.sites import SiteStore
     from headway_engine.store import Store, StoreFacts
     from headway_engine.store.records import Outcome
 
@@ -85,6 +89,8 @@ class Parts:
     clock: StoreClock
     started: asyncio.Event
     """Set by the last service."""
+    sites: SiteStore | None = None
+    """At a hub: what is known of the runs of its sites."""
 
     def info(self, now: datetime) -> Info:
         """Who answers."""
@@ -210,6 +216,13 @@ def wire(p: Parts) -> list[Service]:
     table |= BlobVerbs(blobs, uploads).table() | JobVerbs(store, blobs, jobs).table()
     table |= {"logs": logbook.logs, "spans": logbook.spans, "metrics": board.metrics}
     table |= Bundles(store, blobs, dispatcher, relay).table()
+    if p.sites is not None:
+        theirs = ReadVerbs(p.sites, ticks, info, board).table()
+        books = {site: Logbook(work, site) for site in c.sites}
+        seen = {site: {"logs": book.logs, "spans": book.spans} for site, book in books.items()}
+        table = SitesDoor(
+            p.sites, c.sites, theirs, seen.__getitem__, Commands(work, p.clock.now), p.clock.now
+        ).over(table)
     control = Control(
         answers,
         post_answers,
@@ -335,6 +348,13 @@ def wire(p: Parts) -> list[Service]:
         extra.append(("", Endpoint(c.metrics_listen, families)))
     if export is not None:
         extra.append(("", export))
+    if p.sites is not None:
+        sites = p.sites
+        extra += [("upkeep", Settler(work, site)) for site in c.sites]
+        extra += [("upkeep", Follower(work, sites, site, p.clock.now)) for site in c.sites]
+        extra.append(("upkeep", Retention(p.sites, c.prune_every)))
+    if c.site:
+        extra.append(("api", Obeying(work, c.site, c.hub, table, p.clock.now)))
     # Stopped in reverse: first the doors, then what commits, last what tells of it.
     services: list[tuple[str, Service]] = [
         ("", post_work),

@@ -104,9 +104,9 @@ def build() -> typer.Typer:
 
 
 _GROUPS = {
-    "edge": "An installation without a database: its backups.",
     "replay": "Runs again: one, or many by a script.",
     "queue": "Queues: what waits, limits, pause and resume.",
     "image": "Task images.",
+    "edge": "An installation without a database: its copies, and how it joins a hub.",
     "nats": "The broker's users: keys, rights, accounts, TLS.",
 }

@@ -44,6 +44,8 @@ def list_runs(
         at = link.asked(from_environment())
         say.tell(f"no such runs at {at}" + (f": {query}" if query else ""))
         return
+    if page.sites:
+        say.show(Text(), render.sites_line(page.sites, page.as_of))
     counts = render.counts_line(page.counts)
     if counts:
         say.show(Text(), counts)

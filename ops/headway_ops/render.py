@@ -79,8 +79,13 @@ def cut(text: str) -> Text:
 
 
 def runs_table(rows: Sequence[RunRow], now: datetime) -> Table:
-    """The list of runs, newest first: status, id, task, attempt, checkpoint, age."""
-    table = a_table("STATUS", "RUN", "TASK", "TRY", "CHECKPOINT", "AGE", wide=2)
+    """The list of runs, newest first: status, id, task, attempt, checkpoint, age.
+
+    With the site, where one owns a run.
+    """
+    names = ["STATUS", "RUN", "TASK", "TRY", "CHECKPOINT", "AGE"]
+    sites = any(row.site for row in rows)
+    table = a_table(*names, *(["SITE"] if sites else []), wide=2)
     for row in rows:
         point = f"#{row.checkpoint} {row.checkpoint_name}" if row.checkpoint else "-"
         table.add_row(
@@ -90,8 +95,18 @@ def runs_table(rows: Sequence[RunRow], now: datetime) -> Table:
             _try_of(row),
             Text(safe_line(point, 14)),
             age(row.created_at, now),
+            *([Text(safe_line(row.site, 16) or "-")] if sites else []),
         )
     return table
+
+
+def sites_line(sites: Mapping[str, datetime | None], now: datetime) -> Text:
+    """How old is what is known of sites, on one line."""
+    text = Text()
+    for site, at in sorted(sites.items()):
+        known = f"known as it was {age(at, now)} ago" if at else "not all of it is here yet"
+        text.append(f"site {site}: {known}   ")
+    return text
 
 
 def _try_of(row: RunRow) -> str:

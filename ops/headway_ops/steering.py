@@ -133,9 +133,12 @@ def replay(run: str, clear: tuple[str, ...], version: str, queue: str, *, as_jso
     done = link.with_client(work)
     _check(done)
     if as_json:
-        say.data({"run": done.run or new, "outcome": done.outcome, "status": done.status})
+        run = new if done.outcome == "sent" else done.run or new
+        say.data({"run": run, "outcome": done.outcome, "status": done.status})
     else:
-        say.line(done.run or new)
+        say.line(new if done.outcome == "sent" else done.run or new)
+        if done.outcome == "sent":
+            say.tell(done.message)
 
 
 def set_queue(
@@ -186,7 +189,7 @@ def _check_reason(reason: str) -> None:
 
 def _check(done: Done) -> None:
     """Raise for a refusal; `already` is an answer, not an error."""
-    if done.outcome not in {"ok", "already"}:
+    if done.outcome not in {"ok", "already", "sent"}:
         code = say.exit_of(done.outcome)
         raise Fail(done.message or f"{done.outcome}: the run is {done.status}", "", code)
 
@@ -197,7 +200,9 @@ def _answer(done: Done, verb: str, *, as_json: bool) -> None:
         say.data(done)
     else:
         status = done.status.lower() or "unknown"
-        if done.outcome == "already":
+        if done.outcome == "sent":
+            say.tell(f"{done.run}: {done.message}")
+        elif done.outcome == "already":
             say.tell(f"{done.run} is {status} already")
         else:
             say.tell(f"{done.run} {verb}" + ("" if status == verb else f", now {status}"))

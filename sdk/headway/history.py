@@ -52,10 +52,16 @@ def _stored(msg: Msg) -> Stored:
     )
 
 
-async def last(nc: NatsClient, stream: str, subject: str, *, timeout: float = 5.0) -> Stored | None:
+API = "$JS.API"
+"""Of the server that one is connected to; `$JS.<domain>.API` is that of another one, by a link."""
+
+
+async def last(
+    nc: NatsClient, stream: str, subject: str, *, timeout: float = 5.0, api: str = API
+) -> Stored | None:
     """The last stored message under a filter, or None."""
     body = msgspec.json.encode({"last_by_subj": subject})
-    msg = await ask(nc, f"$JS.API.DIRECT.GET.{stream}", body, timeout=timeout)
+    msg = await ask(nc, f"{api}.DIRECT.GET.{stream}", body, timeout=timeout)
     if sequence_of(msg):
         return _stored(msg)
     _check_end(stream, msg)
@@ -63,11 +69,11 @@ async def last(nc: NatsClient, stream: str, subject: str, *, timeout: float = 5.
 
 
 async def next_after(
-    nc: NatsClient, stream: str, subject: str, seq: int, *, timeout: float = 5.0
+    nc: NatsClient, stream: str, subject: str, seq: int, *, timeout: float = 5.0, api: str = API
 ) -> Stored | None:
     """The first stored message under a filter with a higher sequence, or None."""
     body = msgspec.json.encode({"seq": seq + 1, "next_by_subj": subject})
-    msg = await ask(nc, f"$JS.API.DIRECT.GET.{stream}", body, timeout=timeout, again=True)
+    msg = await ask(nc, f"{api}.DIRECT.GET.{stream}", body, timeout=timeout, again=True)
     if sequence_of(msg):
         return _stored(msg)
     _check_end(stream, msg)

@@ -30,6 +30,16 @@ _NAME = re.compile(r"\A[a-z0-9][a-z0-9_-]{0,63}\Z")
 _TOKEN = re.compile(r"\A[A-Za-z0-9_-]{1,64}\Z")
 
 
+def site_stream(stream: str, site: str) -> str:
+    """A hub's copy of a site's stream: `RUNS_berlin`."""
+    return f"{stream}_{name(site, 'site')}"
+
+
+def site_api(site: str) -> str:
+    """The JetStream API of a site, as it is seen through the leaf link."""
+    return f"$JS.{name(site, 'site')}.API"
+
+
 def is_name(text: str) -> bool:
     """True for a task, queue, namespace, agent or site name: `a-z 0-9 _ -`, at most 64."""
     return _NAME.match(text) is not None

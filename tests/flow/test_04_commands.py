@@ -52,6 +52,7 @@ CALLS: dict[str, list[str]] = {
     "settings": [],
     "restored": [],
     "nats config": ["guarded", "--agent", "a1"],
+    "edge join": ["hub.example.org", "--site", "berlin"],
 }
 TELLS_ONLY = {
     "restored",

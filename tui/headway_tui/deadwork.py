@@ -73,6 +73,8 @@ async def again(
 async def resolve(link: Link, ask: ResumeAsk, told: Callable[[str], None]) -> str:
     """Resume with decisions; in words."""
     done = await send(link, "resume", ask, Done, told)
+    if done.outcome == "sent":
+        return f"{ask.run}: {done.message}"
     if done.outcome not in {"ok", "already"}:
         raise HeadwayError(done.message or f"{done.outcome}: the run is {done.status}")
     what = ", ".join(f"{key} {word}" for key, word in ask.once.items()) or "resumed"

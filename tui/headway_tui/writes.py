@@ -46,6 +46,8 @@ async def write(link: Link, verb: str, run: str, told: Callable[[str], None]) ->
     else:
         body = AckAsk(run)
     done = await send(link, verb, body, Done, told)
+    if done.outcome == "sent":
+        return f"{run}: {done.message}"
     if done.outcome not in {"ok", "already"}:
         raise HeadwayError(done.message or f"{done.outcome}: the run is {done.status}")
     if done.outcome == "already":

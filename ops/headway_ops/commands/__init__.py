@@ -74,6 +74,7 @@ def table() -> dict[str, Callable[..., None]]:
         "chaos": care.chaos,
         "edge backup": edge.backup,
         "edge restore": edge.restore,
+        "edge join": edge.join,
         "nats config": nats.config,
         "restored": care.restored,
         "bench": bench.bench,

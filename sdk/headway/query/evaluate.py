@@ -163,6 +163,7 @@ _TEXTS: dict[str, Callable[[RunRow], tuple[str, ...]]] = {
     "agent": lambda r: (r.agent,),
     "image": lambda r: (r.version,),
     "key": lambda r: (r.key,),
+    "site": lambda r: (r.site,),
     "id": lambda r: (r.run,),
     "parent": lambda r: (r.parent,),
     "origin": lambda r: (r.origin,),

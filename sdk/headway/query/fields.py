@@ -50,6 +50,7 @@ FIELDS: tuple[Field, ...] = (
     Field("agent", Kind.WORD, "agent of its open or last attempt", "agent:edge-3"),
     Field("image", Kind.WORD, "version that it is pinned to", "image:r42", ("version",)),
     Field("key", Kind.WORD, "idempotency key", "key:order-17"),
+    Field("site", Kind.WORD, "site that owns it; a run of the hub's own has none", "site:berlin"),
     Field("id", Kind.ID, "its id", "id:01JD9K4"),
     Field("parent", Kind.ID, "the run that enqueued it", "parent:01JD9K4"),
     Field("origin", Kind.ID, "the run that it replays", "origin:01JD9K4"),

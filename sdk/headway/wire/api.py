@@ -38,7 +38,8 @@ class Done(Struct, omit_defaults=True):
 
     run: str
     outcome: str
-    """`ok`, `already`, or the code of a refusal."""
+    """`ok`, `already`, `sent` (a hub keeps it for the site that owns the run), or the code of a
+    refusal."""
     status: str = ""
     message: str = ""
 

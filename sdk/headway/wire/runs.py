@@ -97,6 +97,8 @@ class RunRow(Struct, omit_defaults=True):
     """A person has seen the failure; until then it is a dead letter."""
     review: Review | None = None
     """While it is in REVIEW."""
+    site: str = ""
+    """At a hub: the site that owns it; empty = it is the hub's own."""
     job: str = ""
     """The replay job that made it."""
 
@@ -116,6 +118,8 @@ class RunsPage(Struct, omit_defaults=True):
     """How many match, if that was asked for."""
     estimated: bool = False
     """`total` is what the database expects: too many to count."""
+    sites: dict[str, Instant | None] = {}
+    """At a hub: sites that own runs on this page, and when all that is known of them was true."""
 
 
 class FacetsAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):

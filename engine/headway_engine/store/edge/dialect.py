@@ -29,7 +29,7 @@ _ERROR = "hw_said(b.error)"
 _COLUMNS = {
     "task": "r.task", "queue": "r.queue", "reason": "r.reason",
     "failure": "r.failure", "agent": "r.agent",
-    "image": "r.version", "key": "r.key", "id": "r.id", "parent": "r.parent",
+    "image": "r.version", "key": "r.key", "site": "''", "id": "r.id", "parent": "r.parent",
     "origin": "r.origin", "job": "f.job", "ckpt": "coalesce(c.name, '')", "error": _ERROR,
 }  # fmt: skip
 JOINS = {

@@ -51,8 +51,13 @@ class PostgresStore(
         patience: float = 2.0,
         retention: timedelta = timedelta(days=30),
         short: bool = True,
+        schema: str = "",
     ) -> None:
-        """`short`: see `Part.short`; without it everything goes by the statements of batches."""
+        """`short`: see `Part.short`; without it everything goes by the statements of batches.
+
+        `schema`: of Postgres, in which the tables are; empty = the connection's own.
+        """
+        self.schema = schema
         self.short = short
         self.engine = engine
         self.dsn = dsn
@@ -62,6 +67,7 @@ class PostgresStore(
             size=size,
             list_size=list_size,
             patience=patience,
+            schema=schema,
             statement_cache_size=statement_cache_size,
         )
         self.specs = Specs(self.db)
@@ -75,7 +81,7 @@ class PostgresStore(
         Raises StoreDown, SchemaTooNew or StoreTooOld.
         """
         try:
-            await migrate(self.dsn)
+            await migrate(self.dsn, self.schema)
         except BROKEN as e:
             raise StoreDown(f"no connection to Postgres: {type(e).__name__}: {e}") from None
         await self.db.open()

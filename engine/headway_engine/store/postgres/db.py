@@ -83,7 +83,10 @@ class Db:
         list_size: int = 2,
         statement_cache_size: int = 256,
         patience: float = PATIENCE,
+        schema: str = "",
     ) -> None:
+        """`schema`: in which the tables are; empty = the connection's own."""
+        self._schema = schema
         self._dsn, self._size, self._list_size = dsn, size, list_size
         self._cache = statement_cache_size
         self._patience = patience
@@ -117,6 +120,8 @@ class Db:
         return sum(used for used, _ in pools), sum(size for _, size in pools)
 
     async def _connect(self, settings: dict[str, str]) -> Connection:
+        if self._schema:
+            settings = settings | {"search_path": self._schema}
         conn = await asyncpg.connect(
             self._dsn, server_settings=settings, statement_cache_size=self._cache, timeout=5
         )
@@ -129,6 +134,11 @@ class Db:
 
     async def _init(self, conn: Any) -> None:
         """On each new connection: is this still the database that we know? (G4)."""
+        if self._schema and await conn.fetchval("SELECT current_schema()") != self._schema:
+            raise StoreDown(
+                f"the tables in the schema {self._schema} cannot be chosen: a pooler drops the"
+                " setting search_path; let the engine connect to Postgres directly"
+            )
         self.floor, seen = await identity.check(conn, self._mark)
         self._mark = seen if seen[1:] != self._mark[1:] else max(self._mark, seen)
 

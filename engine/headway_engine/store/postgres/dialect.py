@@ -23,7 +23,7 @@ _ERROR = "e.said"
 _COLUMNS = {
     "task": "r.task", "queue": "r.queue", "reason": "r.reason",
     "failure": "r.failure", "agent": "r.agent",
-    "image": "r.version", "key": "r.key", "id": "r.id", "parent": "r.parent",
+    "image": "r.version", "key": "r.key", "site": "r.site", "id": "r.id", "parent": "r.parent",
     "origin": "r.origin", "job": "j.job", "ckpt": "coalesce(c.name, '')", "error": _ERROR,
 }  # fmt: skip
 JOINS = {

@@ -21,6 +21,8 @@ _SQL = statements.load("schema")
 _DIGITS = re.compile(r"\d+")
 
 
+SITES = "headway_sites"
+"""The schema of Postgres with what a hub knows of the runs of its sites."""
 OLDEST = 15
 """Of Postgres (DECISIONS I5)."""
 
@@ -44,18 +46,21 @@ def migrations() -> list[tuple[int, str]]:
     return sorted((int(f.name[:4]), f.read_text("utf-8")) for f in files)
 
 
-async def migrate(dsn: str) -> int:
+async def migrate(dsn: str, schema: str = "") -> int:
     """Apply what is missing; the schema's version. Safe to run from several engines at once.
+
+    `schema`: `SITES`, which is made, or empty: the connection's own.
 
     Raises StoreTooOld, SchemaTooNew, OSError or asyncpg.PostgresError. A crash in the middle leaves
     the last whole migration.
     """
-    conn: Any = await asyncpg.connect(
-        dsn, timeout=5, server_settings={"application_name": "headway"}
-    )
+    settings = {"application_name": "headway"} | ({"search_path": schema} if schema else {})
+    conn: Any = await asyncpg.connect(dsn, timeout=5, server_settings=settings)
     try:
         if (major := conn.get_server_version().major) < OLDEST:
             raise StoreTooOld(f"Postgres {major} is too old: install {OLDEST} or newer")
+        if schema:
+            await conn.execute(_SQL["make_sites"])
         return await apply(conn, migrations())
     finally:
         await conn.close()

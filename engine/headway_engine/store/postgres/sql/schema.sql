@@ -2,6 +2,10 @@
 -- One engine migrates at a time.
 SELECT pg_advisory_xact_lock(4822000);
 
+-- name: make_sites
+-- The same tables again, for what a hub knows of the runs of its sites.
+CREATE SCHEMA IF NOT EXISTS headway_sites;
+
 -- name: create
 CREATE TABLE IF NOT EXISTS schema (
     version    int PRIMARY KEY,

@@ -1,0 +1,71 @@
+"""The configuration by which a site's nats-server joins a hub as a leaf node; pure."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import urlsplit
+
+from headway.errors import HeadwayError
+from headway.subjects import is_name
+
+SCHEMES = ("nats-leaf", "nats", "tls", "ws", "wss")
+PORT = 7422
+"""Where a hub listens for leaf nodes, by custom."""
+OURS = ("hw.>", "down.>")
+"""Both places have these subjects: what one says in them is not for the other's streams."""
+
+
+class BadJoin(HeadwayError):
+    """A hub's address or a site's name that cannot be joined with."""
+
+    code = "bad_request"
+
+
+def leaf_conf(hub: str, site: str, *, credentials: str = "", ca: str = "") -> str:
+    """Text for the site's nats-server, to be included in its configuration. Raises BadJoin.
+
+    `hub`: `HOST`, `HOST:PORT` or a URL. `credentials`, `ca`: files that the site has.
+    """
+    if not is_name(site):
+        raise BadJoin(f"--site {site!r}: expected a-z, 0-9, _ and -, at most 64")
+    lines = [f"    url: {json.dumps(url_of(hub))}"]
+    if credentials:
+        lines.append(f"    credentials: {json.dumps(credentials)}")
+    if ca:
+        lines.append(f"    tls {{ ca_file: {json.dumps(ca)} }}")
+    deny = json.dumps(OURS)
+    return "\n".join(
+        [
+            f"# Site {site} joins a hub. Put `include` with this file's name into its nats.conf,",
+            f"# give its server a server_name of its own, and `domain: {json.dumps(site)}` in its",
+            "# jetstream block: the hub finds the site's streams under that name.",
+            "leafnodes {",
+            '  reconnect: "1s"',
+            "  remotes: [{",
+            *lines,
+            "    # The link joins the subjects of both places, and both have these: without this a",
+            "    # site's enqueue is stored at the hub as well, and the hub answers its agents.",
+            f"    deny_exports: {deny}",
+            f"    deny_imports: {deny}",
+            "  }]",
+            "}",
+            "",
+        ]
+    )
+
+
+def url_of(hub: str) -> str:
+    """The URL that a leaf node dials; raises BadJoin."""
+    parts = urlsplit(hub if "://" in hub else f"nats-leaf://{hub}")
+    try:
+        port = parts.port or PORT
+    except ValueError:
+        port = 0
+    if parts.scheme not in SCHEMES or not parts.hostname or not port:
+        raise BadJoin(
+            f"{hub[:200]!r} is no address of a hub: expected HOST, HOST:PORT, or a URL that begins"
+            f" with {'://, '.join(SCHEMES)}://"
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+    return f"{parts.scheme}://{user}{host}:{port}{parts.path}"
