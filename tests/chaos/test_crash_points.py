@@ -164,11 +164,20 @@ async def left(site: Site, agent: str) -> None:
     await until(none_left, 30, what=f"{agent} has lost its runs", every=0.05)
 
 
+LEASE_LOST = {
+    "the agent's lease ended",
+    "the agent does not hold it any more",
+    "its agent's session is over",
+    "no agent took it over in time",
+}
+"""Why an attempt may have been cut off by an agent that died or was too busy for its lease."""
+
+
 async def once_each(site: Site) -> None:
     """Every run ends, with one effect under one token.
 
-    On a machine that is too busy for the short lease one may be lost inside its effect: then a
-    person has to say (REVIEW), and it happened at most once.
+    An agent that is not back within its short lease loses what it held; what was inside its effect
+    then waits for a person (REVIEW), and it happened at most once. Nothing else may end there.
     """
     await site.verify(killed_inside_once=True)
     lines = [line.split() for line in site.ledger.read_text().splitlines()]
@@ -176,9 +185,19 @@ async def once_each(site: Site) -> None:
     assert set(effects.values()) == {1}
     assert len({token for _, token in lines}) == len(lines)
     rows = await site.rows(
-        "SELECT id FROM runs WHERE id = ANY($1) AND state = 'REVIEW'", sorted(site.acknowledged)
+        "SELECT e.run, e.kind, e.data FROM events e JOIN runs r ON r.id = e.run"
+        " WHERE e.run = ANY($1) AND r.state = 'REVIEW' ORDER BY e.run, e.n",
+        sorted(site.acknowledged),
     )
-    assert len(rows) <= len(site.acknowledged) // 50
+    reviews: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for row in rows:
+        reviews.setdefault(row["run"], []).append((row["kind"], json.loads(row["data"] or b"{}")))
+    for events in reviews.values():
+        kinds = [kind for kind, _ in events]
+        started = max(i for i, (_, data) in enumerate(events) if data.get("status") == "started")
+        assert "lost" in kinds[started:], events
+        assert events[kinds.index("lost", started)][1]["why"] in LEASE_LOST, events
+    assert len(reviews) < len(site.acknowledged) / 2
 
 
 async def test_a_task_that_dies_at_any_point_goes_on_and_an_unknown_effect_is_said(
