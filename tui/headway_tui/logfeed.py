@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 AGAIN = 1.0
 """Seconds before what failed is tried again."""
-FIRST = 64
-"""Chunks of the first page: what a screen shows, at once."""
+FIRST = 4
+"""Chunks of the first page: its end is seen at once, whatever their size; the rest follows."""
 PAGE = 400
 """Chunks of another page; the engine gives fewer where they are large."""
 

@@ -15,6 +15,8 @@ from headway.wire import encode
 from headway_tui.actions import BY_ID, for_places, named, shown_keys
 from headway_tui.aliases import commands
 from headway_tui.chrome import Header, Keys, Toast
+from headway_tui.contexts import as_typed
+from headway_tui.model.jumps import Spot
 from headway_tui.model.sheets import Meant
 from headway_tui.piping import pipe
 from headway_tui.query import Hint
@@ -78,6 +80,15 @@ class Pane(Screen[None]):
     def where(self) -> str:
         """At the right end of the header."""
         return ""
+
+    def spot(self) -> Spot:
+        """What is seen here, so that it can be found again."""
+        return Spot(self.place)
+
+    def on_screen_resume(self) -> None:
+        """The reader is here; not if he only passed on his way to another screen."""
+        if self.app.screen is self:
+            self.console_app.jumps.visited(self.spot())
 
     def lag(self) -> int:
         """Messages that wait to be looked at."""
@@ -192,12 +203,15 @@ class Pane(Screen[None]):
             self._close_command()
             if text:
                 self.run_command(text)
+        # The handlers of all kinds of a screen have been asked by now: this one is the last.
+        self.console_app.give_back()
 
     def on_prompt_left(self, event: Prompt.Left) -> None:
         """Escape in the command line: it is closed, and nothing else."""
         if event.prompt is self.command:
             event.stop()
             self._close_command()
+        self.console_app.give_back()
 
     def _command_hints(self, text: str) -> list[Hint]:
         app = self.console_app
@@ -469,7 +483,8 @@ class Pane(Screen[None]):
 
     def do_copy_cli(self) -> None:
         """The headless command."""
-        self.console_app.copy_text(self.command_line())
+        app = self.console_app
+        app.copy_text(as_typed(app.settings, self.command_line()))
 
 
 def quoted(*words: str) -> str:

@@ -12,6 +12,7 @@ from headway.errors import HeadwayError
 from headway.wire.runs import RunAsk, RunDetail
 from headway_tui.feeds import RunFeed
 from headway_tui.logfeed import LogFeed
+from headway_tui.model.jumps import Spot
 from headway_tui.model.loglines import rule_of
 from headway_tui.model.texts import safe
 from headway_tui.query import same_error
@@ -106,9 +107,9 @@ class RunScreen(RunWords):
         self.run_worker(self.lines.run(), name="lines", exit_on_error=True)
         await self.feed.run()
 
-    def on_screen_resume(self) -> None:
-        """Here again."""
-        self.console_app.visited("run", self.run_id)
+    def spot(self) -> Spot:
+        """With its run."""
+        return Spot(self.place, self.run_id)
 
     def on_resize(self) -> None:
         """Panes as the size allows."""
