@@ -116,7 +116,7 @@ class Pane(Screen[None]):
         """Open a run by its id or prefix."""
         from headway_tui.screens.run import RunScreen
 
-        self.app.push_screen(RunScreen(run))
+        self.app.push_screen(RunScreen(run, self.console_app.link))
 
     def open_replay(
         self,
@@ -150,6 +150,16 @@ class Pane(Screen[None]):
         yield self.command.hint_bar
         yield self.toast
         yield self.command.line
+
+    def on_mount(self) -> None:
+        """Its panes are there: the clock paints them from its next tick on."""
+        self._lines = list(self.query(Lines))
+
+    def paint_now(self) -> None:
+        """Something was waited for: it is seen before the clock's next tick."""
+        app = self.console_app
+        if self.is_attached and app.screen is self and not app.paused:
+            app.paint()
 
     def paint(self) -> None:
         """Called by the clock."""

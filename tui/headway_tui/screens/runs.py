@@ -360,7 +360,7 @@ class RunsScreen(Filtered):
         if row is not None:
             from headway_tui.screens.run import RunScreen
 
-            self.app.push_screen(RunScreen(row.run, logs=True))
+            self.app.push_screen(RunScreen(row.run, self.console_app.link, logs=True))
 
     def do_preview(self) -> None:
         """Show or hide the preview."""
