@@ -148,9 +148,10 @@ def log(ns: str, run: str, epoch: int) -> str:
     return f"hw.log.{name(ns, 'namespace')}.{_run(run)}.{epoch}"
 
 
-def live_log(ns: str, run: str, epoch: int | None = None) -> str:
-    """Republished log chunks of one run, of one attempt or of all."""
-    return f"hw.live.log.{name(ns, 'namespace')}.{_run(run)}.{'*' if epoch is None else epoch}"
+def live_log(ns: str, run: str = "*", epoch: int | None = None) -> str:
+    """Republished log chunks of one run (or of all), of one attempt or of all."""
+    token = run if run == "*" else _run(run)
+    return f"hw.live.log.{name(ns, 'namespace')}.{token}.{'*' if epoch is None else epoch}"
 
 
 def stored_logs(ns: str, run: str, epoch: int | None = None) -> str:
@@ -163,9 +164,10 @@ def span(ns: str, run: str, epoch: int) -> str:
     return f"hw.span.{name(ns, 'namespace')}.{_run(run)}.{epoch}"
 
 
-def live_span(ns: str, run: str, epoch: int | None = None) -> str:
-    """Republished spans of one run, of one attempt or of all."""
-    return f"hw.live.span.{name(ns, 'namespace')}.{_run(run)}.{'*' if epoch is None else epoch}"
+def live_span(ns: str, run: str = "*", epoch: int | None = None) -> str:
+    """Republished spans of one run (or of all), of one attempt or of all."""
+    token = run if run == "*" else _run(run)
+    return f"hw.live.span.{name(ns, 'namespace')}.{token}.{'*' if epoch is None else epoch}"
 
 
 def stored_spans(ns: str, run: str, epoch: int | None = None) -> str:
