@@ -92,18 +92,18 @@ def named(name: str, env: Mapping[str, str] | None = None) -> Context:
             text = opened.read().decode()
     except FileNotFoundError:
         have = ", ".join(names(env)) or "none yet"
-        raise BadContext(f"no context {name!r}: {file} is not there; there are: {have}") from None
+        raise BadContext(f"no context {name!r} (there are: {have}): {file} is not there") from None
     except (OSError, UnicodeDecodeError) as e:
-        raise BadContext(f"the context {name!r} cannot be read: {file}: {e}") from None
+        raise BadContext(f"the context {name!r} cannot be read: {e}") from None
     try:
         found = msgspec.convert(tomllib.loads(text), Context)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as e:
-        raise BadContext(f"the context {name!r} is wrong: {file}: {e}") from None
+        raise BadContext(f"the context {name!r} is wrong: {e}: look at {file}") from None
     if hasattr(os, "getuid") and status.st_uid not in {os.getuid(), 0}:
         raise BadContext(f"the context {name!r} is not yours: {file} belongs to another user")
     if _holds_secret(found.nats_url) and status.st_mode & _OTHERS:
         raise BadContext(
-            f"the context {name!r} holds a password, and others may read {file}: chmod 600 {file}"
+            f"the context {name!r} holds a password, and others may read it: chmod 600 {file}"
         )
     return msgspec.structs.replace(
         found,

@@ -208,7 +208,9 @@ class HeadwayApp(Commands):
         self.link, self.jumps = Link(settings), Jumps()
         while len(self.screen_stack) > 1:
             self.pop_screen()
-        self.switch_screen(RunsScreen())
+        first = self.screen_stack[0]
+        assert isinstance(first, RunsScreen)
+        first.begin_anew()
         self._linking = self.run_worker(self.link.run, name="link", exit_on_error=True)
 
     @property

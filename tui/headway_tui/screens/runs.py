@@ -99,11 +99,24 @@ class RunsScreen(Filtered):
     def on_mount(self) -> None:
         """Focus the list; the feed waits for the link."""
         self.set_focus(self.table)
+        self.table.on_top, self.table.on_bottom = self._take_in, self._go_to_bottom
+        self._begin()
+
+    def begin_anew(self) -> None:
+        """Everything of the connection before is forgotten; the app has another link by now."""
+        self._remember()
+        self.workers.cancel_node(self)
+        self.view.clear()
+        self.as_of, self._answers, self._story = None, 0, ("", [])
+        self.filter_text = self._first_filter = ""
+        self._begin()
+        self.table.touch()
+
+    def _begin(self) -> None:
         app = self.console_app
         self.feed = RunsFeed(app.link, self.view, self.table.touch)
         self.counting = Counting(app.link, self.counted)
         self._recall()
-        self.table.on_top, self.table.on_bottom = self._take_in, self._go_to_bottom
         self.set_filter(self.filter_text)
         self.run_worker(self.feed.run, name="runs", exit_on_error=True)
         self.run_worker(self.counting.run, name="counts", exit_on_error=True)
