@@ -127,7 +127,6 @@ class Queue(Struct):
 class Posted(Struct):
     """An outbox row."""
 
-    engine: str
     at: datetime
     left: set[tuple[str, int]]
 
@@ -241,7 +240,7 @@ class Base:
 
     def _post(self, items: set[tuple[str, int]]) -> None:
         if items:
-            self.tables.outbox.append(Posted(self.engine, self._now(), items))
+            self.tables.outbox.append(Posted(self._now(), items))
 
     def _purge(self, ns: str, run: str, keys: Iterable[str], after: timedelta) -> None:
         for key in sorted(keys):
