@@ -22,6 +22,7 @@ from headway.history import history
 from headway_engine.service import Ticker
 from headway_engine.sites import Unstorable
 from headway_engine.sites.copying import Copied, Rows, only_position, rows_of, runs_of
+from headway_engine.sites.homing import Confirming
 from headway_engine.sites.records import Position
 from headway_engine.sites.streams import declared_site
 from headway_engine.store import StoreDown
@@ -79,6 +80,7 @@ class Follower(Ticker):
         self._heads: deque[tuple[int, datetime]] = deque(maxlen=SAMPLES)
         self._linked: bool | None = None
         self._problem = ""
+        self._confirming = Confirming(nc, site)
 
     async def once(self) -> float | None:
         """Hear of the site, then take what came."""
@@ -91,6 +93,8 @@ class Follower(Ticker):
                 return None
             more = await self._take()
             await self._note(heard)
+            if heard is not None:
+                await self._confirm()
         except HeadwayError as e:
             if isinstance(e, StoreDown):
                 raise
@@ -181,6 +185,14 @@ class Follower(Ticker):
             await self._store.heard(
                 self.site, position.stream, position.head, position.contact_at, as_of
             )
+
+    async def _confirm(self) -> None:
+        """Let the site's retention know; DOWN may be full, or not there yet."""
+        position = (await self._store.positions()).get(self.site) or Position(self.site)
+        try:
+            await self._confirming.say(position)
+        except HeadwayError as e:
+            log.info("site %s cannot be told how far this hub is: %s", self.site, e)
 
     # --- what came
 

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 READ_VERBS = (
-    "agents", "blob-get", "bundle", "checkpoints", "dead", "deployments", "events", "facets",
-    "info", "job", "jobs", "logs", "metrics", "plan-rows", "queues", "result", "run", "runs",
-    "spans", "state", "tasks", "usage", "why",
+    "agents", "blob-get", "bundle", "checkpoints", "commands", "dead", "deployments", "events",
+    "facets", "info", "job", "jobs", "logs", "metrics", "plan-rows", "queues", "result", "run",
+    "runs", "sites", "spans", "state", "tasks", "usage", "why",
 )  # fmt: skip
 """What looks and changes nothing: for viewers."""
 CLIENT_VERBS = (
-    "blob-done", "blob-get", "blob-put", "blob-url", "cancel", "events", "info", "logs", "result",
-    "run", "runs", "spans", "tasks",
+    "blob-done", "blob-get", "blob-put", "blob-url", "cancel", "commands", "events", "info", "logs",
+    "result", "run", "runs", "send", "sites", "spans", "tasks",
 )  # fmt: skip
 """What a program needs that enqueues runs and waits for them."""
 _STEER_VERBS = (

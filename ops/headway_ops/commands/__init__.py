@@ -63,6 +63,7 @@ def table() -> dict[str, Callable[..., None]]:
         "queue pause": steer.queue_pause,
         "queue resume": steer.queue_resume,
         "queue limit": steer.queue_limit,
+        "sites": look.sites,
         "agents": look.agents,
         "agents drain": steer.agents_drain,
         "check": build.check,

@@ -6,6 +6,7 @@ each statement: no setting of a connection can lead it to the hub's own runs.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from headway.wire import encode
@@ -32,8 +33,8 @@ _PRUNED = 1000
 class PostgresSites(PostgresStore):
     """See `headway_engine.sites.SiteStore`."""
 
-    def __init__(self, dsn: str, engine: str) -> None:
-        super().__init__(dsn, engine, size=2, list_size=2, schema=SITES)
+    def __init__(self, dsn: str, engine: str, retention: timedelta = timedelta(days=30)) -> None:
+        super().__init__(dsn, engine, retention=retention, size=2, list_size=2, schema=SITES)
 
     async def positions(self) -> dict[str, Position]:
         """See the port."""
