@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nats.aio.client import Client as NatsClient
 
     from headway_engine.sites.records import Position
-    from headway_engine.store.edge.shipping import Shipped
+    from headway_engine.store.records import Shipped
 
 EVERY = 5.0
 """Seconds between two looks at the hub's word."""

@@ -8,10 +8,8 @@ how many went is kept, to be said.
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from headway import subjects
@@ -20,6 +18,7 @@ from headway.errors import HeadwayError
 from headway.wire import decoder, encode
 from headway_engine.store import StoreDown
 from headway_engine.store.edge.purging import Purging
+from headway_engine.store.records import Shipped
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -28,16 +27,7 @@ KEY = "shipping.home"
 FULL = 0.9
 """Of the bytes that RUNS may take: beyond that retention does not wait for the hub."""
 ALL = 1 << 62
-
-
-class Shipped(Struct, omit_defaults=True):
-    """The value of `shipping.home`."""
-
-    seq: int = 0
-    """All of RUNS up to it is in the hub's store."""
-    lost: int = 0
-    """Runs that were removed before that, for want of room."""
-    lost_at: datetime | None = None
+"""Beyond any sequence."""
 
 
 _SHIPPED = decoder(Shipped)

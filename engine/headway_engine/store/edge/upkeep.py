@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from headway import subjects
 from headway.bus import jsapi
 from headway.errors import HeadwayError
+from headway_engine.changes.messages import SET, Body, difference, every
 from headway_engine.store import StoreDown
 from headway_engine.store.edge.base import Write
-from headway_engine.store.edge.messages import SET, Body, difference, every
 from headway_engine.store.edge.shipping import ALL, Shipping
 from headway_engine.store.edge.times import TOMBSTONES, us
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from headway_engine.store.edge.messages import Record
+    from headway_engine.changes.messages import Record
 
 log = logging.getLogger("headway.engine.edge")
 
