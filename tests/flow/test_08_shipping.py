@@ -9,6 +9,7 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
+from chaos.figures.sites import CHUNK, hub_down
 from headway.wire import ErrorInfo, encode
 from headway.wire.runs import RunsQuery
 from headway_engine.config import EdgeConfig
@@ -140,3 +141,10 @@ async def test_a_site_that_is_told_not_to_wait_does_not(database: str) -> None:
 
             await until(gone, what="retention waits for nobody")
             assert "shipping" not in (await there.api("info"))["detail"]
+
+
+@pytest.mark.nightly
+async def test_a_hub_that_was_down_has_all_of_its_site_once() -> None:
+    """The figure of `ops/test --figures`, without its target: its time is not looked at."""
+    back = await hub_down(1000, print)
+    assert (back.runs, back.missing, back.double) == (1000 + CHUNK, 0, 0)
