@@ -8,9 +8,11 @@ engine follows. Killed anywhere, the next pass goes on from what was committed.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -48,12 +50,25 @@ CONTACT = 2.0
 """Seconds that the site gets to say how far it is."""
 PAGE, PAGE_BYTES = 2000, 8 * 1024 * 1024
 """Of messages in one transaction."""
+PAGES = 10
+"""Until the site is asked again how far it is."""
 LEFT = 1000
 """Copies that stay when what is in the store is cleared away: the last one says where to go on."""
 SAMPLES = 1000
 STALLED = 5.0
 """Seconds in which nothing came although the site has more."""
 SOURCE = "Nats-Stream-Source"
+
+
+@dataclass(slots=True)
+class _Page:
+    """Copies that are written together."""
+
+    last: int
+    """The hub's own sequence of the last of them."""
+    copies: list[Copied] = field(default_factory=list[Copied])
+    more: bool = False
+    """There may be others behind it."""
 
 
 class Follower(Ticker):
@@ -197,26 +212,41 @@ class Follower(Ticker):
     # --- what came
 
     async def _take(self) -> bool:
-        """Take one page; True if there may be more."""
-        page: list[Copied] = []
-        size, last, more = 0, self._next - 1, False
-        read = history(self._nc, self._stream, ">", self._next, batch=PAGE, max_bytes=PAGE_BYTES)
+        """Take some pages; True if there may be more. The next is read while one is written."""
+        reading = asyncio.create_task(self._read(self._next))
+        try:
+            for left in range(PAGES, 0, -1):
+                page = await reading
+                if page.copies:
+                    self._moved = self._now()
+                if page.more and left > 1:
+                    reading = asyncio.create_task(self._read(page.last + 1))
+                if not await self._apply(page.copies):
+                    return False
+                self._next = page.last + 1
+                if not page.more:
+                    await self._clear(page.last)
+                    return False
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        return True
+
+    async def _read(self, first: int) -> _Page:
+        """One page of the hub's copies."""
+        page = _Page(first - 1)
+        size = 0
+        read = history(self._nc, self._stream, ">", first, batch=PAGE, max_bytes=PAGE_BYTES)
         async with aclosing(read):
             async for stored in read:
-                if len(page) >= PAGE or size >= PAGE_BYTES:
-                    more = True
-                    break
-                page.append(Copied(_origin(stored), stored.subject, stored.data))
+                page.copies.append(Copied(_origin(stored), stored.subject, stored.data))
+                page.last = stored.seq
                 size += len(stored.data)
-                last = stored.seq
-        if page:
-            self._moved = self._now()
-        if not await self._apply(page):
-            return False
-        self._next = last + 1
-        if not more:
-            await self._clear(last)
-        return more
+                # Not one further: the next ones would be sent for nothing.
+                if len(page.copies) == PAGE or size >= PAGE_BYTES:
+                    page.more = True
+                    break
+        return page
 
     async def _apply(self, page: Sequence[Copied]) -> bool:
         """Write them; False: another engine is at it."""

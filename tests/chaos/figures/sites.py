@@ -61,16 +61,16 @@ async def hub_down(runs: int, say: Say) -> CaughtUp:
         async with hub_engine(hub.url, dsn, hub.directory):
             session = await crowd(site)
             await made(site, session, CHUNK)
-            await until(lambda: known(dsn, site), 60, what="the hub knows the first runs")
+            await known(dsn, await last_of(site), 60)
         hub.kill()
         begun = time.monotonic()
         for _ in range(0, runs, CHUNK):
             await made(site, session, CHUNK)
         say(f"{runs:,} runs at the site in {time.monotonic() - begun:.0f} s, its hub is down")
-        begun = time.monotonic()
+        last, begun = await last_of(site), time.monotonic()
         await hub.start()
         async with hub_engine(hub.url, dsn, hub.directory):
-            await until(lambda: known(dsn, site), 300, what="the hub has caught up")
+            await known(dsn, last, 300)
             seconds = time.monotonic() - begun
         return await compared(dsn, site, seconds)
 
@@ -113,16 +113,21 @@ async def made(site: Island, session: int, count: int) -> None:
     await store.commit([(run.id, Finished(run.epoch, Raw(b'"done"'), size=6)) for run in claimed])
 
 
-async def known(dsn: str, site: Island) -> bool:
-    """The hub's Postgres has all of the site's RUNS."""
+async def known(dsn: str, last: int, within: float) -> None:
+    """Return when the hub's Postgres has all of the site's RUNS up to there."""
     conn: Any = await asyncpg.connect(dsn)
+
+    async def look() -> bool:
+        try:
+            seq = await conn.fetchval("SELECT seq FROM headway_sites.site_positions")
+        except asyncpg.UndefinedTableError:
+            return False  # its engine has not made the tables yet
+        return seq == last
+
     try:
-        seq = await conn.fetchval("SELECT seq FROM headway_sites.site_positions")
-    except asyncpg.PostgresError:
-        return False  # its engine has not made the tables yet
+        await until(look, within, what="the hub knows all", every=0.05)
     finally:
         await conn.close()
-    return seq == await last_of(site)
 
 
 async def last_of(site: Island) -> int:

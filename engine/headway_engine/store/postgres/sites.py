@@ -101,8 +101,15 @@ async def _write(conn: Any, made: Rows) -> None:
         for table in _BESIDE:
             await conn.execute(_SQL[f"forget_{table}"], sorted(made.anew))
     standing = {run: r for run, r in made.records.items() if r.run is not None}
-    parts: list[tuple[str, list[tuple[Any, ...]]]] = [
+    whole: list[tuple[str, list[tuple[Any, ...]]]] = [
         ("put_record", [(made.site, run, freeze(r)) for run, r in made.records.items()]),
+        ("put_event", [
+            (run, e.n, e.at, e.kind, e.epoch, e.source, e.target, e.actor,
+             encode(e.data) if e.data else None)
+            for run, e in made.events
+        ]),
+    ]  # fmt: skip
+    parts: list[tuple[str, list[tuple[Any, ...]]]] = [
         ("put_run", [_run(made.site, r) for r in standing.values()]),
         ("put_payload", [
             (run, m.hash, m.schema, bytes(m.payload), rows.pack(m.payload_ref))
@@ -111,11 +118,6 @@ async def _write(conn: Any, made: Rows) -> None:
         ("put_result", [
             (run, e.size, bytes(e.result), rows.pack(e.ref), rows.pack(e.error))
             for run, e in made.ends
-        ]),
-        ("put_event", [
-            (run, e.n, e.at, e.kind, e.epoch, e.source, e.target, e.actor,
-             encode(e.data) if e.data else None)
-            for run, e in made.events
         ]),
         ("put_checkpoint", [
             (run, c.number, c.name, c.sha256, c.size, c.epoch, at, c.schema, c.keep,
@@ -136,6 +138,9 @@ async def _write(conn: Any, made: Rows) -> None:
     ]  # fmt: skip
     if standing:
         await conn.execute(_SQL["forget_runs"], sorted(standing))
+    for name, values in whole:
+        if values:
+            await conn.execute(_SQL[name], *map(list, zip(*values, strict=True)))
     for name, values in parts:
         if values:
             await conn.executemany(_SQL[name], values)
