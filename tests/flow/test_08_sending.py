@@ -16,7 +16,7 @@ from headway.wire import encode
 from headway.wire.enqueue import EnqueueItem
 from headway.wire.runs import RunsQuery
 from headway.wire.sites import CommandsAsk, CommandsPage, SitesPage
-from headway_engine.sites.commands import DONE, DOWN
+from headway_engine.sites.commands import DONE, down_stream
 from support.engines import config_for, running_engine
 from support.factories import NS
 from support.islands import Island, Islands, islands, quick
@@ -170,7 +170,7 @@ async def test_a_site_that_forgot_its_answer_makes_no_second_run(database: str) 
         site = await bus.connect(settings_for(at.site.nats.url), kind="engine", ident="x")
         try:
             await bus.jsapi(site, f"STREAM.PURGE.{DONE}")
-            await bus.jsapi(hub, f"STREAM.PURGE.{DOWN}")
+            await bus.jsapi(hub, f"STREAM.PURGE.{down_stream('berlin')}")
             second = await at.client.send("berlin", [item])
             assert row.state == "done"
 

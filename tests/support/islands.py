@@ -82,13 +82,14 @@ async def islands(*sites: str) -> AsyncGenerator[Islands]:
         stack.callback(hub.kill)
         found = Islands(hub, port)
         for name in sites:
-            found.sites[name] = await _join(stack, folder, name, port)
+            found.sites[name] = await join(stack, folder, name, port)
         yield found
 
 
-async def _join(stack: AsyncExitStack, folder: Path, name: str, port: int) -> Island:
+async def join(stack: AsyncExitStack, folder: Path, name: str, port: int, **leaf: str) -> Island:
+    """A site that joins the hub whose leaf port this is; `leaf`: as of `leaf_conf`."""
     link = await stack.enter_async_context(Proxy(port))
-    conf = leaf_conf(f"127.0.0.1:{link.port}", name)
+    conf = leaf_conf(f"127.0.0.1:{link.port}", name, **leaf)
     nats = NatsServer(folder / name, NatsConfig(domain=name, extra=conf))
     await nats.start()
     stack.callback(nats.kill)
@@ -104,6 +105,7 @@ async def _join(stack: AsyncExitStack, folder: Path, name: str, port: int) -> Is
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Engines of this test look over their links often, and are soon sure that one is cut."""
     monkeypatch.setattr(following, "CONTACT_EVERY", 0.2)
+    monkeypatch.setattr(following, "CONTACT", 0.5)
     monkeypatch.setattr(homing, "EVERY", 0.1)
     monkeypatch.setattr(settling, "EVERY", 0.2)
     monkeypatch.setattr(obeying, "EVERY", 0.2)

@@ -1,10 +1,10 @@
 """What a hub asks of its sites: kept at the hub until the site has said what became of it.
 
-A command is one message of the hub's stream DOWN, `down.<site>.<run>.<id>`; what became of it
-replaces it there (`settling`). The site reads them over the link, carries each out by its own api,
-keeps the answer in its stream DONE under the command's id, and never takes a command twice whose
-answer it has (`obeying`). Killed between the two it asks its api again, where each of these verbs
-is safe to repeat.
+A command is one message of the hub's stream for that site, `down.<site>.<run>.<id>`; what became
+of it replaces it there (`settling`). The site reads them over the link, carries each out by its own
+api, keeps the answer in its stream DONE under the command's id, and never takes a command twice
+whose answer it has (`obeying`). Killed between the two it asks its api again, where each of these
+verbs is safe to repeat.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw, Struct
 
-from headway import bus
+from headway import bus, subjects
 from headway.errors import HeadwayError
 from headway.history import history, last
 from headway.ids import new_run_id
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from headway_engine.control import Asker
 
-DOWN, DONE = "DOWN", "DONE"
+DONE = "DONE"
 ENQUEUE = "enqueue"
 VERBS = frozenset({"cancel", "resume", "replay"})
 """What a hub may ask of a site's run; each is safe to repeat at the site's api."""
@@ -40,6 +40,8 @@ TTL = timedelta(seconds=SEND_TTL)
 """So long a command waits for its site, unless an enqueue says otherwise."""
 DONE_OUTCOMES = frozenset({"ok", "already", "recorded", "duplicate"})
 _DAY = 24 * 3600 * 1_000_000_000
+DOWN_BYTES = 64 * 1024 * 1024
+"""Of what is kept for one site; beyond that commands for it are refused."""
 _REMEMBERED = 50_000
 """Enqueues of the last days whose fate is known without a request."""
 
@@ -86,17 +88,22 @@ COMMAND, ANSWER = decoder(Command), decoder(Answer)
 _NAMED = decoder(_Named)
 
 
-def declared_down(replicas: int = 1) -> dict[str, Any]:
-    """The hub's stream of commands; as safe as its server makes it, since nobody else has them."""
+def down_stream(site: str) -> str:
+    """The hub's stream for one site: a site is let read its own and no other's."""
+    return subjects.site_stream("DOWN", site)
+
+
+def declared_down(site: str, replicas: int = 1) -> dict[str, Any]:
+    """Its configuration; as safe as its server makes it, since nobody else has the commands."""
     return {
-        "name": DOWN,
-        "description": "commands for sites, and what became of them",
-        "subjects": ["down.>"],
+        "name": down_stream(site),
+        "description": f"site {site}: commands, and what became of them",
+        "subjects": [f"down.{site}.>"],
         "storage": "file",
         "num_replicas": replicas,
         "retention": "limits",
         "discard": "new",
-        "max_bytes": 128 * 1024 * 1024,
+        "max_bytes": DOWN_BYTES,
         "max_age": 7 * _DAY,
         "max_msgs_per_subject": 1,
         "allow_direct": True,
@@ -134,12 +141,12 @@ def done_subject(site: str, command: Command) -> str:
 class Commands:
     """The hub's side: gives commands, and knows those that wait.
 
-    What waits is held in memory, read on from DOWN at each look: that costs one request.
+    What waits is held in memory, read on at each look: that costs one request for a site.
     """
 
-    def __init__(self, nc: NatsClient, now: Callable[[], datetime]) -> None:
-        self._nc, self._now = nc, now
-        self._seen = 0
+    def __init__(self, nc: NatsClient, sites: Sequence[str], now: Callable[[], datetime]) -> None:
+        self._nc, self._sites, self._now = nc, sites, now
+        self._seen: dict[str, int] = {}
         self._open: dict[str, dict[str, tuple[int, Command]]] = {}
         """By site, then by subject."""
         self._sent: dict[str, tuple[str, Command]] = {}
@@ -165,7 +172,8 @@ class Commands:
                 self._nc, where, encode(command), {bus.EXPECTED_LAST: "0"}, again=True
             )
         except bus.WrongLast:
-            found = await last(self._nc, DOWN, where)  # its answer was lost, or it is asked again
+            # Its answer was lost, or it is asked again.
+            found = await last(self._nc, down_stream(site), where)
             return command if found is None else decode(COMMAND, found.data)
         return command
 
@@ -173,32 +181,32 @@ class Commands:
 
     async def waiting(self, site: str) -> list[tuple[str, int, Command]]:
         """Those that are not over: (subject, sequence, command), the oldest first."""
-        await self.read()
+        await self._read_on(site)
         found = self._open.get(site, {})
         return sorted(((s, q, c) for s, (q, c) in found.items()), key=lambda one: one[1])
 
-    async def read(self) -> None:
-        """Go on reading DOWN. Raises HeadwayError; then the next look begins anew."""
+    async def _read_on(self, site: str) -> None:
+        """Read what is new. Raises HeadwayError; then the next look begins anew."""
         async with self._lock:
             try:
-                await self._read()
+                await self._read(site)
             except HeadwayError:
-                self._seen = 0
-                self._open.clear()
-                self._sent.clear()
+                self._seen.pop(site, None)
+                self._open.pop(site, None)
                 raise
 
-    async def _read(self) -> None:
-        read = history(self._nc, DOWN, "down.*.*.*", self._seen + 1)
+    async def _read(self, site: str) -> None:
+        waits = self._open.setdefault(site, {})
+        first = self._seen.get(site, 0) + 1
+        read = history(self._nc, down_stream(site), f"down.{site}.*.*", first)
         async with aclosing(read):
             async for stored in read:
-                self._seen = stored.seq
-                site, command = stored.subject.split(".")[1], decode(COMMAND, stored.data)
-                mine = self._open.setdefault(site, {})
+                self._seen[site] = stored.seq
+                command = decode(COMMAND, stored.data)
                 if command.outcome:
-                    mine.pop(stored.subject, None)
+                    waits.pop(stored.subject, None)
                 else:
-                    mine[stored.subject] = (stored.seq, command)
+                    waits[stored.subject] = (stored.seq, command)
                 if command.verb == ENQUEUE:
                     self._sent[command.run] = (site, command)
         while len(self._sent) > _REMEMBERED:
@@ -206,18 +214,19 @@ class Commands:
 
     async def sent(self, ns: str, runs: Sequence[str]) -> dict[str, tuple[str, Command]]:
         """Of these runs those that were to be made at a site: where, and the command."""
-        await self.read()
+        for site in self._sites:
+            await self._read_on(site)
         found = {run: self._sent[run] for run in runs if run in self._sent}
         return {run: one for run, one in found.items() if one[1].ns == ns}
 
-    async def about(self, run: str, site: str = "*") -> list[tuple[str, Command]]:
-        """(site, command) of the last days on this run, the oldest first."""
+    async def about(self, run: str, site: str = "") -> list[tuple[str, Command]]:
+        """(site, command) of the last days on this run, the oldest first; of all sites if empty."""
         found: list[tuple[str, Command]] = []
-        read = history(self._nc, DOWN, f"down.{site}.{run}.*")
-        async with aclosing(read):
-            async for stored in read:
-                name = stored.subject.split(".")[1]
-                found.append((name, decode(COMMAND, stored.data)))
+        for name in [site] if site else self._sites:
+            read = history(self._nc, down_stream(name), f"down.{name}.{run}.*")
+            async with aclosing(read):
+                async for stored in read:
+                    found.append((name, decode(COMMAND, stored.data)))  # noqa: PERF401 - it has to be closed
         return sorted(found, key=lambda one: one[1].at)
 
 

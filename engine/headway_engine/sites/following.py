@@ -202,7 +202,7 @@ class Follower(Ticker):
             )
 
     async def _confirm(self) -> None:
-        """Let the site's retention know; DOWN may be full, or not there yet."""
+        """Let the site's retention know; its stream may be full, or not there yet."""
         position = (await self._store.positions()).get(self.site) or Position(self.site)
         try:
             await self._confirming.say(position)

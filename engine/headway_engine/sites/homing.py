@@ -12,7 +12,7 @@ from headway.history import last
 from headway.subjects import site_api
 from headway.wire import Malformed, decode, decoder, encode
 from headway_engine.service import Ticker
-from headway_engine.sites.commands import DOWN
+from headway_engine.sites.commands import down_stream
 from headway_engine.store import StoreDown
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Ships(Protocol):
 
 
 def word_subject(site: str) -> str:
-    """Where the hub's last word for a site stands, in its stream DOWN."""
+    """Where the hub's last word for a site stands, in its stream for that site."""
     return f"down.{site}.confirmed"
 
 
@@ -80,12 +80,13 @@ class Homing(Ticker):
     def __init__(self, nc: NatsClient, site: str, hub: str, store: Ships) -> None:
         super().__init__(EVERY)
         self._nc, self._store = nc, store
-        self._subject, self._api = word_subject(site), site_api(hub)
+        self._stream, self._subject = down_stream(site), word_subject(site)
+        self._api = site_api(hub)
 
     async def once(self) -> float | None:
         """Without a link the last word stands."""
         try:
-            found = await last(self._nc, DOWN, self._subject, api=self._api)
+            found = await last(self._nc, self._stream, self._subject, api=self._api)
             word = None if found is None else decode(_CONFIRMED, found.data)
         except (HeadwayError, Malformed) as e:
             if isinstance(e, StoreDown):

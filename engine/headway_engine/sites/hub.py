@@ -42,7 +42,7 @@ class Hub:
         """`store`: what is known of the runs of sites; `now`: the store's clock."""
         self._nc, self._store, self._now = nc, store, now
         self._sites = sites if store is not None else ()
-        self._commands = Commands(nc, now)
+        self._commands = Commands(nc, self._sites, now)
 
     def over(self, own: dict[str, Handler], reads: dict[str, Handler]) -> dict[str, Handler]:
         """The table of verbs from that of its own runs; `reads`: over the store of sites."""

@@ -57,7 +57,7 @@ class Listing:
         if not self._sites:
             return CommandsPage(rows, now)
         if ask.run:
-            found = await self._about(ask.run, ask.site or "*")
+            found = await self._about(ask.run, ask.site)
             rows = [row_of(site, c, now) for site, c in found if c.ns == asker.ns]
         else:
             for site in [ask.site] if ask.site else self._sites:

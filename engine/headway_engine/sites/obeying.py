@@ -17,13 +17,13 @@ from headway_engine.service import Ticker
 from headway_engine.sites.commands import (
     COMMAND,
     DONE,
-    DOWN,
     ENQUEUE,
     VERBS,
     Answer,
     Command,
     declared_done,
     done_subject,
+    down_stream,
 )
 from headway_engine.store import StoreDown
 from headway_engine.streams import ensure_stream
@@ -96,7 +96,7 @@ class Obeying(Ticker):
         page: list[Stored] = []
         read = history(
             self._nc,
-            DOWN,
+            down_stream(self._site),
             f"down.{self._site}.*.*",
             self._seen + 1,
             batch=PAGE,

@@ -17,12 +17,12 @@ from headway_engine.sites.commands import (
     ANSWER,
     DONE,
     DONE_OUTCOMES,
-    DOWN,
     ENQUEUE,
     Answer,
     Command,
     declared_down,
     done_subject,
+    down_stream,
 )
 from headway_engine.streams import ensure_stream
 
@@ -43,7 +43,7 @@ class Settler(Ticker):
     def __init__(
         self, nc: NatsClient, site: str, commands: Commands, answers: Post, replicas: int = 1
     ) -> None:
-        """`answers`: where callers hear of their enqueues; `replicas`: of the stream DOWN."""
+        """`answers`: where callers hear of their enqueues; `replicas`: of its stream."""
         super().__init__(EVERY)
         self._nc, self._site, self._commands, self._answers = nc, site, commands, answers
         self._replicas = replicas
@@ -53,7 +53,8 @@ class Settler(Ticker):
         """Ask about each that waits, the oldest first; without a link nothing is known."""
         try:
             if not self._declared:
-                await ensure_stream(self._nc, DOWN, declared_down(self._replicas), [])
+                down = declared_down(self._site, self._replicas)
+                await ensure_stream(self._nc, down_stream(self._site), down, [])
                 self._declared = True
             for where, seq, command in await self._commands.waiting(self._site):
                 answer = await self._answer(command)

@@ -32,6 +32,7 @@ def declared_site(site: str) -> dict[str, Config]:
 
 
 def _copy(site: str, stream: str, token: str, what: str) -> Config:
+    external = {"api": subjects.site_api(site), "deliver": subjects.site_sync(site)}
     return {
         "name": subjects.site_stream(stream, site),
         "description": f"site {site}: {what}",
@@ -42,7 +43,7 @@ def _copy(site: str, stream: str, token: str, what: str) -> Config:
         "retention": "limits",
         "allow_direct": True,
         "duplicate_window": 1_000_000_000,
-        "sources": [{"name": stream, "external": {"api": subjects.site_api(site), "deliver": ""}}],
+        "sources": [{"name": stream, "external": external}],
         "republish": {"src": f"hw.{token}.>", "dest": f"hw.live.{token}.>"},
     }
 

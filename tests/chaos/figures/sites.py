@@ -19,6 +19,7 @@ from msgspec import Raw
 
 from headway import bus, subjects
 from headway_engine.happenings import Finished, Started
+from headway_engine.store.edge import EdgeStore
 from headway_ops.local.postgres import PostgresConfig
 from headway_ops.local.process import Process
 from support.factories import NS, a_checkpoint, an_agent, an_enqueue
@@ -130,17 +131,23 @@ async def known(dsn: str, last: int, within: float) -> None:
         await conn.close()
 
 
+def _store(site: Island) -> EdgeStore:
+    assert isinstance(site.kit.store, EdgeStore)
+    return site.kit.store
+
+
 async def last_of(site: Island) -> int:
     """The last sequence of the site's RUNS."""
-    info = await bus.jsapi(site.kit.store.nc, f"STREAM.INFO.{subjects.RUNS}")
+    info = await bus.jsapi(_store(site).nc, f"STREAM.INFO.{subjects.RUNS}")
     return int(info["state"]["last_seq"])
 
 
 async def compared(dsn: str, site: Island, seconds: float) -> CaughtUp:
     """Event by event."""
-    store = site.kit.store
+    store = _store(site)
     await store.now()
-    theirs = Counter(store.db.execute("SELECT run, n FROM events").fetchall())
+    told: list[tuple[str, int]] = store.db.execute("SELECT run, n FROM events").fetchall()
+    theirs = Counter(told)
     conn: Any = await asyncpg.connect(dsn)
     try:
         rows = await conn.fetch("SELECT run, n FROM headway_sites.events")
@@ -149,7 +156,7 @@ async def compared(dsn: str, site: Island, seconds: float) -> CaughtUp:
         )
     finally:
         await conn.close()
-    ours = Counter((row["run"], row["n"]) for row in rows)
+    ours = Counter((str(row["run"]), int(row["n"])) for row in rows)
     return CaughtUp(
         int(ended), await last_of(site), seconds, (theirs - ours).total(), (ours - theirs).total()
     )
