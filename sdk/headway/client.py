@@ -26,6 +26,7 @@ from headway.errors import (
     NoSuchRun,
     NotReachable,
     NotRecorded,
+    ReadOnly,
     Refused,
     SomeRefused,
     TooLarge,
@@ -35,6 +36,7 @@ from headway.handles import RunHandle
 from headway.ids import new_run_id
 from headway.results import Results
 from headway.sending import send_all
+from headway.verbs import READ_VERBS
 from headway.wire import (
     BLOB_PART,
     INLINE_LIMIT,
@@ -140,12 +142,13 @@ class Client:
         """Enqueue runs; returns when all are recorded, or accepted and the engine is silent.
 
         A duplicate's handle is that of the run which holds the key. Raises BadPayload, KeyConflict
-        or Refused (one item), SomeRefused (several), QueueFull, NotReachable, and NotRecorded where
-        *accepted* would not survive a power cut. After NotReachable it is unknown whether they were
-        enqueued: repeat with the same items.
+        or Refused (one item), SomeRefused (several), QueueFull, ReadOnly, NotReachable, and
+        NotRecorded where *accepted* would not survive a power cut. After NotReachable it is unknown
+        whether they were enqueued: repeat with the same items.
         """
         if not items:
             return []
+        self._may("an enqueue")
         hashes = [payload_hash(bytes(i.payload)) for i in items] if journal.armed else []
         await self._listen()
         for i in items:
@@ -188,6 +191,7 @@ class Client:
         `result()` raises Refused for those two. Raises Refused for a site that the hub does not
         have, or for an item that it cannot send; NotReachable: repeat with the same items.
         """
+        self._may("an enqueue")
         await self._listen()
         records = await send_all(self, site, items, ttl)
         return [RunHandle(self, record, result_type) for record in records]
@@ -313,12 +317,18 @@ class Client:
 
     # --- the engine's api
 
+    def _may(self, what: str) -> None:
+        if self.settings.readonly:
+            raise ReadOnly(what, self.settings.context)
+
     async def api(self, verb: str, body: msgspec.Struct | None, answer_type: type[T]) -> T:
-        """A request to the engine. Raises Refused (or a kind of it) and NotReachable.
+        """A request to the engine. Raises Refused (or a kind of it), NotReachable and ReadOnly.
 
         `busy` is tried again with jitter until the request timeout is used up; every verb may be
         repeated.
         """
+        if verb not in READ_VERBS:
+            self._may(verb)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.settings.request_timeout
         subject = subjects.api(self.namespace, self.settings.user, verb)

@@ -13,11 +13,12 @@ from headway.errors import HeadwayError
 from headway.looks import look
 from headway.replays import report as judge
 from headway.replays.compare import next_difference
-from headway.texts import age, plural, span
+from headway.texts import age, plural
 from headway_tui.chrome import Note
 from headway_tui.comparison import Comparison
 from headway_tui.model import drafts, jobs
 from headway_tui.model.compared import VIEWS, Row, matrix_rows, numbers_line
+from headway_tui.model.runlist import took
 from headway_tui.model.sheets import Sheet, texts
 from headway_tui.model.texts import safe
 from headway_tui.screens.base import Pane
@@ -72,6 +73,8 @@ class JobPanes(Pane):
         self._compared = ("", "")
         self.compare_view = VIEWS[0]
         self._only_failures = False
+        self._news = False
+        """Something was read or heard of jobs since the last tick."""
         self.job_box = Vertical(
             self.bars, self.items_head, self.items, self.jobs_head, self.jobs,
             id="job-box", classes="pane",
@@ -134,6 +137,16 @@ class JobPanes(Pane):
 
     # --- lists
 
+    def _heard(self) -> None:
+        self._news = True
+        self.items.touch()
+        self.jobs.touch()
+
+    def on_lines_moved(self, event: Lines.Moved) -> None:
+        """Another item, another comparison."""
+        if event.lines is self.items:
+            self.want_compare()
+
     def _list(self) -> list[JobRow]:
         return self.feed.list if self.feed else []
 
@@ -141,7 +154,7 @@ class JobPanes(Pane):
         items = self.feed.items if self.feed else []
         if not self._only_failures:
             return items
-        return [i for i in items if i.state in jobs.FINAL and i.status != "succeeded"]
+        return [i for i in items if i.state in jobs.FINAL and i.status not in jobs.GOOD]
 
     def _job_cells(self, index: int) -> list[Cell] | None:
         row = self._list()[index]
@@ -160,28 +173,30 @@ class JobPanes(Pane):
             return None
         item, rows = items[index], self.feed.rows
         fork, original = rows.get(item.fork), rows.get(item.run)
+        mode = self.feed.row.mode if self.feed.row is not None else "fork"
         status = item.status or (fork.status if fork and item.state == "started" else "")
         status = status or {"waiting": "queued", "refused": "failed"}.get(item.state, "queued")
+        if mode != "fork":  # the run itself: where it is now
+            status = original.status if original is not None else ""
         shape = look(status)
         glyph = shape.ascii if self.console_app.ascii_only else shape.glyph
         mark = self.items.sign("cursor") if index == self.items.cursor else " "
         made = item.state in ("started", "ended")
-        said = jobs.outcome(item, fork)
+        said = jobs.outcome(item, fork, mode)
         start_ = f"{self.items.sign('checkpoint')}{item.checkpoint}" if item.checkpoint else "start"
         cells = [
             Cell(mark, "accent"), Cell(f"{glyph} {shape.word}", shape.role),
-            Cell(_tail(item.run)), Cell(self.items.sign("fork"), "muted"),
-            Cell(_tail(item.fork) if made else "-"), Cell(start_, "mark"),
+            Cell(_tail(item.run)), Cell(self.items.sign("fork") if mode == "fork" else "", "muted"),
+            Cell(_tail(item.fork) if made and mode == "fork" else "-"),
+            Cell(start_ if mode == "fork" else "-", "mark"),
         ]  # fmt: skip
         if self.small:
             return [*cells, Cell(said.text, said.role)]
         tries = f"{fork.attempt}/{fork.max_attempts}" if fork and fork.max_attempts else "-"
-        took = "-"
-        if fork is not None and fork.started_at is not None:
-            took = span(((fork.ended_at or self.now()) - fork.started_at).total_seconds())
-        was = jobs.against(original, fork)
+        time = took(fork, self.now()) if fork is not None else "-"
+        was = jobs.against(original, fork) if mode == "fork" else jobs.Words("")
         return [
-            *cells, Cell(tries, "muted"), Cell(took, "muted"), Cell(said.text, said.role),
+            *cells, Cell(tries, "muted"), Cell(time, "muted"), Cell(said.text, said.role),
             Cell(self.items.plain(was.text), was.role),
         ]  # fmt: skip
 
@@ -239,6 +254,7 @@ class JobPanes(Pane):
         self._only_failures = not self._only_failures
         self.items.cursor = 0
         self.items.touch()
+        self.want_compare()
 
     def do_approve(self) -> None:
         """After a canary or a hold."""
@@ -295,6 +311,10 @@ class JobPanes(Pane):
         """Compare the item under the cursor, if it is another one or has moved."""
         item = self._chosen_item()
         if item is None or self.list_shown or item.state not in ("started", "ended"):
+            return
+        if item.fork == item.run:
+            self.sides.show([Row(" ", "the run itself was moved: there are no two to compare",
+                                 role="muted", wide=True)])  # fmt: skip
             return
         # A fork that has moved is compared anew.
         fork = self.feed.rows.get(item.fork) if self.feed else None
