@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("headway.engine.sites")
 
-READS = ("run", "events", "checkpoints", "state", "why")
+READS = ("run", "events", "checkpoints", "state", "why", "usage")
 """Verbs that are answered from what is known of a site's run."""
 SEEN = ("logs", "spans")
 GIVEN = ("cancel", "resume", "replay")

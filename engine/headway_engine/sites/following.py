@@ -69,6 +69,8 @@ class _Page:
     copies: list[Copied] = field(default_factory=list[Copied])
     more: bool = False
     """There may be others behind it."""
+    trimmed: bool = False
+    """It is the first one, and those before it were cleared away."""
 
 
 class Follower(Ticker):
@@ -95,6 +97,9 @@ class Follower(Ticker):
         self._heads: deque[tuple[int, datetime]] = deque(maxlen=SAMPLES)
         self._linked: bool | None = None
         self._problem = ""
+        self._known = 0
+        """The position, as it was seen last."""
+        self._refilled = -1
         self._confirming = Confirming(nc, site)
 
     async def once(self) -> float | None:
@@ -106,6 +111,14 @@ class Follower(Ticker):
             heard = await self._contact(position)
             if position.problem:
                 return None
+            if position.seq < self._known:
+                log.warning(
+                    "site %s: this hub's store was set back, from message %d to %d: what is missing"
+                    " is taken again",
+                    self.site, self._known, position.seq,
+                )  # fmt: skip
+                self._next = 1
+            self._known = position.seq
             more = await self._take()
             await self._note(heard)
             if heard is not None:
@@ -217,6 +230,8 @@ class Follower(Ticker):
         try:
             for left in range(PAGES, 0, -1):
                 page = await reading
+                if left == PAGES and await self._refill(page):
+                    return False
                 if page.copies:
                     self._moved = self._now()
                 if page.more and left > 1:
@@ -232,15 +247,41 @@ class Follower(Ticker):
             await asyncio.gather(reading, return_exceptions=True)
         return True
 
+    async def _refill(self, page: _Page) -> bool:
+        """Ask the site again for what this hub had, and cleared away, before it was set back.
+
+        The copies begin beyond the position then: as many as `LEFT` from before it always stay.
+        Once for a position, since the site may have pruned what lies between.
+        """
+        known = self._known
+        if not page.trimmed or not page.copies or known == self._refilled:
+            return False
+        if page.copies[0].seq <= known + 1:
+            return False
+        self._refilled = known
+        log.warning("site %s: its messages from %d on are asked for again", self.site, known + 1)
+        for name, config in declared_site(self.site, known + 1).items():
+            if name != self._stream:
+                continue
+            have = (await jsapi(self._nc, f"STREAM.INFO.{name}"))["config"]
+            await jsapi(self._nc, f"STREAM.UPDATE.{name}", {**have, **config, "sources": []})
+            await jsapi(self._nc, f"STREAM.PURGE.{name}")
+            await jsapi(self._nc, f"STREAM.UPDATE.{name}", {**have, **config})
+        self._next, self._cleared = 1, 0
+        return True
+
     async def _read(self, first: int) -> _Page:
         """One page of the hub's copies."""
         page = _Page(first - 1)
         size = 0
+        fresh = first == 1
         read = history(self._nc, self._stream, ">", first, batch=PAGE, max_bytes=PAGE_BYTES)
         async with aclosing(read):
             async for stored in read:
                 page.copies.append(Copied(_origin(stored), stored.subject, stored.data))
                 page.last = stored.seq
+                page.trimmed = page.trimmed or (fresh and stored.seq > 1)
+                fresh = False
                 size += len(stored.data)
                 # Not one further: the next ones would be sent for nothing.
                 if len(page.copies) == PAGE or size >= PAGE_BYTES:

@@ -11,6 +11,7 @@ from headway_engine.sites.following import Follower, Retention
 from headway_engine.sites.homing import Homing, Ships
 from headway_engine.sites.listing import Listing
 from headway_engine.sites.obeying import Obeying
+from headway_engine.sites.querying import Querying
 from headway_engine.sites.sending import Making, Sending
 from headway_engine.sites.settling import Settler
 
@@ -48,7 +49,11 @@ class Hub:
         """The table of verbs from that of its own runs; `reads`: over the store of sites."""
         listing = Listing(self._store, self._sites, self._commands, self._now)
         sending = Sending(self._commands, self._sites, self._now)
-        table = {"sites": listing.sites, "commands": listing.commands, "send": sending.send}
+        table: dict[str, Handler] = {
+            "sites": listing.sites,
+            "commands": listing.commands,
+            "send": sending.send,
+        }
         if self._store is None:
             return own | table
         books = {site: Logbook(self._nc, site) for site in self._sites}
@@ -56,6 +61,10 @@ class Hub:
         door = SitesDoor(
             self._store, self._sites, reads, seen.__getitem__, self._commands, self._now
         )
+        querying = Querying(self._store, self._sites, reads)
+        table["facets"] = querying.facets(own["facets"])
+        for verb in ("bulk", "plan-rows"):
+            table[verb] = querying.own_alone(verb, own[verb])
         return door.over(own) | table
 
     def services(self, answers: Post, replicas: int, prune_every: float) -> list[Service]:

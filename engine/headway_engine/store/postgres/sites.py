@@ -45,6 +45,11 @@ class PostgresSites(PostgresStore):
         found = await self.db.read(_SQL["owner"], ns, run)
         return found[0]["site"] if found else ""
 
+    async def owners(self, ns: str, runs: Sequence[str]) -> dict[str, str]:
+        """See the port."""
+        found = await self.db.read(_SQL["owners"], ns, list(runs))
+        return {row["id"]: row["site"] for row in found}
+
     async def heard(
         self, site: str, stream: str, head: int, contact: datetime, as_of: datetime | None
     ) -> None:

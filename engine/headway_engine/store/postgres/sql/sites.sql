@@ -25,6 +25,9 @@ UPDATE headway_sites.site_positions SET problem = $2 WHERE site = $1;
 -- name: owner
 SELECT site FROM headway_sites.runs WHERE ns = $1 AND id = $2;
 
+-- name: owners
+SELECT id, site FROM headway_sites.runs WHERE ns = $1 AND id = ANY($2);
+
 -- name: known
 -- What decides about these runs.
 SELECT site, run, record FROM headway_sites.site_records WHERE run = ANY($1);
