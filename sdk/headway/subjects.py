@@ -234,7 +234,7 @@ def parse_api(subject: str) -> ApiSubject:
     return ApiSubject(parts[2], parts[3], parts[4])
 
 
-def ctl(ns: str, agent: str, run: str = "*") -> str:
+def ctl(ns: str, agent: str, run: str | None = None) -> str:
     """Engine to agent, about one run: the fast path of cancel; the beat's answer is sure."""
     token = "*" if run is None else _run(run)
     return f"hw.ctl.{name(ns, 'namespace')}.{name(agent, 'agent')}.{token}"
