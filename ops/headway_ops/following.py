@@ -13,6 +13,7 @@ from headway.lines import LineNumbers
 from headway.safe import safe_line
 from headway.states import TERMINAL
 from headway.steadynats import settled
+from headway.texts import plural
 from headway.wire import Malformed, decode
 from headway.wire.events import RUN_EVENTS, Event, RunEvents
 from headway_ops import dumping, link, render, say, story
@@ -211,7 +212,7 @@ def print_log(
         return
     if log.missing:
         why = " (too much output)" if log.chunk.dropped else ""
-        say.tell(f"... {log.missing} lines are missing{why}")
+        say.tell(f"... {plural(log.missing, 'line')} missing{why}")
     for line in log.chunk.lines:
         show(line)
 

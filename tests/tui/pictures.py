@@ -1,6 +1,7 @@
 """PNGs of every screen, for people: `PYTHONPATH=tests python tests/tui/pictures.py FOLDER`.
 
-With `--readme` instead of a folder: the picture in README.md, `.github/console.png`.
+With `--readme` instead of a folder: the picture in README.md, `.github/console.png`. The other
+one there is made by `terminal_picture.py`.
 """
 
 from __future__ import annotations
