@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from textual import events
 
-from support.consoles import console, show
+from headway_tui.screens.metrics import MetricsScreen
+from headway_tui.screens.run import RunScreen
+from support.consoles import RUN, console, show
 from support.replay_facts import open_replay
 from support.screens import text_of
 
@@ -78,3 +80,16 @@ async def test_a_filter_that_is_wrong_stays_open_for_what_follows() -> None:
         screen: Any = app.screen_stack[0]
         assert screen.filter.has_focus
         assert screen.filter.value == "x:yz"
+
+
+async def test_what_follows_the_opening_of_a_screen_is_for_that_screen() -> None:
+    async with console() as (app, pilot):
+        screen = RunScreen(RUN, app.link)
+        app.push_screen(screen)
+        for key in ("tab", "tab"):
+            await app.on_event(events.Key(key, None))
+        assert not screen.made
+        await pilot.pause(0.1)
+        assert screen.focused is screen.state
+        await typed(app, pilot, "4\x1b5")
+        assert isinstance(app.screen, MetricsScreen)

@@ -262,6 +262,8 @@ class HeadwayApp(Commands):
             # What nobody below wanted comes here once more: by then it may be closed what it was
             # typed into, and the key would mean something else.
             again = event is self._key
+            if self._held is None and isinstance(self.screen, Pane) and not self.screen.made:
+                self._hold()  # until the screen that was asked for can say what a key means
             if self._held is not None and not again:
                 self._held.append(event)
                 return
@@ -271,9 +273,12 @@ class HeadwayApp(Commands):
             if not again and event.key in {"enter", "escape"} and self._typing():
                 # The line gets this key in its own time: what is typed next is for whoever has
                 # the focus after that.
-                self._held = []
-                self.set_timer(HELD, self.give_back)
+                self._hold()
         await super().on_event(event)
+
+    def _hold(self) -> None:
+        self._held = []
+        self.set_timer(HELD, self.give_back)
 
     def give_back(self) -> None:
         """The line that was typed in is done with: the keys after it may go on."""
