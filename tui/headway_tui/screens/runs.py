@@ -21,6 +21,7 @@ from headway_tui.recall import keep, recalled
 from headway_tui.screens.marking import Marking
 from headway_tui.widgets.facets import FACETS
 from headway_tui.widgets.preview import Preview
+from headway_tui.widgets.sites import SitesLine
 from headway_tui.widgets.table import TableHead, VTable
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class RunsScreen(Marking):
         self._preview = True
         self._side = False
         self._wide = True
+        self.sites = SitesLine(lambda: self.now(), self.on_resize)
 
     # --- layout
 
@@ -80,6 +82,7 @@ class RunsScreen(Marking):
         """Query, list, preview."""
         yield self.line
         yield self.filter.line
+        yield self.sites
         with self.split:
             with Vertical(id="left"):
                 yield self.head
@@ -144,9 +147,10 @@ class RunsScreen(Marking):
         self.box.styles.width = SIDE if side else "100%"
         self.box.styles.height = "100%" if side else 6 if height < 30 else 11
         self.foot.display = self.line.display = not least
+        self.sites.display = bool(self.sites.rows) and not least
         self.header.display = self.toast.display = not least or self.command.line.display
         beside = SIDE if side and self.box.display else 0
-        self.table.columns = columns_for(width - beside)
+        self.table.columns = columns_for(width - beside, sites=bool(self.sites.rows))
         self._wide = width - beside >= WIDE
         self.head.refresh()
         self.table.touch()
@@ -228,7 +232,7 @@ class RunsScreen(Marking):
         return [(self.marks.words(), "accent")]
 
     def _paper(self) -> Paper:
-        return Paper(self.now(), self.console_app.ascii_only, self._wide)
+        return Paper(self.now(), self.console_app.ascii_only, self._wide, cut=self.sites.cut)
 
     def _cells(self, index: int) -> list[Cell] | None:
         columns = self.table.columns
