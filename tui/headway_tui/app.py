@@ -49,8 +49,8 @@ CLOCK = 15
 LATE = 0.04
 """Seconds by which a tick may be late; three times in a row halves the clock."""
 CALM = 5.0
-HELD = 0.5
-"""Seconds after which keys are not held back any more for what was typed before them."""
+HELD = 3.0
+"""Seconds after which keys are held back no longer, whatever became of what was typed before."""
 WHICH_KEY_AFTER = 0.4
 """Seconds after which the keys are listed that a chord waits for."""
 
@@ -288,6 +288,8 @@ class HeadwayApp(Commands):
     async def _go_on(self) -> None:
         held, self._held = self._held or [], None
         while held and self._held is None:
+            if not isinstance(self.screen, Pane):
+                return  # a sheet is answered by who has seen it
             await self.on_event(held.pop(0))
         if self._held is not None:  # one of them entered another line
             self._held += held
