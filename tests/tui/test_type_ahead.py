@@ -88,7 +88,7 @@ async def test_what_follows_the_opening_of_a_screen_is_for_that_screen() -> None
         app.push_screen(screen)
         for key in ("tab", "tab"):
             await app.on_event(events.Key(key, None))
-        assert not screen.made
+        assert not screen.is_mounted
         await until(lambda: screen.focused is screen.state, 20)
         await typed(app, pilot, "4\x1b5", lambda: isinstance(app.screen, MetricsScreen))
 

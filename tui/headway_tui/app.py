@@ -262,8 +262,10 @@ class HeadwayApp(Commands):
             # What nobody below wanted comes here once more: by then it may be closed what it was
             # typed into, and the key would mean something else.
             again = event is self._key
-            if self._held is None and isinstance(self.screen, Pane) and not self.screen.made:
+            screen = self.screen
+            if self._held is None and isinstance(screen, Pane) and not screen.is_mounted:
                 self._hold()  # until the screen that was asked for can say what a key means
+                screen.call_later(self.give_back)
             if self._held is not None and not again:
                 self._held.append(event)
                 return

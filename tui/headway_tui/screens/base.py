@@ -63,8 +63,6 @@ class Pane(Screen[None]):
         self.header = Header(self.where, self.lag)
         self._before: Widget | None = None
         self._ticks = 0
-        self.made = False
-        """Its panes are there, and one of them has the focus."""
         self._lines: list[Lines] = []
 
     @property
@@ -154,10 +152,8 @@ class Pane(Screen[None]):
         yield self.command.line
 
     def on_mount(self) -> None:
-        """Its panes are there (a kind of it has seen to its own by now): painted, and heard."""
+        """Its panes are there: the clock paints them from its next tick on."""
         self._lines = list(self.query(Lines))
-        self.made = True
-        self.console_app.give_back()
 
     def paint_now(self) -> None:
         """Something was waited for: it is seen before the clock's next tick."""
