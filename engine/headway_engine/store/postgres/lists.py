@@ -9,7 +9,7 @@ from msgspec import Raw
 from headway.wire import DEFAULT_QUEUE, NOTHING, BlobRef
 from headway.wire.bundles import BundleMark
 from headway.wire.fleet import QueueAsk, QueueRow
-from headway.wire.runs import CheckpointRow, MarkRow, RunDetail, RunsQuery
+from headway.wire.runs import KIN, CheckpointRow, Kin, MarkRow, RunDetail, RunsQuery
 from headway_engine.store.forking import ForkSource
 from headway_engine.store.listing import agent_rows
 from headway_engine.store.postgres import rows, statements
@@ -18,6 +18,8 @@ from headway_engine.store.postgres.leases import Leases
 from headway_engine.store.postgres.pages import Pages
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from headway.wire.events import Event
     from headway.wire.fleet import AgentRow
     from headway_engine.store.records import Run
@@ -108,6 +110,11 @@ class Lists(Pages, Leases, Part):
             [CheckpointRow(*row) for row in checkpoints],
             await self.marks(ns, run),
         )
+
+    async def kin(self, ns: str, run: str, failure: str, since: datetime) -> Kin:
+        """Forks, and runs that failed alike."""
+        found = (await self.db.read(_SQL["kin"], ns, run, failure, since, KIN))[0]
+        return Kin(found["forks"], found["alike"], found["first_at"])
 
     async def fork_source(self, ns: str, run: str) -> ForkSource | None:
         """All that a fork reads; what goes between the statements is seen at the commit."""
