@@ -20,7 +20,7 @@ from headway_tui.model.marks import Marks
 from headway_tui.model.runlist import WIDE, Paper, cells_of, columns_for, facts_of, story_of
 from headway_tui.model.texts import safe
 from headway_tui.query import with_term
-from headway_tui.screens.base import quoted
+from headway_tui.screens.changing import quoted
 from headway_tui.screens.filtered import Filtered
 from headway_tui.widgets.facets import FACETS
 from headway_tui.widgets.preview import Preview
