@@ -26,9 +26,9 @@ from support.wait import until
 if TYPE_CHECKING:
     from headway_tui.screens.run import RunScreen
 
-CHUNKS = 2000
+CHUNKS = 1200
 LINES = 5
-NEEDLES = (3, 10, 1500)
+NEEDLES = (3, 10, 900)
 """Chunks with the line that is looked for."""
 
 
@@ -127,9 +127,9 @@ async def test_the_search_goes_on_beyond_memory_and_the_hit_is_shown() -> None:
     async with offline(long_run()) as (app, pilot, run):
         assert len(run.logs.store.lines) < 1000
         await pilot.press("slash", *"needle", "enter")
-        await until(lambda: hit_of(run) == "INFO needle 1500.2", 20, what="the newest")
+        await until(lambda: hit_of(run) == "INFO needle 900.2", 20, what="the newest")
         await show(app, pilot)
-        assert "INFO needle 1500.2" in text_of(app)
+        assert "INFO needle 900.2" in text_of(app)
         assert not run.logs.following
         for text in ("10.2", "3.2"):
             await pilot.press("N")
@@ -137,7 +137,7 @@ async def test_the_search_goes_on_beyond_memory_and_the_hit_is_shown() -> None:
         await pilot.press("N")
         await show(app, pilot)
         assert "no further line that way" in text_of(app)
-        for text in ("10.2", "1500.2"):
+        for text in ("10.2", "900.2"):
             await pilot.press("n")
             await until(lambda text=text: hit_of(run) == f"INFO needle {text}", 20, what=text)
         await pilot.press("n")
@@ -153,7 +153,7 @@ async def test_a_search_is_stopped_by_escape_and_says_what_failed() -> None:
 
         async def slow(verb: str, body: Any, kind: Any) -> Any:
             await held.wait()
-            if verb == "logs" and body.before < 1900:
+            if verb == "logs" and body.before < 1100:
                 raise NotReachable("nobody answers")
             return await ask(verb, body, kind)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,13 @@ def title_of(run: RunScreen, pane: Any) -> str:
     return str(run.boxes[pane].border_title)
 
 
+async def find(run: RunScreen, pilot: Any, text: str) -> None:
+    """Search in the focused pane."""
+    run.do_search()
+    run.search.value = text
+    await pilot.press("enter")
+
+
 # --- panes
 
 
@@ -53,135 +61,118 @@ async def test_attempts_and_info_look_as_agreed(size: tuple[int, int]) -> None:
         agreed("run-info", size, app)
 
 
-async def test_tab_goes_through_all_panes_of_a_small_terminal_and_letters_to_each() -> None:
+def seen(run: RunScreen) -> list[Any]:
+    """The panes that are shown."""
+    return [pane for pane, box in run.boxes.items() if box.display]
+
+
+async def test_panes_are_reached_by_tab_by_letter_and_by_a_click_in_both_sizes() -> None:
     async with console((80, 24)) as (app, pilot):
         run = await open_run(app, pilot)
-        panes = list(run.boxes)
-        for pane in [*panes[1:], panes[0]]:
+        panes: list[Any] = list(run.boxes)
+        for pane in panes[1:]:
             await pilot.press("tab")
-            await show(app, pilot)
             assert run.focused is pane
-            seen = [p for p, box in run.boxes.items() if box.display]
-            assert seen == (
-                [run.waterfall, pane] if pane is not run.waterfall else [pane, run.info]
-            )
-        for key, pane in zip("AISLT", [*panes[3:], run.state, run.logs, None], strict=True):
+            run.share()
+            assert seen(run) == [run.waterfall, pane]
+        await pilot.press("tab")
+        assert (run.focused, seen(run)) == (run.waterfall, [run.waterfall, run.info])
+        for key, pane in zip("AISLT", [*panes[3:], run.state, run.logs, run.logs], strict=True):
             await pilot.press(key)
-            await show(app, pilot)
-            assert run.focused is (pane or run.logs)  # T is the output's own: its clock
+            assert run.focused is pane  # T is the output's own: its clock
         await pilot.press("Z")
         await show(app, pilot)
-        assert [p for p, box in run.boxes.items() if box.display] == [run.logs]
-
-
-async def test_beside_the_output_is_one_of_three_and_clicks_on_tabs_choose() -> None:
-    async with console() as (app, pilot):
-        run = await open_run(app, pilot)
-        await pilot.press("I", "tab")
+        assert seen(run) == [run.logs]
+        await pilot.press("Z")
         await show(app, pilot)
-        assert run.focused is run.waterfall
-        assert [p for p, box in run.boxes.items() if box.display] == [
-            run.waterfall, run.logs, run.info,
-        ]  # fmt: skip
-        await pilot.resize_terminal(80, 24)
-        await show(app, pilot)
-        line = next(li for li in text_of(app).splitlines() if "[A]ttempts" in li)
-        await pilot.click(run.tabs, offset=(line.index("[A]") + 1, 0))
-        await show(app, pilot)
+        lines = text_of(app).splitlines()
+        assert lines[0].endswith("NATS ● PG ●")
+        at = next(line for line in lines if "[A]ttempts" in line).index("[A]")
+        await pilot.click(run.tabs, offset=(at + 1, 0))
         assert run.focused is run.attempts
-
-
-async def test_the_header_of_a_small_terminal_comes_when_there_is_something_to_say() -> None:
-    async with console((80, 24)) as (app, pilot):
-        await open_run(app, pilot)
-        assert text_of(app).splitlines()[0].endswith("NATS ●  PG ●".replace("  ", " "))
         app.link.connected = False
         for _ in range(9):
             app.paint()
         await show(app, pilot)
         first, second = text_of(app).splitlines()[:2]
-        assert first.startswith(" ! NATS")
+        assert first.startswith(" ! NATS"), "the header is here when there is something to say"
         assert "NATS ○" in second
+        await pilot.resize_terminal(120, 40)
+        await pilot.press("tab")
+        await show(app, pilot)
+        assert run.focused is run.waterfall
+        assert seen(run) == [run.waterfall, run.logs, run.attempts], "one of three is at the right"
 
 
 # --- search and pipes
 
 
-async def test_the_state_is_searched_and_what_a_view_lacks_is_said() -> None:
-    async with console() as (app, pilot):
-        run = await open_run(app, pilot)
-        await pilot.press("S", "slash", *"messages", "enter")
-        assert run.focused is run.state
-        assert run.state.plain()[run.state.cursor].split()[1] == "messages"
-        state = json.dumps({"topic": "x", "messages": [{"text": "needle" * 200}] * 3})
-        run.state.show({"new": json.loads(state)}, state.encode())
-        await pilot.press("v", "slash", *"/x|mess/", "enter")
-        assert run.state.cursor == 0
-        await pilot.press("n")
-        assert run.state.cursor == 1
-        await pilot.press("n", "N")
-        assert run.state.cursor == 1
-        await pilot.press("slash", *"nothing", "enter")
-        await show(app, pilot)
-        assert "no row of this view has" in text_of(app)
-        run.state.show({"old": {"a": [1]}, "new": {"a": [1]}}, b'{"a": [1], "needle": 1}')
-        await pilot.press("slash", *"needle", "enter")
-        await show(app, pilot)
-        assert "but the state has it" in text_of(app)
-        await pilot.press("slash", *"/(/", "enter")
-        await show(app, pilot)
-        assert "the expression is wrong" in text_of(app)
-
-
-async def test_rows_of_a_state_are_folded_and_cut_values_are_shown_whole() -> None:
-    async with console() as (app, pilot):
-        run = await open_run(app, pilot)
-        long = "word " * 200 + "end-of-it"
-        run.state.view = "tree"
-        run.state.show({"new": {"list": [1, {"deep": long}], "last": 1}}, b"{}")
-        await pilot.press("S")
-        assert run.state.count() == 5
-        await pilot.press("enter")
-        assert [r.split()[0] for r in run.state.plain()] == ["list", "last"]
-        await show(app, pilot)
-        assert "▸" in text_of(app)
-        await pilot.press("enter", "j", "j", "j", "enter")
-        await pilot.pause()
-        text = text_of(app)
-        assert "list.[1].deep" in text
-        assert "end-of-it" in text
-
-
-async def test_state_and_output_go_through_a_command_of_the_shell(tmp_path: Path) -> None:
+async def test_the_state_is_searched_folded_and_piped_and_the_output_as_well(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "given"
     async with console() as (app, pilot):
         run = await open_run(app, pilot)
 
-        async def given(command: str) -> str:
+        async def given() -> str:
+            """What a command of the shell gets."""
             file.unlink(missing_ok=True)
-            app.pane_screen.run_command(f"pipe {command}")
+            app.pane_screen.run_command(f"pipe tee {file}")
             await until(lambda: isinstance(app.screen, Facts), 10, what="what it said")
             await pilot.press("escape")
             return file.read_text()
 
         await pilot.press("S")
-        assert json.loads(await given(f"tee {file}"))["i"] == 2
-        await pilot.press("v", "v", "v")
-        assert run.state.view == "payload"
-        assert json.loads(await given(f"tee {file}")) == {"topic": "limits"}
-        await pilot.press("v", "vertical_line")
+        await find(run, pilot, "messages")
+        assert run.focused is run.state
+        assert run.state.plain()[run.state.cursor].split()[1] == "messages"
+        assert json.loads(await given())["i"] == 2
+
+        long = "word " * 200 + "end-of-it"
+        run.state.view = "tree"
+        run.state.show({"new": {"list": [1, {"deep": long}], "last": 1}}, b'{"needle": 1}')
+        await find(run, pilot, "/l[ia]st/")
+        assert run.state.cursor == 0
+        run.state.do_next_hit()
+        assert run.state.cursor == 4
+        run.state.do_next_hit()
+        assert run.state.cursor == 0, "it goes round"
+        told = {"nothing": "no row of this view has", "needle": "but the state has it",
+                "/(/": "the expression is wrong"}  # fmt: skip
+        for wanted, said in told.items():
+            await find(run, pilot, wanted)
+            await show(app, pilot)
+            assert said in text_of(app)
+
+        await pilot.press("enter")
+        assert [r.split()[0] for r in run.state.plain()] == ["list", "last"]
+        await show(app, pilot)
+        assert "▸" in text_of(app)
+        run.state.do_fold_value()
+        run.state.move(3)
+        await pilot.press("enter")
+        await pilot.pause()
+        text = text_of(app)
+        assert "list.[1].deep" in text
+        assert "end-of-it" in text
+        await pilot.press("escape")
+
+        run.state.view = "payload"
+        run.state.show({"payload": {"topic": "limits"}}, b"")
+        assert json.loads(await given()) == {"topic": "limits"}
+        run.state.view = "result"
+        await pilot.press("vertical_line")
         await show(app, pilot)
         assert "no result to pipe" in text_of(app)
-        await pilot.press("L", "slash", *"ERROR", "enter", "ampersand")
+
+        await pilot.press("L")
+        await find(run, pilot, "ERROR")
+        await pilot.press("ampersand")
         await show(app, pilot)
-        assert "ERROR llm 429 retry-after=20\n" in await given(f"tee {file}")
+        assert "ERROR llm 429 retry-after=20\n" in await given()
         assert "cache miss" not in file.read_text()
-
-
-async def test_a_console_in_a_browser_pipes_nothing() -> None:
-    async with console(shell=False) as (app, pilot):
-        await open_run(app, pilot)
-        await pilot.press("S", "vertical_line")
+        app.options = dataclasses.replace(app.options, shell=False)
+        await pilot.press("vertical_line")
         await show(app, pilot)
         assert "in a browser" in text_of(app)
 

@@ -111,14 +111,13 @@ class RunScreen(RunSearch):
 
     def _on_spans(self, epoch: int, chunk: SpanChunk) -> None:
         self.timeline.add_spans(epoch, chunk)
-        self.waterfall.touch()
 
     # --- painting
 
     def settle(self) -> None:
-        """Titles, and bars that grow."""
+        """Titles, bars that grow, and rows of spans."""
         live = self.detail is None or self.detail.row.ended_at is None
-        if live and self._ticks % 4 == 0:  # 4 Hz of the clock's 15
+        if (live or self.timeline.changed) and self._ticks % 4 == 0:  # 4 Hz of the clock's 15
             self.waterfall.touch()
         if self.waterfall.dirty:
             self.axis.refresh()
