@@ -238,7 +238,7 @@ async def test_forks_are_opened_and_what_failed_alike_is_listed() -> None:
         await pilot.press("f")
         assert isinstance(app.screen, RunsScreen)
         assert app.screen.filter_text == f"origin:{RUN}"
-        app.push_screen(run2 := RunScreen(RUN))
+        app.push_screen(run2 := RunScreen(RUN, app.link))
         await pilot.pause()
         assert run.detail is not None
         run2._on_detail(replace(run.detail, kin=Kin(1)))  # pyright: ignore[reportPrivateUsage]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from headway.errors import HeadwayError
 from headway.safe import safe_line
+from headway_tui.contexts import as_typed
 from headway_tui.screens.changing import Changing
 from headway_tui.sending import kindly
 
@@ -71,4 +72,5 @@ class Pane(Changing):
 
     def do_copy_cli(self) -> None:
         """The headless command."""
-        self.console_app.copy_text(self.command_line())
+        app = self.console_app
+        app.copy_text(as_typed(app.settings, self.command_line()))

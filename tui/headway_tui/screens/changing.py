@@ -28,7 +28,7 @@ class Changing(Commanding):
         """Open a run by its id or prefix."""
         from headway_tui.screens.run import RunScreen
 
-        self.app.push_screen(RunScreen(run))
+        self.app.push_screen(RunScreen(run, self.console_app.link))
 
     def open_replay(
         self,

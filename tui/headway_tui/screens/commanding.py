@@ -56,12 +56,15 @@ class Commanding(Frame):
             self._close_command()
             if text:
                 self.run_command(text)
+        # The handlers of all kinds of a screen have been asked by now: this one is the last.
+        self.console_app.give_back()
 
     def on_prompt_left(self, event: Prompt.Left) -> None:
         """Escape in the command line: it is closed, and nothing else."""
         if event.prompt is self.command:
             event.stop()
             self._close_command()
+        self.console_app.give_back()
 
     def _command_hints(self, text: str) -> list[Hint]:
         app = self.console_app

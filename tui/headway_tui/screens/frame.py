@@ -8,6 +8,7 @@ from textual.screen import Screen
 
 from headway.safe import safe_line
 from headway_tui.chrome import Header, Keys, Toast
+from headway_tui.model.jumps import Spot
 from headway_tui.widgets.lines import Lines
 
 if TYPE_CHECKING:
@@ -53,6 +54,15 @@ class Frame(Screen[None]):
         """At the right end of the header."""
         return ""
 
+    def spot(self) -> Spot:
+        """What is seen here, so that it can be found again."""
+        return Spot(self.place)
+
+    def on_screen_resume(self) -> None:
+        """The reader is here; not if he only passed on his way to another screen."""
+        if self.app.screen is self:
+            self.console_app.jumps.visited(self.spot())
+
     def lag(self) -> int:
         """Messages that wait to be looked at."""
         return 0
@@ -95,6 +105,16 @@ class Frame(Screen[None]):
         return "headway ls"
 
     # --- layout
+
+    def on_mount(self) -> None:
+        """Its panes are there: the clock paints them from its next tick on."""
+        self._lines = list(self.query(Lines))
+
+    def paint_now(self) -> None:
+        """Something was waited for: it is seen before the clock's next tick."""
+        app = self.console_app
+        if self.is_attached and app.screen is self and not app.paused:
+            app.paint()
 
     def paint(self) -> None:
         """Called by the clock."""

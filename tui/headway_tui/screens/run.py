@@ -9,6 +9,7 @@ from headway.errors import HeadwayError
 from headway.wire.runs import RunAsk, RunDetail
 from headway_tui.feeds import RunFeed
 from headway_tui.logfeed import LogFeed
+from headway_tui.model.jumps import Spot
 from headway_tui.model.loglines import rule_of
 from headway_tui.model.texts import safe
 from headway_tui.screens.run_panes import ID_LENGTH
@@ -17,6 +18,7 @@ from headway_tui.spanfeed import SpanFeed
 
 if TYPE_CHECKING:
     from headway.wire.events import Event, SpanChunk
+    from headway_tui.link import Link
 
 
 class RunScreen(RunSearch):
@@ -34,10 +36,14 @@ class RunScreen(RunSearch):
     """
     place = "run"
 
-    def __init__(self, run: str, *, logs: bool = False) -> None:
+    def __init__(self, run: str, link: Link, *, logs: bool = False) -> None:
         """`logs`: the output alone at first."""
         super().__init__(run)
         self._logs_first = logs
+        # Its end is asked for before the screen is made: the engine answers meanwhile.
+        self.lines = LogFeed(link, run, self.logs.store, self._lines_came)
+        self.lines.begin()
+        self._came = False
 
     def on_mount(self) -> None:
         """Follow the run."""
@@ -47,7 +53,6 @@ class RunScreen(RunSearch):
         if link.as_of is not None:
             self.now = lambda: link.as_of or datetime.now(UTC)  # what was running, as it was
         self.feed = RunFeed(link, self.run_id, self._on_detail, self._on_event)
-        self.lines = LogFeed(link, self.run_id, self.logs.store, self.logs.touch)
         self.logs.source = self.lines
         self.state.empty = "no checkpoint yet: until there is one, a crash starts over"
         self.state.show({}, b"", self.state.empty)
@@ -56,7 +61,6 @@ class RunScreen(RunSearch):
 
     async def _follow(self) -> None:
         assert self.feed is not None
-        assert self.lines is not None
         if len(self.run_id) < ID_LENGTH:
             link = self.console_app.link
             while not link.connected:
@@ -74,9 +78,9 @@ class RunScreen(RunSearch):
         self.run_worker(self.lines.run(), name="lines", exit_on_error=True)
         await self.feed.run()
 
-    def on_screen_resume(self) -> None:
-        """Here again."""
-        self.console_app.visited("run", self.run_id)
+    def spot(self) -> Spot:
+        """With its run."""
+        return Spot(self.place, self.run_id)
 
     def where(self) -> str:
         """Breadcrumbs."""
@@ -108,6 +112,12 @@ class RunScreen(RunSearch):
             self.logs.rules[event.epoch] = rule_of(event, self.timeline.number_of(event.epoch))
         if event.kind == "checkpoint":
             self._want_state()
+
+    def _lines_came(self) -> None:
+        self.logs.touch()
+        if not self._came and self.is_attached:  # the first ones need not wait for a tick
+            self._came = True
+            self.call_after_refresh(self.paint_now)
 
     def _on_spans(self, epoch: int, chunk: SpanChunk) -> None:
         self.timeline.add_spans(epoch, chunk)

@@ -107,6 +107,7 @@ class RunKin(RunLayout):
         self._neighbour(-1)
 
     def _neighbour(self, step: int) -> None:
+        from headway_tui.screens.run import RunScreen
         from headway_tui.screens.runs import RunsScreen
 
         below: Any = self.app.screen_stack[-2] if len(self.app.screen_stack) > 1 else None
@@ -117,4 +118,4 @@ class RunKin(RunLayout):
         if run in {"", self.run_id}:
             self.say("no more runs in the list that way", "warning")
             return
-        self.app.switch_screen(type(self)(run))
+        self.app.switch_screen(RunScreen(run, self.console_app.link))

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 class RunSearch(RunKin):
     """Finds in panes, and beyond them."""
 
+    lines: LogFeed
+    """Reads what the output holds."""
+
     def __init__(self, run: str) -> None:
         super().__init__(run)
-        self.lines: LogFeed | None = None
         self._searched: LogTail | Finding = self.logs
         self._beyond: Worker[None] | None = None
 
@@ -95,7 +97,7 @@ class RunSearch(RunKin):
     async def _search(self, work: Any) -> None:
         try:
             found: Stored | None = await work
-            if found is not None and self.lines is not None:
+            if found is not None:
                 await self.lines.go_to(found.seq)
         except HeadwayError as e:
             self.say(f"the search was not finished: {e}", "bad")

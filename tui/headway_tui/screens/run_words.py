@@ -9,9 +9,10 @@ from textual.containers import Vertical
 
 from headway.budgets import told
 from headway.looks import in_ascii, look
-from headway.texts import plural, span
+from headway.texts import plural
 from headway_tui.chrome import Note
 from headway_tui.model.about import about, alike, forks
+from headway_tui.model.runlist import took
 from headway_tui.model.states import counted
 from headway_tui.model.texts import fit, safe
 from headway_tui.model.tries import marks_of, once_line, retries, tries, try_head, try_page, try_row
@@ -133,8 +134,7 @@ class RunWords(RunPanes):
         row, budget = self.detail.row, self.detail.budget
         facts = [f"try {row.attempt}/{row.max_attempts}" if row.attempt else ""]
         if row.started_at is not None:
-            end = row.ended_at or self.now()
-            facts.append(span((end - row.started_at).total_seconds()))
+            facts.append(took(row, self.now()))
         if not self.small:
             facts += [f"queue {row.queue}", f"agent {row.agent}" if row.agent else "", row.version,
                       f"${row.cost_usd:.2f}" if row.cost_usd >= 0.005 else "",
