@@ -17,6 +17,7 @@ from headway.states import TERMINAL
 from headway.wire.events import Event
 from headway.wire.runs import KIN, Kin, MarkRow, RunDetail, RunRow
 from headway_tui.model.about import about, alike, forks
+from headway_tui.model.loglines import none_yet
 from headway_tui.model.scale import Scale, Stretch
 from headway_tui.model.states import parents, paths, tree, unfolded, value_at
 from headway_tui.model.timeline import Timeline
@@ -206,3 +207,16 @@ def test_what_lies_beside_the_time_that_is_seen_is_away() -> None:
     scale = Scale(T0, [Stretch(10, 20, 0, 50, False)], 50, 100)
     after = [T0 + timedelta(seconds=s) for s in (0, 5, 15, 25, 30)]
     assert [scale.away(a, b) for a, b in pairwise(after)] == [-1, 0, 0, 1]
+
+
+# --- no output
+
+
+def test_where_there_is_no_output_it_is_said_why() -> None:
+    waits = RunDetail(a_row("queued"), why="Queue agents is paused.")
+    assert none_yet(waits, 0) == "no output yet: Queue agents is paused."
+    ended = RunDetail(a_row("succeeded", started_at=T0, ended_at=NOW))
+    assert none_yet(ended, 0) == "it wrote nothing"
+    assert "removed by the retention of LOGS" in none_yet(ended, 1204)
+    assert none_yet(RunDetail(a_row("expired", ended_at=NOW)), 0) == "it never ran"
+    assert none_yet(None, 0) == ""

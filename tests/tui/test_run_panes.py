@@ -171,6 +171,10 @@ async def test_the_state_is_searched_folded_and_piped_and_the_output_as_well(
         await show(app, pilot)
         assert "ERROR llm 429 retry-after=20\n" in await given()
         assert "cache miss" not in file.read_text()
+        run.logs.keep(lambda _: False, "nothing")
+        run.logs.store.lines[:] = [li for li in run.logs.store.lines if li.level not in "-!"]
+        await show(app, pilot)
+        assert "no line of 5 is shown: nothing" in text_of(app)
         app.options = dataclasses.replace(app.options, shell=False)
         await pilot.press("vertical_line")
         await show(app, pilot)

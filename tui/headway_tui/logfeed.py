@@ -41,6 +41,8 @@ class LogFeed:
         self._link, self.run_id = link, run
         self._store, self._changed = store, changed
         self.trouble = ""
+        self.read = False
+        """What is stored was looked at: where there is nothing, there is nothing."""
         self._wanted: set[str] = set()
         self._at = 0
         self._there = asyncio.Event()
@@ -190,6 +192,7 @@ class LogFeed:
             # What came while the page was on its way is in it, or comes with the next one.
             last = parts[-1].seq if parts else 0
             store.load(parts, older=more, newer=last < store.left_out)
+        self.read = True
         self._changed()
 
     async def _page(self, ask: LogsAsk) -> tuple[list[Part], bool]:

@@ -15,16 +15,12 @@ if TYPE_CHECKING:
     from textual.widgets import Input
     from textual.worker import Worker
 
-    from headway_tui.logfeed import LogFeed
     from headway_tui.widgets.log_tail import LogTail
     from headway_tui.widgets.prompt import Prompt
 
 
 class RunSearch(RunKin):
     """Finds in panes, and beyond them."""
-
-    lines: LogFeed
-    """Reads what the output holds."""
 
     def __init__(self, run: str) -> None:
         super().__init__(run)

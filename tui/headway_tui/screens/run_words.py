@@ -12,9 +12,11 @@ from headway.looks import in_ascii, look
 from headway.texts import plural
 from headway_tui.chrome import Note
 from headway_tui.model.about import about, alike, forks
+from headway_tui.model.loglines import none_yet
 from headway_tui.model.runlist import took
 from headway_tui.model.states import counted
 from headway_tui.model.texts import fit, safe
+from headway_tui.model.timeline import ENDS
 from headway_tui.model.tries import marks_of, once_line, retries, tries, try_head, try_page, try_row
 from headway_tui.screens.run_panes import RunPanes
 from headway_tui.widgets.axis import Axis
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headway_tui.feeds import RunFeed
+    from headway_tui.logfeed import LogFeed
     from headway_tui.model.tries import Once, Try
     from headway_tui.widgets.told import ToldRow
 
@@ -33,6 +36,9 @@ NAMES = 12
 
 class RunWords(RunPanes):
     """Lines of words about the run and about what its panes show."""
+
+    lines: LogFeed
+    """Reads what the output holds."""
 
     def __init__(self, run: str) -> None:
         super().__init__(run)
@@ -82,9 +88,19 @@ class RunWords(RunPanes):
         lost = f"  {spans.missing:,} spans missing" if spans.missing else ""
         lost += f"  {spans.beyond:,} more spans" if spans.beyond else ""
         _retitle(self.timeline_box, f"timeline {self.waterfall.view}{idle}{zoom}{lost}", keys)
+        self._say_why_no_lines()
         self._state_title()
         _retitle(self.attempts_box, f"attempts  {len(self._tries)}", "enter all of it")
         _retitle(self.info_box, "info", "enter all of it")
+
+    def _say_why_no_lines(self) -> None:
+        if not self.logs.store.received and (self.lines.read or self.lines.trouble):
+            ends = [e.data.get("lines") for e in self.timeline.events.values() if e.kind in ENDS]
+            written = sum(n for n in ends if isinstance(n, int))
+            words = safe(self.lines.trouble, 300) or none_yet(self.detail, written)
+            if words != self.logs.empty:
+                self.logs.empty = words
+                self.logs.touch()
 
     def _state_title(self) -> None:
         logs, point = self.logs, self._states.get(self.number)

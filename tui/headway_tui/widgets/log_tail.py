@@ -61,6 +61,8 @@ class LogTail(LogLines):
         self.clock = "clock"
         self.wrap = False
         self.wanted = ""
+        self.empty = ""
+        """What is said where there is no line."""
         self.rules: dict[int, str] = {}
         """By epoch: what the rule above an attempt says."""
         self.test: Callable[[str], bool] | None = None
@@ -136,6 +138,10 @@ class LogTail(LogLines):
 
     def render_line(self, y: int) -> Strip:
         """One row of the screen: a line, or a part of one."""
+        if not self.count() and y == 0:
+            words = f"no line of {len(self.store.lines):,} is shown: {self.sifted()}"
+            words = words if self.store.lines else self.empty
+            return self.finished(Strip([self.text(f" {self.worded(words)}", "muted")]), 0)
         if not self.wrap:
             return super().render_line(y)
         if not self._wrapped:
