@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
-from headway.wire.runs import Kin, RunRow, RunsPage, RunsQuery
+from headway.wire.runs import CheckpointRow, Kin, RunRow, RunsPage, RunsQuery, StateAnswer
 from headway_tui.dialogs import Choice
 from headway_tui.screens.run import RunScreen
+from headway_tui.screens.run_panes import STATE_LIMIT
 from headway_tui.screens.runs import RunsScreen
 from headway_tui.sheets import Facts
+from headway_tui.widgets.state_pane import ROWS
 from support.consoles import NOW, RUN, T0, StillLink, console, open_run, show
 from support.goldens import SIZES, agreed
 from support.screens import text_of
@@ -23,6 +25,8 @@ from support.wait import until
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from headway.wire import BlobRef
+    from headway.wire.runs import StateAsk
     from headway_tui.app import HeadwayApp
 
 OTHER = "01JD9K4W2M8QZ5V7N3XBTRFHCB"
@@ -179,6 +183,38 @@ async def test_the_state_is_searched_folded_and_piped_and_the_output_as_well(
         await pilot.press("vertical_line")
         await show(app, pilot)
         assert "in a browser" in text_of(app)
+
+
+async def test_a_large_state_is_fetched_when_it_is_wanted() -> None:
+    body = json.dumps({"list": list(range(ROWS + 5)), "last": "x" * STATE_LIMIT}).encode()
+    row = CheckpointRow(2, "iteration-2", len(body), NOW, 3, sha256="9c1e" * 16)
+    fetched: list[str] = []
+
+    def large(_: StateAsk) -> StateAnswer:
+        return StateAnswer(row, key="blob-1")
+
+    class Blobs:
+        async def fetch_blob(self, ref: BlobRef) -> bytes:
+            """The body."""
+            fetched.append(ref.key)
+            return body
+
+    async with console() as (app, pilot):
+        run = await open_run(app, pilot)
+        link: Any = app.link
+        link.client = Blobs()
+        link.answers["state"] = large
+        run._states.clear()  # pyright: ignore[reportPrivateUsage]
+        run.state.bodies.clear()
+        run._want_state()  # pyright: ignore[reportPrivateUsage]
+        await until(lambda: "enter fetches it" in run.state.plain()[0], 10, what="what it is")
+        assert "sha 9c1e9c1e" in run.state.plain()[0]
+        assert fetched == []
+        run.state.view = "tree"
+        await pilot.press("S", "enter")
+        await until(lambda: run.state.count() > ROWS, 10, what="its rows")
+        assert fetched == ["blob-1"]
+        assert run.state.plain()[-1].strip() == "7 more rows: | pipes all of it"
 
 
 # --- the axis

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 VIEWS = ("diff", "tree", "raw", "payload", "result")
+ROWS = 20_000
+"""Rows of a state that are shown."""
 _ROLES = {"+": "good", "-": "bad", "~": "warning", " ": "text"}
 
 
@@ -32,6 +34,9 @@ class StatePane(Finding):
         def __init__(self, number: int) -> None:
             super().__init__()
             self.number = number
+
+    class Wanted(Message):
+        """The state that was not fetched, as it is large, is wanted."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -55,6 +60,8 @@ class StatePane(Finding):
         """Other values; `empty` is said where the view has none."""
         self.bodies, self.raw, self.empty = bodies, raw, empty
         self.rows = self._made()
+        if (more := len(self.rows) - ROWS) > 0:
+            self.rows[ROWS:] = [StateRow(" ", 0, "", f"{more:,} more rows: | pipes all of it")]
         self._open = parents(self.rows)
         self._seen = unfolded(self.rows, self.folded)
         self.cursor = 0
@@ -131,6 +138,9 @@ class StatePane(Finding):
     def do_fold_value(self) -> None:
         """Fold or unfold; of a row with nothing below it a page with its whole value."""
         if not self._seen:
+            return
+        if self.view in VIEWS[:3] and "new" not in self.bodies:
+            self.post_message(self.Wanted())
             return
         at = self._seen[self.cursor]
         path = paths(self.rows)[at]
