@@ -267,14 +267,14 @@ async def test_advice_on_the_task_looks_as_agreed(size: tuple[int, int]) -> None
             "runs": lambda _: RunsPage([row], NOW),
             "run": lambda _: RunDetail(row, events=events(), checkpoints=kept),
         }
-        await pilot.press("A")
+        await pilot.press("a")
         await pilot.pause(0.1)
         agreed("advice", size, app)
         asked = [ask.query for verb, ask in link.asked if verb == "runs"]
         assert asked[-2:] == ["task:research-agent attempts:>1", "task:research-agent"]
         await pilot.press("escape")
         link.answers.clear()
-        await pilot.press("A")
+        await pilot.press("a")
         await pilot.pause(0.1)
         await show(app, pilot)
         assert "no advice" in text_of(app)
