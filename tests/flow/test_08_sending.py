@@ -120,6 +120,9 @@ async def test_what_the_site_refuses_is_the_caller_s_error(database: str) -> Non
         with pytest.raises(Refused, match="no task 'nobody-deployed-it'"):
             await handle.result(timeout=30)
         assert handle.recorded == "rejected"
+        (row,) = (await at.kept()).commands
+        assert (row.run, row.state, row.code) == (item.run, "refused", "unknown_task")
+        assert "no task" in row.message
         with pytest.raises(Refused, match="no site 'paris' at this hub: it has berlin"):
             await at.client.send("paris", [an_item()])
         assert not await at.runs()
