@@ -85,6 +85,7 @@ async def test_a_hub_that_was_set_back_asks_again_and_has_everything_once(
             assert "skipped" not in site
 
 
+@pytest.mark.nightly
 async def test_two_engines_of_a_hub_take_turns(database: str) -> None:
     async with islands("berlin") as found:
         berlin = found["berlin"]

@@ -128,6 +128,7 @@ async def test_what_the_site_refuses_is_the_caller_s_error(database: str) -> Non
         assert not await at.runs()
 
 
+@pytest.mark.nightly
 async def test_an_enqueue_whose_time_is_over_is_told_and_not_made(database: str) -> None:
     async with place(database, engine=False) as at:
         (handle,) = await at.client.send("berlin", [an_item()], ttl=0.2)
@@ -144,6 +145,7 @@ async def test_an_enqueue_whose_time_is_over_is_told_and_not_made(database: str)
         assert not await at.runs()
 
 
+@pytest.mark.nightly
 async def test_a_cancel_of_a_run_that_waits_for_its_site_comes_after_it(database: str) -> None:
     async with place(database) as at:
         at.site.link.cut()
@@ -161,6 +163,7 @@ async def test_a_cancel_of_a_run_that_waits_for_its_site_comes_after_it(database
         assert kinds.count("QUEUED") == kinds.count("CANCELLED") == 1
 
 
+@pytest.mark.nightly
 async def test_a_site_that_forgot_its_answer_makes_no_second_run(database: str) -> None:
     """Killed after the commit and before the answer: it is asked again."""
     async with place(database) as at:
