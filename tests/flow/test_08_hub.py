@@ -57,6 +57,7 @@ async def copied(dsn: str) -> str:
     return f"{base}/{copy}?{options}" if options else f"{base}/{copy}"
 
 
+@pytest.mark.nightly
 async def test_a_hub_that_was_set_back_asks_again_and_has_everything_once(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 AT, UNTIL = NOW - timedelta(minutes=3), NOW + timedelta(hours=1)
-RUN, OTHER = new_run_id(), new_run_id()
+RUN, OTHER = "01JD9K4W2M8QZ5V7N3XBTRFHCA", "01JD9K4W2M8QZ5V7N3XBTRFHCB"
 
 
 def a_command(**fields: Any) -> Command:
