@@ -12,7 +12,6 @@ from headway.wire import BlobRef
 from headway.wire.events import Event
 from headway.wire.fleet import Deployment, TaskSpec
 from headway.wire.rpc import MarkRecord, VersionInfo
-from headway_engine.newruns import policy_of
 from headway_engine.store.leasing import Agent
 from headway_engine.store.records import End, OnceMark, Run
 
@@ -233,7 +232,7 @@ class Base:
         known = self._known(run.ns, run.task, run.version)
         if known is not None:
             spec = known[0]
-            run.policy = policy_of(spec)
+            run.policy = spec.policy()
             run.timeout = spec.timeout
         run.marks = row.open_marks()
         return run
