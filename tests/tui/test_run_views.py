@@ -278,3 +278,10 @@ async def test_advice_on_the_task_looks_as_agreed(size: tuple[int, int]) -> None
         await pilot.pause(0.1)
         await show(app, pilot)
         assert "no advice" in text_of(app)
+
+
+async def test_a_search_in_no_output_finds_nothing() -> None:
+    async with console() as (app, pilot):
+        await pilot.press("enter", "slash", *"foo", "enter")
+        await show(app, pilot)
+        assert "no line of 0 has 'foo'" in text_of(app)

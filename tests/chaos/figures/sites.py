@@ -22,9 +22,10 @@ from headway_engine.happenings import Finished, Started
 from headway_engine.store.edge import EdgeStore
 from headway_ops.local.postgres import PostgresConfig
 from headway_ops.local.process import Process
+from support.databases import create_database
 from support.factories import NS, a_checkpoint, an_agent, an_enqueue
 from support.islands import Island, islands
-from support.servers import create_database, running_postgres
+from support.servers import running_postgres
 from support.wait import until
 
 if TYPE_CHECKING:

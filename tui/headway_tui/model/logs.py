@@ -311,6 +311,8 @@ class LogStore:
 
     def find(self, test: Callable[[str], bool], start: int, step: int) -> int | None:
         """The next line from `start` on whose text passes, forwards (+1) or backwards (-1)."""
+        if not self.lines:
+            return None
         index = start - self.base
         last = len(self.lines) if step > 0 else -1
         for i in range(max(0, min(index, len(self.lines) - 1)), last, step):

@@ -126,7 +126,6 @@ class Queue(Struct):
 class Posted(Struct):
     """An outbox row."""
 
-    engine: str
     at: datetime
     left: set[tuple[str, int]]
 
@@ -240,7 +239,7 @@ class Base:
 
     def _post(self, items: set[tuple[str, int]]) -> None:
         if items:
-            self.tables.outbox.append(Posted(self.engine, self._now(), items))
+            self.tables.outbox.append(Posted(self._now(), items))
 
     def _purge(self, ns: str, run: str, keys: Iterable[str], after: timedelta) -> None:
         for key in sorted(keys):
