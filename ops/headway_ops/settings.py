@@ -12,6 +12,8 @@ from headway.discovery import client_file
 
 SERVER_FILE = "headway.toml"
 """In the state directory: what engine and agent of `headway up` are started with."""
+SYSTEM_FILE = Path("/etc/headway/headway.toml")
+"""What the units of a host are started with."""
 
 
 def postgres_dsn() -> str:

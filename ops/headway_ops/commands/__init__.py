@@ -72,6 +72,7 @@ def table() -> dict[str, Callable[..., None]]:
         "verify": care.verify,
         "settings": care.settings,
         "chaos": care.chaos,
+        "edge kit": edge.kit,
         "edge backup": edge.backup,
         "edge restore": edge.restore,
         "edge join": edge.join,
