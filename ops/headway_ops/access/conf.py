@@ -38,6 +38,8 @@ class Server:
     """Ask clients for a certificate of that CA too."""
     connections: int = 1000
     """Of one account."""
+    domain: str = ""
+    """Of JetStream: the site's name at an edge."""
 
 
 def text(server: Server, accounts: Sequence[Account], identity: Identity) -> str:
@@ -70,6 +72,7 @@ def _server(s: Server) -> list[str]:
     return [
         *lines,
         "jetstream {",
+        *([f"  domain: {_q(s.domain)}"] if s.domain else []),
         f"  store_dir: {_q(s.store_dir)}",
         f"  max_file_store: {s.max_store}           # always set it: a full disk stops the server",
         f"  max_memory_store: {s.max_memory}",

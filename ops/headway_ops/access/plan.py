@@ -39,6 +39,8 @@ class Principal(NamedTuple):
     ns: str = ""
     queues: tuple[str, ...] = ("default",)
     """Of an agent."""
+    edge: bool = False
+    """Of an engine: without Postgres, its streams are the truth."""
 
     @property
     def label(self) -> str:
@@ -50,11 +52,11 @@ class Principal(NamedTuple):
         """What the server lets it do."""
         match self.kind:
             case "engine":
-                return rights.engine_work()
+                return self._work
             case "answers":
                 return rights.engine_answers()
             case "both":
-                return rights.engine_work() | rights.engine_answers()
+                return self._work | rights.engine_answers()
             case "agent":
                 return rights.agent(self.ns, self.name, self.queues)
             case "client":
@@ -63,6 +65,11 @@ class Principal(NamedTuple):
                 return rights.viewer(self.ns, self.name)
             case "operator":
                 return rights.operator(self.ns, self.name)
+
+    @property
+    def _work(self) -> rights.Rights:
+        work = rights.engine_work()
+        return work | rights.engine_edge() if self.edge else work
 
 
 class Tenant(NamedTuple):

@@ -98,6 +98,23 @@ def engine_work() -> Rights:
 _STREAM_VERBS = ("INFO", "CREATE", "UPDATE")
 
 
+def engine_edge() -> Rights:
+    """What the first connection needs besides where RUNS and the settings are the truth.
+
+    Idempotency keys lie in RUNS beside the runs; what is past its time is purged from there.
+    """
+    settings = subjects.SETTINGS_BUCKET
+    return Rights(
+        (
+            "hw.key.>",
+            f"$KV.{settings}.>",
+            f"$JS.API.DIRECT.GET.KV_{settings}",
+            f"$JS.API.STREAM.PURGE.{subjects.RUNS}",
+        ),
+        (),
+    )
+
+
 def engine_answers() -> Rights:
     """The engine's second connection: hears requests, and can write into no stream.
 

@@ -38,6 +38,8 @@ class Wanted:
     """Names and addresses under which the server is reached; the first stands in the URLs."""
     self_signed: bool = False
     passwords: bool = False
+    edge: bool = False
+    """The engines have no Postgres: RUNS is the truth."""
     server: conf.Server = field(default_factory=conf.Server)
 
 
@@ -85,7 +87,8 @@ def write(wanted: Wanted) -> Written:
     folder = wanted.folder.resolve()
     tenants = tenants_of(wanted)
     # Passwords stand in a URL, of which an engine has one.
-    made = plan.accounts(tenants, plan.ONE if wanted.passwords else plan.TWO)
+    users = plan.ONE if wanted.passwords else plan.TWO
+    made = plan.accounts(tenants, [one._replace(edge=wanted.edge) for one in users])
     server = wanted.server
     if wanted.self_signed:
         from headway_ops.access.certs import self_signed
@@ -147,7 +150,10 @@ def _environment(folder: Path, tenant: str, one: Principal, host: str, server: c
             lines.append(f"HEADWAY_TLS_CA={ca}")
     if one.kind == "engine":
         answers = _seed_path(folder, tenant, Principal("answers", "engine-answers"))
-        lines += [f"HEADWAY_NATS_ANSWERS_CREDENTIALS={answers}", "HEADWAY_NATS_FSYNCED=true"]
+        lines.append(f"HEADWAY_NATS_ANSWERS_CREDENTIALS={answers}")
+        # Where NATS is the only copy the engine looks itself.
+        seen = f"HEADWAY_NATS_MONITOR_URL=http://{server.http}"
+        lines.append(seen if one.edge and server.http else "HEADWAY_NATS_FSYNCED=true")
     if one.kind == "agent":
         lines += [f"HEADWAY_AGENT_NAME={one.name}", f"HEADWAY_AGENT_NS={one.ns}",
                   f"HEADWAY_AGENT_QUEUES={','.join(one.queues)}"]  # fmt: skip

@@ -59,6 +59,9 @@ def config(
     self_signed: Annotated[
         bool, typer.Option("--self-signed", help="Make a CA and a certificate, in DIR/tls.")
     ] = False,
+    edge: Annotated[
+        bool, typer.Option("--edge", help="Of an edge: the engine has no Postgres.")
+    ] = False,
     passwords: Annotated[
         bool,
         typer.Option("--passwords", help="Users with passwords from $HW_NAME, in place of keys."),
@@ -79,6 +82,8 @@ def config(
     Called again it keeps the seeds that are there: name all users each time, those left out lose
     their access at the server's next reload. Engines and their streams sit in an account of their
     own; agents, and people, reach it through imports alone, an account for each namespace.
+    With --edge the server's name is the site's name too, and its monitoring port is open on this
+    host, where the engine looks whether every message is fsynced.
     """
     from headway_ops.access import conf, write
 
@@ -94,9 +99,11 @@ def config(
             tuple(host or ("127.0.0.1", "localhost")),
             self_signed,
             passwords,
+            edge,
             conf.Server(
-                server_name, listen, http, store_dir, max_store, tenant_store=tenant_store,
-                tls=(tls_cert, tls_key, tls_ca), verify=tls_verify,
+                server_name, listen, http or ("127.0.0.1:8222" if edge else ""), store_dir,
+                max_store, tenant_store=tenant_store, tls=(tls_cert, tls_key, tls_ca),
+                verify=tls_verify, domain=server_name if edge else "",
             ),
         ),
         as_json=as_json,
