@@ -14,11 +14,11 @@ from headway.states import RunState
 from headway.wire import encode
 from headway.wire.events import Event
 from headway.wire.runs import RunRow, RunsPage, RunsQuery
+from headway_engine.changes.messages import Body, Change, Fields, Made, Record, subject
 from headway_engine.sites.copying import Copied, rows_of, runs_of
 from headway_engine.sites.door import told
 from headway_engine.sites.merging import meant, merged
 from headway_engine.sites.records import Position
-from headway_engine.store.edge.messages import Body, Change, Fields, Made, Record, subject
 from headway_ops.edge.leaf import BadJoin, leaf_conf, url_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from headway_engine.changes.messages import Record
     from headway_engine.sites.copying import Rows
     from headway_engine.sites.records import Position
-    from headway_engine.store.edge.messages import Record
 
 
 class Unstorable(HeadwayError):

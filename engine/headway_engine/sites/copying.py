@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from headway.wire import Malformed, decode
 from headway.wire.events import Event
-from headway_engine.store.edge.fold import Broken, fold
-from headway_engine.store.edge.messages import (
+from headway_engine.changes.fold import Broken, fold
+from headway_engine.changes.messages import (
     BODY,
     Body,
     CheckpointPut,

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from nats.aio.client import Client as NatsClient
 
     from headway.history import Stored
+    from headway_engine.changes.messages import Record
     from headway_engine.sites import SiteStore
-    from headway_engine.store.edge.messages import Record
 
 log = logging.getLogger("headway.engine.sites")
 

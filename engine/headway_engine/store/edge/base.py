@@ -16,9 +16,9 @@ from headway import fencing
 from headway.retry import RetryPolicy
 from headway.wire import Malformed, decode, decoder, encode
 from headway.wire.rpc import MarkRecord
+from headway_engine.changes.messages import BODY, Body, Change, Record, every, subject
 from headway_engine.store import StoreDown
 from headway_engine.store.edge.journal import Draft
-from headway_engine.store.edge.messages import BODY, Body, Change, Record, every, subject
 
 if TYPE_CHECKING:
     import sqlite3

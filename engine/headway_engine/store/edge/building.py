@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headway.wire import NOTHING
-from headway_engine.store.edge.base import Write
-from headway_engine.store.edge.fold import open_marks
-from headway_engine.store.edge.messages import (
+from headway_engine.changes.fold import open_marks
+from headway_engine.changes.messages import (
     EV,
     Body,
     Change,
@@ -18,6 +17,7 @@ from headway_engine.store.edge.messages import (
     MarkPut,
     difference,
 )
+from headway_engine.store.edge.base import Write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from headway.wire.events import Event
     from headway.wire.rpc import MarkRecord
-    from headway_engine.store.edge.messages import Made, Record
+    from headway_engine.changes.messages import Made, Record
     from headway_engine.store.records import Run, Transition
 
     Look = Callable[[str, str], tuple[MarkRecord, str, int] | None]

@@ -15,12 +15,12 @@ from headway.states import RunState
 from headway.wire import NOTHING, decoder
 from headway.wire.rpc import MarkRecord
 from headway_engine import lifecycle
+from headway_engine.changes.messages import SET, Body
 from headway_engine.happenings import Claim, Happening, VersionMissing
 from headway_engine.store import ClaimAnswer
 from headway_engine.store.claiming import MARKS_PAGE, lacks_image, page, refusal
 from headway_engine.store.edge.base import Write
 from headway_engine.store.edge.intake import Intake
-from headway_engine.store.edge.messages import SET, Body
 from headway_engine.store.edge.projection import ref_of
 from headway_engine.store.records import Claimed, Run
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headway.wire.events import Event
-    from headway_engine.store.edge.messages import Record
+    from headway_engine.changes.messages import Record
 
 _MARK = decoder(MarkRecord)
 _OPEN = "state IN ('STARTING', 'RUNNING', 'CANCELLING')"

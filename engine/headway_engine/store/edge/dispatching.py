@@ -19,16 +19,16 @@ from headway.errors import HeadwayError
 from headway.history import next_after
 from headway.states import RunState
 from headway.wire import decoder, encode
+from headway_engine.changes.messages import READY, Body
 from headway_engine.store import StoreDown
 from headway_engine.store.edge.base import Write
 from headway_engine.store.edge.control import Control
-from headway_engine.store.edge.messages import READY, Body
 from headway_engine.store.records import LAST_SEQ, Dispatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from headway_engine.store.edge.messages import Record
+    from headway_engine.changes.messages import Record
 
 TURN = timedelta(seconds=5)
 """So long one engine dispatches a queue that has limits; then whoever asks first."""

@@ -14,12 +14,12 @@ from headway.wire import NOTHING, encode
 from headway.wire.enqueue import Ended, Recorded
 from headway.wire.runs import ResultsAnswer
 from headway_engine import lifecycle
+from headway_engine.changes.messages import SET, Body, KeyBody, Made, Record, key_subject
 from headway_engine.happenings import Cancel
 from headway_engine.store.edge.base import Write
 from headway_engine.store.edge.building import Building
 from headway_engine.store.edge.copying import copied, given
 from headway_engine.store.edge.dispatching import Dispatching
-from headway_engine.store.edge.messages import SET, Body, KeyBody, Made, Record, key_subject
 from headway_engine.store.edge.projection import error_of, ref_of
 from headway_engine.store.edge.times import TOMBSTONES, us
 from headway_engine.store.forking import GONE

@@ -12,9 +12,9 @@ from headway_engine.store.records import Outcome
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from headway_engine.changes.messages import Record
     from headway_engine.happenings import Told
     from headway_engine.store.edge.base import Write
-    from headway_engine.store.edge.messages import Record
 
 
 class Moves(EdgeBase):

@@ -22,25 +22,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from headway.wire import BlobRef, ErrorInfo, Malformed, decode, decoder, encode
+from headway_engine.changes.fold import Broken, fold
+from headway_engine.changes.messages import BODY, KEY_BODY, Record, changed, freeze, thaw
 from headway_engine.store.edge import dialect
-from headway_engine.store.edge.fold import Broken, fold
-from headway_engine.store.edge.messages import (
-    BODY,
-    KEPT,
-    KEY_BODY,
-    KeptRecord,
-    Record,
-    blank,
-    changed,
-    difference,
-)
 from headway_engine.store.edge.times import us
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from headway_engine.store.edge.messages import Body
+    from headway_engine.changes.messages import Body
 
 log = logging.getLogger("headway.engine.edge")
 
@@ -380,24 +371,6 @@ def us_of(span: timedelta) -> int:
 
 def _ref(ref: BlobRef | None) -> str | None:
     return None if ref is None else encode(ref).decode()
-
-
-def freeze(record: Record) -> bytes:
-    """The record as it is kept."""
-    fields = None if record.run is None else difference(None, record.run)
-    kept = KeptRecord(
-        **{f: getattr(record, f) for f in Record.__struct_fields__ if f != "run"}, fields=fields
-    )
-    return encode(kept)
-
-
-def thaw(data: bytes) -> Record:
-    """The record that was kept."""
-    kept = KEPT.decode(data)
-    run = None
-    if kept.fields is not None:
-        run = msgspec.structs.replace(blank(kept.id, kept.ns), **changed(kept.fields))
-    return Record(**{f: getattr(kept, f) for f in Record.__struct_fields__ if f != "run"}, run=run)
 
 
 def _row(record: Record) -> tuple[Any, ...]:

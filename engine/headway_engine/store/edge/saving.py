@@ -12,8 +12,7 @@ from headway.wire import NOTHING
 from headway.wire.events import Event
 from headway.wire.rpc import MarkRecord
 from headway.wire.saves import SaveCheckpoint, SaveMark, SaveUsage
-from headway_engine.store.edge.base import Write
-from headway_engine.store.edge.messages import (
+from headway_engine.changes.messages import (
     EV,
     SET,
     Body,
@@ -21,6 +20,7 @@ from headway_engine.store.edge.messages import (
     MarkPut,
     UsagePut,
 )
+from headway_engine.store.edge.base import Write
 from headway_engine.store.edge.moves import Moves
 from headway_engine.store.records import SaveDone
 from headway_engine.store.saving import checkpoint_data, look, mark_data, mark_event, may_write
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headway.wire.saves import AnySave
+    from headway_engine.changes.messages import Record
     from headway_engine.store.edge.building import Building
-    from headway_engine.store.edge.messages import Record
 
 BATCH_BYTES = 512 * 1024
 """Of bodies of one run in one message; what is more follows in the next."""

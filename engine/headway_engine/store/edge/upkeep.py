@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from headway import subjects
 from headway.bus import jsapi
 from headway.errors import HeadwayError
+from headway_engine.changes.messages import SET, Body, every
 from headway_engine.store import StoreDown
 from headway_engine.store.edge.base import Write
-from headway_engine.store.edge.messages import SET, Body, every
 from headway_engine.store.edge.purging import Purging
 from headway_engine.store.edge.times import TOMBSTONES, us
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from headway_engine.store.edge.messages import Record
+    from headway_engine.changes.messages import Record
 
 KEYS, REFUSALS = timedelta(days=1), timedelta(days=7)
 """So long after their end, or after they were made."""

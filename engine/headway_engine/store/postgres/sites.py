@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from headway.wire import encode
+from headway_engine.changes.messages import freeze, thaw
 from headway_engine.sites import Unstorable
 from headway_engine.sites.records import Position
-from headway_engine.store.edge.projection import freeze, thaw
 from headway_engine.store.postgres import PostgresStore, rows, statements
 from headway_engine.store.postgres.db import Poison
 from headway_engine.store.postgres.migrate import SITES
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from headway_engine.changes.messages import Record
     from headway_engine.sites.copying import Rows
-    from headway_engine.store.edge.messages import Record
 
 _SQL = statements.load("sites")
 _BESIDE = ("payloads", "results", "events", "checkpoints", "marks", "usage")

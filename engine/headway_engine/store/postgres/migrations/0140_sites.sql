@@ -6,7 +6,7 @@
 ALTER TABLE runs ADD site text COLLATE "C" NOT NULL DEFAULT '';  -- the site that owns it; '' = here
 CREATE INDEX runs_site ON runs (ns, site, id) WHERE site <> '';
 
--- What decides about a site's run, so that its next message can be followed (store/edge/fold.py).
+-- What decides about a site's run, so that its next message can be followed (changes/fold.py).
 CREATE TABLE site_records (
     site   text COLLATE "C" NOT NULL,
     run    text COLLATE "C" PRIMARY KEY,

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headway.states import RunState
-from headway_engine.store.edge.messages import Record, blank, changed
+from headway_engine.changes.messages import Record, blank, changed
 from headway_engine.store.records import OnceMark
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from headway_engine.store.edge.messages import Body, Change, MarkPut
+    from headway_engine.changes.messages import Body, Change, MarkPut
 
 
 class Broken(Exception):

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from headway.states import RunState
-from headway.wire import NOTHING, BlobRef, ErrorInfo, decoder
+from headway.wire import NOTHING, BlobRef, ErrorInfo, decoder, encode
 from headway.wire.events import Event
 from headway.wire.rpc import MarkRecord
 from headway_engine.store.records import OnceMark, Run
@@ -237,3 +237,21 @@ def key_subject(ns: str, task: str, scope: str, key: str) -> str:
     """Where the holder of an idempotency key is written."""
     digest = sha256("\0".join((task, scope, key)).encode()).hexdigest()[:40]
     return f"hw.key.{ns}.{digest}"
+
+
+def freeze(record: Record) -> bytes:
+    """The record as it is kept."""
+    fields = None if record.run is None else difference(None, record.run)
+    kept = KeptRecord(
+        **{f: getattr(record, f) for f in Record.__struct_fields__ if f != "run"}, fields=fields
+    )
+    return encode(kept)
+
+
+def thaw(data: bytes) -> Record:
+    """The record that was kept."""
+    kept = KEPT.decode(data)
+    run = None
+    if kept.fields is not None:
+        run = replace(blank(kept.id, kept.ns), **changed(kept.fields))
+    return Record(**{f: getattr(kept, f) for f in Record.__struct_fields__ if f != "run"}, run=run)
