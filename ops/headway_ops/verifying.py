@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from headway.discovery import client_file
 from headway.ids import is_run_id
 from headway.safe import safe_line
 from headway_engine.config import Config, load_config
 from headway_ops import say
 from headway_ops.querying import moment
 from headway_ops.say import Exit, Fail
-from headway_ops.settings import SERVER_FILE, SYSTEM_FILE, edge_folder, postgres_dsn
+from headway_ops.settings import edge_folder, postgres_dsn, server_file
 from headway_ops.verify import INVARIANTS, Ask, CannotLook, verify
 
 if TYPE_CHECKING:
@@ -82,17 +81,14 @@ def _from_environment() -> list[str]:
 
 
 def settings(path: str) -> Config:
-    """The engines' settings: of the file, of `headway up` near here, of variables, of this host."""
+    """The engines' settings: of the file, of `headway up` or units here, or of variables."""
     if path:
         return load_config(Path(path))
-    near = client_file()
-    file = near.parent / SERVER_FILE if near is not None else None
-    if file is not None and file.exists() and (postgres_dsn() or edge_folder()):
+    file = server_file()
+    if file is not None and (postgres_dsn() or edge_folder()):
         return load_config(file)
     if any(os.environ.get(name) for name in ("HEADWAY_POSTGRES_DSN", "HEADWAY_EDGE_FOLDER")):
         return load_config(None)
-    if os.access(SYSTEM_FILE, os.R_OK) and not os.environ.get("HEADWAY_NATS_URL"):
-        return load_config(SYSTEM_FILE)
     raise Fail(
         "where the runs are kept is not known here",
         "--config with the engine's settings, or HEADWAY_POSTGRES_DSN; or run it beside"
