@@ -105,4 +105,4 @@ def test_another_machine_c_library_or_python_is_refused(kit: Path) -> None:
 
 def test_a_folder_with_something_else_in_it_is_left_alone(kit: Path) -> None:
     with pytest.raises(installer.Stop, match="holds something else"):
-        installer.install(kit / "wheels", "1")
+        installer.install(kit / "wheels", ["headway[edge]==1"])

@@ -22,12 +22,16 @@ def kit(
     platform: Annotated[
         str, typer.Option("--platform", help="linux-x86_64 or linux-arm64; else this machine's.")
     ] = "",
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", help="A package that tasks need there; may be repeated."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Put all that an edge needs into a folder or file, which installs without a network."""
     from headway_ops.edge import kit as made
 
-    made.kit(made.Options(out, python, platform), as_json=as_json)
+    made.kit(made.Options(out, python, platform, tuple(also or ())), as_json=as_json)
 
 
 def backup(

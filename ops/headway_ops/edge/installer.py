@@ -55,7 +55,7 @@ def main() -> int:
         if given.system and os.geteuid() != 0:
             raise Stop("--system writes to /etc: run it as root, or leave --system out")
         check_sums()
-        install(to, facts["headway"])
+        install(to, [f"headway[edge]=={facts['headway']}", *facts["also"]])
         todo = configure(to) if given.system else []
     except (Stop, OSError, KeyError, ValueError) as e:
         sys.stderr.write(f"install: {e}\n")
@@ -122,7 +122,7 @@ def check_sums() -> None:
             raise Stop(f"wheels/{path.name} does not belong to this kit: copy the kit again")
 
 
-def install(to: Path, version: str) -> None:
+def install(to: Path, packages: list[str]) -> None:
     """The environment, whole; Stop with what pip said."""
     if to.exists() and any(to.iterdir()) and not (to / "pyvenv.cfg").exists():
         raise Stop(f"{to} holds something else: name another folder with --to")
@@ -134,7 +134,7 @@ def install(to: Path, version: str) -> None:
     command = [python, "-I", f"{pip}/pip", "install", "-q", "--no-index", "--no-cache-dir",
                "--find-links", str(KIT / "wheels"), "--force-reinstall",
                "--no-warn-script-location", "--disable-pip-version-check",
-               "--root-user-action", "ignore", f"headway[edge]=={version}"]  # fmt: skip
+               "--root-user-action", "ignore", *packages]  # fmt: skip
     tell(f"installing into {to} ...")
     run(command)
     run([python, "-I", str(to / "bin" / "headway"), "--version"])

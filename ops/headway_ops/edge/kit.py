@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import file_digest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headway._version import __version__
 from headway_ops import say
@@ -26,6 +27,9 @@ from headway_ops.edge import wheels
 from headway_ops.edge.wheels import Target, target_of
 from headway_ops.say import Exit, Fail
 from headway_ops.shipped import shipped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ARCHIVE = ".tar.gz"
 SUMS = "SHA256SUMS"
@@ -42,7 +46,8 @@ Keep it on:  look into /etc/headway, then systemctl enable --now headway-nats he
 headway-agent
 
 `./install` of a newer kit over an older one is an update: stop the engine and the agent before.
-Docker is not needed; where it is, `runtime = "docker"` needs the wheel `docker` besides.
+Docker is not needed. Tasks run with the packages of this environment:
+`headway edge kit --also NAME` puts more into a kit.
 """
 
 
@@ -53,6 +58,8 @@ class Options:
     out: str = ""
     python: str = ""
     platform: str = ""
+    also: tuple[str, ...] = ()
+    """More packages: what tasks need there."""
 
 
 def kit(options: Options, *, as_json: bool) -> None:
@@ -67,7 +74,7 @@ def kit(options: Options, *, as_json: bool) -> None:
     say.tell(f"fetching wheels for Python {target.python} on {target.machine} ...")
     with tempfile.TemporaryDirectory(prefix=".headway-kit-", dir=out.parent) as work:
         folder = Path(work) / "kit"
-        fill(folder, target, Path(work))
+        fill(folder, target, options.also, Path(work))
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         count = len(list((folder / "wheels").iterdir()))
         if out.name.endswith(ARCHIVE):
@@ -86,7 +93,7 @@ def kit(options: Options, *, as_json: bool) -> None:
     say.tell(f"{count} wheels, {size / 1e6:.0f} MB. There: {first}./install (README.txt)")
 
 
-def fill(folder: Path, target: Target, work: Path) -> None:
+def fill(folder: Path, target: Target, also: Sequence[str], work: Path) -> None:
     """Lay the kit into a new folder, its checksums last; Fail says what is missing.
 
     `work`: a folder for what is made on the way.
@@ -96,10 +103,10 @@ def fill(folder: Path, target: Target, work: Path) -> None:
         raise Fail(f"{configuration} is not there: this installation is not whole",
                    "install headway again", Exit.REFUSED)  # fmt: skip
     (folder / "wheels").mkdir(parents=True)
-    wheels.fetch(target, folder / "wheels", work)
+    wheels.fetch(target, also, folder / "wheels", work)
     shutil.copytree(configuration, folder / "etc")
     glibc = ".".join(map(str, wheels.GLIBC))
-    facts = {"headway": __version__, **target._asdict(), "glibc": glibc,
+    facts = {"headway": __version__, **target._asdict(), "glibc": glibc, "also": also,
              "made": datetime.now(UTC).isoformat(timespec="seconds")}  # fmt: skip
     (folder / "kit.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
     text = _README.format(version=__version__, **target._asdict(), glibc=glibc)

@@ -9,12 +9,15 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from headway._version import __version__
 from headway_ops.say import Exit, Fail
 from headway_ops.shipped import checkout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 GLIBC = (2, 28)
 """What the wheels may ask of the C library at most: Debian 10, Ubuntu 20.04, RHEL 8."""
@@ -60,8 +63,8 @@ def flags_of(target: Target) -> list[str]:
     ]  # fmt: skip
 
 
-def fetch(target: Target, wheels: Path, work: Path) -> None:
-    """Fill the folder: headway, all that its edge extra needs, and pip. Raises Fail.
+def fetch(target: Target, also: Sequence[str], wheels: Path, work: Path) -> None:
+    """Fill the folder: headway, all that its edge extra needs, `also`, and pip. Raises Fail.
 
     The versions are those that are installed here. `work`: a folder for what is made on the way.
     """
@@ -72,7 +75,7 @@ def fetch(target: Target, wheels: Path, work: Path) -> None:
     pins.write_text("".join(f"{line}\n" for line in installed()), "utf-8")
     _pip(
         "download", "--dest", str(wheels), "--constraint", str(pins), *flags_of(target),
-        f"headway[edge] @ {own.as_uri()}", "pip",
+        f"headway[edge] @ {own.as_uri()}", "pip", *also,
     )  # fmt: skip
 
 
