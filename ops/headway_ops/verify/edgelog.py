@@ -121,7 +121,9 @@ class EdgeLog:
         self._db.execute("BEGIN")
         ask = self._ask
         # The filter of a stream's own subjects costs nothing; keys of tasks are not of runs.
-        some = f"hw.run.{ask.ns or '*'}.{ask.run or '*'}.>" if ask.ns or ask.run else "hw.run.>"
+        some = subjects.ALL_RUNS
+        if ask.ns or ask.run:
+            some = f"hw.run.{ask.ns or '*'}.{ask.run or '*'}.>"
         messages = history(self._nc, subjects.RUNS, some, max_bytes=_PAGE_BYTES)
         async for m in messages:
             if m.seq > self.upto:

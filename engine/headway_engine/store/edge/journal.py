@@ -117,7 +117,7 @@ class Journal:
         if record is not None and record.seq == draft.last and not await self._any(draft.over):
             self._projection.forget(draft.run)
         for message in draft.messages:
-            if message.subject.startswith("hw.key.") and not await self._any(message.subject):
+            if subjects.is_key(message.subject) and not await self._any(message.subject):
                 self._projection.forget_key(message.subject)
 
     async def _any(self, subject: str) -> bool:
