@@ -137,7 +137,7 @@ READY_TO_WORK = ("hw.run.*.*.ready.*", "hw.work.{{wildcard(1)}}.{{wildcard(3)}}"
 """How WORK renames what it takes from RUNS: `run_ready` to `work`."""
 
 
-def live_event(ns: str, run: str = "*") -> str:
+def live_event(ns: str, run: str | None = None) -> str:
     """What observers subscribe to for transitions: republished after storing."""
     token = "*" if run is None else _run(run)
     return f"hw.live.run.{name(ns, 'namespace')}.{token}.ev"
@@ -234,7 +234,7 @@ def parse_api(subject: str) -> ApiSubject:
     return ApiSubject(parts[2], parts[3], parts[4])
 
 
-def ctl(ns: str, agent: str, run: str = "*") -> str:
+def ctl(ns: str, agent: str, run: str | None = None) -> str:
     """Engine to agent, about one run: the fast path of cancel; the beat's answer is sure."""
     token = "*" if run is None else _run(run)
     return f"hw.ctl.{name(ns, 'namespace')}.{name(agent, 'agent')}.{token}"
