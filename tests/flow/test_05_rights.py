@@ -243,6 +243,12 @@ async def test_every_cell_of_the_matrix(server: Guarded) -> None:
 AT_AN_EDGE = ["hw.key.>", "$KV.headway-settings.>", "$JS.API.DIRECT.GET.KV_headway-settings",
               "$JS.API.STREAM.PURGE.RUNS"]  # fmt: skip
 """The engine's alone, beside what it has elsewhere."""
+BACKUP = (
+    ["$JS.API.STREAM.NAMES", "$JS.SNAPSHOT.ACK.>",
+     *(f"$JS.API.STREAM.{verb}.{stream}" for verb in ("INFO", "SNAPSHOT")
+       for stream in ("INGEST", "RUNS", "KV_headway-settings", "OBJ_headway-blobs"))],
+    ["_INBOX.client.backup.>"],
+)  # fmt: skip
 
 
 async def test_at_an_edge_the_engine_writes_the_truth_and_nobody_else_does() -> None:
@@ -250,8 +256,8 @@ async def test_at_an_edge_the_engine_writes_the_truth_and_nobody_else_does() -> 
     with open_folder("edge-rights") as folder:
         wanted = write.Wanted(folder / "nats", agents=("a1",), operators=("ann",), edge=True)
         async with guarded(folder, wanted) as made:
-            for name in ("engine", "engine-answers", "agent.default.a1", "ann"):
-                publish, subscribe = EXPECTED[name]
+            for name in ("engine", "engine-answers", "agent.default.a1", "ann", "backup"):
+                publish, subscribe = (EXPECTED | {"backup": BACKUP})[name]
                 allowed = publish + (AT_AN_EDGE if name == "engine" else [])
                 async with raw(made.port, key=made.key(name), tls=made.tls()) as nc:
                     assert [

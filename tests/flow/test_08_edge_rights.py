@@ -17,7 +17,7 @@ from headway_ops.access import conf, write
 from headway_ops.local.ports import free_port
 from headway_ops.verify import Ask, verify
 from support.engines import Caller, running_agent, running_engine
-from support.guarded import Guarded, guarded
+from support.guarded import Guarded, guarded, headway
 from support.servers import open_folder
 
 if TYPE_CHECKING:
@@ -90,6 +90,9 @@ async def test_engine_agent_and_people_work_at_an_edge_with_keys(place: Guarded)
         checked = {name for name, line in report.lines.items() if line.checked}
         assert {"I11", "I17", "I23"} <= checked
         assert not any(report.lines[name].skipped for name in ("I17", "I20", "I22", "I23"))
+        copied = await headway(folder, "edge", "backup", "copy", **place.environment("backup"))
+        assert copied.returncode == 0, copied.stderr
+        assert "OBJ_headway-blobs" in copied.stderr
         assert place.violations() == []
         # Who steers runs does not write them.
         for subject in (

@@ -18,7 +18,7 @@ from headway_ops.access import rights
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-Kind = Literal["engine", "answers", "both", "agent", "client", "viewer", "operator"]
+Kind = Literal["engine", "answers", "both", "backup", "agent", "client", "viewer", "operator"]
 """`engine` and `answers` are an engine's two connections; `both` is one user for the two."""
 
 CORE = "HW"
@@ -57,6 +57,8 @@ class Principal(NamedTuple):
                 return rights.engine_answers()
             case "both":
                 return self._work | rights.engine_answers()
+            case "backup":
+                return rights.backup(self.name)
             case "agent":
                 return rights.agent(self.ns, self.name, self.queues)
             case "client":
@@ -132,6 +134,8 @@ its own, and of an agent those of the core account and of who watches, for its b
 TWO = (Principal("engine", "engine"), Principal("answers", "engine-answers"))
 ONE = (Principal("both", "engine"),)
 """The engine's users: with one, a fault of an engine can reach further than with two."""
+BACKUP = Principal("backup", "backup")
+"""Beside the engine of an edge: `headway edge backup`."""
 
 
 def accounts(tenants: Iterable[Tenant], engine: Sequence[Principal] = TWO) -> list[Account]:
@@ -199,7 +203,7 @@ def _check(tenant: Tenant) -> None:
         subjects.name(tenant.name, "tenant")
     if not tenant.namespaces:
         raise BadPlan(f"tenant {tenant.name}: give it at least one namespace")
-    seen: dict[tuple[str, str], Principal] = {}
+    seen: dict[tuple[str, str], Principal] = {("", one.name): one for one in (*TWO, BACKUP)}
     for ns in tenant.namespaces:
         subjects.name(ns, "namespace")
     for one in tenant.people:

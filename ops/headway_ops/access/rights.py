@@ -110,6 +110,22 @@ def engine_edge() -> Rights:
     )
 
 
+def backup(user: str) -> Rights:
+    """Somebody who copies an edge while it works, and can change nothing."""
+    kept = (
+        subjects.INGEST, subjects.RUNS, f"KV_{subjects.SETTINGS_BUCKET}",
+        f"OBJ_{subjects.BLOBS_BUCKET}",
+    )  # fmt: skip
+    return Rights(
+        (
+            "$JS.API.STREAM.NAMES",
+            *(f"$JS.API.STREAM.{verb}.{s}" for s in kept for verb in ("INFO", "SNAPSHOT")),
+            "$JS.SNAPSHOT.ACK.>",  # each chunk waits for our word
+        ),
+        (_inbox(user),),
+    )
+
+
 def engine_answers() -> Rights:
     """The engine's second connection: hears requests, and can write into no stream.
 

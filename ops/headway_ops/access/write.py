@@ -88,7 +88,9 @@ def write(wanted: Wanted) -> Written:
     tenants = tenants_of(wanted)
     # Passwords stand in a URL, of which an engine has one.
     users = plan.ONE if wanted.passwords else plan.TWO
-    made = plan.accounts(tenants, [one._replace(edge=wanted.edge) for one in users])
+    if wanted.edge:
+        users = (*(one._replace(edge=True) for one in users), plan.BACKUP)
+    made = plan.accounts(tenants, users)
     server = wanted.server
     if wanted.self_signed:
         from headway_ops.access.certs import self_signed
@@ -144,8 +146,9 @@ def _environment(folder: Path, tenant: str, one: Principal, host: str, server: c
         if ca:
             lines.append(f"HEADWAY_NATS_TLS_CA={ca}")
     else:
-        lines += [f"HEADWAY_CREDENTIALS={seed}", f"HEADWAY_USER={one.name}",
-                  f"HEADWAY_NAMESPACE={one.ns}"]  # fmt: skip
+        lines += [f"HEADWAY_CREDENTIALS={seed}", f"HEADWAY_USER={one.name}"]
+        if one.ns:
+            lines.append(f"HEADWAY_NAMESPACE={one.ns}")
         if ca:
             lines.append(f"HEADWAY_TLS_CA={ca}")
     if one.kind == "engine":
