@@ -92,6 +92,7 @@ task = "from headway import task\n@task\nasync def hello(name: str) -> str:\n"
 open("/srv/tasks/app.py", "w").write(task + "    return 'hello ' + name\n")
 END
 /kit/install --system
+/kit/install --system >/dev/null
 H=/usr/lib/headway/bin
 $H/python - <<'END'
 import re, subprocess

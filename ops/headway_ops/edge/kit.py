@@ -37,11 +37,11 @@ _README = """\
 Headway {version} for an edge: Python {python} on Linux {machine}, glibc {glibc} or newer.
 Nothing is fetched while it is installed.
 
-  ./install                 into a folder of yours, to try it (--to DIR says which)
+  ./install                 into ~/.local/share/headway-edge, to try it (--to DIR: elsewhere)
   sudo ./install --system   into /usr/lib/headway, with configuration in /etc/headway and units
 
-Try it:      BIN/headway demo --edge        research runs; one is killed and goes on
-             BIN/headway up --edge --tasks app.py
+Try it:      DIR/bin/headway demo --edge       research runs; one is killed and goes on
+             DIR/bin/headway up --edge --tasks app.py
 Keep it on:  look into /etc/headway, then systemctl enable --now headway-nats headway-engine \
 headway-agent
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sqlite3
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +22,10 @@ from headway_engine.streams import oldest
 from headway_ops.verify import bodies, containers, effects, epochs, outputs, path, retries, standing
 from headway_ops.verify.ask import SUSPECTS, Ask, CannotLook
 from headway_ops.verify.edgecallers import callers
+from headway_ops.verify.edgelimits import Openings
 from headway_ops.verify.edgelog import EdgeLog
 from headway_ops.verify.edgerows import Rows
-from headway_ops.verify.facts import OPEN
 from headway_ops.verify.objects import Objects
-from headway_ops.verify.queues import Count, Opening
 from headway_ops.verify.report import Report, Violation
 
 if TYPE_CHECKING:
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 
 PROJECTION = "projection.sqlite3"
 """In the folder of an engine."""
-SETTLES = timedelta(seconds=5)
-"""A limit was changed: so long what engines were doing may still go by the old one."""
 AT_ONCE = 200
 """Runs with large bodies that are looked at together."""
 _SKIPPED = {
@@ -149,8 +146,7 @@ class _Looking:
         """Runs whose large bodies are still to be looked at."""
         self._suspects: dict[tuple[str, str], list[Violation]] = {}
         """(namespace, run): what may be true only for a moment."""
-        self._openings: dict[tuple[str, str], list[tuple[int, Opening]]] = {}
-        """(namespace, queue) that has a limit, to (message, what opened or closed an attempt)."""
+        self._openings = Openings(log)
         self._ledger: effects.Ledger = {}
 
     async def all(self) -> None:
@@ -186,7 +182,8 @@ class _Looking:
         """What belongs to no single run; `waiting`: the oldest enqueue in INGEST."""
         ask, report = self._ask, self._report
         if ask.whole:
-            self._limits()
+            for violation in self._openings.check(report):
+                report.add(violation)
             if self._objects is not None and not ask.ns:
                 before = ask.unnamed_before(self._now(), waiting)
                 await self._of_blobs(lambda o: o.unnamed(before))
@@ -217,7 +214,8 @@ class _Looking:
         if (outside := self._ledger.get(h.run.id)) is not None:
             for violation in effects.check(h, outside, report):
                 report.add(violation)
-        self._open(h, told)
+        if not report.holes(h.run.id):
+            self._openings.take(h, told)
         if self._objects is not None and bodies.blobs_of(h):
             self._page.append(h)
             if len(self._page) >= AT_ONCE:
@@ -241,31 +239,6 @@ class _Looking:
             await part(self._objects)
         except BlobsDown as e:
             self._report.skip("I17", str(e))
-
-    # --- limits of queues
-
-    def _open(self, h: History, told: Told) -> None:
-        limit = self._log.limits.get((h.run.ns, h.run.queue))
-        if limit is None or self._report.holes(h.run.id):
-            return
-        found = self._openings.setdefault((h.run.ns, h.run.queue), [])
-        for e, seq in zip(h.events, told.seqs, strict=True):
-            if (
-                e.at > limit.since + SETTLES
-                and e.target
-                and (e.source in OPEN) != (e.target in OPEN)
-            ):
-                found.append((seq, Opening(h.run.id, e.n, e.source, e.target, told.limit_key)))
-
-    def _limits(self) -> None:
-        """In the order of RUNS, which is the order in which it was decided."""
-        for (ns, queue), openings in self._openings.items():
-            limit = self._log.limits[ns, queue]
-            count = Count(f"{ns}/{queue}", limit.runs, limit.keyed)
-            for _, opening in sorted(openings):
-                self._report.count("I22")
-                for violation in count.pass_by(opening):
-                    self._report.add(violation)
 
     # --- the projection, and what may be true only for a moment
 

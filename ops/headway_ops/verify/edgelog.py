@@ -92,10 +92,11 @@ class EdgeLog:
     def __init__(self, nc: NatsClient, ask: Ask) -> None:
         self._nc, self._ask = nc, ask
         self._folder = tempfile.TemporaryDirectory(prefix="headway-verify-")
-        self._db = sqlite3.connect(Path(self._folder.name) / "runs", isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=OFF")
-        self._db.execute("CREATE TABLE said (id TEXT, seq INTEGER, ns TEXT, data BLOB)")
-        self._db.execute("CREATE TABLE keys (name TEXT PRIMARY KEY, run TEXT, until TEXT)")
+        self.scratch = sqlite3.connect(Path(self._folder.name) / "runs", isolation_level=None)
+        """A temporary file: what the checks lay down."""
+        self.scratch.execute("PRAGMA journal_mode=OFF")
+        self.scratch.execute("CREATE TABLE said (id TEXT, seq INTEGER, ns TEXT, data BLOB)")
+        self.scratch.execute("CREATE TABLE keys (name TEXT PRIMARY KEY, run TEXT, until TEXT)")
         self.created = ""
         """When RUNS was made."""
         self.upto = 0
@@ -110,7 +111,7 @@ class EdgeLog:
 
     def close(self) -> None:
         """Remove the temporary file."""
-        self._db.close()
+        self.scratch.close()
         self._folder.cleanup()
 
     async def read(self) -> None:
@@ -118,7 +119,7 @@ class EdgeLog:
         await self.read_settings()
         info = await jsapi(self._nc, f"STREAM.INFO.{subjects.RUNS}")
         self.created, self.upto = str(info["created"]), int(info["state"]["last_seq"])
-        self._db.execute("BEGIN")
+        self.scratch.execute("BEGIN")
         ask = self._ask
         # The filter of a stream's own subjects costs nothing; keys of tasks are not of runs.
         some = subjects.ALL_RUNS
@@ -130,11 +131,13 @@ class EdgeLog:
                 break
             ns, run = m.subject.split(".")[2:4]
             if ask.wants(run, ns):
-                self._db.execute("INSERT INTO said VALUES (?, ?, ?, ?)", (run, m.seq, ns, m.data))
+                self.scratch.execute(
+                    "INSERT INTO said VALUES (?, ?, ?, ?)", (run, m.seq, ns, m.data)
+                )
         await messages.aclose()
         await self._read_keys()
-        self._db.execute("COMMIT")
-        self._db.execute("CREATE INDEX by_id ON said (id, ns, seq)")
+        self.scratch.execute("COMMIT")
+        self.scratch.execute("CREATE INDEX by_id ON said (id, ns, seq)")
 
     async def _read_keys(self) -> None:
         """Who holds each idempotency key."""
@@ -148,21 +151,21 @@ class EdgeLog:
                 self.unread.append((m.seq, str(e)))
                 continue
             name = _key_name(m.subject.split(".")[2], k.task, k.scope, k.key)
-            self._db.execute(
+            self.scratch.execute(
                 "INSERT OR REPLACE INTO keys VALUES (?, ?, ?)",
                 (name, k.run, k.until.isoformat()),
             )
 
     def all(self) -> Iterator[Told]:
         """What was laid down, one id after the other."""
-        rows = self._db.execute("SELECT id, ns, seq, data FROM said ORDER BY id, ns, seq")
+        rows = self.scratch.execute("SELECT id, ns, seq, data FROM said ORDER BY id, ns, seq")
         for (run, ns), group in groupby(rows, key=lambda row: (row[0], row[1])):
             yield told(run, ns, self._decoded(run, ((seq, data) for _, _, seq, data in group)))
 
     def one(self, run: str) -> Told | None:
         """What was laid down of an id; None = nothing."""
         query = "SELECT seq, data, ns FROM said WHERE id = ? ORDER BY ns, seq"
-        rows = self._db.execute(query, (run,)).fetchall()
+        rows = self.scratch.execute(query, (run,)).fetchall()
         if not rows:
             return None
         messages = ((seq, data) for seq, data, ns in rows if ns == rows[0][2])
@@ -187,7 +190,7 @@ class EdgeLog:
         return {
             (ns, run)
             for ns, run in places
-            if self._db.execute(query, (run, ns)).fetchone() is None
+            if self.scratch.execute(query, (run, ns)).fetchone() is None
             and not (await self.again(ns, run)).seq
         }
 
@@ -256,7 +259,7 @@ class EdgeLog:
     def _holder(self, run: Run) -> Holder | None:
         """Who holds its key now; None = nobody, or a run that is not there any more."""
         name = _key_name(run.ns, run.task, run.key_scope, run.key)
-        row = self._db.execute("SELECT run, until FROM keys WHERE name = ?", (name,)).fetchone()
+        row = self.scratch.execute("SELECT run, until FROM keys WHERE name = ?", (name,)).fetchone()
         if row is None:
             return None
         holder = None if row[0] == run.id else self.one(row[0])
