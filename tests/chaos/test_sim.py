@@ -20,10 +20,10 @@ from chaos.sim.search import search
 from headway.states import MOVES
 
 HERE = Path(__file__).parent
-SEEDS = int(os.environ.get("CHAOS_SEEDS", "15000"))
+SEEDS = int(os.environ.get("CHAOS_SEEDS", "50000"))
 START = int(os.environ.get("CHAOS_START", "0"))
-ALL = 15_000
-"""So many reach everything, the rarest path six times; fewer (the mutation guard) need not."""
+ALL = 50_000
+"""So many reach everything; fewer (the mutation guard) need not."""
 
 
 def kept() -> list[int]:
