@@ -19,7 +19,7 @@ from support.agentrig import Rig, first, gone, reaped, rigged
 from support.fakelink import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 
 @pytest.fixture
@@ -65,6 +65,33 @@ async def test_session_over_kills_everything_and_registers_anew(rig: Rig):
     told = await until(lambda: first(rig.engine.of(run, Stopped)))
     assert isinstance(told, Stopped)
     assert (told.run, told.epoch, told.why) == (run, 1, "stale")
+
+
+async def test_a_late_word_that_an_older_session_is_over_costs_the_next_one_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+):
+    rig.engine.beat_every = 0.5
+    agent = await rig.agent()
+    link, late, given = agent.link, asyncio.Event(), asyncio.Event()
+    nak = link.nak
+
+    async def slow(items: Sequence[WorkItem], delay: float) -> None:
+        given.set()
+        await late.wait()
+        await nak(items, delay)
+
+    monkeypatch.setattr(link, "nak", slow)
+    rig.engine.session_over = True
+    rig.engine.add("sleeps", {})
+    await given.wait()  # a claim was told that session 1 is over, and gives its work back first
+    await until(lambda: len(rig.engine.registered) == 2)  # a beat was told so too
+    run = rig.engine.add("sleeps", {})
+    await until(lambda: rig.engine.of(run, Started))
+    before = agent.leases.beats
+    late.set()
+    await until(lambda: agent.leases.beats > before + 1)
+    assert len(rig.engine.registered) == 2
+    assert run in agent.attempts.live
 
 
 async def test_a_run_that_comes_back_before_its_old_attempt_is_gone_ends_that_one_for_certain(

@@ -157,6 +157,8 @@ class FakeEngine:
 
     def _claim(self, body: bytes) -> Any:
         ask = decode(rpc.CLAIM, body)
+        if self.session_over:
+            return rpc.Claimed("e1", session_over=True)
         return rpc.Claimed("e1", [self.runs[r] for r in ask.runs], versions=[self.version])
 
     def _save(self, body: bytes) -> Any:

@@ -46,7 +46,7 @@ class Claims:
         plans: Plans,
         *,
         session: Callable[[], int],
-        session_over: Callable[[], None],
+        session_over: Callable[[int], None],
         heard: Callable[[], None],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
@@ -130,8 +130,9 @@ class Claims:
         shared = sum(1 for _, _, s in batch if s)
         if faults.armed:
             await faults.point("agent.claims.pulled")
+        session = self._session()
         try:
-            claimed = await self._ask([run for _, run, _ in batch])
+            claimed = await self._ask(session, [run for _, run, _ in batch])
         finally:
             self.reserved_shared -= shared
             self.reserved_run -= len(batch) - shared
@@ -140,7 +141,7 @@ class Claims:
             await self._link.nak(items, 1.0)
         elif claimed.session_over:
             await self._link.nak(items, 0.0)
-            self._session_over()
+            self._session_over(session)
         else:
             if faults.armed:
                 await faults.point("agent.claims.answered")
@@ -177,9 +178,8 @@ class Claims:
         if self._asking:
             self.marks = self._loop.call_later(WORKING_EVERY, self._mark)
 
-    async def _ask(self, runs: list[str]) -> Claimed | None:
+    async def _ask(self, session: int, runs: list[str]) -> Claimed | None:
         """The engine's word, or None: nobody decided in time, or the session ended."""
-        session = self._session()
         free, shared = self.free()
         body = encode(Claim(self._config.name, session, secrets.token_hex(8), runs, free, shared))
         end = self._loop.time() + PATIENCE

@@ -79,10 +79,11 @@ class Leases:
         """An engine answered something."""
         self._heard_at = self._clock()
 
-    def session_over(self) -> None:
-        """An answer said that the session ended."""
-        self._over = True
-        self._wake.set()
+    def session_over(self, session: int) -> None:
+        """An answer said that this session ended; a later one goes on."""
+        if session == self.session:
+            self._over = True
+            self._wake.set()
 
     async def run(self, session: int = 0) -> None:
         """Register, then beat until cancelled. `session`: that of an agent that is adopted."""
