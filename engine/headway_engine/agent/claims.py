@@ -59,6 +59,7 @@ class Claims:
         self._loop = asyncio.get_running_loop()
         self._asking: dict[int, tuple[list[WorkItem], float]] = {}
         """Claims without an answer: their work, and since when."""
+        self._stirred = 0
         self.marks: asyncio.TimerHandle | None = None
         """The next marks; None while no claim is under way."""
         self.reserved_run = self.reserved_shared = 0
@@ -75,6 +76,10 @@ class Claims:
             max(0, self._config.slots - self._attempts.run_used - self.reserved_run),
             max(0, self._config.shared_slots - self._attempts.shared_used - self.reserved_shared),
         )
+
+    def stirring(self) -> tuple[bool, int]:
+        """Is a claim under way, and how often one has begun or ended: what holds may change by."""
+        return bool(self._asking), self._stirred
 
     def want(self) -> int:
         """For how many runs there is room."""
@@ -158,12 +163,14 @@ class Claims:
         self._link.wake()
 
     def _under_way(self, items: list[WorkItem]) -> None:
+        self._stirred += 1
         self._asking[id(items)] = items, self._loop.time()
         if self.marks is None:
             self.marks = self._loop.call_later(WORKING_EVERY, self._mark)
 
     def _decided(self, items: list[WorkItem]) -> None:
         del self._asking[id(items)]
+        self._stirred += 1
         if not self._asking and self.marks is not None:
             self.marks.cancel()
             self.marks = None
