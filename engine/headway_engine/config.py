@@ -151,6 +151,11 @@ class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """At a site: its name; its engines then carry out what the hub asks for. Empty = alone."""
     hub: str = "hub"
     """At a site: the JetStream domain of its hub."""
+    ship: bool = True
+    """At a site: retention waits for each run until the hub has confirmed that it has all of it,
+    unless RUNS is nearly full; false = retention waits for nobody."""
+    retention: Seconds = 30 * 86400.0
+    """Seconds that runs stay after their end; a hub keeps those of its sites as long as its own."""
     otlp_headers: str = ""
     """`name=value,name=value` for the collector; best given as HEADWAY_ENGINE_OTLP_HEADERS."""
 

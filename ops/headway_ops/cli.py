@@ -25,8 +25,9 @@ HELP = "Durable tasks on NATS JetStream, watched and steered from the terminal."
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code (see `headway_ops.say.Exit`)."""
-    from headway_ops import say
+    from headway_ops import lightnats, say
 
+    lightnats.arm()
     words = hoisted(sys.argv[1:] if argv is None else argv)
     try:
         start = quick.console_of(words)

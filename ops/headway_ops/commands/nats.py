@@ -28,6 +28,16 @@ def config(
     operator: Annotated[
         Names, typer.Option("--operator", help=f"May do everything: {_PEOPLE}")
     ] = None,
+    site: Annotated[
+        Names,
+        typer.Option("--site", help="A site that joins this server as its hub; may be repeated."),
+    ] = None,
+    leaf_listen: Annotated[
+        str, typer.Option("--leaf-listen", help="Address where a hub hears its sites.")
+    ] = "0.0.0.0:7422",
+    domain: Annotated[
+        str, typer.Option("--domain", help="A hub's JetStream domain, by which sites know it.")
+    ] = "hub",
     tenant: Annotated[
         Names,
         typer.Option(
@@ -85,6 +95,7 @@ def config(
     With --edge the server's name is the site's name too, and its monitoring port is open on this
     host, where the engine looks whether every message is fsynced.
     """
+    from headway import subjects
     from headway_ops.access import conf, write
 
     write.run(
@@ -96,6 +107,7 @@ def config(
             tuple(client or ()),
             tuple(viewer or ()),
             tuple(operator or ()),
+            tuple(site or ()),
             tuple(host or ("127.0.0.1", "localhost")),
             self_signed,
             passwords,
@@ -103,7 +115,8 @@ def config(
             conf.Server(
                 server_name, listen, http or ("127.0.0.1:8222" if edge else ""), store_dir,
                 max_store, tenant_store=tenant_store, tls=(tls_cert, tls_key, tls_ca),
-                verify=tls_verify, domain=server_name if edge else "",
+                verify=tls_verify, leaf_listen=leaf_listen,
+                domain=subjects.name(server_name if edge else domain, "domain"),
             ),
         ),
         as_json=as_json,

@@ -12,7 +12,7 @@ may work on one NATS: each has a projection of its own, and a decision on an old
 5. `base`        look, decide, publish on condition, look again: the only way to write;
                  `building` gathers what several decisions do to one run for one message.
 6. `moves`, `saving`, `presence`, `control`, `dispatching`, `intake`, `claims`, `timers`, `purging`,
-                 `upkeep`: the port's methods by area, each upon the one before.
+                 `shipping`, `upkeep`: the port's methods by area, each upon the one before.
 7. `reading` and what is built upon it: `pages` (by `scanning` and `dialect`), `details`, `dead`,
                  `usage`, `jobs`, `sources`.
 """
@@ -57,10 +57,15 @@ class EdgeStore(Sources, Dead, Usage):
         engine: str = "edge",
         clock: Clock | None = None,
         retention: timedelta = timedelta(days=30),
+        *,
+        holds: bool = False,
     ) -> None:
-        """`folder`: where the projection lies; each engine has its own."""
+        """`folder`: where the projection lies; each engine has its own.
+
+        `holds`: no run is removed before a hub has confirmed that it has it (see `shipping`).
+        """
         self.nc, self.engine, self.clock = nc, engine, clock or SystemClock()
-        self.retention = retention
+        self.retention, self.holds, self.identity = retention, holds, ""
         self.projection = Projection(folder / "projection.sqlite3")
         self.reader = Reader(self.projection.path)
         self.journal = Journal(nc, self.projection)
@@ -77,6 +82,7 @@ class EdgeStore(Sources, Dead, Usage):
             info = await jsapi(self.nc, f"STREAM.INFO.{subjects.RUNS}")
         except HeadwayError as e:
             raise StoreDown(f"RUNS is not there: {e}") from None
+        self.identity = str(info["created"])
         last = int(info["state"]["last_seq"])
         if why := self.projection.open(str(info["created"]), last):
             log.info("the projection is made anew: %s; messages=%d", why, info["state"]["messages"])
@@ -95,7 +101,12 @@ class EdgeStore(Sources, Dead, Usage):
             raise StoreDown(f"RUNS is not there: {e}") from None
         version = self.nc.connected_server_version
         text = f"{version.major}.{version.minor}.{version.patch}"
-        return StoreFacts("edge", text, SCHEMA, True, [], f"edge-{info['created']}")
+        problems: list[str] = []
+        if self.holds and (lost := self.shipped().lost):
+            problems.append(
+                f"{lost:,} runs were removed before the hub had confirmed them, for want of room"
+            )
+        return StoreFacts("edge", text, SCHEMA, True, problems, f"edge-{info['created']}")
 
     async def close(self) -> None:
         """Close the projection; the connection is its owner's."""
