@@ -92,6 +92,6 @@ _GROUPS = {
     "replay": "Runs again: one, or many by a script.",
     "queue": "Queues: what waits, limits, pause and resume.",
     "image": "Task images.",
-    "edge": "Without a database: copies, and a hub to join.",
+    "edge": "Without a database: kit, copies, and a hub to join.",
     "nats": "The broker's users: keys, rights, accounts, TLS.",
 }

@@ -183,7 +183,7 @@ class Agent:
             degraded=lambda: self.degraded, images=self._image_ids,
             freeze=self.attempts.stopping.freeze,
             stop=self.attempts.stopping.stop_by_id, kill_all=self._kill_all, opened=self._opened,
-            beaten=self._beaten, clock=self.clock,
+            beaten=self._beaten, claims=lambda: self.claims.stirring(), clock=self.clock,
         )  # fmt: skip
         self.claims = Claims(
             c, self.link, self.attempts, self.plans, session=lambda: self.leases.session,
