@@ -15,8 +15,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any, cast
 
-from nats import errors as nats_errors
-
+from headway.natspy import nats_errors
 from headway.steadynats import SteadyClient
 
 if TYPE_CHECKING:
