@@ -14,6 +14,7 @@ import secrets
 import socket
 import tempfile
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -47,6 +48,8 @@ T = TypeVar("T")
 
 RETRY_FIRST, RETRY = 0.05, 1.0
 """Seconds between two tries to reach a server at start: at first, and later."""
+LATELY = 0.9
+"""Seconds, at the edge: a little less than the timers' own, so that they share one look."""
 SAY_EVERY = 10.0
 """Seconds between two lines that say what is awaited."""
 
@@ -89,7 +92,8 @@ def make_store(config: Config, engine: str, nc: Connection, edge: Path | None) -
     if edge is not None:
         from headway_engine.store.edge import EdgeStore
 
-        return EdgeStore(nc, edge, engine)
+        retention = timedelta(seconds=config.edge.retention)
+        return EdgeStore(nc, edge, engine, retention=retention, lately=LATELY)
     from headway_engine.store.postgres import PostgresStore
 
     return PostgresStore(config.postgres.dsn, engine=engine)

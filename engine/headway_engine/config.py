@@ -74,6 +74,8 @@ class EdgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     runs_bytes: Annotated[int, Meta(ge=1 << 20)] = 2 << 30
     """Bytes that all runs may take in NATS; when they are used up, enqueues are refused. The server
     must have room for it: `max_file_store`."""
+    retention: Annotated[float, Meta(ge=3600, le=86400 * 3650)] = 30 * 86400.0
+    """Seconds for which ended runs are kept, with their history and states."""
 
 
 class BlobsConfig(Struct, frozen=True, forbid_unknown_fields=True):

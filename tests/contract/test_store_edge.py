@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import Raw
 
 from headway import bus, subjects
+from headway.errors import TooLarge
 from headway.history import Stored, history
 from headway.ids import encode as make_id
 from headway.states import RunState
@@ -35,7 +37,16 @@ from headway_engine.happenings import (
     Suspended,
 )
 from headway_engine.store import StoreDown
-from support.factories import NS, a_checkpoint, a_once, a_step, an_agent, an_enqueue
+from headway_engine.streams import drift, ensure_streams
+from support.factories import (
+    NS,
+    a_checkpoint,
+    a_deployment,
+    a_once,
+    a_step,
+    an_agent,
+    an_enqueue,
+)
 from support.stores import LEASE
 from support.wait import until
 
@@ -178,6 +189,42 @@ async def test_a_dispatch_is_in_work_and_comes_again_when_work_has_lost_it(
     assert [run for run, _ in again.runs] == [works[0].run]
     await in_work(2)
     assert await edge_kit.store.undispatched({place: 0}, "s") == []
+
+
+async def test_work_made_anew_gets_what_waits_for_an_agent_and_nothing_older(
+    edge_kit: EdgeKit,
+) -> None:
+    session = await edge_kit.ready()
+    nc, place = edge_kit.edge.nc, (NS, "default")
+    runs = await edge_kit.enqueued(*[an_enqueue() for _ in range(6)])
+    await edge_kit.store.dispatch(NS, "default", 6, 0)
+    ids = [run.id for run in runs]
+    await edge_kit.store.claim(NS, "a1", session, "n", ids[:5], None)
+    await bus.jsapi(nc, "STREAM.DELETE.WORK")
+    made = await ensure_streams(nc, "edge", fsynced=True)
+    assert [c for c in made.changed if "WORK" in c] == ["WORK: created"]
+    await edge_kit.advance(31)
+    (again,) = await edge_kit.store.undispatched({place: 0}, "s")
+    assert [run for run, _ in again.runs] == ids[5:]
+
+    async def in_work() -> list[str]:
+        subject = subjects.work(*place)
+        found = [m async for m in history(nc, subjects.WORK, subject)]
+        return [decode(WORK_BODY, m.data).run for m in found]
+
+    assert await until(in_work) == ids[5:]
+    # Its beginning is its own: it is neither put right nor reported.
+    assert (await ensure_streams(nc, "edge", fsynced=True)).changed == []
+    assert not [d for d in await drift(nc) if d.startswith("WORK")]
+
+
+async def test_a_deployment_larger_than_a_message_is_refused_with_what_to_do(
+    edge_kit: EdgeKit,
+) -> None:
+    schema = Raw(encode({"description": "x" * 1_100_000}))
+    with pytest.raises(TooLarge, match=r"the deployment is 1,1.* deploy fewer tasks"):
+        await edge_kit.store.deploy(NS, a_deployment(payload_schema=schema))
+    assert await edge_kit.store.deployments(NS) == []
 
 
 LIVE = ("runs_live", "runs_open", "runs_held", "runs_given", "runs_early")

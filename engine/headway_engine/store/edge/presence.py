@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -123,6 +124,7 @@ class Presence(Saving):
         assert new is not None
         session = new.state.session
         await self.journal.fresh()
+        await self.journal.look(run for run, _ in ask.holds)
         mine = {(h.run, h.epoch) for h in self._open_of(ns, ask.agent, session)}
         return (
             session,
@@ -145,6 +147,9 @@ class Presence(Saving):
             agent.state.lease_until = now + timedelta(seconds=lease)
             agent.state.degraded = ask.degraded
             agent.state.images = ask.images or agent.state.images
+            if self.journal.behind:  # what it should hold is not all known yet
+                found.append(Renewed(True, [], False, agent.state.drain))
+                return agent
             held = self._open_of(ns, ask.agent, ask.session)
             answer = compare(held, ask.holds, ask.digest, frozenset(agent.missing))
             if ask.holds is not None:
@@ -170,17 +175,18 @@ class Presence(Saving):
         await self._change_agent(ns, agent, change)
 
     async def expire(self, lease: float) -> list[Outcome]:
-        """End leases that are over, then lose their runs."""
-        await self._fresh()
+        """End leases that are over, then lose their runs: once all of them are known."""
+        await asyncio.gather(self._lately(), self.settings.lately(self.lately))
+        if self.journal.behind:
+            return []
         now, live = self._now(), self.liveness
         whole = live is not None and (now - live[0]).total_seconds() >= lease
         if whole and live is not None and (now - live[1]).total_seconds() < max(GAP, lease):
-            for agent in self._all_agents():
-                if self._is_over(agent, lease):
-                    await self._change_agent(
-                        agent.state.ns, agent.state.agent, lambda a: self._ended(a, lease)
-                    )
-            await self.journal.fresh()  # a claim that was faster is in it
+            over = [agent.state for agent in self._all_agents() if self._is_over(agent, lease)]
+            for state in over:
+                await self._change_agent(state.ns, state.agent, lambda a: self._ended(a, lease))
+            if over:
+                await self.journal.fresh()  # a claim that was faster is in it
         moves: list[tuple[str, Happening]] = []
         emptied: list[Agent] = []
         for agent in self._all_agents():
@@ -220,7 +226,7 @@ class Presence(Saving):
 
     async def tick(self, lease: float = 15.0, elapsed: float | None = None) -> None:
         """The clock of leases runs: this engine serves, and RUNS can be read."""
-        await self._runs_fresh()
+        await self._lately()
         now = self._now()
         since, last = self.liveness or (now, now)
         passed = (now - last).total_seconds()
