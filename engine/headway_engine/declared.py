@@ -65,11 +65,11 @@ def declared(limits: Limits | None = None, replicas: int = 1) -> dict[str, Confi
             **observed,
             "name": subjects.RUNS,
             "description": "transitions of runs, after their commit",
-            "subjects": ["hw.run.>"],
+            "subjects": [subjects.ALL_RUNS],
             "max_age": 72 * HOUR,
             "max_bytes": b.runs_bytes,
             "allow_direct": True,
-            "republish": {"src": "hw.run.>", "dest": "hw.live.run.>"},
+            "republish": {"src": subjects.ALL_RUNS, "dest": "hw.live.run.>"},
         },
         _seen("LOGS", "output of attempts", "log", b.logs_bytes, observed),
         _seen("SPANS", "OpenTelemetry spans", "span", b.spans_bytes, observed),
@@ -77,10 +77,6 @@ def declared(limits: Limits | None = None, replicas: int = 1) -> dict[str, Confi
         _bucket(subjects.SETTINGS_BUCKET, "copy of queues and deployments", all_of | lazy),
     ]
     return {str(s["name"]): s for s in streams}
-
-
-EDGE_KEYS = "hw.key.>"
-"""Subjects that RUNS has at the edge alone: by them it is told from that of a server."""
 
 
 def declared_edge(limits: Limits | None = None) -> dict[str, Config]:
@@ -102,7 +98,7 @@ def declared_edge(limits: Limits | None = None) -> dict[str, Config]:
             **base,
             "name": subjects.RUNS,
             "description": "runs: the truth",
-            "subjects": ["hw.run.>", EDGE_KEYS],
+            "subjects": [subjects.ALL_RUNS, subjects.KEYS],
             "retention": "limits",
             # A full store refuses what is new, and says so; it never forgets what was acknowledged.
             "discard": "new",
@@ -110,7 +106,7 @@ def declared_edge(limits: Limits | None = None) -> dict[str, Config]:
             "allow_direct": True,
             "allow_atomic": True,
             "deny_delete": True,
-            "republish": {"src": "hw.run.>", "dest": "hw.live.run.>"},
+            "republish": {"src": subjects.ALL_RUNS, "dest": "hw.live.run.>"},
         },
         {
             **base,

@@ -250,8 +250,7 @@ class Relay(Service):
         for told in self._gathered():
             self.telling(told)
             body = encode(told)
-            # The store keeps run ids and namespaces well-formed: no token is checked again here.
-            batch.append((f"hw.run.{told.ns}.{told.run}.ev", body))
+            batch.append((subjects.of_run(told.ns, told.run, subjects.EV), body))
             marks.append((told.run, told.events[-1].n))
         return batch, marks
 

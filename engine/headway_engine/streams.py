@@ -19,7 +19,6 @@ from headway import subjects
 from headway.bus import JetStreamRefused, jsapi
 from headway.errors import HeadwayError
 from headway_engine.declared import (
-    EDGE_KEYS,
     Config,
     Limits,
     declared,
@@ -174,7 +173,7 @@ async def mode_of(nc: NatsClient) -> str:
     info = await _info(nc, f"STREAM.INFO.{subjects.RUNS}", _NO_STREAM)
     if info is None:
         return ""
-    return "edge" if EDGE_KEYS in info["config"].get("subjects", ()) else "server"
+    return "edge" if subjects.KEYS in info["config"].get("subjects", ()) else "server"
 
 
 async def _demand_fsync(nc: NatsClient, fsynced: bool | None, monitor_url: str) -> bool:

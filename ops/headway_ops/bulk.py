@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from headway.replays import jobs as replay_jobs
-from headway.replays.moving import meant, plans
+from headway.replays.moving import PAST, meant, plans
 from headway.texts import plural
 from headway_ops import link, say
 from headway_ops.say import Exit, Fail
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 FEW = 10
 """Up to so many runs a plain yes is enough."""
 SHOWN = 5
-_PAST = {"cancel": "cancelled", "resume": "resumed", "ack": "acknowledged"}
 
 
 class Consent(NamedTuple):
@@ -119,7 +118,7 @@ def _planned(verb: Verb, found: Meant, *, as_json: bool) -> None:
         told = {"as_of": found.as_of, "matched": count, "runs": found.runs[:SHOWN]}
         say.data({"verb": verb, "dry_run": True} | told)
         return
-    say.tell(f"{count} runs would be {_PAST[verb]}")
+    say.tell(f"{count} runs would be {PAST[verb]}")
     for run in found.runs[:SHOWN]:
         say.tell(f"  {run}")
     if count > SHOWN:
@@ -135,7 +134,7 @@ def _told(verb: Verb, rows: list[JobRow], refused: list[JobItem], *, as_json: bo
         jobs = [row.job for row in rows]
         say.data({"verb": verb, "dry_run": False} | told | {"left": left, "jobs": jobs})
         return
-    parts = [f"{done} {_PAST[verb]}"]
+    parts = [f"{done} {PAST[verb]}"]
     parts += [f"{len(refused)} refused"] if refused else []
     parts += [f"{left} left: the job was stopped"] if left else []
     say.tell(", ".join(parts))

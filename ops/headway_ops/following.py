@@ -15,7 +15,7 @@ from headway.states import TERMINAL
 from headway.steadynats import settled
 from headway.wire import Malformed, decode
 from headway.wire.events import RUN_EVENTS, Event, RunEvents
-from headway_ops import link, render, say, story
+from headway_ops import dumping, link, render, say, story
 from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
@@ -37,15 +37,22 @@ KNOWN_RUNS = 100_000
 """Runs whose last event number `watch` remembers, to see gaps."""
 
 
-def watch(run: str, *, as_json: bool) -> None:
-    """Print a run's events to its end (exit 1 if it failed), or those of all runs until Ctrl+C."""
+def watch(run: str, *, dump: bool, as_json: bool) -> None:
+    """Print a run's events to its end (exit 1 if it failed), or those of all runs until Ctrl+C.
+
+    `dump`: all that observers may see, as JSON.
+    """
     if not run:
-        link.with_client(lambda client: _watch_all(client, as_json=as_json))
+        link.with_client(
+            dumping.dump_all if dump else lambda client: _watch_all(client, as_json=as_json)
+        )
         return
     link.prefix_of(run)
 
     async def work(client: Client) -> str:
         full = await link.known(client, run)
+        if dump:
+            return await dumping.dump_run(client, full)
         return await _timeline(client, full, say.show, as_json=as_json)
 
     if link.with_client(work) != "SUCCEEDED":
@@ -65,12 +72,14 @@ async def _timeline(
     `before_end` is awaited before the end is shown.
     """
     since: datetime | None = None
+    task = ""
     async for event in client.handle(run).events():
         since = since or event.at
         if event.target in ENDED and before_end is not None:
             await before_end()
         if as_json:
-            say.data({"run": run, "event": event})
+            task = task or await dumping.task_of(client, run)
+            say.data({"run": run, "task": task, "event": event})
         else:
             show(story.event_text(event, since))
             if event.kind == "review":

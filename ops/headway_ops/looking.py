@@ -1,4 +1,4 @@
-"""ls, show, dead, agents, queue ls: ask the engine, print the answer."""
+"""ls, show, dead, agents, queue ls, metrics, usage: ask the engine, print the answer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from rich.text import Text
 from headway.config import from_environment
 from headway.follow import stored_events
 from headway.wire.fleet import AgentRow, Metrics, MetricsAsk, QueueRow
-from headway.wire.runs import RunDetail, RunRow, RunsPage, RunsQuery
+from headway.wire.runs import RunDetail, RunRow, RunsPage, RunsQuery, UsageAsk, UsageRow
 from headway.wire.steering import DeadAsk, DeadPage
 from headway_ops import link, render, say, story
-from headway_ops.querying import total_of
+from headway_ops.querying import moment, total_of
 
 if TYPE_CHECKING:
     from headway.client import Client
@@ -138,3 +138,25 @@ def show_metrics(last: int, *, as_json: bool) -> None:
             f"dropped: {found.log_dropped:,} of {found.log_lines:,} log lines,"
             f" {found.spans_dropped:,} spans"
         )
+
+
+def show_usage(
+    by: Literal["task", "model", "run", "day"],
+    task: str,
+    model: str,
+    since: str,
+    limit: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Print what runs used of language models, summed. Raises Fail for a bad `since`."""
+    start = moment(since, datetime.now(UTC)) if since else None
+    ask = UsageAsk(by, task, model, since=start, n=limit)
+    rows = link.with_client(lambda client: client.api("usage", ask, list[UsageRow]))
+    if as_json:
+        say.rows(rows)
+    elif rows:
+        say.show(render.usage_table(rows, by))
+    else:
+        say.tell("no run told of any use: a task calls usage(), or a library with OpenTelemetry's"
+                 " GenAI attributes does it for it")  # fmt: skip

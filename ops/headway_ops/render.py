@@ -16,6 +16,7 @@ from rich.text import Text
 from headway.looks import UNKNOWN, look
 from headway.safe import safe_line
 from headway.texts import age
+from headway.wire.runs import UsageRow
 from headway_tui.model.sparks import spark
 
 if TYPE_CHECKING:
@@ -81,11 +82,12 @@ def cut(text: str) -> Text:
 def runs_table(rows: Sequence[RunRow], now: datetime) -> Table:
     """The list of runs, newest first: status, id, task, attempt, checkpoint, age.
 
-    With the site, where one owns a run.
+    With the site, where one owns a run, and what runs have cost, where one told it.
     """
     names = ["STATUS", "RUN", "TASK", "TRY", "CHECKPOINT", "AGE"]
-    sites = any(row.site for row in rows)
-    table = a_table(*names, *(["SITE"] if sites else []), wide=2)
+    sites, costs = any(row.site for row in rows), any(row.cost_usd for row in rows)
+    more = [name for name, there in (("COST", costs), ("SITE", sites)) if there]
+    table = a_table(*names, *more, wide=2)
     for row in rows:
         point = f"#{row.checkpoint} {row.checkpoint_name}" if row.checkpoint else "-"
         table.add_row(
@@ -95,6 +97,7 @@ def runs_table(rows: Sequence[RunRow], now: datetime) -> Table:
             _try_of(row),
             Text(safe_line(point, 14)),
             age(row.created_at, now),
+            *([f"${row.cost_usd:,.2f}" if row.cost_usd else "-"] if costs else []),
             *([Text(safe_line(row.site, 16) or "-")] if sites else []),
         )
     return table
@@ -170,6 +173,32 @@ def curves_table(curves: Sequence[Curve], width: int = 40) -> Table:
         drawn = spark(curve.values, width, ascii_only=not unicode_output())
         table.add_row(curve.name, curve.now, curve.high, drawn)
     return table
+
+
+def usage_table(rows: Sequence[UsageRow], by: str) -> Table:
+    """What was used, a line for each key, and all together."""
+    table = a_table(by.upper(), "RUNS", "ATTEMPTS", "TOKENS IN", "TOKENS OUT", "COST", wide=0)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(cut(row.key or "-"), *_used(row))
+    if len(rows) > 1:
+        # A run may stand under several models and days: their sum is no number of runs.
+        whole = UsageRow(
+            "", sum(r.runs for r in rows), sum(r.attempts for r in rows),
+            sum(r.tokens_in for r in rows), sum(r.tokens_out for r in rows),
+            sum(r.cost_usd for r in rows),
+        )  # fmt: skip
+        cells = _used(whole)
+        if by in {"model", "day"}:
+            cells[:2] = ["", ""]
+        table.add_row("all these", *cells, style="bold")
+    return table
+
+
+def _used(row: UsageRow) -> list[str]:
+    return [f"{row.runs:,}", f"{row.attempts:,}", f"{row.tokens_in:,}", f"{row.tokens_out:,}",
+            f"${row.cost_usd:,.2f}"]  # fmt: skip
 
 
 def _paused(row: QueueRow) -> str:

@@ -6,18 +6,19 @@ import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import quoteattr
 
 import msgspec
 
 from headway.replays import Loaded, Planned, Script, Select, TooMany, load, make_plan
 from headway.replays import jobs as replay_jobs
 from headway.replays import report as judge
+from headway.replays.moving import became
 from headway.replays.plans import name_of
 from headway.replays.plans import read as read_plan
 from headway.replays.script import Replay, check
-from headway.texts import span
+from headway.texts import plural, span
 from headway_ops import link, say
+from headway_ops.reporting import line_of, tell
 from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from headway.replays import JobReport
     from headway.wire.replays import JobRow, Plan
 
-SIGNS = {"ok": "ok", "warn": "~", "fail": "FAIL", "open": "..."}
+NAMED = 3
+"""Up to so many runs that are skipped for one reason are named."""
 
 
 def is_script(target: str) -> bool:
@@ -89,14 +91,19 @@ def summary(planned: Planned) -> list[str]:
     """The dry run for people."""
     plan, pace = planned.plan, planned.plan.pace
     starts = ", ".join(f"{n} from {where}" for where, n in planned.starts.items())
-    told = [
-        f"PLAN {planned.name}   dry run, nothing sent",
-        f"  {len(plan.items)} runs will start: {starts}",
-        f"  edited: {planned.edited}   image: {plan.image or 'current'}   queue:"
-        f" {plan.queue or 'as it was'}",
+    told = [f"PLAN {planned.name}   dry run, nothing sent"]
+    if plan.mode == "resume":
+        told.append(f"  {plural(len(plan.items), 'run')} will go on: the next attempt, now")
+    else:
+        told += [
+            f"  {plural(len(plan.items), 'run')} will start: {starts}",
+            f"  edited: {planned.edited}   image: {plan.image or 'current'}   queue:"
+            f" {plan.queue or 'as it was'}",
+        ]
+    told.append(
         f"  pace: {pace.rate:g}/s, {pace.max_in_flight} at once, canary {pace.canary or 'none'},"
-        f" stop after {pace.stop_after_failures or 'no number of'} failures in a row",
-    ]
+        f" stop after {pace.stop_after_failures or 'no number of'} failures in a row"
+    )
     told += [f"  {n} states lack {key!r}: it is added" for key, n in planned.lacks.items()]
     if planned.steps:
         steps = ", ".join(f"{fn} {n}" for fn, n in planned.steps.items())
@@ -105,8 +112,13 @@ def summary(planned: Planned) -> list[str]:
         told.append(f"  about {span(planned.seconds)}, if they take as long as their originals")
     told += [f"  once: {n} x {key} kept (not done again)" for key, n in planned.kept.items()]
     told += [f"  ! once: {n} x {key} MAY HAPPEN AGAIN" for key, n in planned.again.items()]
-    told += [f"  ! {n} were forked by job {job} before" for job, n in planned.before.items()]
-    return told + [f"  left out: {run}: {why}" for run, why in planned.dropped]
+    told += [
+        f"  ! {n} already forked by job {job} -> forked again" for job, n in planned.before.items()
+    ]
+    for why, runs in planned.skips():
+        named = f" ({', '.join(runs)})" if len(runs) <= NAMED else ""
+        told.append(f"  ! {len(runs):,} {why} -> skipped{named}")
+    return told
 
 
 def explain(target: str, *, as_json: bool) -> None:
@@ -157,7 +169,7 @@ def start(
         else:
             say.line(row.job)
         return
-    _tell(done, junit, markdown=False, as_json=as_json)
+    tell(done, junit, markdown=False, as_json=as_json)
 
 
 def agree(target: str, wanted: str, name: str, plan: Plan, *, yes: bool, typed: int | None) -> None:
@@ -207,15 +219,6 @@ async def _follow(client: Client, job: str, loaded: Loaded | None, *, yes: bool)
     return await judge(client, job, function)
 
 
-def line_of(row: JobRow) -> str:
-    """A job on one line."""
-    why = f" ({row.reason})" if row.reason else ""
-    return (
-        f"{row.job} {row.state}{why}: {row.succeeded} succeeded, {row.failed} failed,"
-        f" {row.running} running, {row.waiting} waiting"
-    )
-
-
 def jobs(*, as_json: bool) -> None:
     """All jobs, newest first."""
     found = link.with_client(replay_jobs.jobs)
@@ -237,9 +240,9 @@ def status(job: str, *, as_json: bool) -> None:
     say.line(line_of(detail.row))
     for item in detail.items:
         where = f"#{item.checkpoint}" if item.checkpoint else "start"
-        fork = "-" if item.state in ("waiting", "refused") else item.fork
-        word = item.status or item.state
-        say.line(f"  {word:<10} {item.run} {where:<6} {fork:<26} {item.reason}".rstrip())
+        made = item.state not in ("waiting", "refused") and item.fork != item.run
+        fork = f"{where:<6} {item.fork if made else '-':<26} " if detail.row.mode == "fork" else ""
+        say.line(f"  {became(detail.row.mode, item):<12} {item.run} {fork}{item.reason}".rstrip())
 
 
 def move(job: str, how: Callable[[Client, str], Awaitable[JobRow]], *, as_json: bool) -> None:
@@ -255,59 +258,4 @@ def report(job: str, script: str, junit: str, *, markdown: bool, as_json: bool) 
     """Judge a job; exit code 1 beyond its gate."""
     function = load(script).check if script else None
     done = link.with_client(lambda client: judge(client, job, function))
-    _tell(done, junit, markdown=markdown, as_json=as_json)
-
-
-def _tell(done: JobReport, junit: str, *, markdown: bool, as_json: bool) -> None:
-    if junit:
-        Path(junit).write_text(junit_of(done), "utf-8")
-    row = done.detail.row
-    if as_json:
-        say.data(done)
-    elif markdown:
-        for text in (f"# {row.name or row.job}", "", line_of(row), ""):
-            say.line(text)
-        say.line("| verdict | original | was | fork | status | why |")
-        say.line("| --- | --- | --- | --- | --- | --- |")
-        for j in done.items:
-            why = "; ".join(j.reasons).replace("|", "\\|").replace("\n", " ")
-            say.line(f"| {SIGNS[j.verdict]} | {j.item.run} | {j.was} | {j.item.fork} |"
-                     f" {j.item.status or j.item.state} | {why} |")  # fmt: skip
-    else:
-        for j in done.items:
-            why = "; ".join(j.reasons)
-            word = j.item.status or j.item.state
-            say.line(f"{SIGNS[j.verdict]:<5} {j.item.run} -> {j.item.fork} {word}  {why}".rstrip())
-        say.line(f"{line_of(row)}; {done.failed} failed their checks, {done.detail.max_failed} may")
-    if not done.green:
-        raise SystemExit(int(Exit.FAILED))
-
-
-def junit_of(done: JobReport) -> str:
-    """The report as JUnit XML: one test case per item."""
-    row = done.detail.row
-    cases: list[str] = []
-    for j in done.items:
-        inside = ""
-        why = quoteattr(_xml("; ".join(j.reasons)))
-        if j.verdict == "fail":
-            inside = f"<failure message={why}/>"
-        elif j.verdict == "open":
-            inside = "<skipped/>"
-        elif j.reasons:
-            inside = f"<system-out>{why[1:-1]}</system-out>"
-        cases.append(
-            f"<testcase classname={quoteattr(row.job)} name={quoteattr(j.item.run)}"
-            f' time="{j.seconds:.3f}">{inside}</testcase>'
-        )
-    skipped = sum(j.verdict == "open" for j in done.items)
-    head = (
-        f'<testsuite name={quoteattr(_xml(row.name or row.job))} tests="{len(done.items)}"'
-        f' failures="{done.failed}" skipped="{skipped}">'
-    )
-    return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', head, *cases, "</testsuite>", ""])
-
-
-def _xml(text: str) -> str:
-    """Without what XML cannot hold."""
-    return "".join(c if c in "\t\n" or " " <= c < "\ud800" or c > "\udfff" else "?" for c in text)
+    tell(done, junit, markdown=markdown, as_json=as_json)

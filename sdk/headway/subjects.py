@@ -7,6 +7,7 @@ a space, `*` or `>` raises `BadName` before anything is published.
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from typing import NamedTuple
 
 from headway.errors import BadName
@@ -86,9 +87,25 @@ def work_consumer(ns: str, queue: str) -> str:
     return f"w--{_DOUBLE.sub('-D', name(ns, 'namespace'))}--{name(queue, 'queue')}"
 
 
+EV, SET, READY = "ev", "set", "ready"
+"""What a message of a run is: transitions; at the edge also changes without any, and the word that
+it may start now, which the queue follows."""
+ALL_RUNS = "hw.run.>"
+"""All of all runs."""
+
+
+def of_run(ns: str, run: str, kind: str) -> str:
+    """A subject of a run that is stored; `kind` is EV, SET, `READY.<queue>`, or `>` for all.
+
+    Its tokens were checked when it was recorded, and are not checked again: every event of the
+    engine goes through here.
+    """
+    return f"hw.run.{ns}.{run}.{kind}"
+
+
 def run_event(ns: str, run: str) -> str:
     """The one subject of a run's transitions (stream RUNS), the kind is in the body."""
-    return f"hw.run.{name(ns, 'namespace')}.{_run(run)}.ev"
+    return f"hw.run.{name(ns, 'namespace')}.{_run(run)}.{EV}"
 
 
 def run_all(ns: str, run: str) -> str:
@@ -96,9 +113,24 @@ def run_all(ns: str, run: str) -> str:
     return f"hw.run.{name(ns, 'namespace')}.{_run(run)}.>"
 
 
+KEYS = "hw.key.>"
+"""All idempotency keys: RUNS has them at the edge alone, and is told by them from a server's."""
+
+
+def idempotency_key(ns: str, task: str, scope: str, key: str) -> str:
+    """Where the holder of an idempotency key is written; of a namespace that is stored."""
+    digest = sha256("\0".join((task, scope, key)).encode()).hexdigest()[:40]
+    return f"hw.key.{ns}.{digest}"
+
+
+def is_key(subject: str) -> bool:
+    """True for a subject of `idempotency_key`."""
+    return subject.startswith("hw.key.")
+
+
 def run_ready(ns: str, run: str, queue: str) -> str:
     """The word that a run may start now; at the edge WORK takes these from RUNS."""
-    return f"hw.run.{name(ns, 'namespace')}.{_run(run)}.ready.{name(queue, 'queue')}"
+    return f"hw.run.{name(ns, 'namespace')}.{_run(run)}.{READY}.{name(queue, 'queue')}"
 
 
 READY_TO_WORK = ("hw.run.*.*.ready.*", "hw.work.{{wildcard(1)}}.{{wildcard(3)}}")
@@ -116,9 +148,10 @@ def log(ns: str, run: str, epoch: int) -> str:
     return f"hw.log.{name(ns, 'namespace')}.{_run(run)}.{epoch}"
 
 
-def live_log(ns: str, run: str, epoch: int | None = None) -> str:
-    """Republished log chunks of one run, of one attempt or of all."""
-    return f"hw.live.log.{name(ns, 'namespace')}.{_run(run)}.{'*' if epoch is None else epoch}"
+def live_log(ns: str, run: str = "*", epoch: int | None = None) -> str:
+    """Republished log chunks of one run (or of all), of one attempt or of all."""
+    token = run if run == "*" else _run(run)
+    return f"hw.live.log.{name(ns, 'namespace')}.{token}.{'*' if epoch is None else epoch}"
 
 
 def stored_logs(ns: str, run: str, epoch: int | None = None) -> str:
@@ -131,9 +164,10 @@ def span(ns: str, run: str, epoch: int) -> str:
     return f"hw.span.{name(ns, 'namespace')}.{_run(run)}.{epoch}"
 
 
-def live_span(ns: str, run: str, epoch: int | None = None) -> str:
-    """Republished spans of one run, of one attempt or of all."""
-    return f"hw.live.span.{name(ns, 'namespace')}.{_run(run)}.{'*' if epoch is None else epoch}"
+def live_span(ns: str, run: str = "*", epoch: int | None = None) -> str:
+    """Republished spans of one run (or of all), of one attempt or of all."""
+    token = run if run == "*" else _run(run)
+    return f"hw.live.span.{name(ns, 'namespace')}.{token}.{'*' if epoch is None else epoch}"
 
 
 def stored_spans(ns: str, run: str, epoch: int | None = None) -> str:

@@ -30,7 +30,7 @@ CYCLE = "headway_engine.lifecycle"
 MOVES = "headway_engine.moves"
 STORE = "headway_engine.store.memory.intake"
 SAVES = "headway_engine.store.memory.saving"
-LEASES = "headway_engine.store.memory.agents"
+LEASES = "headway_engine.store.leasing"
 LOOK = "headway_engine.store.saving"
 ONCE = "headway.effects"
 
@@ -136,20 +136,20 @@ PURE: tuple[Mutation, ...] = (
     ),
     _one(
         "a claim of an ended session is taken",
-        STORE,
-        "if row is None or row.state.session != session or not row.state.alive:",
-        "if row is None:",
+        LEASES,
+        "if agent is None or agent.state.session != session or not agent.state.alive:",
+        "if agent is None:",
     ),
     _one(
         "an overdue lease may claim",
-        STORE,
-        "if row.state.lease_until <= now:",
-        "if False:",
+        LEASES,
+        'return "live" if agent.state.lease_until > now else "overdue"',
+        'return "live"',
     ),
     _one(
         "leases end right after an outage",
         LEASES,
-        "whole = live is not None and (now - live[0]).total_seconds() >= lease",
+        "whole = (now - since).total_seconds() >= lease",
         "whole = True",
     ),
     # --- once

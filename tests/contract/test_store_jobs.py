@@ -134,6 +134,7 @@ async def test_a_plan_reads_of_many_runs_what_a_fork_would_choose(kit: Kit) -> N
     assert page.rows == [Source(one, "cancelled")]
     page = await kit.store.sources(NS, SourcesAsk(ids=(one, two), start="before-error"))
     assert [(r.run, r.status) for r in page.rows] == [(two, "queued"), (one, "cancelled")]
+    assert page.rows[0].since == (await kit.store.events(NS, two, 0, 100))[-1].at
     page = await kit.store.sources(NS, SourcesAsk("task:*", n=1))
     assert ([r.run for r in page.rows], page.next) == ([two], two)
     page = await kit.store.sources(NS, SourcesAsk("task:*", after=page.next, n=1))

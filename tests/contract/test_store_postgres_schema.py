@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
+from headway.errors import Refused
 from headway.states import RunState
 from headway_engine.happenings import Started
 from headway_engine.store.postgres import PostgresStore, statements
 from headway_engine.store.postgres.commit import in_one_write
 from headway_engine.store.postgres.migrate import SchemaTooNew, migrate, migrations, numbers
-from support.factories import NS, a_checkpoint, a_step
+from support.factories import NS, a_checkpoint, a_step, an_enqueue
 
 if TYPE_CHECKING:
     from support.stores import PostgresKit
@@ -189,3 +190,14 @@ async def test_waiting_runs_and_the_longest_wait_are_read_from_the_index_alone(
     assert "Index Only Scan using runs_heads_by_key on runs" in plan
     (state,) = await kit.store.queues()
     assert (state.queued, state.oldest_at) == (3000, kit.now())
+
+
+async def test_a_row_without_its_payload_is_refused_in_words(postgres_kit: PostgresKit) -> None:
+    kit = postgres_kit
+    run = (await kit.enqueued(an_enqueue()))[0].id
+    await kit.execute("DELETE FROM payloads WHERE run = $1", run)
+    for asked in (kit.store.detail, kit.store.fork_source):
+        with pytest.raises(Refused, match="a row without a payload"):
+            await asked(NS, run)
+    await kit.execute("DELETE FROM runs WHERE id = $1", run)
+    assert await kit.store.detail(NS, run) is None

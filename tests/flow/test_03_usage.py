@@ -25,6 +25,17 @@ async def test_a_run_s_usage_is_the_sum_of_its_attempts_and_a_recorded_step_cost
         listed = await headway(nats, "ls", "--json")
         told = msgspec.json.decode(listed.stdout.splitlines()[0])
         assert (told["run"], told["cost_usd"]) == (run.id, 1.0)
+        table = await headway(nats, "ls")
+        assert "COST" in table.stdout
+        assert "$1.00" in table.stdout
+        summed = await headway(nats, "usage", "--by", "model", "--since", "1h", "--json")
+        assert [msgspec.json.decode(x)["key"] for x in summed.stdout.splitlines()] == [
+            "large", "small",
+        ]  # fmt: skip
+        table = await headway(nats, "usage", "--by", "model")
+        assert table.stdout.splitlines()[-1].split() == ["all", "these", "102", "10", "$1.00"]
+        none = await headway(nats, "usage", "--task", "nobody")
+        assert (none.stdout, "usage()" in none.stderr) == ("", True)
         shown = await headway(nats, "show", run.id)
         assert "tokens 102 in, 10 out" in shown.stdout
         assert "cost $1.0000" in shown.stdout

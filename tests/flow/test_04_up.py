@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from headway_tui.dumps import read
 from support.up import APP, WITHIN, Up, begin, project, start
 from support.wait import until
 
@@ -61,6 +62,23 @@ def test_ls_show_logs_and_result_tell_of_it_afterwards(up: Up) -> None:
     assert json.loads(up.headway("result", row["run"]).stdout) == "hello bo"
     watched = up.headway("watch", row["run"])
     assert (watched.returncode, "succeeded" in watched.stdout) == (0, True)
+
+
+def test_what_is_watched_as_json_names_the_task_and_a_dump_has_output_and_states(
+    up: Up, tmp_path: Path
+) -> None:
+    run = up.headway("enqueue", "count", "to=2").stdout.strip()
+    assert up.headway("result", run, "--wait").returncode == 0
+    told = [json.loads(line) for line in up.headway("watch", run, "--json").stdout.splitlines()]
+    assert {line["task"] for line in told} == {"count"}
+    done = up.headway("watch", run, "--dump")
+    assert done.returncode == 0, done.stderr
+    file = tmp_path / "dump.jsonl"
+    file.write_text(done.stdout)
+    lines = [moment.line for moment in read(file)]
+    assert [line.event.kind for line in lines if line.event] == [e["event"]["kind"] for e in told]
+    states = {line.checkpoint.number: bytes(line.state) for line in lines if line.checkpoint}
+    assert states == {1: b'{"n": 1}', 2: b'{"n": 2}'}
 
 
 def test_refusals_have_their_exit_codes(up: Up) -> None:

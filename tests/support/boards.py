@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from headway.wire.events import AgentBeat, Sample
 from headway.wire.fleet import AgentRow, AgentsSample, Metrics, QueueFlow, QueueRow
+from headway.wire.runs import UsageRow
 from headway_tui.screens.metrics import MetricsScreen
 from headway_tui.screens.queues import QueuesScreen
 from support.consoles import NOW, show
@@ -114,6 +115,8 @@ async def open_metrics(app: HeadwayApp, pilot: Any) -> MetricsScreen:
     assert screen.feed is not None
     screen.now = lambda: NOW
     screen.view.snapshot(metrics())
+    screen.view.used = [UsageRow("research-agent", 34, 41, 1_204_000, 88_100, 12.4),
+                        UsageRow("digest", 6, 6, 90_000, 2_300, 0.61)]  # fmt: skip
     screen.feed.loading = False
     screen.curves.touch()
     await show(app, pilot)

@@ -47,7 +47,7 @@ def a_planned() -> Planned:
     """What it came to."""
     plan = Plan(tuple(PlanItem(r, 7) for r in RUNS), "fix 429", pace=a_draft().script.pace.wire())
     body = canonical(plan)
-    left = [("01JD9K4W2M8QZ5V7N3XBTRFZZZ", "it is running: a fork takes what has ended")]
+    left = [("01JD9K4W2M8QZ5V7N3XBTRFZZZ", "running: not ended yet")]
     starts = {"#7": 4, "#2": 1, "start": 1}
     return Planned(
         plan,

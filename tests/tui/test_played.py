@@ -11,9 +11,10 @@ import pytest
 
 from headway.config import Settings
 from headway.errors import Refused
-from headway.wire.runs import RunsQuery
+from headway.wire.runs import RunsQuery, StateAnswer, StateAsk
 from headway_tui.app import HeadwayApp, NoRecording, Options, run
-from headway_tui.played import LONGEST, BadDump, PlayedLink, read
+from headway_tui.dumps import BadDump, read
+from headway_tui.played import LONGEST, PlayedLink
 from headway_tui.recording import Cast, recorded
 from headway_tui.screens.dead import DeadScreen
 from headway_tui.screens.run import RunScreen
@@ -28,7 +29,7 @@ OTHER = "01JD9K4W2M8QZ5V7N3XBTRFHCB"
 
 
 def dump(path: Path) -> Path:
-    """What `headway watch --json` and `headway logs --json` print of a run, and another one."""
+    """What `headway watch --dump` writes of a run, and of another one."""
     lines: list[dict[str, Any]] = []
     for e in events():
         event = {"n": e.n, "at": e.at.isoformat(), "kind": e.kind, "epoch": e.epoch, "data": e.data}
@@ -39,6 +40,11 @@ def dump(path: Path) -> Path:
     at = (T0 + timedelta(seconds=10)).isoformat()
     lines.append({"run": RUN, "attempt": 1, "missing": 0,
                   "chunk": {"first": 1, "lines": ["INFO said"], "at": at}})  # fmt: skip
+    lines.append({"run": RUN, "checkpoint": {
+        "number": 1, "name": "start", "size": 14, "at": T0.isoformat(), "epoch": 1,
+    }, "state": {"played": True}})  # fmt: skip
+    span = {"trace": "ab" * 16, "span": "cd" * 8, "name": "GET /played", "start": 0, "end": 1}
+    lines.append({"run": RUN, "attempt": 1, "spans": {"first": 1, "spans": [span], "at": at}})
     lines.append({"run": OTHER, "task": "web", "event": {
         "n": 1, "at": at, "kind": "queued", "target": "QUEUED"}})  # fmt: skip
     path.write_text("\n".join(json.dumps(line) for line in lines) + "\n")
@@ -58,9 +64,14 @@ async def test_a_dump_is_played_through_the_same_screens(tmp_path: Path) -> None
         await pilot.press("colon", *f"run {RUN}", "enter")
         await until(lambda: isinstance(app.screen, RunScreen), 20)
         await until(lambda: "attempt 2 (3)" in text_of(app) and "INFO said" in text_of(app), 20)
+        assert "GET /played" in text_of(app)
         await pilot.press("c")
         await pilot.pause()
         assert "not done" in text_of(app)
+        answer = await app.link.ask("state", StateAsk(RUN, 1), StateAnswer)
+        assert (answer.row.name, bytes(answer.state)) == ("start", b'{"played": true}')
+        with pytest.raises(Refused, match="headway watch --dump"):
+            await app.link.ask("state", StateAsk(RUN, 2), StateAnswer)
 
 
 async def test_a_play_waits_as_it_was_and_never_long(tmp_path: Path) -> None:
@@ -90,9 +101,9 @@ async def test_a_play_waits_as_it_was_and_never_long(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "holds no event: `headway watch --json"),
+        ("", "holds no event: `headway watch --dump"),
         ('{"run": "x"}\n', ":1: a run's id and an"),
-        ("{}\nno json", ":1: .*lines are as `headway watch --json`"),
+        ("{}\nno json", ":1: .*lines are as `headway watch --dump`"),
         ("\x00\x01", ":1: "),
     ],
 )

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from headway.ids import new_run_id
 from headway.states import RunState
+from headway.subjects import run_event
 from headway.wire import encode
 from headway.wire.events import Event
 from headway.wire.runs import RunRow, RunsPage, RunsQuery
-from headway_engine.changes.messages import Body, Change, Fields, Made, Record, subject
+from headway_engine.changes.messages import Body, Change, Fields, Made, Record
 from headway_engine.sites.copying import Copied, rows_of, runs_of
 from headway_engine.sites.door import told
 from headway_engine.sites.merging import meant, merged
@@ -35,7 +36,7 @@ def first(run: str, seq: int, **made: Any) -> Copied:
 
 def copied(run: str, seq: int, body: Body) -> Copied:
     """As the hub has it."""
-    return Copied(seq, subject(NS, run, "ev"), encode(body))
+    return Copied(seq, run_event(NS, run), encode(body))
 
 
 def test_messages_up_to_the_position_make_no_rows() -> None:
@@ -77,7 +78,7 @@ def test_what_cannot_be_followed_is_skipped_and_counted() -> None:
     run = new_run_id()
     change = Change("e/1", NOW, Fields(state=RunState.RUNNING))
     messages = [
-        Copied(1, subject(NS, run, "ev"), b"no json"),
+        Copied(1, run_event(NS, run), b"no json"),
         copied(run, 2, Body(run, change, NS)),
         Copied(3, "hw.key.default.abc", b"{}"),
     ]

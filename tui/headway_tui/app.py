@@ -277,7 +277,8 @@ def _name(event: events.Key) -> str:
 def linked(options: Options) -> Link:
     """The link to NATS, to a bundle or to a dump; raises BadDump."""
     if options.dump is not None:
-        from headway_tui.played import PlayedLink, read
+        from headway_tui.dumps import read
+        from headway_tui.played import PlayedLink
 
         return PlayedLink(options.settings, read(options.dump), options.dump.name, options.speed)
     if options.bundle is None:

@@ -19,6 +19,7 @@ from headway import subjects
 from headway.errors import HeadwayError
 from headway.wire import Malformed, decode
 from headway.wire.fleet import AgentRow, Metrics, MetricsAsk, QueueRow
+from headway.wire.runs import UsageAsk, UsageRow
 from headway_tui.link import SILENT_AFTER
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from headway_tui.model.queues import QueuesView
 
 SECOND = 1.0
+USAGE_LOOK = 30.0
+"""Seconds between two questions for what was used."""
 LEASE_LOOK = 5.0
 """Seconds between two questions while the lease of a silent agent runs out."""
 _ROW = msgspec.json.Decoder(QueueRow)
@@ -133,12 +136,16 @@ class MetricsFeed:
         self._link, self._view, self._changed = link, view, changed
         self.trouble = ""
         self.loading = True
+        self.window = 900
+        """Seconds for which it is asked what was used."""
+        self._used = (0.0, 0)
+        """When that was asked last, and for which window."""
         self._life = 0
         self._wanted = asyncio.Event()
 
     def ask(self) -> None:
         """Read everything anew."""
-        self._life = 0
+        self._life, self._used = 0, (0.0, 0)
         self._wanted.set()
 
     async def run(self) -> None:
@@ -153,12 +160,24 @@ class MetricsFeed:
                     self.trouble, self.loading, self._life = "", False, life
                 except HeadwayError as e:
                     self.trouble = str(e)
+            await self._look_at_usage()
             self._take()
             self._changed()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SECOND):
                     await self._wanted.wait()
             self._wanted.clear()
+
+    async def _look_at_usage(self) -> None:
+        """Nobody pushes what was used: it is asked once in a while, and for another window."""
+        now = time.monotonic()
+        at, window = self._used
+        if not self._link.connected or (window == self.window and now - at < USAGE_LOOK):
+            return
+        self._used = (now, self.window)
+        since = datetime.now(UTC) - timedelta(seconds=self.window)
+        with contextlib.suppress(HeadwayError):  # a dump and a bundle's engine do not say it
+            self._view.used = await self._link.ask("usage", UsageAsk(since=since), list[UsageRow])
 
     def _take(self) -> None:
         """What was heard in the last second."""

@@ -1,27 +1,25 @@
 """`--replay-events`: a captured dump of events in the very same screens, as it happened.
 
-A dump has a line for each event, as `headway watch --json` prints them, and for each chunk of
-output, as `headway logs --json` does. What the screens ask is answered from what was played so far;
-what they listen to is told as the play comes to it.
+What the screens ask is answered from what was played so far; what they listen to is told as the
+play comes to it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from msgspec import Raw, Struct
 
 from headway import subjects
 from headway.bundle.offline import NoConnection
-from headway.errors import HeadwayError, NoSuchRun, Refused
-from headway.ids import is_run_id
+from headway.errors import NoSuchRun, Refused
 from headway.query.asked import query_of
 from headway.query.evaluate import matches
 from headway.states import TERMINAL
-from headway.wire import Malformed, decode, decoder, encode
+from headway.wire import encode
 from headway.wire.enqueue import Ended
-from headway.wire.events import Event, LogChunk, RunEvents, gist
+from headway.wire.events import RunEvents, gist
 from headway.wire.runs import (
     CheckpointRow,
     LogsAsk,
@@ -33,8 +31,12 @@ from headway.wire.runs import (
     RunRow,
     RunsPage,
     RunsQuery,
+    SpansAsk,
     SpansPage,
+    StateAnswer,
+    StateAsk,
     StoredLog,
+    StoredSpans,
 )
 from headway_tui.link import Link
 from headway_tui.model.rows import moved
@@ -43,10 +45,11 @@ from headway_tui.model.texts import safe
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from headway.client import Client
     from headway.config import Settings
+    from headway.wire.events import Event, LogChunk, SpanChunk
+    from headway_tui.dumps import Moment
 
 T = TypeVar("T")
 
@@ -54,66 +57,6 @@ LONGEST = 2.0
 """Seconds for which nothing happens in a play at most, however long it took."""
 DETAIL_EVENTS = 500
 _ENDED = frozenset(s.status for s in TERMINAL)
-
-
-class BadDump(HeadwayError):
-    """A dump of events that cannot be played."""
-
-    code = "bad_dump"
-
-
-class _Line(Struct):
-    """A line of a dump: an event of a run, or a chunk of its output."""
-
-    run: str
-    task: str = ""
-    event: Event | None = None
-    attempt: int = 0
-    chunk: LogChunk | None = None
-
-
-class Moment(NamedTuple):
-    """One thing that happened."""
-
-    at: datetime
-    run: str
-    task: str
-    event: Event | None
-    attempt: int
-    chunk: LogChunk | None
-
-
-_LINE = decoder(_Line)
-
-
-def read(path: Path) -> list[Moment]:
-    """All of a dump, in the order of time. Raises BadDump with the line and what is wrong."""
-    found: list[Moment] = []
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    found.append(_moment(line, f"{path}:{number}"))
-    except OSError as e:
-        raise BadDump(f"{path} cannot be read: {e.strerror or e}") from None
-    if not found:
-        raise BadDump(f"{path} holds no event: `headway watch --json > {path}` writes them")
-    # Lines of one moment stay as they are: events of a run are in their order.
-    return sorted(found, key=lambda m: m.at)
-
-
-def _moment(line: bytes, where: str) -> Moment:
-    try:
-        told = decode(_LINE, line)
-    except Malformed as e:
-        raise BadDump(f"{where}: {e}; lines are as `headway watch --json` prints them") from None
-    about = told.event or told.chunk
-    if about is None or not is_run_id(told.run):
-        raise BadDump(
-            f'{where}: a run\'s id and an "event" or a "chunk" are expected, as'
-            " `headway watch --json` prints them"
-        )
-    return Moment(about.at, told.run, told.task, told.event, told.attempt, told.chunk)
 
 
 class _Message:
@@ -172,19 +115,22 @@ class PlayedClient:
         self.rows: dict[str, RunRow] = {}
         self.events: dict[str, list[Event]] = {}
         self.logs: dict[str, list[tuple[int, int, LogChunk]]] = {}
+        self.spans: dict[str, list[tuple[int, int, SpanChunk]]] = {}
+        self.states: dict[str, dict[int, tuple[CheckpointRow, Raw]]] = {}
         self.now: datetime | None = None
         self._seq = 0
         self._verbs: dict[str, Callable[[Any], Any]] = {
             "runs": self._runs, "run": self._run, "events": self._page, "result": self._result,
             "checkpoints": lambda ask: self._checkpoints(self._one(ask.run)), "logs": self._logs,
-            "spans": lambda _: SpansPage([]),
+            "spans": self._spans, "state": self._state,
         }  # fmt: skip
 
     async def play(self, moment: Moment) -> None:
         """It happens now."""
         self.now, self._seq = moment.at, self._seq + 1
-        run, ns = moment.run, self.namespace
-        if (event := moment.event) is not None:
+        line, ns = moment.line, self.namespace
+        run = line.run
+        if (event := line.event) is not None:
             known = self.events.setdefault(run, [])
             if known and event.n <= known[-1].n:
                 return
@@ -193,17 +139,24 @@ class PlayedClient:
             if row is None:
                 status = (event.source or event.target or "running").lower()
                 queue = str(event.data.get("queue") or "")
-                row = RunRow(run, moment.task, status, queue, event.at, n=event.n - 1)
+                row = RunRow(run, line.task, status, queue, event.at, n=event.n - 1)
             self.rows[run] = moved(row, event)
-            body = RunEvents(run, ns, moment.task or row.task, [event], row.queue)
+            body = RunEvents(run, ns, line.task or row.task, [event], row.queue)
             await self.connection.tell(subjects.live_event(ns, run), body, self._seq)
-        elif (chunk := moment.chunk) is not None:
-            if run not in self.rows:  # a dump may hold its output alone
-                self.rows[run] = RunRow(run, moment.task, "running", "", moment.at)
-                self.events[run] = []
-            self.logs.setdefault(run, []).append((self._seq, moment.attempt, chunk))
-            subject = subjects.live_log(ns, run, moment.attempt)
+            return
+        if run not in self.rows:  # a dump may hold its output alone
+            self.rows[run] = RunRow(run, line.task, "running", "", moment.at)
+            self.events[run] = []
+        if (chunk := line.chunk) is not None:
+            self.logs.setdefault(run, []).append((self._seq, line.attempt, chunk))
+            subject = subjects.live_log(ns, run, line.attempt)
             await self.connection.tell(subject, chunk, self._seq)
+        elif (spans := line.spans) is not None:
+            self.spans.setdefault(run, []).append((self._seq, line.attempt, spans))
+            subject = subjects.live_span(ns, run, line.attempt)
+            await self.connection.tell(subject, spans, self._seq)
+        elif (point := line.checkpoint) is not None:
+            self.states.setdefault(run, {})[point.number] = (point, line.state)
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -275,6 +228,22 @@ class PlayedClient:
             return LogsPage(found[-ask.n :], len(found) > ask.n)
         found = [one for one in every if one.seq > ask.after]
         return LogsPage(found[: ask.n], len(found) > ask.n)
+
+    def _spans(self, ask: SpansAsk) -> SpansPage:
+        return SpansPage([
+            StoredSpans(seq, epoch, Raw(encode(chunk)))
+            for seq, epoch, chunk in self.spans.get(self._one(ask.run), ())
+            if seq > ask.after and (not ask.attempt or epoch == ask.attempt)
+        ])  # fmt: skip
+
+    def _state(self, ask: StateAsk) -> StateAnswer:
+        run = self._one(ask.run)
+        kept = self.states.get(run, {})
+        row, state = kept.get(ask.number or max(kept, default=0), (None, Raw()))
+        if row is None:
+            told = f"the state of checkpoint {ask.number} of run {run} is not in this dump"
+            raise Refused(f"{told}: `headway watch --dump` writes states too", "left_out")
+        return StateAnswer(row, state)
 
 
 class PlayedLink(Link):

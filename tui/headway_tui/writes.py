@@ -13,6 +13,7 @@ from msgspec import Raw
 from headway.errors import HeadwayError
 from headway.ids import new_run_id
 from headway.replays import jobs
+from headway.replays.moving import PAST
 from headway.replays.plans import name_of
 from headway.texts import plural
 from headway.wire.api import Done
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from headway_tui.link import Link
 
-WORDS = {"cancel": "cancelled", "resume": "resumed", "ack": "acknowledged"}
 IDS = 100
 """Runs named in one line for a shell."""
 
@@ -52,7 +52,7 @@ async def write(link: Link, verb: str, run: str, told: Callable[[str], None]) ->
         raise HeadwayError(done.message or f"{done.outcome}: the run is {done.status}")
     if done.outcome == "already":
         return f"{run} is {done.status.lower()} already"
-    return f"{run} {WORDS[verb]}, now {done.status.lower()}"
+    return f"{run} {PAST[verb]}, now {done.status.lower()}"
 
 
 async def start(link: Link, body: bytes, told: Callable[[str], None]) -> JobRow:
@@ -84,7 +84,7 @@ async def carried_out(link: Link, row: JobRow, told: Callable[[JobRow], None]) -
 
 async def outcome(link: Link, verb: str, row: JobRow) -> str:
     """What a job that moves runs has done, in words."""
-    said = [f"{row.job}: {row.succeeded:,} {WORDS[verb]}"]
+    said = [f"{row.job}: {row.succeeded:,} {PAST[verb]}"]
     if row.failed:
         detail = await link.ask("job", JobAsk(row.job), JobDetail)
         first = next((i for i in detail.items if i.state == "refused"), None)

@@ -8,7 +8,6 @@ projection need nothing else to make its rows again.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Any, Literal
 
 import msgspec
@@ -20,9 +19,6 @@ from headway.wire import NOTHING, BlobRef, ErrorInfo, decoder, encode
 from headway.wire.events import Event
 from headway.wire.rpc import MarkRecord
 from headway_engine.store.records import OnceMark, Run
-
-EV, SET, READY = "ev", "set", "ready"
-"""The last tokens of a run's subjects; `ready` is followed by the queue."""
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 NAMES = tuple(
@@ -221,22 +217,6 @@ def difference(old: Run | None, new: Run) -> Any:
 def changed(fields: Any) -> dict[str, Any]:
     """The fields that are set, by name."""
     return {name: v for name, v in asdict(fields).items() if v is not UNSET}
-
-
-def subject(ns: str, run: str, kind: str) -> str:
-    """Where changes of an id are written: `ev` with events, `set` without."""
-    return f"hw.run.{ns}.{run}.{kind}"
-
-
-def every(ns: str, run: str) -> str:
-    """The filter over all messages of an id: what a compare-and-set looks at."""
-    return f"hw.run.{ns}.{run}.>"
-
-
-def key_subject(ns: str, task: str, scope: str, key: str) -> str:
-    """Where the holder of an idempotency key is written."""
-    digest = sha256("\0".join((task, scope, key)).encode()).hexdigest()[:40]
-    return f"hw.key.{ns}.{digest}"
 
 
 def freeze(record: Record) -> bytes:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headway.states import RunState
+from headway_engine.happenings import Happening, VersionMissing
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headway.wire.rpc import MarkRecord, VersionInfo
-    from headway_engine.store.records import Run
+    from headway_engine.store import ClaimAnswer
+    from headway_engine.store.records import Run, Transition
 
 MARKS_PAGE = 200
 MARKS_BYTES = 400_000
@@ -31,6 +35,7 @@ def lacks_image(info: VersionInfo, images: frozenset[str] | None) -> bool:
 
 
 def refusal(
+    t: Transition,
     run: Run,
     info: VersionInfo | None,
     images: frozenset[str] | None,
@@ -42,11 +47,13 @@ def refusal(
     *,
     cancelled: bool = False,
 ) -> str:
-    """Why a QUEUED run may not start here and now; `` = it may.
+    """Why a run may not start here and now; `` = it may. `t`: what `decide` said of the claim.
 
     `queue_free`, `key_free`: what the limits leave, -1 = no limit; `budget` counts within a batch.
     `cancelled`: its cancel was acknowledged before it was recorded (`Store.late_cancels`).
     """
+    if t.run is None:
+        return t.message
     if cancelled:
         return "it was cancelled before it was recorded"
     if info is None:
@@ -67,3 +74,25 @@ def refusal(
     for place, _ in limits:
         budget[place] -= 1
     return ""
+
+
+def turn_away(
+    answer: ClaimAnswer,
+    missing: list[tuple[str, Happening]],
+    run: Run,
+    why: str,
+    info: VersionInfo | None,
+    images: frozenset[str] | None,
+) -> bool:
+    """Say that the run was refused; `missing` gets what is to be committed then.
+
+    True if it still waits: its dispatch is over, and it comes again by another.
+    """
+    answer.refused.append((run.id, why))
+    if run.state is not RunState.QUEUED:
+        return False
+    if info is None:
+        missing.append((run.id, VersionMissing(run.version)))
+    elif lacks_image(info, images):
+        answer.imageless.append((run.id, run.queue, info.version, info.image))
+    return True

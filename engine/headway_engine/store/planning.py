@@ -39,11 +39,12 @@ def source_of(
     once: tuple[str, ...],
     job: str,
     seconds: float = 0.0,
+    since: datetime | None = None,
 ) -> Source:
     """The run as a plan sees it; a fork chooses its checkpoint by the same rule."""
     point = choose(start, kept, failures)
     number = 0 if point is None else point.number
-    return Source(run, status, number, once, job, seconds=seconds)
+    return Source(run, status, number, once, job, seconds=seconds, since=since)
 
 
 def took(started: datetime | None, ended: datetime | None) -> float:

@@ -68,7 +68,7 @@ def engine_work() -> Rights:
     blobs = f"OBJ_{subjects.BLOBS_BUCKET}"
     return Rights(
         (
-            "hw.run.>",
+            subjects.ALL_RUNS,
             "hw.work.>",
             "hw.ctl.>",
             "hw.hb.>",

@@ -59,6 +59,7 @@ def table() -> dict[str, Callable[..., None]]:
         "replay compare": replays.compare,
         "advice": look.advice,
         "metrics": look.metrics,
+        "usage": look.usage,
         "queue ls": steer.queue_ls,
         "queue pause": steer.queue_pause,
         "queue resume": steer.queue_resume,

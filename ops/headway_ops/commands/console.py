@@ -43,7 +43,7 @@ def tui(
     dump: Annotated[
         str,
         typer.Option(
-            "--replay-events", metavar="FILE", help="Play what `headway watch --json` printed."
+            "--replay-events", metavar="FILE", help="Play what `headway watch --dump` printed."
         ),
     ] = "",
     speed: Annotated[

@@ -13,12 +13,20 @@ def watch(
     run: Annotated[
         str, typer.Argument(metavar="[RUN]", help="Run id or prefix; without one, all runs.")
     ] = "",
+    dump: Annotated[
+        bool,
+        typer.Option(
+            "--dump",
+            help="All as JSON: events, output, spans, saved states; `headway tui --replay-events`"
+            " plays it.",
+        ),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Print what happens as it happens; with RUN also what was before."""
     from headway_ops import following
 
-    following.watch(run, as_json=as_json)
+    following.watch(run, dump=dump, as_json=as_json)
 
 
 def logs(

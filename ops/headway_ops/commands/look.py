@@ -1,4 +1,4 @@
-"""ls, show, dead, advice, metrics, agents: what is there."""
+"""ls, show, dead, advice, metrics, usage, agents: what is there."""
 
 from __future__ import annotations
 
@@ -110,3 +110,21 @@ def metrics(
     from headway_ops import looking
 
     looking.show_metrics(last, as_json=as_json)
+
+
+def usage(
+    by: Annotated[
+        Literal["task", "model", "run", "day"], typer.Option("--by", help="A line for each.")
+    ] = "task",
+    task: Annotated[str, typer.Option("--task", "-t", help="Of this task alone.")] = "",
+    model: Annotated[str, typer.Option("--model", help="Of this model alone.")] = "",
+    since: Annotated[
+        str, typer.Option("--since", help="Told since: 24h; or a time, local without a zone.")
+    ] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")] = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """Sum the tokens and dollars that runs used of models."""
+    from headway_ops import looking
+
+    looking.show_usage(by, task, model, since, limit, as_json=as_json)

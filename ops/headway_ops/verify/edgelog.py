@@ -96,7 +96,7 @@ class EdgeLog:
         self.created, self.upto = str(info["created"]), int(info["state"]["last_seq"])
         self._db.execute("BEGIN")
         # The filter of a stream's own subjects costs nothing; keys of tasks are not of runs.
-        messages = history(self._nc, subjects.RUNS, "hw.run.>", max_bytes=_PAGE_BYTES)
+        messages = history(self._nc, subjects.RUNS, subjects.ALL_RUNS, max_bytes=_PAGE_BYTES)
         async for m in messages:
             if m.seq > self.upto:
                 break

@@ -16,12 +16,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from headway.wire.replays import JobItem
+
 Verb = Literal["cancel", "resume", "ack"]
+PAST: dict[str, str] = {"cancel": "cancelled", "resume": "resumed", "ack": "acknowledged"}
+"""What a run is then, by verb and by `Plan.mode`."""
 PACE = Pace(rate=1000.0, max_in_flight=1000, stop_after_failures=0)
 LARGEST = 100_000
 """Runs of one plan; more are several."""
 IDS = 1000
 """Ids that are asked about at once."""
+
+
+def became(mode: str, item: JobItem) -> str:
+    """What became of an item of a job, in a word."""
+    return PAST.get(mode, "done") if item.status == "done" else item.status or item.state
 
 
 class Ask(Protocol):

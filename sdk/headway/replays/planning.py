@@ -84,6 +84,11 @@ async def make_plan(client: Client, loaded: Loaded, decide: Decide | None = None
         script.gate.max_failed, "resume" if replay.mode == "resume" else "fork",
     )  # fmt: skip
     plan = replace(head, items=tuple(row.item for row in told if row.item is not None))
+    if plan.mode == "resume":
+        # The same runs, resumed and stopped once more, are to be resumed again: their moves tell
+        # one plan from another, and while nothing moves it keeps its name.
+        plan = replace(plan, planned_at=max(filter(None, (row.source.since for row in told)),
+                                            default=None))  # fmt: skip
     body = canonical(plan)
     name = name_of(body)
     if not select.freeze:
@@ -157,18 +162,19 @@ def _row(script: Script, source: Source, state: BodyEdit | None, payload: BodyEd
     replay, run = script.replay, source.run
     resumes = replay.mode == "resume"
     if source.status not in (_RESUMABLE if resumes else _FORKABLE):
-        verb = ("resume takes what is in retrying, delayed or review" if resumes
-                else "a fork takes what has ended or is in review")  # fmt: skip
-        return _Row(None, source, f"it is {source.status}: {verb}")
+        why = "not ended yet"
+        if resumes:
+            why = "ended" if source.status in _FORKABLE else "goes on by itself"
+        return _Row(None, source, f"{source.status}: {why}")
     if source.job and script.select.forked == "skip":
-        return _Row(None, source, f"job {source.job} has forked it already")
+        return _Row(None, source, f"already forked by job {source.job}")
     if resumes:
         return _Row(PlanItem(run), source)
     if not source.checkpoint and replay.mode == "fork" and replay.from_ != "start":
         if replay.missing == "error":
             raise Refused(f"run {run} keeps no checkpoint {replay.from_}", "no_checkpoint")
         if replay.missing == "skip":
-            return _Row(None, source, f"it keeps no checkpoint {replay.from_}")
+            return _Row(None, source, f"without checkpoint {replay.from_}")
     edited = state if source.checkpoint else None
     return _Row(PlanItem(run, source.checkpoint, edited, payload), source)
 

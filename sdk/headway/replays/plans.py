@@ -26,7 +26,7 @@ class Planned(Struct):
     """Its canonical JSON."""
     name: str
     dropped: list[tuple[str, str]]
-    """(run, why it is left out)."""
+    """(run, why it is skipped): a reason is said of one run as of many."""
     starts: dict[str, int]
     """Where they start, in words, and how many."""
     kept: dict[str, int]
@@ -35,13 +35,20 @@ class Planned(Struct):
     """Once key to in how many runs it may happen again."""
     edited: int = 0
     before: dict[str, int] = {}
-    """Job to how many of these runs it has forked already."""
+    """Job to how many of these runs it has forked already; they are forked again."""
     steps: dict[str, int] = {}
     """Function to how many of its recorded steps lie after the checkpoints: they run again."""
     lacks: dict[str, int] = {}
     """Member of the state that the edit sets to how many states had none, of the first `LOOKED`."""
     seconds: float = 0.0
     """About how long it takes to the end, if the forks take as long as their originals."""
+
+    def skips(self) -> list[tuple[str, list[str]]]:
+        """(why, the runs that are skipped for it), the most first."""
+        by_reason: dict[str, list[str]] = {}
+        for run, why in self.dropped:
+            by_reason.setdefault(why, []).append(run)
+        return sorted(by_reason.items(), key=lambda pair: -len(pair[1]))
 
 
 def canonical(plan: Plan) -> bytes:

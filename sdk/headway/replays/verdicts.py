@@ -28,7 +28,7 @@ class Judged(Struct):
     reasons: list[str] = []
     seconds: float = 0.0
     was: str = ""
-    """How the original ended."""
+    """How the original ended; empty where the run itself went on."""
     cells: list[Verdict] = []
     """What each of the report's checks said."""
 
@@ -75,5 +75,5 @@ def judged(
             bad.append(str(answer))
         cells.append("ok" if answer is None else "fail")
     verdict: Verdict = "fail" if bad else "warn" if warned else "ok"
-    was = f"{original.status} {original.error_class}".strip()
+    was = f"{original.status} {original.error_class}".strip() if item.fork != item.run else ""
     return Judged(item, verdict, bad + warned, fork.duration or 0.0, was, cells)

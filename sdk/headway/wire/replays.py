@@ -104,6 +104,8 @@ class Source(Struct, omit_defaults=True):
     lies in the blob store."""
     seconds: float = 0.0
     """How long it took, from its first start to its end."""
+    since: Instant | None = None
+    """Of one that has not ended: when its last event was."""
 
 
 class SourcesPage(Struct, omit_defaults=True):
@@ -169,7 +171,8 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     reason: Text = ""
     """Of `cancel`."""
     planned_at: Instant | None = None
-    """Tells a plan from the same one of another day, where it shall be done each time."""
+    """Tells a plan that moves runs from the same one of another time: when they were counted, or,
+    of a script, when the last of them came to where it is."""
     format: Literal[1] = 1
 
 
@@ -215,6 +218,10 @@ class JobRow(Struct, omit_defaults=True):
     failed: int = 0
     """Forks that ended in another way, and items that could not be forked."""
     ended_at: Instant | None = None
+    mode: str = "fork"
+    """As Plan.mode: new runs, or what becomes of the runs themselves."""
+    follow: bool = True
+    """False: an item has ended as soon as its run was moved, and that is all that was meant."""
 
 
 class JobItem(Struct, omit_defaults=True):

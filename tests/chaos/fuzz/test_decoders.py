@@ -10,12 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chaos.fuzz.targets import BY_NAME, TARGETS, Target
+from chaos.fuzz.targets import BY_NAME, TARGETS
 from headway.wire import Malformed, decode
 from headway.wire.enqueue import ITEM
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
+
+    from chaos.fuzz.target import Target
 
 INTERESTING = (
     b"null", b"-1", b"9223372036854775808", b"1e400", b"NaN", b'"\\u0000"', b'"\\ud800"', b"\xff",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from headway.replays.moving import became
 from headway.texts import plural, span
 from headway_tui.model.texts import safe
 
@@ -118,7 +119,7 @@ def matrix_rows(report: JobReport) -> list[Row]:
     for j in report.items:
         cells = j.cells or ["open"] * len(report.checks)
         signs = " ".join(CELLS[c] for c in cells)
-        why = "; ".join(j.reasons) or j.item.status or j.item.state
+        why = "; ".join(j.reasons) or became(report.detail.row.mode, j.item)
         mark = "~" if j.verdict in ("fail", "warn") else " "
         role = {"fail": "bad-soft", "warn": "warning", "ok": "good"}.get(j.verdict, "muted")
         text = f"{j.item.run[:14]:<14} {signs}  {safe(why, 200)}"

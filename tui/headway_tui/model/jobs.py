@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from headway.replays.moving import PAST
 from headway.texts import plural, span
 from headway_tui.model.texts import safe
 
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
     from headway.wire.runs import RunRow
 
 FINAL = frozenset({"ended", "refused"})
+GOOD = frozenset({"succeeded", "done"})
+"""Statuses of items that are over as they were meant to be."""
 STEPS = 4
 """Functions of steps that run again which are named."""
-LEFT_OUT = 50
-"""Runs that were left out of a plan, of which the reason is shown."""
+REASONS = 50
+"""Reasons for which runs are skipped that are shown."""
 
 
 class Words(NamedTuple):
@@ -40,6 +43,8 @@ def plan_words(planned: Planned) -> list[Words]:
         Words(f"PLAN {planned.name[:12]}   dry run, nothing sent", "accent"),
         Words(f"  {plural(total, 'run')}: {starts}"),
     ]
+    if plan.mode == "resume":
+        told[1] = Words(f"  {plural(total, 'run')}: the next attempt of each, now")
     if planned.edited:
         lack = "".join(f', {n} lack key "{safe(key, 40)}": added'
                        for key, n in planned.lacks.items())  # fmt: skip
@@ -63,14 +68,15 @@ def plan_words(planned: Planned) -> list[Words]:
     if pace.canary and pace.canary < n:
         told.append(Words(f"  canary: the first {pace.canary}, then your approval", "muted"))
     told += [
-        Words(f"  ! {plural(many, 'run')} forked by job {safe(job, 20)} before", "warning")
+        Words(f"  ! {many:,} already forked by job {safe(job, 20)} → again", "warning")
         for job, many in planned.before.items()
     ]
-    for run, why in planned.dropped[:LEFT_OUT]:
-        told.append(Words(f"  ! {run[:14]} left out: {safe(why, 200)}", "warning"))
-    if len(planned.dropped) > LEFT_OUT:
-        told.append(Words(f"  ! {len(planned.dropped) - LEFT_OUT:,} more left out", "warning"))
-    told.append(Words(f"= {n:,} will start", "accent"))
+    skips = planned.skips()
+    for why, runs in skips[:REASONS]:
+        told.append(Words(f"  ! {len(runs):,} {safe(why, 200)} → skipped", "warning"))
+    if rest := sum(len(runs) for _, runs in skips[REASONS:]):
+        told.append(Words(f"  ! {rest:,} more → skipped", "warning"))
+    told.append(Words(f"= {n:,} will {'go on' if plan.mode == 'resume' else 'start'}", "accent"))
     return told
 
 
@@ -129,10 +135,12 @@ def state_words(row: JobRow) -> Words:
             return Words("running", "info")
 
 
-def outcome(item: JobItem, fork: RunRow | None) -> Words:
-    """What an item's fork came to, or is at."""
+def outcome(item: JobItem, fork: RunRow | None, mode: str = "fork") -> Words:
+    """What an item's fork came to, or is at; of a job that moves runs: that it was moved."""
     if item.state == "refused":
         return Words(safe(item.reason, 200), "bad")
+    if item.status == "done":
+        return Words(PAST.get(mode, item.status), "good")
     if item.state == "waiting":
         return Words("")
     status = item.status or ("" if fork is None else fork.status)

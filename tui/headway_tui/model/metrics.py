@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from headway.texts import span
+from headway.texts import plural, span
 from headway.wire.fleet import AgentsSample
+from headway_tui.model.texts import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,12 +17,15 @@ if TYPE_CHECKING:
 
     from headway.wire.events import AgentBeat, Sample
     from headway.wire.fleet import Metrics
+    from headway.wire.runs import UsageRow
 
 KEEP = 3600
 """Seconds that are kept while the console is open; engines keep 900."""
 WINDOWS = (60, 900, 3600)
 SILENT_AFTER = 3.5
 """Seconds without a sample after which an engine has none."""
+DEAREST = 4
+"""Tasks whose cost is named."""
 _DROPS = ("log_lines", "log_lines_dropped", "spans_dropped")
 
 
@@ -45,6 +49,8 @@ class MetricsView:
         self.agents: dict[int, AgentsSample] = {}
         self.totals = (0, 0, 0)
         """Log lines, those dropped, spans dropped, of the agents heard, since their starts."""
+        self.used: list[UsageRow] = []
+        """What runs used of language models in the window, by task, the dearest first."""
         self.changed = True
         self._counts: dict[str, tuple[float, ...]] = {}
 
@@ -89,6 +95,17 @@ class MetricsView:
                 del told[second]
         for engine in [e for e, told in self.engines.items() if not told]:
             del self.engines[engine]
+
+    def used_words(self, window: str) -> str:
+        """What was used, all together and by the dearest tasks; empty if nobody told of any."""
+        if not self.used:
+            return ""
+        cost = sum(row.cost_usd for row in self.used)
+        tokens = sum(row.tokens_in + row.tokens_out for row in self.used)
+        runs = sum(row.runs for row in self.used)
+        told = f"used in {window}: ${cost:,.2f}, {tokens:,} tokens, {plural(runs, 'run')}"
+        by = [f"{safe(row.key, 40)} ${row.cost_usd:,.2f}" for row in self.used[:DEAREST]]
+        return f"{told}   {'  '.join(by)}"
 
     def live(self, now: datetime) -> list[str]:
         """Engines that were heard just now."""

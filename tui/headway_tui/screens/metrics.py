@@ -28,7 +28,7 @@ def _now() -> datetime:
 
 
 class MetricsScreen(Pane):
-    """Nine curves over a window, and what was dropped."""
+    """Nine curves over a window, what runs used of models, and what was dropped."""
 
     CSS = """
     MetricsScreen .pane { height: 1fr; }
@@ -43,8 +43,11 @@ class MetricsScreen(Pane):
         self.window = WINDOWS[1]
         self.curves = Curves(self._curves, id="curves")
         self.engines = Note(self._engines, id="engines")
+        self.used = Note(self._used, id="used")
         self.drops = Note(self._drops, id="drops")
-        self.box = Vertical(self.curves, self.engines, self.drops, id="box", classes="pane")
+        self.box = Vertical(
+            self.curves, self.used, self.engines, self.drops, id="box", classes="pane"
+        )
         self.feed: MetricsFeed | None = None
         self._seconds = 0
 
@@ -84,11 +87,16 @@ class MetricsScreen(Pane):
         self.box.border_title = f"metrics  {word}"
         short = f"{span(held)} so far   " if held < self.window - 2 else ""
         self.box.border_subtitle = f"{short}w window {'/'.join(_WORDS.values())}"
+        self.used.display = bool(self.view.used)
+        self.used.refresh()
         self.engines.refresh()
         self.drops.refresh()
 
     def _curves(self) -> list[Curve]:
         return self.view.curves(self.now(), self.window)
+
+    def _used(self, width: int) -> list[tuple[str, str]]:
+        return [(f" {self.view.used_words(_WORDS[self.window])}", "text")]
 
     def _engines(self, width: int) -> list[tuple[str, str]]:
         feed, link = self.feed, self.console_app.link
@@ -114,7 +122,12 @@ class MetricsScreen(Pane):
 
     def do_window(self) -> None:
         """The next window."""
-        self.window = WINDOWS[(WINDOWS.index(self.window) + 1) % len(WINDOWS)]
+        self._show(WINDOWS[(WINDOWS.index(self.window) + 1) % len(WINDOWS)])
+
+    def _show(self, window: int) -> None:
+        self.window = window
+        if self.feed is not None:
+            self.feed.window = window
         self._touch()
 
     def reread(self) -> None:
@@ -139,5 +152,4 @@ class MetricsScreen(Pane):
         if not found:
             self.say(f"no window {word!r}: {', '.join(_WORDS.values())}", "warning")
             return
-        self.window = found[0]
-        self._touch()
+        self._show(found[0])

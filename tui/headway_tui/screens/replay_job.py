@@ -141,7 +141,7 @@ class JobPanes(Pane):
         items = self.feed.items if self.feed else []
         if not self._only_failures:
             return items
-        return [i for i in items if i.state in jobs.FINAL and i.status != "succeeded"]
+        return [i for i in items if i.state in jobs.FINAL and i.status not in jobs.GOOD]
 
     def _job_cells(self, index: int) -> list[Cell] | None:
         row = self._list()[index]
@@ -160,18 +160,22 @@ class JobPanes(Pane):
             return None
         item, rows = items[index], self.feed.rows
         fork, original = rows.get(item.fork), rows.get(item.run)
+        mode = self.feed.row.mode if self.feed.row is not None else "fork"
         status = item.status or (fork.status if fork and item.state == "started" else "")
         status = status or {"waiting": "queued", "refused": "failed"}.get(item.state, "queued")
+        if mode != "fork":  # the run itself: where it is now
+            status = original.status if original is not None else ""
         shape = look(status)
         glyph = shape.ascii if self.console_app.ascii_only else shape.glyph
         mark = self.items.sign("cursor") if index == self.items.cursor else " "
         made = item.state in ("started", "ended")
-        said = jobs.outcome(item, fork)
+        said = jobs.outcome(item, fork, mode)
         start_ = f"{self.items.sign('checkpoint')}{item.checkpoint}" if item.checkpoint else "start"
         cells = [
             Cell(mark, "accent"), Cell(f"{glyph} {shape.word}", shape.role),
-            Cell(_tail(item.run)), Cell(self.items.sign("fork"), "muted"),
-            Cell(_tail(item.fork) if made else "-"), Cell(start_, "mark"),
+            Cell(_tail(item.run)), Cell(self.items.sign("fork") if mode == "fork" else "", "muted"),
+            Cell(_tail(item.fork) if made and mode == "fork" else "-"),
+            Cell(start_ if mode == "fork" else "-", "mark"),
         ]  # fmt: skip
         if self.small:
             return [*cells, Cell(said.text, said.role)]
@@ -179,7 +183,7 @@ class JobPanes(Pane):
         took = "-"
         if fork is not None and fork.started_at is not None:
             took = span(((fork.ended_at or self.now()) - fork.started_at).total_seconds())
-        was = jobs.against(original, fork)
+        was = jobs.against(original, fork) if mode == "fork" else jobs.Words("")
         return [
             *cells, Cell(tries, "muted"), Cell(took, "muted"), Cell(said.text, said.role),
             Cell(self.items.plain(was.text), was.role),
@@ -295,6 +299,10 @@ class JobPanes(Pane):
         """Compare the item under the cursor, if it is another one or has moved."""
         item = self._chosen_item()
         if item is None or self.list_shown or item.state not in ("started", "ended"):
+            return
+        if item.fork == item.run:
+            self.sides.show([Row(" ", "the run itself was moved: there are no two to compare",
+                                 role="muted", wide=True)])  # fmt: skip
             return
         # A fork that has moved is compared anew.
         fork = self.feed.rows.get(item.fork) if self.feed else None

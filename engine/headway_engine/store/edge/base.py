@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from headway import fencing
-from headway.retry import RetryPolicy
+from headway import fencing, subjects
 from headway.wire import Malformed, decode, decoder, encode
 from headway.wire.rpc import MarkRecord
-from headway_engine.changes.messages import BODY, Body, Change, Record, every, subject
+from headway_engine.changes.messages import BODY, Body, Change, Record
+from headway_engine.newruns import policy_of
 from headway_engine.store import StoreDown
 from headway_engine.store.edge.journal import Draft
 from headway_engine.store.edge.settings import ROOM
@@ -127,15 +127,7 @@ class EdgeBase:
         known = self._known(run.ns, run.task, run.version)
         if known is not None:
             spec = known[0]
-            run.policy = RetryPolicy(
-                spec.max_attempts,
-                spec.factor,
-                spec.min_delay,
-                spec.max_delay,
-                spec.jitter,
-                spec.retry_oom,
-                spec.retry_timeout,
-            )
+            run.policy = policy_of(spec)
             run.timeout = spec.timeout
         return run
 
@@ -194,10 +186,10 @@ class EdgeBase:
     def _draft(self, run: str, record: Record | None, write: Write) -> Draft:
         last = record.seq if record is not None and record.ns == write.ns else 0
         messages = [
-            fencing.Message(subject(write.ns, run, kind), self._encoded(body))
-            for body, kind in (*((b, "set") for b in write.before), (write.body, write.kind))
+            fencing.Message(subjects.of_run(write.ns, run, kind), self._encoded(body))
+            for body, kind in (*((b, subjects.SET) for b in write.before), (write.body, write.kind))
         ]
-        return Draft(run, every(write.ns, run), last, [*messages, *write.beside])
+        return Draft(run, subjects.of_run(write.ns, run, ">"), last, [*messages, *write.beside])
 
     def _encoded(self, body: Body) -> bytes:
         try:

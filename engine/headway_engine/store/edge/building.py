@@ -6,17 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headway import subjects
 from headway.wire import NOTHING
 from headway_engine.changes.fold import open_marks
-from headway_engine.changes.messages import (
-    EV,
-    Body,
-    Change,
-    CheckpointPut,
-    Ended,
-    MarkPut,
-    difference,
-)
+from headway_engine.changes.messages import Body, Change, CheckpointPut, Ended, MarkPut, difference
 from headway_engine.store.edge.base import Write
 
 if TYPE_CHECKING:
@@ -127,7 +120,7 @@ class Building:
                 part.marks = [*part.marks, item]
         return [*found, Body(run.id, part, run.ns)]
 
-    def done(self, kind: str = EV) -> Write:
+    def done(self, kind: str = subjects.EV) -> Write:
         """The message."""
         change, run = self.change, self.run
         fields = difference(self._old, run)

@@ -11,23 +11,26 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Raw
 
+from headway import subjects
 from headway.states import RunState
 from headway.wire import NOTHING, decoder
 from headway.wire.rpc import MarkRecord
 from headway_engine import lifecycle
-from headway_engine.changes.messages import SET, Body
-from headway_engine.happenings import Claim, Happening, VersionMissing
+from headway_engine.changes.messages import Body
+from headway_engine.happenings import Claim, Happening
 from headway_engine.store import ClaimAnswer
-from headway_engine.store.claiming import MARKS_PAGE, lacks_image, page, refusal
+from headway_engine.store.claiming import MARKS_PAGE, page, refusal, turn_away
 from headway_engine.store.edge.base import Write
 from headway_engine.store.edge.intake import Intake
 from headway_engine.store.edge.rows import ref_of
+from headway_engine.store.leasing import standing
 from headway_engine.store.records import Claimed, Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headway.wire.events import Event
+    from headway.wire.rpc import VersionInfo
     from headway_engine.changes.messages import Record
 
 _MARK = decoder(MarkRecord)
@@ -49,14 +52,12 @@ class Claims(Intake):
         """Give runs to the agent's session."""
         self._check()
         answer = ClaimAnswer()
-        if not self._is_live(ns, agent, session):
+        stands = standing(self._agent(ns, agent), session, self._now())
+        if stands == "over":
             await self._fresh()
-        if not self._is_live(ns, agent, session):
-            answer.session_over = True
-            return answer
-        row = self._agent(ns, agent)
-        if row is None or row.state.lease_until <= self._now():
-            answer.overdue = True
+            stands = standing(self._agent(ns, agent), session, self._now())
+        if stands != "live":
+            answer.session_over, answer.overdue = stands == "over", stands == "overdue"
             return answer
         await self.journal.look(runs, again=False)
         said: dict[str, _Said] = {}
@@ -87,12 +88,10 @@ class Claims(Intake):
         missing: list[tuple[str, Happening]] = []
         for run_id in dict.fromkeys(runs):
             told = said[run_id]
-            if told.why:
+            if told.why and told.run is not None:
+                turn_away(answer, missing, told.run, told.why, told.info, images)
+            elif told.why:
                 answer.refused.append((run_id, told.why))
-                if told.missing is not None:
-                    missing.append((run_id, VersionMissing(told.missing)))
-                if told.imageless is not None:
-                    answer.imageless.append(told.imageless)
             elif (claimed := self._claimed(run_id, told.events)) is not None:
                 claimed.waited = told.waited
                 answer.claimed.append(claimed)
@@ -100,10 +99,6 @@ class Claims(Intake):
                 answer.refused.append((run_id, "the run was removed in this moment"))
         answer.outcomes = await self.commit(missing)
         return answer
-
-    def _is_live(self, ns: str, agent: str, session: int) -> bool:
-        row = self._agent(ns, agent)
-        return row is not None and row.state.session == session and row.state.alive
 
     def _claim(
         self,
@@ -126,14 +121,10 @@ class Claims(Intake):
             return None
         settings = self._queue(run.ns, run.queue)
         queue_free, key_free = self._free(run)
-        told.why = (
-            t.message
-            if t.run is None
-            else refusal(
-                run, None if known is None else known[1], images, record.dispatch > 0,
-                settings.paused, queue_free, key_free, budget,
-                cancelled=record.early is not None,
-            )
+        told.run, told.info = run, None if known is None else known[1]
+        told.why = refusal(
+            t, run, told.info, images, record.dispatch > 0,
+            settings.paused, queue_free, key_free, budget, cancelled=record.early is not None,
         )  # fmt: skip
         if not told.why:
             assert known is not None
@@ -143,17 +134,11 @@ class Claims(Intake):
             told.events = t.events
             told.waited = (now - (record.queued_at or now)).total_seconds()
             return building.done()
-        if run.state is not RunState.QUEUED:
-            return None
-        if known is None:
-            told.missing = run.version
-        elif lacks_image(known[1], images):
-            told.imageless = (run.id, run.queue, known[1].version, known[1].image)
-        if not record.dispatch:
+        if run.state is not RunState.QUEUED or not record.dispatch:
             return None
         change = self._change_now()
         change.dispatch = "over"
-        return Write(record.ns, Body(run.id, change, record.ns), SET)
+        return Write(record.ns, Body(run.id, change, record.ns), subjects.SET)
 
     def _has_checkpoint(self, run: Run) -> bool:
         return run.ck > 0 and bool(
@@ -229,8 +214,8 @@ class _Said:
 
     def __init__(self, why: str = "") -> None:
         self.why = why
-        self.missing: str | None = None
-        self.imageless: tuple[str, str, str, str] | None = None
+        self.run: Run | None = None
+        self.info: VersionInfo | None = None
         self.events: list[Event] = []
         self.waited: float | None = None
 

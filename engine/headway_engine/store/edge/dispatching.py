@@ -19,7 +19,7 @@ from headway.errors import HeadwayError
 from headway.history import next_after
 from headway.states import RunState
 from headway.wire import decoder, encode
-from headway_engine.changes.messages import READY, Body
+from headway_engine.changes.messages import Body
 from headway_engine.store import StoreDown
 from headway_engine.store.edge.base import Write
 from headway_engine.store.edge.control import Control
@@ -198,7 +198,7 @@ class Dispatching(Control):
             change = self._change_now()
             change.dispatch = "given"
             body = Body(run_id, change, ns, shared=run.shared)
-            return Write(ns, body, f"{READY}.{queue}")
+            return Write(ns, body, f"{subjects.READY}.{queue}")
 
         await self._change(runs, plan)
         pairs = [(run, given[run]) for run in runs if run in given]
@@ -265,7 +265,7 @@ class Dispatching(Control):
             change = self._change_now()
             change.dispatch = "given"
             body = Body(run_id, change, run.ns, shared=run.shared)
-            return Write(run.ns, body, f"{READY}.{run.queue}")
+            return Write(run.ns, body, f"{subjects.READY}.{run.queue}")
 
         await self._change(runs, plan)
         return list(again.items())

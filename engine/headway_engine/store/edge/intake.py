@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Raw
 
-from headway import fencing
+from headway import fencing, subjects
 from headway.bus import expect_last
 from headway.states import TERMINAL
 from headway.wire import NOTHING, encode
 from headway.wire.enqueue import Ended, Recorded
 from headway.wire.runs import ResultsAnswer
 from headway_engine import lifecycle
-from headway_engine.changes.messages import SET, Body, KeyBody, Made, Record, key_subject
+from headway_engine.changes.messages import Body, KeyBody, Made, Record
 from headway_engine.happenings import Cancel
 from headway_engine.store.edge.base import Write
 from headway_engine.store.edge.building import Building
@@ -41,7 +41,7 @@ class Intake(Dispatching):
         self._check()
         if any(new.run.key or new.fork for new in batch):
             await self.journal.fresh()  # who holds a key is asked of all engines' writes
-            keys = (key_subject(ns, *key_of(new)) for new in batch if new.run.key)
+            keys = (subjects.idempotency_key(ns, *key_of(new)) for new in batch if new.run.key)
             await self.journal.look_at_keys(keys)
             await self.journal.look(new.fork.source for new in batch if new.fork is not None)
         plain = [new for new in batch if not new.run.key and new.forked is None]
@@ -73,7 +73,11 @@ class Intake(Dispatching):
             out[k], write = self._recorded(ns, batch[k], record, now)
             return write
 
-        keys = [key_subject(ns, *key_of(batch[k])) for k in turn.values() if batch[k].run.key]
+        keys = [
+            subjects.idempotency_key(ns, *key_of(batch[k]))
+            for k in turn.values()
+            if batch[k].run.key
+        ]
         async with self.locks.of(keys):
             for run_id, why in (await self._change(turn, plan)).items():
                 out[turn[run_id]] = EnqueueOutcome(run_id, "rejected", code="rejected", reason=why)
@@ -95,7 +99,7 @@ class Intake(Dispatching):
             return EnqueueOutcome(run_id, "rejected", code="conflict", reason=GONE), None
         beside: list[fencing.Message] = []
         if new.run.key:
-            subject = key_subject(ns, *key_of(new))
+            subject = subjects.idempotency_key(ns, *key_of(new))
             key = self._key(subject)
             if key is not None and key[3] > us(new.queued_at or now) and not self._freed(key[1]):
                 return self._held(ns, new, key[1], key[2], record)
@@ -175,7 +179,7 @@ class Intake(Dispatching):
             change.alias = holder
         else:
             change.refused = (outcome.code, outcome.reason)
-        return outcome, Write(ns, Body(new.run.id, change, ns), SET)
+        return outcome, Write(ns, Body(new.run.id, change, ns), subjects.SET)
 
     # --- what is no run
 
@@ -188,7 +192,7 @@ class Intake(Dispatching):
                 return None
             change = self._change_now()
             change.refused = (code, reason)
-            return Write(ns, Body(run_id, change, ns), SET)
+            return Write(ns, Body(run_id, change, ns), subjects.SET)
 
         await self._change([run], plan)
 
@@ -203,7 +207,7 @@ class Intake(Dispatching):
                 return None
             change = self._change_now()
             change.early = (actor, reason)
-            return Write(ns, Body(run_id, change, ns), SET)
+            return Write(ns, Body(run_id, change, ns), subjects.SET)
 
         await self._change([run], plan)
 

@@ -18,7 +18,7 @@ from msgspec import Struct
 from headway.bus import WrongLast
 from headway.wire import decoder, encode
 from headway.wire.replays import JobItem, JobRow, Plan, PlanItem
-from headway_engine.jobrules import LIVE, JobFacts, PlanHead, fork_id, head_of, job_id
+from headway_engine.jobrules import LIVE, JobFacts, PlanHead, fork_id, head_of, job_id, moves_only
 from headway_engine.store import StoreDown
 from headway_engine.store.edge.base import ROUNDS
 from headway_engine.store.edge.reading import Reading
@@ -192,6 +192,7 @@ class Jobs(Reading):
         return JobRow(
             name, job.plan, job.state, job.items, job.at, job.head.name, job.actor, job.reason,
             job.approved, waiting, running, succeeded, over - succeeded, job.ended_at,
+            job.head.mode, not moves_only(job.head),
         )  # fmt: skip
 
     async def job_items(self, ns: str, job: str, after: int, n: int) -> list[JobItem]:

@@ -50,7 +50,6 @@ PAUSE = 0.5
 SAID_EVERY = 10.0
 """Seconds between two lines that say how far it is."""
 ALL = ">"
-KEYS = "hw.key."
 
 
 class Draft(Struct):
@@ -215,7 +214,7 @@ class Journal:
             await self.fresh()
             await self.look(draft.run for draft, _ in lost)
             await self.look_at_keys(
-                m.subject for draft, _ in lost for m in draft.messages if m.subject.startswith(KEYS)
+                m.subject for draft, _ in lost for m in draft.messages if subjects.is_key(m.subject)
             )
             for draft, _ in lost:
                 await self._vanished(draft)
@@ -257,7 +256,7 @@ class Journal:
         if record is not None and record.seq == draft.last and not await self._any(draft.over):
             self._projection.forget(draft.run)
         for message in draft.messages:
-            if message.subject.startswith(KEYS) and not await self._any(message.subject):
+            if subjects.is_key(message.subject) and not await self._any(message.subject):
                 self._projection.forget_key(message.subject)
 
     async def _any(self, subject: str) -> bool:

@@ -3,48 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Struct
 
 from headway.bus import WrongLast
 from headway.wire import decoder, encode
-from headway_engine.happenings import Happening, Lost
-from headway_engine.store import StoreDown
-from headway_engine.store.agreement import GAP, Held, compare, gap_of, jumped, longest
+from headway_engine.store import StoreDown, leasing
+from headway_engine.store.agreement import Held
 from headway_engine.store.edge.base import ROUNDS
 from headway_engine.store.edge.saving import Saving
-from headway_engine.store.records import AgentState, Outcome, Renewed
+from headway_engine.store.leasing import Agent
+from headway_engine.store.records import Renewed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from headway.wire.rpc import Beat, Register
+    from headway_engine.happenings import Happening
+    from headway_engine.store.leasing import Liveness
+    from headway_engine.store.records import AgentState, Outcome
 
 _OPEN = "state IN ('STARTING', 'RUNNING', 'CANCELLING')"
 
 
-class Agent(Struct, omit_defaults=True):
-    """The value of `agent.<ns>.<agent>`."""
-
-    state: AgentState
-    seen_at: datetime
-    missing: list[str] = []
-    """`run:epoch` that were missing in its last full list."""
-    gone: list[str] = []
-    """Missing twice: lost as soon as somebody looks."""
-
-
 AGENT = decoder(Agent)
+"""The value of `agent.<ns>.<agent>`."""
 
 
 class Presence(Saving):
     """See the port."""
 
-    liveness: tuple[datetime, datetime] | None
-    """Since when this engine has ticked without a gap, and when last."""
+    liveness: Liveness | None
+    """Of this engine."""
     jumps: list[tuple[datetime, timedelta]]
     """When the clock was seen to have been set ahead, and by how much."""
 
@@ -103,34 +96,16 @@ class Presence(Saving):
         """(session, kept, stop)."""
         await self._fresh()
 
-        def change(old: Agent | None) -> Agent:
-            now = self._now()
-            if old is None:
-                session = 1
-            elif old.state.alive and old.state.session == ask.session:
-                session = ask.session
-            else:
-                session = old.state.session + 1
-            state = AgentState(
-                ask.agent, ns, session, now + timedelta(seconds=lease), True, ask.queues,
-                ask.slots, ask.shared_slots, ask.host, ask.runtime, images=ask.images,
-            )  # fmt: skip
-            if old is not None:
-                state.drain, state.drain_by = old.state.drain, old.state.drain_by
-                state.drain_at, state.drain_reason = old.state.drain_at, old.state.drain_reason
-            return Agent(state, now)
-
-        new = await self._change_agent(ns, ask.agent, change)
+        new = await self._change_agent(
+            ns,
+            ask.agent,
+            lambda old: leasing.registered(old, ns, ask, lease, self._now()),
+        )
         assert new is not None
         session = new.state.session
         await self.journal.fresh()
         await self.journal.look(run for run, _ in ask.holds)
-        mine = {(h.run, h.epoch) for h in self._open_of(ns, ask.agent, session)}
-        return (
-            session,
-            [h for h in ask.holds if tuple(h) in mine],
-            [h for h in ask.holds if tuple(h) not in mine],
-        )
+        return session, *leasing.parted(ask.holds, self._open_of(ns, ask.agent, session))
 
     async def beat(self, ns: str, ask: Beat, lease: float) -> Renewed:
         """Renew the lease."""
@@ -139,23 +114,15 @@ class Presence(Saving):
 
         def change(agent: Agent | None) -> Agent | None:
             found.clear()
-            if agent is None or agent.state.session != ask.session or not agent.state.alive:
+            now = self._now()
+            if agent is None or leasing.standing(agent, ask.session, now) == "over":
                 found.append(Renewed(False, [], False))
                 return None
-            now = self._now()
-            agent.seen_at = now
-            agent.state.lease_until = now + timedelta(seconds=lease)
-            agent.state.degraded = ask.degraded
-            agent.state.images = ask.images or agent.state.images
             if self.journal.behind:  # what it should hold is not all known yet
-                found.append(Renewed(True, [], False, agent.state.drain))
+                found.append(leasing.renewed(agent, ask, lease, now))
                 return agent
             held = self._open_of(ns, ask.agent, ask.session)
-            answer = compare(held, ask.holds, ask.digest, frozenset(agent.missing))
-            if ask.holds is not None:
-                agent.missing = answer.missing
-                agent.gone = sorted({*agent.gone, *answer.gone})
-            found.append(Renewed(True, answer.stop, answer.want_holds, agent.state.drain))
+            found.append(leasing.beaten(agent, ask, held, lease, now))
             return agent
 
         await self._change_agent(ns, ask.agent, change)
@@ -167,9 +134,7 @@ class Presence(Saving):
 
         def change(row: Agent | None) -> Agent | None:
             if row is not None:
-                state = row.state
-                state.drain, state.drain_by, state.drain_at = how, actor, self._now()
-                state.drain_reason = reason
+                leasing.drained(row.state, how, actor, reason, self._now())
             return row
 
         await self._change_agent(ns, agent, change)
@@ -179,26 +144,26 @@ class Presence(Saving):
         await asyncio.gather(self._lately(), self.settings.lately(self.lately))
         if self.journal.behind:
             return []
-        now, live = self._now(), self.liveness
-        whole = live is not None and (now - live[0]).total_seconds() >= lease
-        if whole and live is not None and (now - live[1]).total_seconds() < max(GAP, lease):
-            over = [agent.state for agent in self._all_agents() if self._is_over(agent, lease)]
+        if leasing.may_expire(self.liveness, lease, self._now()):
+            over = [a.state for a in self._all_agents() if leasing.is_over(a, lease, self._now())]
             for state in over:
                 await self._change_agent(state.ns, state.agent, lambda a: self._ended(a, lease))
             if over:
                 await self.journal.fresh()  # a claim that was faster is in it
         moves: list[tuple[str, Happening]] = []
-        emptied: list[Agent] = []
+        emptied = [agent for agent in self._all_agents() if agent.gone]
         for agent in self._all_agents():
-            rows = self.db.execute(
-                "SELECT id, epoch FROM runs WHERE ns = ? AND agent = ? AND session < ?"
+            state = agent.state
+            # Only one that lacks something can have lost an attempt of its session.
+            below = state.session + bool(agent.gone)
+            for run, epoch, session in self.db.execute(
+                "SELECT id, epoch, session FROM runs WHERE ns = ? AND agent = ? AND session < ?"
                 f" AND {_OPEN}",
-                (agent.state.ns, agent.state.agent, agent.state.session),
-            ).fetchall()
-            moves += [(run, Lost(epoch, "the agent's lease ended", False)) for run, epoch in rows]
-            if agent.gone:
-                emptied.append(agent)
-                moves += self._gone_of(agent)
+                (state.ns, state.agent, below),
+            ).fetchall():
+                lost = leasing.orphaned(agent, run, epoch, session)
+                if lost is not None:
+                    moves.append((run, lost))
         out = [o for o in await self.commit(moves) if o.outcome == "ok"]
         for agent in emptied:
             told = set(agent.gone)
@@ -207,34 +172,19 @@ class Presence(Saving):
             )
         return out
 
-    def _is_over(self, agent: Agent, lease: float) -> bool:
-        left = (agent.state.lease_until - self._now()).total_seconds()
-        return agent.state.alive and not 0 < left <= longest(lease)
-
     def _ended(self, agent: Agent | None, lease: float) -> Agent | None:
-        if agent is None or not self._is_over(agent, lease):
+        if agent is None or not leasing.is_over(agent, lease, self._now()):
             return None
-        agent.state.alive = False
-        agent.state.session += 1
-        agent.missing, agent.gone = [], []
+        leasing.end(agent)
         return agent
-
-    def _gone_of(self, agent: Agent) -> list[tuple[str, Happening]]:
-        held = self._open_of(agent.state.ns, agent.state.agent, agent.state.session)
-        why = "the agent does not hold it any more"
-        return [(h.run, Lost(h.epoch, why)) for h in held if f"{h.run}:{h.epoch}" in agent.gone]
 
     async def tick(self, lease: float = 15.0, elapsed: float | None = None) -> None:
         """The clock of leases runs: this engine serves, and RUNS can be read."""
         await self._lately()
         now = self._now()
-        since, last = self.liveness or (now, now)
-        passed = (now - last).total_seconds()
-        if abs(passed) > gap_of(lease):
-            since = now
-        if jump := jumped(passed, elapsed):
-            self.jumps.append((now, timedelta(seconds=jump)))
-        self.liveness = (since, now)
+        self.liveness, jump = leasing.ticked(self.liveness, lease, elapsed, now)
+        if jump:
+            self.jumps.append((now, jump))
 
     def _shift(self, begun: datetime) -> timedelta:
         """By how much the clock was set ahead since then, as this engine has seen."""
@@ -243,7 +193,7 @@ class Presence(Saving):
     async def agents(self, ns: str = "") -> list[AgentState]:
         """Agents with live leases, or recently so."""
         await self._fresh()
-        now = self._now()
+        found = leasing.recent(self._all_agents(), ns, self._now())
         open_ones = {
             (n, agent): count
             for n, agent, count in self.db.execute(
@@ -251,15 +201,9 @@ class Presence(Saving):
                 " GROUP BY ns, agent"
             )
         }
-        return [
-            msgspec.structs.replace(
-                a.state,
-                alive=a.state.alive and a.state.lease_until > now,
-                open=open_ones.get((a.state.ns, a.state.agent), 0),
-            )
-            for a in self._all_agents()
-            if (not ns or a.state.ns == ns) and a.seen_at > now - timedelta(days=1)
-        ]
+        for state in found:
+            state.open = open_ones.get((state.ns, state.agent), 0)
+        return found
 
 
 def _without(agent: Agent | None, told: set[str]) -> Agent | None:

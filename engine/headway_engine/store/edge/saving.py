@@ -7,19 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from headway import subjects
 from headway.states import OPEN, RunState
 from headway.wire import NOTHING
 from headway.wire.events import Event
 from headway.wire.rpc import MarkRecord
 from headway.wire.saves import SaveCheckpoint, SaveMark, SaveUsage
-from headway_engine.changes.messages import (
-    EV,
-    SET,
-    Body,
-    CheckpointPut,
-    MarkPut,
-    UsagePut,
-)
+from headway_engine.changes.messages import Body, CheckpointPut, MarkPut, UsagePut
 from headway_engine.store.edge.base import Write
 from headway_engine.store.edge.moves import Moves
 from headway_engine.store.records import SaveDone
@@ -70,7 +64,7 @@ class Saving(Moves):
                     out[k] = self._save(building, record, save)
             if building is None or building.empty:
                 return None
-            return building.done(EV if building.events else SET)
+            return building.done(subjects.EV if building.events else subjects.SET)
 
         for run_id, why in (await self._change(turn, plan)).items():
             if len(turn[run_id]) == 1:
@@ -225,7 +219,7 @@ class Saving(Moves):
                 return None
             change = self._change_now()
             change.budget = new
-            return Write(ns, Body(run_id, change, ns), SET)
+            return Write(ns, Body(run_id, change, ns), subjects.SET)
 
         await self._change([run], plan)
 

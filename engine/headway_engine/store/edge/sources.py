@@ -24,6 +24,7 @@ from headway_engine.store.planning import needs_of, source_of, took
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from headway.forks import Failure
     from headway.wire.replays import SourcesAsk
@@ -68,12 +69,18 @@ class Sources(Details, Jobs):
             status = RunState(state).status
             source = source_of(
                 run, status, ask.start, points, errors, marks, forked.get(run, ""),
-                took(moment(started), moment(ended)),
+                took(moment(started), moment(ended)), None if ended else self._since(run),
             )  # fmt: skip
             source.again = self._again(run, source.checkpoint)
             source.lacks = self._lacks(run, source.checkpoint, ask.keys)
             out.append(source)
         return SourcesPage(out, following)
+
+    def _since(self, run: str) -> datetime | None:
+        """When its last event was."""
+        sql = "SELECT body FROM events WHERE run = ? ORDER BY n DESC LIMIT 1"
+        row = self.db.execute(sql, (run,)).fetchone()
+        return _EVENT.decode(row[0]).at if row else None
 
     def _failures(self, run: str) -> list[Failure]:
         rows = self.db.execute("SELECT body FROM events WHERE run = ? ORDER BY n", (run,))

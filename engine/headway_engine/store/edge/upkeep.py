@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from headway import subjects
 from headway.bus import jsapi
 from headway.errors import HeadwayError
-from headway_engine.changes.messages import SET, Body, every
+from headway_engine.changes.messages import Body
 from headway_engine.store import StoreDown
 from headway_engine.store.edge.base import Write
 from headway_engine.store.edge.purging import Purging
@@ -74,7 +74,7 @@ class Upkeep(Purging):
             keeps = TOMBSTONES if record.removed_at or record.alias or record.early else REFUSALS
             if since is not None and since < now - keeps:
                 async with self.locks.of([run]):
-                    await self._purge_upto(every(record.ns, run), record.seq)
+                    await self._purge_upto(subjects.of_run(record.ns, run, ">"), record.seq)
                     self.projection.forget(run)
                 count += 1
         return count
@@ -92,13 +92,13 @@ class Upkeep(Purging):
             change = self._change_now()
             change.removed = True
             change.blobs = bool(self._refs(run_id))
-            return Write(record.ns, Body(run_id, change, record.ns), SET)
+            return Write(record.ns, Body(run_id, change, record.ns), subjects.SET)
 
         await self._change(runs, plan)
         for run in removed:
             record = self.projection.record(run)
             if record is not None:
-                await self._purge_upto(every(record.ns, run), record.seq - 1)
+                await self._purge_upto(subjects.of_run(record.ns, run, ">"), record.seq - 1)
         return len(removed)
 
     async def _purge_upto(self, subject: str, seq: int) -> None:

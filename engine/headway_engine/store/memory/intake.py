@@ -13,10 +13,11 @@ from headway.wire.enqueue import Ended, Recorded
 from headway.wire.runs import ResultsAnswer
 from headway.wire.saves import AnySave, Save, SaveCheckpoint, SaveUsage
 from headway_engine import lifecycle
-from headway_engine.happenings import Cancel, Claim, Happening, VersionMissing
+from headway_engine.happenings import Cancel, Claim, Happening
 from headway_engine.store import ClaimAnswer
-from headway_engine.store.claiming import lacks_image, page, refusal
+from headway_engine.store.claiming import page, refusal, turn_away
 from headway_engine.store.forking import GONE, moved
+from headway_engine.store.leasing import standing
 from headway_engine.store.memory.saving import Saving
 from headway_engine.store.memory.tables import Batch, Checkpoint, Key, Mark, Row
 from headway_engine.store.recording import Room, choose, duplicate, key_of, removed, seen
@@ -270,11 +271,8 @@ class Intake(Saving):
         self._check()
         now, answer = self._now(), ClaimAnswer()
         row = self.tables.agents.get((ns, agent))
-        if row is None or row.state.session != session or not row.state.alive:
-            answer.session_over = True
-            return answer
-        if row.state.lease_until <= now:
-            answer.overdue = True
+        if (stands := standing(row, session, now)) != "live":
+            answer.session_over, answer.overdue = stands == "over", stands == "overdue"
             return answer
         missing: list[tuple[str, Happening]] = []
         posted: set[tuple[str, int]] = set()
@@ -293,31 +291,22 @@ class Intake(Saving):
                 continue
             queue_free, key_free = self._free(run)
             settings = self.tables.queues.get((ns, run.queue))
-            why = (
-                t.message
-                if t.run is None
-                else refusal(
-                    run,
-                    None if known is None else known[1],
-                    images,
-                    found.dispatch is not None,
-                    settings is not None and settings.paused,
-                    queue_free,
-                    key_free,
-                    {},
-                    cancelled=(ns, run_id) in self.tables.early,
-                )
+            info = None if known is None else known[1]
+            why = refusal(
+                t,
+                run,
+                info,
+                images,
+                found.dispatch is not None,
+                settings is not None and settings.paused,
+                queue_free,
+                key_free,
+                {},
+                cancelled=(ns, run_id) in self.tables.early,
             )
             if why:
-                answer.refused.append((run_id, why))
-                if run.state is RunState.QUEUED:
+                if turn_away(answer, missing, run, why, info, images):
                     found.dispatch = None
-                    if known is None:
-                        missing.append((run_id, VersionMissing(run.version)))
-                    elif lacks_image(known[1], images):
-                        answer.imageless.append(
-                            (run_id, run.queue, known[1].version, known[1].image)
-                        )
                 continue
             assert known is not None
             self._carry_out(found, t)

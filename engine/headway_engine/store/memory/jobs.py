@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from headway.wire.replays import JobItem, JobRow, Plan, PlanItem
-from headway_engine.jobrules import LIVE, JobFacts, fork_id, job_id
+from headway_engine.jobrules import LIVE, JobFacts, fork_id, job_id, moves_only
 from headway_engine.store.memory.tables import Base
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ class Jobs(Base):
             Item(JobItem(k, i.run, fork, "waiting", i.checkpoint), i)
             for k, (i, fork) in enumerate(zip(plan.items, forks, strict=True), 1)
         ]
-        row = JobRow(job, sha256, "running", len(items), now, plan.name, actor)
+        row = JobRow(
+            job, sha256, "running", len(items), now, plan.name, actor, mode=plan.mode,
+            follow=not moves_only(plan),
+        )  # fmt: skip
         self.tables.jobs[ns, job] = Job(row, plan, items, now, now)
 
     async def jobs(self, ns: str, job: str = "") -> list[tuple[JobRow, Plan]]:

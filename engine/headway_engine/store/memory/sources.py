@@ -30,7 +30,8 @@ class Sources(Lists):
                 CheckpointRow(c.number, c.name, c.size, c.at, c.epoch, c.sha256)
                 for _, c in sorted(row.checkpoints.items())
             ]
-            failures = failures_of(await self.events(ns, listed.run, 0, len(row.events)))
+            events = await self.events(ns, listed.run, 0, len(row.events))
+            failures = failures_of(events)
             once = tuple(
                 key
                 for key, m in sorted(row.marks.items())
@@ -49,6 +50,7 @@ class Sources(Lists):
             source = source_of(
                 listed.run, listed.status, ask.start, kept, failures, once, last,
                 took(listed.started_at, listed.ended_at),
+                None if listed.ended_at else events[-1].at,
             )  # fmt: skip
             for _, m in sorted(row.marks.items()):
                 done = m.record.kind == "step" and m.record.status == "done"

@@ -13,7 +13,8 @@ from headway.wire.events import Event
 from headway.wire.fleet import Deployment, TaskSpec
 from headway.wire.rpc import MarkRecord, VersionInfo
 from headway_engine.newruns import policy_of
-from headway_engine.store.records import AgentState, End, OnceMark, Run
+from headway_engine.store.leasing import Agent
+from headway_engine.store.records import End, OnceMark, Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -121,15 +122,6 @@ class Queue(Struct):
     paused_by: str = ""
     paused_at: datetime | None = None
     reason: str = ""
-
-
-class Agent(Struct):
-    """An agent's row."""
-
-    state: AgentState
-    seen_at: datetime
-    missing: set[str] = field(default_factory=lambda: set[str]())
-    gone: set[str] = field(default_factory=lambda: set[str]())
 
 
 class Posted(Struct):

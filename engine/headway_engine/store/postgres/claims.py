@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
-from headway.states import RunState
 from headway.wire import NOTHING, encode
 from headway_engine import lifecycle
-from headway_engine.happenings import Claim, VersionMissing
+from headway_engine.happenings import Claim
 from headway_engine.store import ClaimAnswer
-from headway_engine.store.claiming import MARKS_PAGE, lacks_image, page, refusal
+from headway_engine.store.claiming import MARKS_PAGE, lacks_image, page, refusal, turn_away
 from headway_engine.store.postgres import rows, statements
 from headway_engine.store.postgres.base import Part
 from headway_engine.store.postgres.commit import Commits
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headway.wire.rpc import MarkRecord
+    from headway_engine.happenings import Happening
     from headway_engine.store.postgres.specs import Known
 
 _SQL = statements.load("claim")
@@ -70,7 +70,7 @@ class Claims(Commits, Part):
         found = {row["id"]: row for row in loaded}
         repeats: list[tuple[Any, Run, Known]] = []
         drop: list[str] = []
-        missing: list[tuple[str, str]] = []
+        missing: list[tuple[str, Happening]] = []
         budget: dict[tuple[str, str], int] = {}
         for run_id in todo:
             row = found.get(run_id)
@@ -87,31 +87,22 @@ class Claims(Commits, Part):
             if t.outcome == "already" and known is not None:
                 repeats.append((row, run, known))
                 continue
-            why = (
-                t.message
-                if t.run is None
-                else refusal(
-                    run,
-                    None if known is None else known.info,
-                    images,
-                    row["dispatch"] is not None,
-                    row["paused"],
-                    row["queue_free"],
-                    row["key_free"],
-                    budget,
-                    cancelled=row["cancelled"],
-                )
+            info = None if known is None else known.info
+            why = refusal(
+                t,
+                run,
+                info,
+                images,
+                row["dispatch"] is not None,
+                row["paused"],
+                row["queue_free"],
+                row["key_free"],
+                budget,
+                cancelled=row["cancelled"],
             )
             if why:
-                answer.refused.append((run_id, why))
-                if run.state is RunState.QUEUED:
+                if turn_away(answer, missing, run, why, info, images):
                     drop.append(run_id)
-                    if known is None:
-                        missing.append((run_id, run.version))
-                    elif lacks_image(known.info, images):
-                        answer.imageless.append(
-                            (run_id, run.queue, known.info.version, known.info.image)
-                        )
                 continue
             assert known is not None
             take.append((row, run, t, known))
@@ -137,9 +128,7 @@ class Claims(Commits, Part):
                 given.waited = waited[row["id"]]
                 answer.claimed.append(given)
         if missing:
-            answer.outcomes += await self.commit(
-                [(run, VersionMissing(version)) for run, version in missing]
-            )
+            answer.outcomes += await self.commit(missing)
         return again + [row["id"] for row, _, _, _ in take if row["id"] not in written]
 
     async def _fresh(

@@ -8,7 +8,7 @@ import msgspec
 
 from headway.wire import encode
 from headway.wire.replays import JobItem, JobRow, Plan, PlanItem
-from headway_engine.jobrules import JobFacts, PlanHead, fork_id, head_of, job_id
+from headway_engine.jobrules import JobFacts, PlanHead, fork_id, head_of, job_id, moves_only
 from headway_engine.store.postgres import statements
 from headway_engine.store.postgres.base import Part
 
@@ -51,7 +51,7 @@ class Jobs(Part):
             row = JobRow(
                 r["job"], r["plan"], r["state"], r["items"], r["at"], head.name, r["actor"],
                 r["reason"], r["approved"], r["waiting"], r["running"], r["succeeded"],
-                r["failed"], r["ended_at"],
+                r["failed"], r["ended_at"], head.mode, not moves_only(head),
             )  # fmt: skip
             out.append((row, head))
         return out

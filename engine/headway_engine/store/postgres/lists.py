@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
 
+from headway.errors import Refused
 from headway.wire import DEFAULT_QUEUE, NOTHING, BlobRef
 from headway.wire.bundles import BundleMark
 from headway.wire.fleet import QueueAsk, QueueRow
@@ -18,9 +19,13 @@ from headway_engine.store.postgres.leases import Leases
 from headway_engine.store.postgres.pages import Pages
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from headway.wire.events import Event
     from headway.wire.fleet import AgentRow
     from headway_engine.store.records import Run
+
+    _Read = Callable[..., Awaitable[list[Any]]]
 
 _SQL = statements.load("lists")
 
@@ -97,7 +102,9 @@ class Lists(Pages, Leases, Part):
         if not page.runs:
             return None
         checkpoints = await self.db.read(_SQL["checkpoints"], ns, run)
-        bodies = (await self.db.read(_SQL["bodies"], run))[0]
+        bodies = await self._bodies(self.db.read, ns, run)
+        if bodies is None:
+            return None
         return RunDetail(
             page.runs[0],
             Raw(bodies["payload"]) if bodies["payload"] else NOTHING,
@@ -109,12 +116,30 @@ class Lists(Pages, Leases, Part):
             await self.marks(ns, run),
         )
 
+    async def _bodies(self, read: _Read, ns: str, run: str) -> Any:
+        """Its payload and result; None if it was removed since its row was read.
+
+        Raises Refused for a row without a payload: no enqueue made it.
+        """
+        found = await read(_SQL["bodies"], run)
+        if found:
+            return found[0]
+        if await read(_SQL["get"], ns, run):
+            raise Refused(
+                f"run {run} has a row without a payload: somebody wrote to the database by hand,"
+                " or part of it was not restored",
+                "incomplete",
+            )
+        return None
+
     async def fork_source(self, ns: str, run: str) -> ForkSource | None:
         """All that a fork reads; what goes between the statements is seen at the commit."""
         found = await self.db.fetch(_SQL["get"], ns, run)
         if not found:
             return None
-        bodies = (await self.db.fetch(_SQL["bodies"], run))[0]
+        bodies = await self._bodies(self.db.fetch, ns, run)
+        if bodies is None:
+            return None
         kept = await self.db.fetch(_SQL["fork_checkpoints"], run)
         marks = await self.db.fetch(_SQL["fork_marks"], run)
         return ForkSource(

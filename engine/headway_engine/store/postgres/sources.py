@@ -48,6 +48,9 @@ class Sources(Part):
         for r in await self.db.read(_SQL["once"], runs):
             once.setdefault(r["run"], []).append(r["key"])
         jobs = {r["run"]: r["job"] for r in await self.db.read(_SQL["forked"], ns, runs)}
+        live = [row["id"] for row in found if row["ended_at"] is None]
+        last = await self.db.read(_SQL["since"], live) if live else []
+        since = {r["run"]: r["at"] for r in last}
         out: list[Source] = []
         for row in found:
             run = row["id"]
@@ -57,7 +60,7 @@ class Sources(Part):
             out.append(
                 source_of(
                     run, status, ask.start, points, errors, marks, jobs.get(run, ""),
-                    took(row["started_at"], row["ended_at"]),
+                    took(row["started_at"], row["ended_at"]), since.get(run),
                 )
             )  # fmt: skip
         await self._looked(out, ask.keys)

@@ -1,6 +1,11 @@
 -- name: these
 SELECT id, state, started_at, ended_at FROM runs WHERE ns = $1 AND id = ANY($2::text[]) ORDER BY id DESC;
 
+-- name: since
+-- When the last event of each of these runs was.
+SELECT e.run, e.at FROM runs r JOIN events e ON e.run = r.id AND e.n = r.n
+ WHERE r.id = ANY($1::text[]);
+
 -- name: last_checkpoints
 -- The last one of each of these runs.
 SELECT c.* FROM unnest($1::text[]) AS x (id)
