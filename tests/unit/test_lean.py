@@ -14,8 +14,7 @@ HEAVY = (
 LOADS = {
     "up": "headway_ops.commands.serve, headway_ops.local.up",
     "engine": "headway_ops.serving, headway_engine.assembly, headway_engine.store.edge",
-    "agent": "headway_ops.serving, headway_engine.agent.link, headway_engine.agent.service,"
-    " headway_engine.runtime.process",
+    "agent": "headway_ops.serving, headway_engine.assembly_agent, headway_engine.runtime.process",
     "client": "headway.client",
 }
 
@@ -47,3 +46,15 @@ def test_what_needs_websockets_can_have_them_still() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_an_engine_loads_no_agent_and_an_agent_no_engine() -> None:
+    for process, foreign in (
+        ("engine", "headway_engine.agent.service"),
+        ("agent", "headway_engine.wiring"),
+    ):
+        script = f"import sys, {LOADS[process]}\nprint({foreign!r} in sys.modules)"
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+        )
+        assert done.stdout.strip() == "False", process
