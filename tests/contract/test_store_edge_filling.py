@@ -19,7 +19,7 @@ from support.factories import NS, a_checkpoint, an_agent, an_enqueue
 from support.stores import LEASE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from headway_engine.store.edge import EdgeStore
     from support.stores import EdgeKit
@@ -125,6 +125,36 @@ async def test_what_needs_all_runs_waits_until_they_are_known(
     given = await store.dispatch(NS, "default", 5, 5)
     assert given is not None
     assert given.runs == []  # the limit is taken
+
+
+async def test_what_is_read_and_not_yet_written_counts(
+    edge_kit: EdgeKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gathered, go_on = asyncio.Event(), asyncio.Event()
+    gather = journal.Journal._gather  # pyright: ignore[reportPrivateUsage]
+
+    async def held(self: journal.Journal) -> AsyncGenerator[None]:
+        async for _ in gather(self):
+            gathered.set()
+            await go_on.wait()
+            yield
+
+    monkeypatch.setattr(journal, "FEW", 0)
+    monkeypatch.setattr(journal, "GATHERED", 5)
+    monkeypatch.setattr(journal.Journal, "_gather", held)
+    attempt = await edge_kit.attempt(await edge_kit.ready())
+    await edge_kit.store.save([a_checkpoint(attempt, 1)])
+    await edge_kit.enqueued(an_enqueue(), an_enqueue())
+    before = rows(edge_kit.edge)
+    store = await emptied(edge_kit)
+    await gathered.wait()
+    assert rows(store)["runs"] == []
+    # The record says that there is a checkpoint; so must the table by which it is compared.
+    (again,) = await store.save([a_checkpoint(attempt, 1)])
+    assert (again.outcome, again.n) == ("ok", 0)
+    go_on.set()
+    await store.journal.whole()
+    assert rows(store) == before
 
 
 def cut_off(store: EdgeStore) -> None:

@@ -99,12 +99,7 @@ class Changes:
         new = fold(old, body, ns, seq)
         change = body.edge
         self.records[body.run] = new
-        quiet = (
-            old is not None
-            and (change.fields is None or changed(change.fields).keys() <= _QUIET)
-            and not _special(body)
-        )
-        if not quiet:
+        if body.run not in self._loud and (old is None or not _quiet(body)):
             self._loud.add(body.run)
         self._events += [(body.run, e.n, encode(e)) for e in body.events]
         self._beside(body, ns, us(change.at), new)
@@ -186,10 +181,11 @@ _USAGE = "INSERT OR REPLACE INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _NUMBERS = "UPDATE runs SET seq = ?, n = ?, ck = ?, record = ? WHERE id = ?"
 
 
-def _special(body: Body) -> bool:
-    """It changes more of the run's row than numbers."""
+def _quiet(body: Body) -> bool:
+    """It changes no more of the run's row than numbers."""
     c = body.edge
-    return bool(
+    special = (
         c.made or c.dispatch or c.early or c.refused or c.alias or c.removed or c.budget
         or c.timeout
     )  # fmt: skip
+    return not special and (c.fields is None or changed(c.fields).keys() <= _QUIET)

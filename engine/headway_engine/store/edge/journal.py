@@ -26,7 +26,7 @@ from headway_engine.store.edge.applying import Message
 from headway_engine.store.edge.damage import is_damage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
     from nats.aio.client import Client as NatsClient
 
@@ -39,8 +39,11 @@ TIMEOUT = 5.0
 PAGE = 2000
 PAGE_BYTES = 8 * 1024 * 1024
 """Of RUNS read at once."""
-APPLIED = 400
-"""Messages that are applied at once: the loop does other work in between."""
+GATHERED, APPLIED = 200, 4000
+"""Messages that are looked at at once, and whose rows are written at once, while much is missing:
+a run's rows are written once for all of its messages among them."""
+BREATH = 0.002
+"""Seconds between two looks in which the engine does its other work alone."""
 FEW = 5000
 """Messages that are read before an answer is given; if more are missing, in the background."""
 SIDE_BY_SIDE = 16
@@ -110,7 +113,7 @@ class Journal:
         first, why = self._projection.watermark, ""
         while True:
             try:
-                async for _ in self._pages():
+                async for _ in self._gather():
                     if time.monotonic() - said > SAID_EVERY:
                         said = time.monotonic()
                         log.info(
@@ -118,9 +121,12 @@ class Journal:
                             self._projection.watermark, self.upto,
                         )  # fmt: skip
                 break
-            except (HeadwayError, OSError) as e:
-                if str(e) != why:
-                    why = str(e)
+            except Exception as e:  # a projection that nobody fills would lack runs for ever
+                if is_damage(e):
+                    with contextlib.suppress(StoreDown):
+                        self.make_anew(str(e))
+                elif repr(e) != why:
+                    why = repr(e)
                     log.warning("the projection is filled later: why=%s", why)
                 await asyncio.sleep(PAUSE)
         # What was written since the end was seen is what `fresh` reads, from here on.
@@ -150,8 +156,10 @@ class Journal:
         """
         if not self.behind:
             return False
-        wanted = [run for run in dict.fromkeys(runs) if again or run not in self._known]
+        asked = list(dict.fromkeys(runs))
+        wanted = [run for run in asked if again or run not in self._known]
         found = await asyncio.gather(*(self._look(f"hw.run.*.{run}.>", run) for run in wanted))
+        self._write_rows(lambda: self._projection.settle(asked))
         return any(found)
 
     async def look_at_keys(self, keys: Iterable[str]) -> None:
@@ -160,6 +168,7 @@ class Journal:
             return
         wanted = list(dict.fromkeys(keys))
         await asyncio.gather(*(self._look(subject) for subject in wanted))
+        self._write_rows(self._projection.flush)
         holders = [self._projection.holder(subject) for subject in wanted]
         await self.look(holder for holder in holders if holder)
 
@@ -230,14 +239,18 @@ class Journal:
         """Make their rows; what could not be applied is read from RUNS again by the next look."""
         while upto + 1 in ahead:
             upto += 1
+        self._write_rows(lambda: self._projection.apply(messages, upto))
+        self._ahead = {seq for seq in ahead if seq > upto}
+
+    def _write_rows(self, work: Callable[[], None]) -> None:
+        """Raises StoreDown; what was not written is read from RUNS again by the next look."""
         try:
-            self._projection.apply(messages, upto)
+            work()
         except sqlite3.Error as e:
             if is_damage(e) or isinstance(e, sqlite3.IntegrityError):
                 self.make_anew(str(e))
                 raise StoreDown("the projection is made anew") from None
             raise StoreDown(f"the projection {self._projection.path}: {e}") from None
-        self._ahead = {seq for seq in ahead if seq > upto}
 
     def make_anew(self, why: str) -> None:
         """The file cannot be trusted: begin with an empty one, and work while it is filled."""
@@ -321,12 +334,42 @@ class Journal:
             async for stored in read:
                 page.append(Message(stored.subject, stored.seq, stored.data))
                 size += len(stored.data)
-                if len(page) >= APPLIED or size >= PAGE_BYTES:
+                if len(page) >= PAGE or size >= PAGE_BYTES:
                     self._take(page)
                     page, size = [], 0
                     yield
                     await asyncio.sleep(0)
         self._take(page)
+
+    async def _gather(self) -> AsyncGenerator[None]:
+        """The same while much is missing: in small steps, with more to write at once."""
+        page: list[Message] = []
+        count = size = 0
+        read = history(
+            self._nc,
+            subjects.RUNS,
+            ALL,
+            self._projection.watermark + 1,
+            batch=PAGE,
+            max_bytes=PAGE_BYTES,
+            timeout=self.timeout,
+        )
+        async with aclosing(read):
+            async for stored in read:
+                page.append(Message(stored.subject, stored.seq, stored.data))
+                size += len(stored.data)
+                if len(page) < GATHERED and size < PAGE_BYTES:
+                    continue
+                self._projection.gather(page, page[-1].seq)
+                count += len(page)
+                page = []
+                if count >= APPLIED or size >= PAGE_BYTES:
+                    self._write_rows(self._projection.flush)
+                    count = size = 0
+                yield
+                await asyncio.sleep(BREATH)
+        self._take(page)
+        self._write_rows(self._projection.flush)
 
     def _take(self, page: list[Message]) -> None:
         if page:

@@ -48,6 +48,9 @@ class Projection:
         self.skipped = 0
         """Messages that said nothing that could be followed."""
         self._cache: OrderedDict[str, Record] = OrderedDict()
+        self._gathered: Changes | None = None
+        self._upto = 0
+        """All messages up to this one are applied, once what was gathered is written."""
         self._stream = ""
 
     # --- the file
@@ -113,6 +116,7 @@ class Projection:
     def close(self) -> None:
         """Close the file; it may be opened again."""
         self._cache.clear()
+        self._gathered, self._upto = None, 0
         if self.db is not None:  # pyright: ignore[reportUnnecessaryComparison]
             with contextlib.suppress(sqlite3.Error):
                 self.db.execute("UPDATE meta SET value = '1' WHERE name = 'closed'")
@@ -123,6 +127,8 @@ class Projection:
 
     def record(self, run: str) -> Record | None:
         """All that decides about an id, or None if RUNS does not know it."""
+        if self._gathered is not None and (found := self._gathered.records.get(run)) is not None:
+            return found
         found = self._cache.get(run)
         if found is not None:
             self._cache.move_to_end(run)
@@ -149,12 +155,33 @@ class Projection:
 
     # --- writing
 
+    def gather(self, messages: Iterable[Message], watermark: int) -> None:
+        """As `apply`, but the rows are written later, by `flush`: those of a run at once.
+
+        The records are there; until then the tables do not say what they say (`settle`).
+        """
+        if self._gathered is None:
+            self._gathered = Changes(self)
+        for message in messages:
+            self._gathered.take(message)
+        self._upto = max(self._upto, watermark)
+
     def apply(self, messages: Iterable[Message], watermark: int | None = None) -> None:
         """Make the rows of these messages, in their order, and note how far RUNS is applied."""
-        changes = Changes(self)
-        for message in messages:
-            changes.take(message)
-        upto = self.watermark if watermark is None else max(self.watermark, watermark)
+        self.gather(messages, self.watermark if watermark is None else watermark)
+        self.flush()
+
+    def settle(self, runs: Iterable[str]) -> None:
+        """The tables say of these ids what their records say."""
+        if self._gathered is not None and not self._gathered.records.keys().isdisjoint(runs):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was gathered; if that fails it is forgotten, and read from RUNS again."""
+        changes, self._gathered = self._gathered, None
+        upto, self._upto = max(self._upto, self.watermark), 0
+        if changes is None:
+            return
         try:
             self.db.execute("BEGIN IMMEDIATE")
             changes.write(self.db)
@@ -172,6 +199,7 @@ class Projection:
 
     def forget(self, run: str) -> None:
         """RUNS has no message of this id any more."""
+        self.flush()
         self._cache.pop(run, None)
         with self.db:
             self.db.execute("BEGIN IMMEDIATE")
