@@ -1,9 +1,9 @@
 """`headway ...`: the parser and the table of commands.
 
-The commands' signatures live in `headway_ops.commands`, which import typer and nothing else that is
-slow; each body imports what it works with when it is called. `headway tui`, `engine` and `agent` do
-without that parser (`headway_ops.quick`). The base install has no typer: `headway` there says which
-extra to install.
+The commands' signatures live in `headway_ops.commands`: the one that is called is loaded
+(`headway_ops.lazily`), and its body imports what it works with. `headway tui`, `engine` and `agent`
+do without that parser (`headway_ops.quick`). The base install has no typer: `headway` there says
+which extra to install.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from headway_ops import quick
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import typer
-
+    from headway_ops.lazily import Command
     from headway_ops.quick import Role, Start
 
 HELP = "Durable tasks on NATS JetStream, watched and steered from the terminal."
@@ -60,7 +59,7 @@ def _serve(role: Role) -> None:
         serving.agent(role.config)
 
 
-_EVERYWHERE = ("--nats-url", "--namespace")
+_EVERYWHERE = ("--context", "--nats-url", "--namespace")
 
 
 def hoisted(argv: Sequence[str]) -> list[str]:
@@ -81,36 +80,21 @@ def hoisted(argv: Sequence[str]) -> list[str]:
     return [*front, *rest]
 
 
-def build() -> typer.Typer:
-    """The parser with all commands; raises ModuleNotFoundError in a base install."""
+def build() -> Command:
+    """The parser; raises ModuleNotFoundError in a base install."""
     import typer
 
     from headway_ops import commands, say
     from headway_ops.commands.options import root
+    from headway_ops.lazily import Group, lazy
 
     app = typer.Typer(
-        name="headway", help=HELP, epilog=say.EXIT_HELP, no_args_is_help=True,
+        cls=Group, name="headway", help=HELP, epilog=say.EXIT_HELP, no_args_is_help=True,
         rich_markup_mode=None, pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     )  # fmt: skip
     app.callback()(root)
-    groups: dict[str, typer.Typer] = {}
-    table = commands.table()
-    parents = {path.rpartition(" ")[0] for path in table}
-    for path, function in table.items():
-        group, _, name = path.rpartition(" ")
-        if path in parents:
-            groups[path] = typer.Typer(name=path, rich_markup_mode=None)
-            groups[path].callback(invoke_without_command=True)(function)
-            app.add_typer(groups[path])
-            continue
-        if group and group not in groups:
-            groups[group] = typer.Typer(
-                name=group, help=_GROUPS[group], no_args_is_help=True, rich_markup_mode=None
-            )
-            app.add_typer(groups[group])
-        (groups[group] if group else app).command(name)(function)
-    return app
+    return lazy(app, commands.TABLE, commands.function, _GROUPS)
 
 
 _GROUPS = {

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headway.config import Settings, from_environment
+from headway.folders import config_folder, state_folder
 from headway_ops.say import Exit, Fail, line, tell
 
 if TYPE_CHECKING:
@@ -76,10 +77,12 @@ def open_console(opened: Opened) -> None:
     """
     _prepare()
     from headway_tui import app
+    from headway_tui.recall import file_of
 
     _known(opened.theme)
+    settings = from_environment()
     options = app.Options(
-        from_environment(),
+        settings,
         ascii_only=opened.ascii_only or not _utf8(),
         readonly=opened.readonly or bool(opened.dump),
         theme=opened.theme,
@@ -90,6 +93,7 @@ def open_console(opened: Opened) -> None:
         aliases=_aliases(actions),
         shell="WebDriver" not in os.environ.get("TEXTUAL_DRIVER", ""),
         memory=state_file(os.environ),
+        rows=None if opened.dump else file_of(settings),
         painted=_painted,
         dump=Path(opened.dump) if opened.dump else None,
         speed=opened.speed,
@@ -190,14 +194,12 @@ def _aliases(actions: tuple[Action, ...]) -> Aliases:
 
 def config_file(env: Mapping[str, str], name: str = "keys.toml") -> Path:
     """Where a user's own keys are, or commands (`config.toml`)."""
-    folder = env.get("XDG_CONFIG_HOME") or os.path.join(env.get("HOME", "/"), ".config")
-    return Path(folder) / "headway" / name
+    return config_folder(env) / name
 
 
 def state_file(env: Mapping[str, str]) -> Path:
     """Where saved views and typed commands are kept."""
-    folder = env.get("XDG_STATE_HOME") or os.path.join(env.get("HOME", "/"), ".local", "state")
-    return Path(folder) / "headway" / "console.json"
+    return state_folder(env) / "console.json"
 
 
 def _read(file: Path) -> str:

@@ -75,6 +75,8 @@ def asked(settings: Settings) -> str:
 
 def source(start: Path | None = None) -> str:
     """Where the server's address comes from, seen from a folder (the working directory)."""
+    if name := os.environ.get("HEADWAY_CONTEXT"):
+        return f"the context {name}"
     if os.environ.get("HEADWAY_NATS_URL"):
         return "from HEADWAY_NATS_URL"
     file = client_file(start)

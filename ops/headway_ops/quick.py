@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+CONTEXT, URL = "HEADWAY_CONTEXT", "HEADWAY_NATS_URL"
 _FLAGS = {
     "--ascii": ("ascii_only", True), "--readonly": ("readonly", True), "--mouse": ("mouse", True),
     "--no-mouse": ("mouse", False),
 }  # fmt: skip
 _VALUES = {"--theme": "theme", "--filter": "text", "-f": "text"}
-_BEFORE = {"--nats-url": "HEADWAY_NATS_URL", "--namespace": "HEADWAY_NAMESPACE",
-           "-n": "HEADWAY_NAMESPACE"}  # fmt: skip
+_BEFORE = {"--nats-url": URL, "--namespace": "HEADWAY_NAMESPACE",
+           "-n": "HEADWAY_NAMESPACE", "--context": CONTEXT}  # fmt: skip
 
 
 class Opened(NamedTuple):
@@ -126,5 +127,37 @@ def role_of(argv: Sequence[str]) -> Role | None:
 
 
 def set_environment(values: dict[str, str]) -> None:
-    """Through the environment: the settings have one reader, and child processes hear it too."""
-    os.environ.update({name: value for name, value in values.items() if value})
+    """Through the environment: the settings have one reader, and child processes hear it too.
+
+    What an option says stands in place of what variables say: a context of all that they say where
+    to go, a server's address of a context. Raises Fail where both are options, and BadContext.
+    """
+    given = {name: value for name, value in values.items() if value}
+    if CONTEXT in given:
+        from headway import contexts
+        from headway_ops.say import Exit, Fail
+
+        if URL in given:
+            raise Fail(
+                "--context says where NATS is, and so does --nats-url", "one of them", Exit.USAGE
+            )
+        contexts.choose(given[CONTEXT])
+    elif URL in given:
+        os.environ.pop(CONTEXT, None)
+    os.environ.update(given)
+
+
+def no_context(command: str, *, own: bool) -> None:
+    """For what has servers of its `own`: a context is passed over; else refused by Fail."""
+    from headway_ops.say import Exit, Fail, tell
+
+    name = os.environ.pop(CONTEXT, "")
+    if name and own:
+        tell(f"the context {name} is not used: `headway {command}` starts servers of its own")
+    elif name:
+        raise Fail(
+            f"the context {name} is for those who ask: `headway {command}` takes its servers from"
+            " --config and HEADWAY_* variables",
+            f"no --context, and {CONTEXT} unset",
+            Exit.USAGE,
+        )

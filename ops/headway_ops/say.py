@@ -43,8 +43,8 @@ EXIT_HELP = (
 _CHANGED = {"conflict", "stale", "stale_epoch", "already", "too_late", "key_conflict"}
 _USAGE = {
     "ambiguous",
-    "bad_name", "bad_policy", "bad_query", "bad_request", "bad_task", "bad_payload", "too_large",
-    "not_encodable", "bad_config", "bad_dump",
+    "bad_context", "bad_name", "bad_policy", "bad_query", "bad_request", "bad_task", "bad_payload",
+    "too_large", "not_encodable", "bad_config", "bad_dump",
 }  # fmt: skip
 _NO_LINK = {"not_reachable", "unavailable", "store_down", "busy"}
 
@@ -104,6 +104,7 @@ def _hints() -> dict[str, str]:
         "bad_payload": "KEY=VALUE for each parameter; a text that looks like a number is"
         " KEY='\"3\"' (`headway check FILE --json` shows what the task takes)",
         "too_large": "put it where the task can read it, and pass its address",
+        "bad_context": "headway contexts",
         "bad_config": "the settings, what they mean and their defaults: `headway settings`",
     }
 

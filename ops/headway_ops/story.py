@@ -14,7 +14,7 @@ from rich.text import Text
 from headway.budgets import told
 from headway.looks import look
 from headway.safe import safe_line, safe_text
-from headway.texts import age, clock, size, span
+from headway.texts import age, clock, size, span, took
 from headway.wire.events import gist
 from headway_ops.render import a_table, cut, one_line, pairs, status_text, style_of, unicode_output
 
@@ -119,9 +119,9 @@ def _effect(data: dict[str, Any]) -> str:
     if data.get("child"):
         return f"{key}: {fn} is run {one_line(data['child'], 26)}"
     seconds = data.get("seconds")
-    took = f"took {span(seconds)}" if isinstance(seconds, int | float) and seconds else ""
+    lasted = f"took {span(seconds)}" if isinstance(seconds, int | float) and seconds else ""
     call = f"{fn}()" if fn and fn.replace("_", "-") != key.replace("_", "-") else ""
-    head, tail = f"{key} {status}".strip(), f"{call} {took}".strip()
+    head, tail = f"{key} {status}".strip(), f"{call} {lasted}".strip()
     if call:
         return f"{head}: {tail}"
     return f"{head}, {tail}" if tail else head
@@ -274,9 +274,8 @@ def header(detail: RunDetail, now: datetime) -> list[RenderableType]:
     ]
     times = [f"made {age(row.created_at, now)} ago"]
     if row.started_at is not None:
-        end = row.ended_at or now
-        times.append(f"{'took' if row.ended_at else 'runs for'} "
-                     f"{span((end - row.started_at).total_seconds())}")  # fmt: skip
+        time = took(row.created_at, row.started_at, row.ended_at, now)
+        times.append(f"{'took' if row.ended_at else 'runs for'} {time}")
     lines: list[RenderableType] = [
         first,
         *_facts([f for f in facts if f]),

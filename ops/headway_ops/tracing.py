@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headway import texts
 from headway.safe import safe_line
 from headway.wire import Malformed, decode
 from headway.wire.events import SPAN_CHUNK, Span
@@ -115,10 +116,4 @@ def _line(s: Span, depth: int, begin: int, whole: int) -> str:
     failed = ""
     if s.status == "error":
         failed = f"  error: {safe_line(s.message, 80)}" if s.message else "  error"
-    return f"{name:<{NAME}} |{bar}| {_duration(s.end - s.start):>8}{failed}"
-
-
-def _duration(ns: int) -> str:
-    if ns < 1_000_000:
-        return f"{ns / 1000:.0f} us"
-    return f"{ns / 1e6:.1f} ms" if ns < 1_000_000_000 else f"{ns / 1e9:.2f} s"
+    return f"{name:<{NAME}} |{bar}| {texts.span((s.end - s.start) / 1e9):>7}{failed}"

@@ -26,6 +26,7 @@ from headway.errors import (
     NoSuchRun,
     NotReachable,
     NotRecorded,
+    ReadOnly,
     Refused,
     SomeRefused,
     TooLarge,
@@ -34,6 +35,7 @@ from headway.errors import (
 from headway.handles import RunHandle
 from headway.ids import new_run_id
 from headway.results import Results
+from headway.verbs import READ_VERBS
 from headway.wire import (
     BLOB_PART,
     INLINE_LIMIT,
@@ -138,12 +140,13 @@ class Client:
         """Enqueue runs; returns when all are recorded, or accepted and the engine is silent.
 
         A duplicate's handle is that of the run which holds the key. Raises BadPayload, KeyConflict
-        or Refused (one item), SomeRefused (several), QueueFull, NotReachable, and NotRecorded where
-        *accepted* would not survive a power cut. After NotReachable it is unknown whether they were
-        enqueued: repeat with the same items.
+        or Refused (one item), SomeRefused (several), QueueFull, ReadOnly, NotReachable, and
+        NotRecorded where *accepted* would not survive a power cut. After NotReachable it is unknown
+        whether they were enqueued: repeat with the same items.
         """
         if not items:
             return []
+        self._may("an enqueue")
         hashes = [payload_hash(bytes(i.payload)) for i in items] if journal.armed else []
         if not self._listens:
             # Not before: those who only look have no right to it.
@@ -289,12 +292,18 @@ class Client:
 
     # --- the engine's api
 
+    def _may(self, what: str) -> None:
+        if self.settings.readonly:
+            raise ReadOnly(what, self.settings.context)
+
     async def api(self, verb: str, body: msgspec.Struct | None, answer_type: type[T]) -> T:
-        """A request to the engine. Raises Refused (or a kind of it) and NotReachable.
+        """A request to the engine. Raises Refused (or a kind of it), NotReachable and ReadOnly.
 
         `busy` is tried again with jitter until the request timeout is used up; every verb may be
         repeated.
         """
+        if verb not in READ_VERBS:
+            self._may(verb)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.settings.request_timeout
         subject = subjects.api(self.namespace, self.settings.user, verb)

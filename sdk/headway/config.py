@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from headway import discovery, subjects
+from headway import contexts, discovery, subjects
 from headway.errors import BadPolicy
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ class Settings:
     """HEADWAY_CONNECT_TIMEOUT: seconds until the first connection must stand."""
     request_timeout: float = 5.0
     """HEADWAY_REQUEST_TIMEOUT: seconds to wait for *recorded* and for answers of the engine."""
+    context: str = ""
+    """HEADWAY_CONTEXT: the named connection that said so (`headway.contexts`)."""
+    protect: bool = False
+    """Its `protect`: the console has counts and names typed before it changes something."""
+    readonly: bool = False
+    """Its `readonly`: requests that change something are not sent."""
 
     @property
     def urls(self) -> list[str]:
@@ -54,12 +60,33 @@ class Settings:
 
 
 def from_environment(env: Mapping[str, str] | None = None) -> Settings:
-    """Settings from HEADWAY_* variables; raises BadName or BadPolicy naming what is wrong.
+    """Settings from HEADWAY_* variables; raises BadName, BadPolicy, BadContext: what is wrong.
 
-    Without `env`, what `headway up` wrote near the working directory stands in for variables that
-    are not set.
+    Without `env`, the context that HEADWAY_CONTEXT names stands in for variables that are not set;
+    where it names none, what `headway up` wrote near the working directory.
     """
-    env = {**discovery.variables(), **os.environ} if env is None else env
+    if env is not None:
+        return _settings(env)
+    name = os.environ.get(contexts.VARIABLE, "")
+    return of_context(name) if name else _settings({**discovery.variables(), **os.environ})
+
+
+def of_context(name: str) -> Settings:
+    """Settings of a named connection; other variables say more than it. Raises as above.
+
+    A server in the environment that is not the context's is refused: one of them is a mistake.
+    """
+    context = contexts.named(name)
+    given = os.environ.get("HEADWAY_NATS_URL", "")
+    if given and given != context.nats_url:
+        raise contexts.BadContext(
+            f"the context {name!r} and HEADWAY_NATS_URL name different servers: unset one of them"
+        )
+    found = _settings({**context.variables(), **{k: v for k, v in os.environ.items() if v}})
+    return replace(found, context=name, protect=context.protect, readonly=context.readonly)
+
+
+def _settings(env: Mapping[str, str]) -> Settings:
     default = Settings()
     user = env.get("HEADWAY_USER") or _NOT_TOKEN.sub("-", env.get("USER", ""))[:64]
     return Settings(

@@ -176,6 +176,21 @@ class NotAllowed(NotReachable):
         )
 
 
+class ReadOnly(HeadwayError):
+    """The context of this connection is read-only: nothing that changes something is sent.
+
+    Another context, or `readonly` out of its file.
+    """
+
+    code = "read_only"
+
+    def __init__(self, what: str, context: str) -> None:
+        super().__init__(
+            f"{what} was not sent: the context {context!r} is read-only (take `readonly` out of its"
+            " file, or use another one)"
+        )
+
+
 class NotRecorded(NotReachable):
     """Enqueued, but not recorded in time, and this NATS may lose it in a power cut.
 

@@ -137,9 +137,9 @@ READY_TO_WORK = ("hw.run.*.*.ready.*", "hw.work.{{wildcard(1)}}.{{wildcard(3)}}"
 """How WORK renames what it takes from RUNS: `run_ready` to `work`."""
 
 
-def live_event(ns: str, run: str = "*") -> str:
+def live_event(ns: str, run: str | None = None) -> str:
     """What observers subscribe to for transitions: republished after storing."""
-    token = run if run == "*" else _run(run)
+    token = "*" if run is None else _run(run)
     return f"hw.live.run.{name(ns, 'namespace')}.{token}.ev"
 
 
@@ -148,9 +148,9 @@ def log(ns: str, run: str, epoch: int) -> str:
     return f"hw.log.{name(ns, 'namespace')}.{_run(run)}.{epoch}"
 
 
-def live_log(ns: str, run: str = "*", epoch: int | None = None) -> str:
+def live_log(ns: str, run: str | None = None, epoch: int | None = None) -> str:
     """Republished log chunks of one run (or of all), of one attempt or of all."""
-    token = run if run == "*" else _run(run)
+    token = "*" if run is None else _run(run)
     return f"hw.live.log.{name(ns, 'namespace')}.{token}.{'*' if epoch is None else epoch}"
 
 
@@ -164,9 +164,9 @@ def span(ns: str, run: str, epoch: int) -> str:
     return f"hw.span.{name(ns, 'namespace')}.{_run(run)}.{epoch}"
 
 
-def live_span(ns: str, run: str = "*", epoch: int | None = None) -> str:
+def live_span(ns: str, run: str | None = None, epoch: int | None = None) -> str:
     """Republished spans of one run (or of all), of one attempt or of all."""
-    token = run if run == "*" else _run(run)
+    token = "*" if run is None else _run(run)
     return f"hw.live.span.{name(ns, 'namespace')}.{token}.{'*' if epoch is None else epoch}"
 
 
@@ -234,9 +234,9 @@ def parse_api(subject: str) -> ApiSubject:
     return ApiSubject(parts[2], parts[3], parts[4])
 
 
-def ctl(ns: str, agent: str, run: str = "*") -> str:
+def ctl(ns: str, agent: str, run: str | None = None) -> str:
     """Engine to agent, about one run: the fast path of cancel; the beat's answer is sure."""
-    token = run if run == "*" else _run(run)
+    token = "*" if run is None else _run(run)
     return f"hw.ctl.{name(ns, 'namespace')}.{name(agent, 'agent')}.{token}"
 
 

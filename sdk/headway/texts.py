@@ -12,6 +12,8 @@ def span(seconds: float) -> str:
     """A duration in at most 7 cells: `0.4ms`, `412ms`, `11.9s`, `4m12s`, `3h05m`, `2d04h`."""
     if seconds < 0:
         return "0.0s"
+    if 0 < seconds < 0.00005:
+        return "<0.1ms"
     if seconds < 0.01:
         return f"{seconds * 1000:.1f}ms"
     if seconds < 0.9995:
@@ -24,6 +26,19 @@ def span(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def took(created: datetime, started: datetime | None, ended: datetime | None, now: datetime) -> str:
+    """How long a run took, or takes, in at most 8 cells; `-`: it has not begun.
+
+    Where its start became known with its end, in one commit, it took less than `<` what passed
+    since it was made.
+    """
+    if started is None:
+        return "-"
+    if ended is not None and started == ended:
+        return f"<{span((ended - created).total_seconds())}"
+    return span(((ended or now) - started).total_seconds())
 
 
 def size(count: float) -> str:

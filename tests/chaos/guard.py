@@ -34,15 +34,20 @@ for name in ("asyncpg", "hypothesis.stateful", "msgspec", "pydantic"):
     import_module(name)  # before the fork: each child has them at once
 
 ROOT = Path(__file__).parents[2]
-QUICK = (
-    "tests/chaos/test_sim.py::test_histories_keep_the_promises_and_reach_every_rare_path",
+ARGUMENTS = (
+    "-q", "--assert=plain",
+    *("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist"),
+)  # fmt: skip
+"""Nothing that only makes a report nicer: loading takes longer than most mutants live."""
+PURE_TESTS = (
+    "--noconftest",
     "tests/unit/test_lifecycle.py",
-    "tests/contract/test_store_saves.py",
-    "tests/contract/test_store_claims.py",
+    "tests/chaos/test_sim.py::test_histories_keep_the_promises_and_reach_every_rare_path",
     "tests/unit/test_lifecycle_histories.py",
 )
-MEMORY = ["-k", "not postgres and not batches"]
+MEMORY = ("-k", "not postgres and not batches and not edge")
 """Of the contract's tests those on the reference store."""
+STORE_TESTS = (*MEMORY, "tests/contract/test_store_saves.py", "tests/contract/test_store_claims.py")
 OF_THE_SDK = ("tests/unit/test_retry.py", "tests/unit/test_once.py")
 SETTINGS = {"CHAOS_SEEDS": "2000", "CHAOS_EXAMPLES": "40"}
 NONE = Mutation("none: the suite as it is", ())
@@ -71,14 +76,17 @@ class _Watcher:
     def __init__(self, tell: Callable[[str], None]) -> None:
         self.tell = tell
         self.count = 0
+        self.failed = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.count += 1
         if report.failed:
+            self.failed = True
             self.tell(report.nodeid)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
+            self.failed = True
             self.tell(f"{report.nodeid}: cannot be imported")
 
 
@@ -100,20 +108,32 @@ def suite(mutation: Mutation, tell: Callable[[str], None], *, first: bool) -> st
     os.chdir(ROOT)
     mutant, watcher = Mutant(mutation), _Watcher(tell)
     mutant.install()
-    sdk = not mutation.patches or any(p.module.startswith("headway.") for p in mutation.patches)
-    tests = mutation.tests or (*QUICK, *(OF_THE_SDK if sdk else ()))
-    args = ["-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    if not mutation.tests:
-        args += MEMORY
-    if first and mutation.name not in WHOLE:
+    args = list(ARGUMENTS)
+    enough = first and mutation.name not in WHOLE
+    if enough:
         args.append("-x")
-    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()):
-        code = pytest.main([*args, *tests], plugins=[watcher])
+    for tests in turns(mutation):
+        watcher.count = 0
+        with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()):
+            code = pytest.main([*args, *tests], plugins=[watcher])
+        if not watcher.count or code not in (0, 1, 2):
+            return f"pytest ended with {code}: {out.getvalue()[-2000:]}"
+        if enough and watcher.failed:
+            break
     if mutant.untouched():
         return f"never loaded: {sorted(mutant.untouched())}"
-    if not watcher.count or code not in (0, 1, 2):
-        return f"pytest ended with {code}: {out.getvalue()[-2000:]}"
     return ""
+
+
+def turns(mutation: Mutation) -> list[tuple[str, ...]]:
+    """Arguments of one pytest after the other, those first that most likely fail."""
+    if mutation.tests:
+        return [mutation.tests]
+    if not mutation.patches:
+        return [PURE_TESTS, STORE_TESTS, OF_THE_SDK]
+    if any(p.module.startswith("headway.") for p in mutation.patches):
+        return [OF_THE_SDK, PURE_TESTS, STORE_TESTS]
+    return [PURE_TESTS, STORE_TESTS]
 
 
 class _Child:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from headway_ops.commands import table
+from headway_ops.commands import TABLE
 from support.up import Up, project, start
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ REPLAYS = ("ls", "plan", "explain", "status", "approve", "hold", "stop", "report
 """They need a script, or its job."""
 ELSEWHERE = {
     "up", "demo", "engine", "agent", "bench", "chaos", "trace", "tui", "ack", "dead", "metrics",
-    "usage", "export", "open", "edge backup", "edge restore",
+    "usage", "export", "open", "contexts", "edge backup", "edge restore",
     *(f"replay {verb}" for verb in REPLAYS),
 }  # fmt: skip
 """Tested by themselves: they keep running, take minutes, write files, or need what failed."""
@@ -87,7 +87,7 @@ def held(up: Up) -> str:
 
 
 def test_every_command_is_walked() -> None:
-    assert set(CALLS) | ELSEWHERE | IMAGES == set(table())
+    assert set(CALLS) | ELSEWHERE | IMAGES == set(TABLE)
 
 
 @pytest.mark.parametrize("path", CALLS)

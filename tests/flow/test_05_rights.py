@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from headway.nkeys import Key
+from headway.verbs import READ_VERBS
 from headway_engine.blobverbs import BlobVerbs
 from headway_engine.bundles import Bundles
 from headway_engine.control import NO_STORE
@@ -266,4 +267,4 @@ def test_each_verb_of_the_engine_is_somebody_s() -> None:
     table |= BlobVerbs(*[nothing] * 2).table() | JobVerbs(*[nothing] * 3).table()
     table |= Bundles(*[nothing] * 4).table()
     assert {*table, "logs", "metrics", "spans"} == set(rights.OPERATOR_VERBS) == {*READ, *WRITE}
-    assert set(rights.READ_VERBS) >= NO_STORE
+    assert set(READ_VERBS) >= NO_STORE

@@ -16,6 +16,7 @@ from headway import bus, subjects
 from headway.client import Client
 from headway.errors import NotAllowed, NotReachable, RunFailed
 from headway.ids import new_run_id
+from headway.verbs import READ_VERBS
 from headway.wire.enqueue import EnqueueItem
 from headway_ops.access import rights
 from headway_ops.local.process import Process
@@ -62,7 +63,7 @@ async def look(server: Guarded, user: str, run: str) -> None:
 async def try_to_change(server: Guarded, run: str) -> None:
     """The viewer: each verb that would change something is refused by the broker, at once."""
     async with await Client.open(server.settings("web")) as client:
-        for verb in sorted({*rights.OPERATOR_VERBS} - {*rights.READ_VERBS}):
+        for verb in sorted({*rights.OPERATOR_VERBS} - {*READ_VERBS}):
             with pytest.raises(NotAllowed) as refused:
                 await client.api(verb, None, dict[str, object])
             assert refused.value.subject == f"hw.api.default.web.{verb}"

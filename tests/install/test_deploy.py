@@ -16,7 +16,7 @@ import yaml
 from headway.config import Settings
 from headway_engine.config import load_config
 from headway_engine.declared import declared_edge
-from headway_ops.commands import table
+from headway_ops.commands import TABLE
 from headway_ops.local.process import find_binary
 from headway_ops.sample import settings
 
@@ -64,7 +64,7 @@ def test_every_command_exists(path: Path) -> None:
     text = path.read_text()
     called = re.findall(r"(?:bin/|`|HEADWAY_\S+ )headway ([a-z]+)", text)
     called += re.findall(r'(?:command|args): \["([a-z]+)"\]', text)
-    assert set(called) <= {path.split()[0] for path in table()}
+    assert set(called) <= {path.split()[0] for path in TABLE}
 
 
 def test_the_compose_file_fits_nats_conf_and_the_example_of_passwords() -> None:

@@ -39,9 +39,9 @@ def headway(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def paths() -> set[str]:
     """All command paths: `ls`, `queue pause` ..."""
-    from headway_ops.commands import table
+    from headway_ops.commands import TABLE
 
-    return set(table())
+    return set(TABLE)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

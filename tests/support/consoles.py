@@ -6,9 +6,13 @@ import time
 from contextlib import asynccontextmanager
 from copy import copy
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
+from textual.events import Key
+from textual.keys import _character_to_key as key_of  # pyright: ignore[reportPrivateUsage]
+from textual.pilot import Pilot
 
 from headway.config import Settings
 from headway.errors import Refused
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 NOW = T0 + timedelta(minutes=5)
 RUN = "01JD9K4W2M8QZ5V7N3XBTRFHCA"
+TEXT = 3
+"""More characters than this in a row are text that is typed."""
 
 
 class StillLink(Link):
@@ -115,6 +121,27 @@ def events() -> list[Event]:
     ]
 
 
+class Typist(Pilot[Any]):
+    """Types text as fast as it is taken; single keys are Textual's own business, 45 ms each."""
+
+    async def press(self, *keys: str) -> None:
+        """Press these keys, one after the other."""
+        for is_text, group in groupby(keys, lambda key: len(key) == 1):
+            some = list(group)
+            if is_text and len(some) > TEXT:
+                for key in some[:-1]:
+                    await self._typed(key)
+                some = some[-1:]
+            await super().press(*some)
+
+    async def _typed(self, character: str) -> None:
+        event = Key(key_of(character), character)
+        event.set_sender(self.app)
+        self.app.post_message(event)
+        for _ in range(2):  # to the app, and from there to what has the focus
+            await self._wait_for_screen()
+
+
 @asynccontextmanager
 async def console(
     size: tuple[int, int] = (120, 40), **options: Any
@@ -123,7 +150,8 @@ async def console(
     app = HeadwayApp(Options(Settings(), **options))
     app.link = StillLink(app.settings)
     app.paused = True
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size):
+        pilot = Typist(app)
         screen = app.screen
         assert isinstance(screen, RunsScreen)
         screen.now = lambda: NOW

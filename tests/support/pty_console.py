@@ -45,6 +45,7 @@ class Terminal:
             # An installed package has its bytecode: what compiles every file is another start.
             kept.pop("PYTHONDONTWRITEBYTECODE", None)
             kept.setdefault("PYTHONPYCACHEPREFIX", _BYTECODE)
+            kept["XDG_CACHE_HOME"] = "/dev/null"  # rows of another start are none of this one's
             os.execvpe(command[0], list(command), kept | more | dict(env or {}))
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
         self.output = bytearray()

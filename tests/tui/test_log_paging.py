@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from headway import bus, subjects
+from headway.config import Settings
 from headway.history import before, history
 from headway.ids import new_run_id
 from headway.wire import encode
 from headway.wire.events import LogChunk
+from headway.wire.runs import LogsAsk, LogsPage, StoredLog
 from headway_engine.streams import ensure_streams
 from headway_tui.link import Link
 from headway_tui.logfeed import LogFeed
 from headway_tui.model.logs import LogStore, Part
+from support.consoles import StillLink
 from support.engines import config_for, running_engine
 from support.servers import settings_for
 from support.wait import until
@@ -276,3 +281,58 @@ async def test_a_log_beyond_memory_is_read_page_by_page_and_live_all_the_while(
         numbers = [int(li.text.split()[1]) for li in store.lines if li.level == "I"]
         assert numbers == list(range(numbers[0], numbers[-1] + 1)) or 6001 not in numbers
     await nc.close()
+
+
+# --- how much is asked for at once
+
+
+class Stored(StillLink):
+    """Answers `logs` from a list of chunks, at most so many lines a page."""
+
+    def __init__(self, parts: list[Part], lines: int) -> None:
+        super().__init__(Settings())
+        self.connected, self.client = True, object()  # type: ignore[assignment]
+        self.asks: list[LogsAsk] = []
+        self.read = 0
+        """Chunks that a server had to look at."""
+
+        def answer(ask: LogsAsk) -> LogsPage:
+            self.asks.append(copy(ask))
+            below = [p for p in parts if not ask.before or p.seq < ask.before]
+            found, room = below[-ask.n :], lines
+            self.read += len(found)
+            kept: list[Part] = []
+            for part in reversed(found):
+                room -= len(part.chunk.lines)
+                if room < 0 and kept:
+                    break
+                kept.insert(0, part)
+            page = [StoredLog(p.seq, p.epoch, Raw(encode(p.chunk))) for p in kept]
+            return LogsPage(page, more=len(kept) < len(below))
+
+        self.answers["logs"] = answer
+
+
+@pytest.mark.parametrize("size", [1, 20, 1000])
+async def test_the_end_is_asked_for_alone_and_the_rest_in_pages_that_fit(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing_comes(*_: object) -> AsyncGenerator[None]:
+        await asyncio.Event().wait()
+        yield
+
+    monkeypatch.setattr("headway.follow.follow_logs", nothing_comes)
+    parts = [Part(1, LogChunk(1 + n * size, [f"{n}"] * size, NOW), n + 1) for n in range(100)]
+    link, store = Stored(parts, 8 * 1000), LogStore()
+    seen: list[int] = []
+    feed = LogFeed(link, new_run_id(), store, lambda: seen.append(len(store.lines)))
+    feed.begin()
+    task = asyncio.ensure_future(feed.run())
+    await until(lambda: not store.older and len(store.lines) == 100 * size, 20)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert seen[0] == 4 * size
+    assert [li.text for li in store.lines] == [f"{n}" for n in range(100) for _ in range(size)]
+    assert (store.received, store.missing) == (100 * size, 0)
+    assert len(link.asks) <= 16
+    assert link.read <= 4 * len(parts)

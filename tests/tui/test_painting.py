@@ -10,7 +10,7 @@ from msgspec import structs
 from headway.wire.events import LogChunk
 from headway_tui.screens.run import RunScreen
 from headway_tui.screens.runs import RunsScreen
-from support.consoles import NOW, console, open_run, rows, show
+from support.consoles import NOW, RUN, console, open_run, rows, show
 from support.screens import text_of
 
 if TYPE_CHECKING:
@@ -96,3 +96,17 @@ async def test_the_clock_is_set_for_a_slow_link_and_nonsense_is_said() -> None:
             await pilot.pause()
             assert "not set: `:set clock=N`, 1 to 30" in text_of(app)
         assert app.period == 1 / 4
+
+
+async def test_a_new_screens_panes_are_painted_at_the_first_tick_that_finds_them() -> None:
+    """A tick may come before the screen is made: it must not stand blank for a second then."""
+    async with console() as (app, pilot):
+        screen = RunScreen(RUN, app.link)
+        app.push_screen(screen)
+        app.paint()
+        await pilot.pause()
+        assert screen.logs.is_mounted
+        screen.logs.touch()
+        had = screen.logs.paints
+        app.paint()
+        assert screen.logs.paints == had + 1

@@ -143,7 +143,7 @@ async def test_nothing_foreign_leaves_its_cells_on_any_screen() -> None:
             _tame(text_of(app))
         app.link.trouble = ""
         everything = {text: [text] for text in texts}
-        run = RunScreen(RUN)
+        run = RunScreen(RUN, app.link)
         await app.push_screen(run)
         run._on_detail(RunDetail(made[1], payload=Raw(encode(everything)), why=texts[2]))  # pyright: ignore[reportPrivateUsage]
         for n, text in enumerate(texts * 2, 1):

@@ -6,16 +6,26 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from headway.texts import age, plural, size, span
+from headway.texts import age, plural, size, span, took
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0.0ms"), (0.0004, "0.4ms"), (0.25, "250ms"), (0.9996, "1.0s"), (12.34, "12.3s"),
-     (59.96, "1m00s"), (252, "4m12s"), (11100, "3h05m"), (187200, "2d04h"), (-2, "0.0s")],
+    [(0, "0.0ms"), (0.00003, "<0.1ms"), (0.0004, "0.4ms"), (0.25, "250ms"), (0.9996, "1.0s"),
+     (12.34, "12.3s"), (59.96, "1m00s"), (252, "4m12s"), (11100, "3h05m"), (187200, "2d04h"),
+     (-2, "0.0s")],
 )  # fmt: skip
 def test_durations(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+def test_a_run_that_ended_in_the_commit_that_began_it_took_less_than_it_existed() -> None:
+    made = datetime(2026, 1, 2, tzinfo=UTC)
+    begun, now = made + timedelta(seconds=2), made + timedelta(minutes=1)
+    assert took(made, None, None, now) == "-"
+    assert took(made, begun, None, now) == "58.0s"
+    assert took(made, begun, begun + timedelta(seconds=3), now) == "3.0s"
+    assert took(made, begun, begun, now) == "<2.0s"
 
 
 @pytest.mark.parametrize(

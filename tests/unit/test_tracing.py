@@ -28,7 +28,7 @@ def test_bars_share_one_axis() -> None:
     )
     assert "|" + "=" * 32 + "|" in lines[0]
     assert "|" + " " * 16 + "=" * 16 + "|" in lines[1]
-    assert (lines[0].split()[-2:], lines[1].split()[-2:]) == (["1.00", "s"], ["500.0", "ms"])
+    assert [line.split()[-1] for line in lines] == ["1.0s", "500ms"]
 
 
 def test_a_span_whose_parent_is_gone_and_a_circle_are_told_once() -> None:

@@ -80,8 +80,12 @@ ACTIONS: tuple[Action, ...] = (
     _view("review", "", "review", "review", "Runs that wait for a person to decide.", "app"),
     Action("open_run", (), "run", "run", "A run, by its id or the beginning of it.",
            "headway show {run}", ("app",), takes="ID"),
-    _view("last_view", "-, ctrl+o", "last-view", "last view", "Where you were before: screen and"
-          " filter.", "app"),
+    _view("last_view", "-", "last-view", "last view", "Where you were before: screen and filter;"
+          " again: back here.", "app"),
+    _view("jump_back", "ctrl+o, alt+left", "jump-back", "jump back", "A step back among the screens"
+          " and filters where you were.", "app"),
+    _view("jump_on", "alt+right", "jump-on", "jump on", "A step on again, after steps back.",
+          "app"),
     _view("back", "escape, q", "back", "back", "Back to the screen before; at the first one: quit.",
           "app", footer=90),
     _view("quit", "ctrl+q", "q", "quit", "Quit.", "app"),
@@ -107,6 +111,8 @@ ACTIONS: tuple[Action, ...] = (
           "app", takes="clock=N"),
     _view("theme", "f2", "theme", "theme", "The next theme, or a certain one.", "app",
           takes="[NAME]"),
+    Action("ctx", (), "ctx", "context", "Another connection, by the name of its context; without"
+           " one: which there are.", "headway contexts", ("app",), takes="[NAME]"),
     _view("view", "", "view", "view", "A saved view; `save NAME` keeps filter and order,"
           " `drop NAME` forgets them.", "app", takes="[NAME | save NAME | drop NAME]"),
     _view("keys", "", "keys", "keys", "All keys; `--md` copies them as Markdown.", "app",

@@ -23,6 +23,8 @@ from headway_tui.commands import Commands
 from headway_tui.keys import Keymap, Pressed
 from headway_tui.link import Link
 from headway_tui.memory import Memory
+from headway_tui.model.jumps import Jumps
+from headway_tui.recall import file_of
 from headway_tui.screens.base import Pane
 from headway_tui.screens.runs import RunsScreen
 from headway_tui.themes import ROLES, theme
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from textual.screen import Screen
     from textual.theme import Theme
     from textual.timer import Timer
+    from textual.worker import Worker
 
     from headway.bundle import Bundle
     from headway.config import Settings
@@ -46,6 +49,8 @@ CLOCK = 15
 LATE = 0.04
 """Seconds by which a tick may be late; three times in a row halves the clock."""
 CALM = 5.0
+HELD = 0.5
+"""Seconds after which keys are not held back any more for what was typed before them."""
 WHICH_KEY_AFTER = 0.4
 """Seconds after which the keys are listed that a chord waits for."""
 
@@ -79,6 +84,8 @@ class Options:
     """With the keys that are in force."""
     memory: Path | None = None
     """The file of saved views and typed commands; None: nothing is kept."""
+    rows: Path | None = None
+    """The file of the rows that were seen last; None: none are kept."""
     aliases: Aliases = field(default_factory=dict[str, tuple[str, ...]])
     """Commands of the user's own."""
     shell: bool = True
@@ -119,8 +126,12 @@ class HeadwayApp(Commands):
         super().__init__()
         self.options = options
         self.settings = options.settings
-        self.ascii_only, self.readonly = options.ascii_only, options.readonly
+        self.ascii_only = options.ascii_only
+        self.readonly = options.readonly or options.settings.readonly
         self.link = linked(options)
+        self._linking: Worker[None] | None = None
+        self.rows_file = options.rows
+        """Where the rows of this connection that were seen last are kept."""
         self.actions = options.actions
         self.keymap = Keymap(options.actions)
         self.memory = Memory(options.memory)
@@ -135,6 +146,8 @@ class HeadwayApp(Commands):
         self._halved_at = 0.0
         self._skip = False
         self._key: events.Key | None = None
+        self._held: list[events.Key] | None = None
+        """Typed since a line was entered or left that still has the focus."""
         self.cast: Cast | None = None
         """A recording of the terminal, if there is one."""
         for name in ROLES:
@@ -174,7 +187,7 @@ class HeadwayApp(Commands):
     def _begin(self) -> None:
         if self.options.painted is not None:
             self.options.painted()
-        self.run_worker(self.link.run, name="link", exit_on_error=True)
+        self._linking = self.run_worker(self.link.run, name="link", exit_on_error=True)
         self._last_tick = time.monotonic()
         self._clock = self.set_interval(self.period, self.tick)
         if self.memory.first_start():
@@ -185,10 +198,27 @@ class HeadwayApp(Commands):
         if self.options.run:
             self.pane_screen.open_run(self.options.run)
 
+    def connect(self, settings: Settings) -> None:
+        """Leave this connection, and everything that was read of it."""
+        if self._linking is not None:
+            self._linking.cancel()
+        self.settings = settings
+        self.readonly = self.options.readonly or settings.readonly
+        self.rows_file = file_of(settings) if self.options.rows is not None else None
+        self.link, self.jumps = Link(settings), Jumps()
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+        first = self.screen_stack[0]
+        assert isinstance(first, RunsScreen)
+        first.begin_anew()
+        self._linking = self.run_worker(self.link.run, name="link", exit_on_error=True)
+
     @property
     def stale(self) -> bool:
-        """There was a connection, and there is none now."""
-        return self.link.lives > 0 and not self.link.connected
+        """There was a connection, and there is none now; or rows of before are shown."""
+        first = self.screen_stack[0] if self.screen_stack else None
+        before = isinstance(first, RunsScreen) and first.as_of is not None
+        return before or (self.link.lives > 0 and not self.link.connected)
 
     # --- the clock
 
@@ -231,10 +261,34 @@ class HeadwayApp(Commands):
         if isinstance(event, events.Key):
             # What nobody below wanted comes here once more: by then it may be closed what it was
             # typed into, and the key would mean something else.
-            again, self._key = event is self._key, event
+            again = event is self._key
+            if self._held is not None and not again:
+                self._held.append(event)
+                return
+            self._key = event
             if not again and self._take(event):
                 return
+            if not again and event.key in {"enter", "escape"} and self._typing():
+                # The line gets this key in its own time: what is typed next is for whoever has
+                # the focus after that.
+                self._held = []
+                self.set_timer(HELD, self.give_back)
         await super().on_event(event)
+
+    def give_back(self) -> None:
+        """The line that was typed in is done with: the keys after it may go on."""
+        if self._held is not None:
+            self.call_next(self._go_on)
+
+    async def _go_on(self) -> None:
+        held, self._held = self._held or [], None
+        while held and self._held is None:
+            await self.on_event(held.pop(0))
+        if self._held is not None:  # one of them entered another line
+            self._held += held
+
+    def _typing(self) -> bool:
+        return isinstance(self.screen, Pane) and isinstance(self.screen.focused, Input)
 
     def _take(self, event: events.Key) -> bool:
         """Carry out a key; False if it is none of ours: a sheet, an input field, an unknown key."""

@@ -11,9 +11,10 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from headway.looks import MARKS
+from headway_tui import contexts
 from headway_tui.actions import footer, shown_keys, tabs
 from headway_tui.model.bands import band_of
-from headway_tui.model.texts import fit, safe
+from headway_tui.model.texts import fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,8 +71,9 @@ class Header(Bar):
             told = [Segment(" headway ", app.palette.key), self.text(f" {words} ", "warning")]
             return self._placed(told, width)
         wide = width >= 100
+        role = "warning" if app.settings.protect else "text"
         left = [Segment(" headway ", app.palette.key),
-                self.text(f" {safe(app.settings.namespace, 24)} ")]  # fmt: skip
+                self.text(f" {contexts.title(app.settings)} ", role)]  # fmt: skip
         if link.connected:
             rtt = f" live {link.rtt * 1000:.1f}ms" if wide else ""
             left += [self.text(f"  NATS {self.sign('live')}{rtt} ", "good")]

@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headway.folders import state_folder, write_private
 from headway.safe import safe_text
 from headway.texts import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 OSC_LIMIT = 74_000
 _LOCAL = (
@@ -28,8 +29,7 @@ _LOCAL = (
 
 def yank_file(env: Mapping[str, str]) -> Path:
     """Where the last copied text lies."""
-    state = env.get("XDG_STATE_HOME") or os.path.join(env.get("HOME", "/tmp"), ".local", "state")
-    return Path(state) / "headway" / "yank"
+    return state_folder(env) / "yank"
 
 
 def copy(text: str, osc52: Callable[[str], None], env: Mapping[str, str] | None = None) -> str:
@@ -58,9 +58,7 @@ def copy(text: str, osc52: Callable[[str], None], env: Mapping[str, str] | None 
 
 def _keep(file: Path, text: str) -> bool:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file.touch(mode=0o600, exist_ok=True)
-        file.write_text(text)
+        write_private(file, text.encode("utf-8", "replace"))
     except OSError:
         return False
     return True

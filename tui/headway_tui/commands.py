@@ -11,8 +11,10 @@ from textual.app import App, SystemCommand
 
 from headway._version import __version__
 from headway_tui import places
-from headway_tui.actions import SCREEN_ONLY, Action, for_places, named, reference, shown_keys
+from headway_tui.actions import SCREEN_ONLY, Action, for_places, reference, shown_keys
+from headway_tui.contexts import place
 from headway_tui.dialogs import Help
+from headway_tui.model.jumps import Jumps
 from headway_tui.model.sheets import action_sheet
 from headway_tui.model.texts import safe
 from headway_tui.query import Hint, hints_of, with_term
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from headway.config import Settings
     from headway_tui.link import Link
     from headway_tui.memory import Memory
+    from headway_tui.model.jumps import Spot
     from headway_tui.model.sheets import Meant
 
 
@@ -49,8 +52,7 @@ class Commands(App[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._here: tuple[str, str] = ("", "")
-        self._before: tuple[str, str] = ("", "")
+        self.jumps = Jumps()
         self.palette = Palette(ROLES["headway-dark"])
 
     @property
@@ -165,22 +167,23 @@ class Commands(App[None]):
 
     # --- going
 
-    def visited(self, place: str, what: str) -> None:
-        """The reader is there now."""
-        if (place, what) != self._here:
-            self._before, self._here = self._here, (place, what)
-
     def do_last_view(self) -> None:
         """Where he was before."""
-        place, what = self._before
-        if not place:
-            self.pane_screen.say("there was nothing before this")
-        elif place == "run":
-            self.do_open_run(what)
-        else:
-            action = named(place, ("app",), self.actions)
-            if action is not None:
-                self.do(action, what or "*")
+        self._go(self.jumps.last())
+
+    def do_jump_back(self) -> None:
+        """A step back."""
+        self._go(self.jumps.step(-1))
+
+    def do_jump_on(self) -> None:
+        """A step on."""
+        self._go(self.jumps.step(1))
+
+    def _go(self, spot: Spot | None) -> None:
+        if spot is None:
+            self.pane_screen.say("there was nothing that way")
+        elif not places.go_to(self, spot):
+            self.pane_screen.say(f"{spot.place} is not to be opened again this way")
 
     def do_go_runs(self, argument: str = "") -> None:
         """The list of runs, with another query if one is given."""
@@ -200,6 +203,22 @@ class Commands(App[None]):
             self.pane_screen.say("which run? `:run ID`, or the first 6 characters of it", "warning")
         else:
             self.pane_screen.open_run(argument)
+
+    def do_ctx(self, argument: str = "") -> None:
+        """Another connection, or which there are."""
+        from headway_tui.contexts import choose
+
+        choose(self, argument)
+
+    def complete_ctx(self, begun: str) -> list[Hint]:
+        """Their names."""
+        from headway import contexts
+
+        return hints_of(contexts.names(), begun)
+
+    def connect(self, settings: Settings) -> None:
+        """Leave this connection, and everything that was read of it."""
+        raise TypeError("the app has the link")
 
     def do_view(self, argument: str) -> None:
         """A saved view, or keep or forget one."""
@@ -296,7 +315,6 @@ class Commands(App[None]):
 
     def confirm(self, action: Action, meant: Meant, then: Any) -> None:
         """Ask with a sheet; `then` is awaited if the answer is yes."""
-        where = f"{self.settings.namespace} at {self.settings.shown_url}"
 
         def answered(yes: tuple[str, ...] | None) -> None:
             if yes is not None:
@@ -304,7 +322,8 @@ class Commands(App[None]):
             else:
                 self.pane_screen.say("left as it is")
 
-        self.push_screen(Decide(action_sheet(action, meant, where)), answered)
+        sheet = action_sheet(action, meant, place(self.settings), protect=self.settings.protect)
+        self.push_screen(Decide(sheet), answered)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: every action of the table, saved views, recent runs, agents, themes."""

@@ -7,37 +7,31 @@ read. It is written beside and renamed: a crash in the middle leaves the draft b
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from headway.folders import state_folder, write_private
 from headway_tui.model.drafts import Draft
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 _DRAFT = msgspec.json.Decoder(Draft)
 
 
 def draft_file(namespace: str, env: Mapping[str, str] | None = None) -> Path:
     """Where the draft of a namespace lies."""
-    env = os.environ if env is None else env
-    state = env.get("XDG_STATE_HOME") or os.path.join(env.get("HOME", "/tmp"), ".local", "state")
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", namespace)
-    return Path(state) / "headway" / "drafts" / f"{name}.json"
+    return state_folder(env) / "drafts" / f"{name}.json"
 
 
 def keep(draft: Draft, file: Path) -> str:
     """Write the draft; why it could not be written, or nothing."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        beside = file.with_suffix(".new")
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-            out.write(msgspec.json.encode(draft))
-        os.replace(beside, file)
+        write_private(file, msgspec.json.encode(draft))
     except OSError as e:
         return f"the draft is not kept over a crash: {e}"
     return ""

@@ -116,7 +116,7 @@ async def _again(app: HeadwayApp, draft: Draft, flaw: str) -> bool:
     """Say what is wrong; True = open the editor again."""
     lines = [(f"The {draft.what} does not do:", "text"), ("", "text"), (safe(flaw, 500), "bad"),
              ("", "text"), ("Nothing was forked; what you typed is kept.", "muted")]  # fmt: skip
-    answer = await app.push_screen_wait(Decide(Sheet("fork", lines), "edit again"))
+    answer = await app.push_screen_wait(Decide(Sheet("fork", lines), "edit again", changes=False))
     return answer is not None
 
 

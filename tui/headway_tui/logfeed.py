@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from headway.errors import HeadwayError
+from headway.ids import is_run_id
 from headway.wire import Malformed, decode
 from headway.wire.events import LOG_CHUNK
 from headway.wire.runs import LogsAsk, LogsPage
@@ -23,10 +24,14 @@ if TYPE_CHECKING:
 
 AGAIN = 1.0
 """Seconds before what failed is tried again."""
-FIRST = 64
-"""Chunks of the first page: what a screen shows, at once."""
+FIRST = 4
+"""Chunks of the first page: its end is seen at once, whatever their size; the rest follows."""
 PAGE = 400
-"""Chunks of another page; the engine gives fewer where they are large."""
+"""At most so many chunks of another page; the engine gives fewer where they are large."""
+GROWS = 4
+"""How many times as many chunks as the page before had are asked for."""
+PAINTED = 0.1
+"""Seconds for the screen to show the end before the rest is read behind it."""
 
 
 class LogFeed:
@@ -40,6 +45,10 @@ class LogFeed:
         self._moved = asyncio.Event()
         self._filling = True
         """Older pages are read behind the first one, as nobody has gone elsewhere yet."""
+        self._begun: asyncio.Future[tuple[list[Part], bool]] | None = None
+        """The end of it, asked for already."""
+        self._fits = FIRST
+        """Chunks that the last page had: to ask for many more is work for nothing."""
 
     # --- what the reader wants
 
@@ -66,6 +75,16 @@ class LogFeed:
         self._moved.set()
 
     # --- at work
+
+    def begin(self) -> None:
+        """Ask for the end of it now, if there is a link and the id is whole."""
+        if self._link.connected and is_run_id(self.run_id):
+            self._begun = asyncio.ensure_future(self._last(FIRST))
+            # Whoever looks no more has no use for it, nor for what went wrong.
+            self._begun.add_done_callback(lambda t: t.cancelled() or t.exception())
+
+    async def _last(self, n: int) -> tuple[list[Part], bool]:
+        return await self._page(LogsAsk(self.run_id, n=n, before=0))
 
     async def run(self) -> None:
         """Follow and read until cancelled."""
@@ -105,6 +124,7 @@ class LogFeed:
 
     async def _read(self) -> None:
         store = self._store
+        await asyncio.sleep(PAINTED)
         while True:
             fill = self._filling and store.older and len(store.lines) < store.capacity
             if not self._wanted and not fill:
@@ -113,7 +133,7 @@ class LogFeed:
                 continue
             what = self._wanted.pop() if self._wanted else "fill"
             try:
-                await self._show(what, PAGE)
+                await self._show(what, min(PAGE, self._fits * GROWS))
             except HeadwayError as e:
                 self.trouble = str(e)
                 self._changed()
@@ -139,7 +159,8 @@ class LogFeed:
             store.move_away()
             store.load(parts, older=False, newer=more or store.left_out > left_out)
         else:
-            parts, more = await self._page(LogsAsk(self.run_id, n=n, before=0))
+            begun, self._begun = self._begun, None
+            parts, more = await (begun if begun is not None else self._last(n))
             store.move_away()
             # What came while the page was on its way is in it, or comes with the next one.
             last = parts[-1].seq if parts else 0
@@ -154,4 +175,5 @@ class LogFeed:
                 parts.append(Part(one.epoch, decode(LOG_CHUNK, bytes(one.chunk)), one.seq))
             except Malformed:
                 continue
+        self._fits = max(FIRST, len(page.logs))
         return parts, page.more

@@ -6,11 +6,12 @@ not to start: then nothing is kept, and `trouble` says why.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
+
+from headway.folders import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,9 +95,6 @@ class Memory:
         if self._file is None or self.trouble:
             return
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            new = self._file.with_suffix(f".{os.getpid()}")
-            new.write_bytes(msgspec.json.encode(self._kept))
-            new.replace(self._file)
+            write_private(self._file, msgspec.json.encode(self._kept))
         except OSError as e:
             self.trouble = f"{self._file} cannot be written: {e}"

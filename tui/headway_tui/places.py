@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
     from textual.app import App
 
+    from headway_tui.commands import Commands
+    from headway_tui.model.jumps import Spot
     from headway_tui.screens.base import Pane
 
 
@@ -45,3 +47,19 @@ def go(app: App[None], name: str = "") -> None:
         app.pop_screen()
     if kind is not None:
         app.push_screen(kind())
+
+
+def go_to(app: Commands, spot: Spot) -> bool:
+    """Show again what was seen; False for a place that cannot be opened by its name."""
+    if spot.place == "run":
+        go(app)
+        app.pane_screen.open_run(spot.what)
+    elif spot.place == "runs":
+        app.do_go_runs(spot.what or "*")
+    elif spot.place == "replay":
+        app.pane_screen.open_replay()
+    elif spot.place in SCREENS:
+        go(app, spot.place)
+    else:
+        return False
+    return True

@@ -12,6 +12,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from headway_tui.contexts import as_typed
+from headway_tui.model.sheets import guarded
 from headway_tui.model.texts import safe
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from headway_tui.app import HeadwayApp
     from headway_tui.model.dead import Piece
-    from headway_tui.model.sheets import Sheet
+    from headway_tui.model.sheets import Field, Sheet
 
 T = TypeVar("T")
 
@@ -71,27 +73,43 @@ class Decide(Box["tuple[str, ...] | None"]):
     """
 
     def __init__(
-        self, sheet: Sheet, yes: str = "do it", also: Mapping[str, str] | None = None
+        self,
+        sheet: Sheet,
+        yes: str = "do it",
+        also: Mapping[str, str] | None = None,
+        *,
+        changes: bool = True,
     ) -> None:
-        """`yes`: what enter does, in words. `also`: keys that are given as the answer, and why."""
+        """`yes`: what enter does, in words. `also`: keys that are given as the answer, and why.
+
+        `changes`: enter changes something, so that a protected connection asks for more.
+        """
         super().__init__(sheet.title, sheet.lines)
         self._also = also or {}
-        self._sheet, self._fields, self._yes = sheet, list(sheet.fields), yes
-        self._boxes = [
-            Input(value=f.value, placeholder=f.hint, id=f"field-{i}", max_length=4096)
-            for i, f in enumerate(self._fields)
-        ]
+        self._sheet, self._yes, self._changes = sheet, yes, changes
+        self._fields: list[Field] = []
+        self._boxes: list[Input] = []
         self._same, self._flaw = Static(id="same"), Static(id="flaw")
 
     def below(self) -> Iterable[Widget]:
         """The line for a shell, what is to be typed, what the keys do."""
+        settings = cast("HeadwayApp", self.app).settings  # pyright: ignore[reportUnknownMemberType] Textual leaves it open
+        guard = settings.protect and self._changes
+        sheet = guarded(self._sheet, settings.context) if guard else self._sheet
+        self._fields = list(sheet.fields)
+        self._boxes = [
+            Input(value=f.value, placeholder=f.hint, id=f"field-{i}", max_length=4096)
+            for i, f in enumerate(self._fields)
+        ]
         yield self._same
         for field, box in zip(self._fields, self._boxes, strict=True):
             if field.label:
                 yield Static(Text(field.label))
             yield box
         yield self._flaw
-        also = "".join(f"{key} = {what}      " for key, what in self._also.items())
+        # While something is typed, these keys are letters of it.
+        free = {} if self._boxes else self._also
+        also = "".join(f"{key} = {what}      " for key, what in free.items())
         yield Static(Text(f"enter = {self._yes}      {also}esc = leave all as it is"))
 
     def on_mount(self) -> None:
@@ -104,11 +122,16 @@ class Decide(Box["tuple[str, ...] | None"]):
     def _typed(self) -> list[str]:
         return [box.value for box in self._boxes]
 
+    def _answer(self) -> tuple[str, ...]:
+        """What the sheet asks for; what a protected connection has typed as well is no part."""
+        return tuple(self._typed()[: len(self._sheet.fields)])
+
     def _follow(self) -> None:
         cli = self._sheet.cli
         if callable(cli):
             flaws = [f.flaw(text) for f, text in zip(self._fields, self._typed(), strict=True)]
-            cli = "" if any(flaws) else cli(self._typed())
+            cli = "" if any(flaws) else cli(self._answer())
+        cli = as_typed(cast("HeadwayApp", self.app).settings, cli)  # pyright: ignore[reportUnknownMemberType] Textual leaves it open
         self._same.update(Text(f"\n$ {safe(cli, 600)}\n" if cli else ""))
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -142,7 +165,7 @@ class Decide(Box["tuple[str, ...] | None"]):
             if box is event.input and i + 1 < len(self._fields):
                 self._boxes[i + 1].focus()
                 return
-        self.dismiss(tuple(self._typed()))
+        self.dismiss(self._answer())
 
 
 class Facts(Box[None]):

@@ -9,16 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from headway import subjects
+from headway.verbs import READ_VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-READ_VERBS = (
-    "agents", "blob-get", "bundle", "checkpoints", "dead", "deployments", "events", "facets",
-    "info", "job", "jobs", "logs", "metrics", "plan-rows", "queues", "result", "run", "runs",
-    "spans", "state", "tasks", "usage", "why",
-)  # fmt: skip
-"""What looks and changes nothing: for viewers."""
 CLIENT_VERBS = (
     "blob-done", "blob-get", "blob-put", "blob-url", "cancel", "events", "info", "logs", "result",
     "run", "runs", "spans", "tasks",

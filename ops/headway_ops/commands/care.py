@@ -71,6 +71,13 @@ def settings(as_json: JsonFlag = False) -> None:
     sample.run(as_json=as_json)
 
 
+def contexts(as_json: JsonFlag = False) -> None:
+    """List the named connections, for --context."""
+    from headway_ops import named
+
+    named.run(as_json=as_json)
+
+
 def chaos(
     parameters: Annotated[
         list[str] | None,

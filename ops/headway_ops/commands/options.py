@@ -36,9 +36,14 @@ def root(
         str,
         typer.Option("--namespace", "-n", help="Project and environment (HEADWAY_NAMESPACE)."),
     ] = "",
+    context: Annotated[
+        str, typer.Option("--context", help="A named connection (HEADWAY_CONTEXT).")
+    ] = "",
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it and end.")
     ] = False,
 ) -> None:
     """Durable tasks on NATS JetStream, watched and steered from the terminal."""
-    quick.set_environment({"HEADWAY_NATS_URL": nats_url, "HEADWAY_NAMESPACE": namespace})
+    quick.set_environment(
+        {"HEADWAY_NATS_URL": nats_url, "HEADWAY_NAMESPACE": namespace, "HEADWAY_CONTEXT": context}
+    )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from headway_ops import quick
 from headway_ops.commands.options import JsonFlag
 
 Config = Annotated[str, typer.Option("--config", "-c", help="TOML file; HEADWAY_* wins over it.")]
@@ -42,6 +43,7 @@ def up(
     """Everything on this machine: NATS, Postgres, engine, agent. Ctrl+C stops it."""
     from headway_ops.local import up as stack
 
+    quick.no_context("up", own=True)
     stack.run(
         stack.Options(
             tasks=tuple(tasks or ()), state_dir=state_dir, runtime=runtime, port=port,
@@ -63,6 +65,7 @@ def demo(
     """Research runs on their own stack; one is killed and goes on."""
     from headway_ops import demo as show
 
+    quick.no_context("demo", own=True)
     show.run(runtime=runtime, questions=questions, reports=reports, tui=tui, edge=edge)
 
 
@@ -80,6 +83,7 @@ def engine(
     """The engine: intake, dispatch, checkpoints, timers, control."""
     from headway_ops import serving
 
+    quick.no_context("engine", own=False)
     serving.engine(config, roles)
 
 
@@ -87,4 +91,5 @@ def agent(config: Config = "") -> None:
     """The agent of a host: starts containers and relays for them."""
     from headway_ops import serving
 
+    quick.no_context("agent", own=False)
     serving.agent(config)

@@ -113,6 +113,13 @@ class RunsView:
         self._early: dict[str, dict[int, Event]] = {}
         self._asking = 0
 
+    def clear(self) -> None:
+        """Rows and events of another place come from now on."""
+        self.snapshot(())
+        self.gaps.clear()
+        self._early.clear()
+        self._asking, self.events = 0, 0
+
     def asking(self) -> None:
         """Rows are being asked for: from now on everything heard is kept for the answer."""
         self._asking += 1

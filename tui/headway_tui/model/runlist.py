@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from headway import texts
 from headway.looks import MARKS, look
 from headway.texts import age, span
 from headway_tui.model.cells import Cell, Column
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from headway.wire import ErrorInfo
     from headway.wire.events import Event
     from headway.wire.runs import RunDetail, RunRow
 
@@ -84,9 +86,11 @@ def _named_point(row: RunRow, paper: Paper) -> Cell:
 
 def took(row: RunRow, now: datetime) -> str:
     """How long it took, or takes."""
-    if row.started_at is None:
-        return "-"
-    return span(((row.ended_at or now) - row.started_at).total_seconds())
+    return texts.took(row.created_at, row.started_at, row.ended_at, now)
+
+
+def _words(error: ErrorInfo) -> str:
+    return f"{error.type}: {error.message}" if error.message else error.type
 
 
 def _last(row: RunRow, paper: Paper) -> Cell:
@@ -96,7 +100,7 @@ def _last(row: RunRow, paper: Paper) -> Cell:
         return Cell(f"next in {span(left)}  {kind}", "warning")
     if row.error is not None and row.status not in {"succeeded", "cancelled"}:
         flag = f"{paper.sign('dead')} " if row.failure and not row.acked else ""
-        return Cell(flag + safe(f"{row.error.type}: {row.error.message}", 200), "bad-soft")
+        return Cell(flag + safe(_words(row.error), 200), "bad-soft")
     if row.reason and row.status in {"review", "queued", "waiting"}:
         return Cell(safe(row.reason, 200), "warning")
     return Cell(safe(" ".join(row.tags), 200), "muted")
@@ -135,7 +139,7 @@ def facts_of(row: RunRow, now: datetime) -> list[tuple[str, str]]:
              f"version {row.version}" if row.version else ""]  # fmt: skip
     lines = [(safe("   ".join(f for f in facts if f), 300), shape.role)]
     if row.error is not None and row.status != "succeeded":
-        lines.append((safe(f"{row.error.type}: {row.error.message}", 500), "bad"))
+        lines.append((safe(_words(row.error), 500), "bad"))
         trace = [t for t in row.error.traceback.splitlines() if t.strip()][-4:]
         lines += [(safe(t, 300), "muted") for t in trace]
     if row.reason:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from headway_tui.actions import Action
     from headway_tui.model.dead import Piece
 
+_TYPE = "type "
 COUNT_FROM = 11
 """With so many runs their number has to be typed."""
 
@@ -64,7 +65,7 @@ def count_field(count: int, least: int = COUNT_FROM) -> list[Field]:
     def flaw(text: str) -> str:
         return "" if text.strip().replace(",", "") == str(count) else f"type {count}, or esc"
 
-    return [Field(f"type {count} to do it", "", flaw)]
+    return [Field(f"{_TYPE}{count} to do it", "", flaw)]
 
 
 def texts(lines: Sequence[str]) -> list[Piece]:
@@ -77,8 +78,19 @@ def shell(words: Sequence[str]) -> str:
     return " ".join(shlex.quote(word) for word in words)
 
 
-def action_sheet(action: Action, meant: Meant, where: str) -> Sheet:
-    """What a command would do to whom."""
+def guarded(sheet: Sheet, context: str) -> Sheet:
+    """On a protected connection the context is typed where no count is."""
+    if any(field.label.startswith(_TYPE) for field in sheet.fields):
+        return sheet
+
+    def flaw(text: str) -> str:
+        return "" if text.strip() == context else f"type {context}, or esc"
+
+    return sheet._replace(fields=[*sheet.fields, Field(f"{_TYPE}{context} to do it", "", flaw)])
+
+
+def action_sheet(action: Action, meant: Meant, where: str, *, protect: bool = False) -> Sheet:
+    """What a command would do to whom; `protect`: any count is typed."""
     said = [action.help, "", f"{plural(meant.count, 'run')} on {safe(where, 80)}:"]
     if meant.query:
         said.append(f"  all that match  {safe(meant.query, 200)}")
@@ -89,4 +101,9 @@ def action_sheet(action: Action, meant: Meant, where: str) -> Sheet:
     if meant.left_out:
         said.append(f"  {meant.left_out:,} of those marked cannot be meant: they have ended, or do"
                     " not wait")  # fmt: skip
-    return Sheet(action.title.rstrip("…"), texts(said), count_field(meant.count), meant.cli)
+    return Sheet(
+        action.title.rstrip("…"),
+        texts(said),
+        count_field(meant.count, 1 if protect else COUNT_FROM),
+        meant.cli,
+    )

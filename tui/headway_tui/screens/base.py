@@ -15,6 +15,8 @@ from headway.wire import encode
 from headway_tui.actions import BY_ID, for_places, named, shown_keys
 from headway_tui.aliases import commands
 from headway_tui.chrome import Header, Keys, Toast
+from headway_tui.contexts import as_typed
+from headway_tui.model.jumps import Spot
 from headway_tui.model.sheets import Meant
 from headway_tui.piping import pipe
 from headway_tui.query import Hint
@@ -79,6 +81,15 @@ class Pane(Screen[None]):
         """At the right end of the header."""
         return ""
 
+    def spot(self) -> Spot:
+        """What is seen here, so that it can be found again."""
+        return Spot(self.place)
+
+    def on_screen_resume(self) -> None:
+        """The reader is here; not if he only passed on his way to another screen."""
+        if self.app.screen is self:
+            self.console_app.jumps.visited(self.spot())
+
     def lag(self) -> int:
         """Messages that wait to be looked at."""
         return 0
@@ -105,7 +116,7 @@ class Pane(Screen[None]):
         """Open a run by its id or prefix."""
         from headway_tui.screens.run import RunScreen
 
-        self.app.push_screen(RunScreen(run))
+        self.app.push_screen(RunScreen(run, self.console_app.link))
 
     def open_replay(
         self,
@@ -139,6 +150,16 @@ class Pane(Screen[None]):
         yield self.command.hint_bar
         yield self.toast
         yield self.command.line
+
+    def on_mount(self) -> None:
+        """Its panes are there: the clock paints them from its next tick on."""
+        self._lines = list(self.query(Lines))
+
+    def paint_now(self) -> None:
+        """Something was waited for: it is seen before the clock's next tick."""
+        app = self.console_app
+        if self.is_attached and app.screen is self and not app.paused:
+            app.paint()
 
     def paint(self) -> None:
         """Called by the clock."""
@@ -192,12 +213,15 @@ class Pane(Screen[None]):
             self._close_command()
             if text:
                 self.run_command(text)
+        # The handlers of all kinds of a screen have been asked by now: this one is the last.
+        self.console_app.give_back()
 
     def on_prompt_left(self, event: Prompt.Left) -> None:
         """Escape in the command line: it is closed, and nothing else."""
         if event.prompt is self.command:
             event.stop()
             self._close_command()
+        self.console_app.give_back()
 
     def _command_hints(self, text: str) -> list[Hint]:
         app = self.console_app
@@ -469,7 +493,8 @@ class Pane(Screen[None]):
 
     def do_copy_cli(self) -> None:
         """The headless command."""
-        self.console_app.copy_text(self.command_line())
+        app = self.console_app
+        app.copy_text(as_typed(app.settings, self.command_line()))
 
 
 def quoted(*words: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from headway_tui.listing import RunsFeed, Sort
     from headway_tui.query import Hint
 
+DAY = timedelta(days=1)
 AS_TYPED = 0.12
 """Seconds without a key after which the list follows what is typed."""
 
@@ -58,6 +59,8 @@ class Filtered(Pane):
         self.view = RunsView()
         self.now = _now
         self.filter_text = text
+        self.as_of: datetime | None = None
+        """The rows are those that were seen then: the engine has not answered yet."""
         self.feed: RunsFeed | None = None
         self.counting: Counting | None = None
         self.filter = Prompt(
@@ -113,6 +116,11 @@ class Filtered(Pane):
 
     def _state_words(self) -> tuple[str, str]:
         feed = self.feed
+        if self.as_of is not None:
+            told = feed.trouble if feed is not None else ""
+            local = self.as_of.astimezone()
+            day = "" if self.now() - self.as_of < DAY else f"{local:%Y-%m-%d} "
+            return safe(f"as of {day}{local:%H:%M:%S}   {told or 'asking'}", 200), "warning"
         if feed is None or feed.loading:
             return safe((feed.trouble if feed else "") or "asking", 200), "muted"
         if feed.trouble:
@@ -219,6 +227,7 @@ class Filtered(Pane):
             self._close_filter()
             if text != self.filter_text:
                 self.set_filter(text)
+            self.console_app.jumps.visited(self.spot())
 
     def set_filter(self, text: str) -> None:
         """Another filter; one that cannot be read changes nothing and is said."""
@@ -233,7 +242,8 @@ class Filtered(Pane):
         self.begin_list()
         if self.feed is not None:
             self.feed.ask(text)
-        self.console_app.visited("runs", text)
+        if not self.filter.has_focus:  # what is being typed is no place yet
+            self.console_app.jumps.visited(self.spot())
         self.refresh_notes()
 
     # --- other queries made of it

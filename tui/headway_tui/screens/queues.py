@@ -17,6 +17,7 @@ from headway_tui.boards import BoardFeed
 from headway_tui.chrome import Note
 from headway_tui.link import SILENT_AFTER
 from headway_tui.model import agents, queues
+from headway_tui.model.jumps import Spot
 from headway_tui.model.sheets import Field, Sheet, texts
 from headway_tui.model.texts import safe
 from headway_tui.screens import cells
@@ -93,6 +94,10 @@ class QueuesScreen(Pane):
         yield self.tabs
         yield self.queue_box
         yield self.agent_box
+
+    def spot(self) -> Spot:
+        """Both boxes."""
+        return Spot("queues")
 
     def on_mount(self) -> None:
         """Focus the queues; the feed waits for the link."""

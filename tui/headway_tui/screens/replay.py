@@ -17,6 +17,7 @@ from headway.replays import Loaded, make_plan
 from headway.replays.jobs import start
 from headway.texts import plural
 from headway_tui.chrome import Note
+from headway_tui.contexts import place
 from headway_tui.draftfile import kept
 from headway_tui.jobfeed import JobFeed
 from headway_tui.model import drafts, jobs
@@ -72,6 +73,7 @@ class ReplayScreen(DraftPanes):
         self.script_line = Note(self._script_line)
         self.cli_line = Note(lambda _: [(f" $ {safe(self.command_line(), 300)}", "accent")])
         self._zoomed = False
+        self._titled: dict[Vertical, tuple[str, str]] = {}
         self._tab = 0
         self.draft_box = Vertical(self.form, self.field, id="draft-box", classes="pane")
         self.plan_box = Vertical(self.plan, id="plan-box", classes="pane")
@@ -91,7 +93,7 @@ class ReplayScreen(DraftPanes):
     def on_mount(self) -> None:
         """The draft as it was left, and the jobs."""
         app = self.console_app
-        self.feed = JobFeed(app.link, self.items.touch)
+        self.feed = JobFeed(app.link, self._heard)
         self.field.display = False
         file = self.file()
         if self._given is None:
@@ -179,11 +181,17 @@ class ReplayScreen(DraftPanes):
 
     def settle(self) -> None:
         """Titles, and what follows from the rows."""
-        if self.items.dirty:
+        row = self.feed.row if self.feed else None
+        if self._news:
+            self._news = False
             self.bars.refresh()
+            self.bars.display = not self.list_shown or not self.jobs.count()
             self.want_compare()
-        if self._ticks % 8 == 0:
-            self.items.touch()
+        elif self.list_shown:
+            if self._ticks % 15 == 0 and self.jobs.count():
+                self.jobs.touch()  # their ages
+        elif self._ticks % 8 == 0 and row is not None and row.running:
+            self.items.touch()  # their times
         self._titles()
 
     def _titles(self) -> None:
@@ -203,11 +211,10 @@ class ReplayScreen(DraftPanes):
 
     def _retitle(self, box: Vertical, title: str, subtitle: str) -> None:
         # Setting a title paints: only where it is another one.
-        title, subtitle = self.form.plain(title), self.form.plain(subtitle)
-        if str(box.border_title or "") != title:
-            box.border_title = title
-        if str(box.border_subtitle or "") != subtitle:
-            box.border_subtitle = subtitle
+        if self._titled.get(box) != (title, subtitle):
+            self._titled[box] = title, subtitle
+            box.border_title = self.form.plain(title)
+            box.border_subtitle = self.form.plain(subtitle)
 
     def _script_line(self, width: int) -> list[tuple[str, str]]:
         star = "*" if self.draft.dirty else ""
@@ -264,7 +271,7 @@ class ReplayScreen(DraftPanes):
         for key, many in keys.items():
             lines = [f"once {safe(key, 60)} is done in {plural(many, 'run')}.", "",
                      "enter: it MAY HAPPEN AGAIN in the forks", "esc: it stays done"]  # fmt: skip
-            sheet = Decide(Sheet("once", texts(lines)), "it may happen again")
+            sheet = Decide(Sheet("once", texts(lines)), "it may happen again", changes=False)
             if await self.app.push_screen_wait(sheet) is not None:
                 again.append(key)
         if self.loaded is None:
@@ -281,8 +288,7 @@ class ReplayScreen(DraftPanes):
         if planned is None:
             return
         plan = planned.plan
-        count, settings = len(plan.items), self.console_app.settings
-        where = f"{settings.namespace} at {settings.shown_url}"
+        count, where = len(plan.items), place(self.console_app.settings)
         again = sum(planned.again.values())
         said = [
             f"{plural(count, 'run')} start on {safe(where, 80)}", "",

@@ -40,7 +40,8 @@ class DraftPanes(JobPanes):
 
     def file(self) -> Path:
         """Where the draft is kept."""
-        return draft_file(self.console_app.settings.namespace)
+        settings = self.console_app.settings
+        return draft_file(".".join(filter(None, (settings.context, settings.namespace))))
 
     # --- the draft
 
@@ -112,6 +113,7 @@ class DraftPanes(JobPanes):
         """Leave the field as it was."""
         if self.field.has_focus:
             self.close_field()
+            self.console_app.give_back()
 
     def do_choose(self) -> None:
         """The next choice."""

@@ -13,11 +13,12 @@ from headway.errors import HeadwayError
 from headway.looks import look
 from headway.replays import report as judge
 from headway.replays.compare import next_difference
-from headway.texts import age, plural, span
+from headway.texts import age, plural
 from headway_tui.chrome import Note
 from headway_tui.comparison import Comparison
 from headway_tui.model import drafts, jobs
 from headway_tui.model.compared import VIEWS, Row, matrix_rows, numbers_line
+from headway_tui.model.runlist import took
 from headway_tui.model.sheets import Sheet, texts
 from headway_tui.model.texts import safe
 from headway_tui.screens.base import Pane
@@ -72,6 +73,8 @@ class JobPanes(Pane):
         self._compared = ("", "")
         self.compare_view = VIEWS[0]
         self._only_failures = False
+        self._news = False
+        """Something was read or heard of jobs since the last tick."""
         self.job_box = Vertical(
             self.bars, self.items_head, self.items, self.jobs_head, self.jobs,
             id="job-box", classes="pane",
@@ -134,6 +137,16 @@ class JobPanes(Pane):
 
     # --- lists
 
+    def _heard(self) -> None:
+        self._news = True
+        self.items.touch()
+        self.jobs.touch()
+
+    def on_lines_moved(self, event: Lines.Moved) -> None:
+        """Another item, another comparison."""
+        if event.lines is self.items:
+            self.want_compare()
+
     def _list(self) -> list[JobRow]:
         return self.feed.list if self.feed else []
 
@@ -180,12 +193,10 @@ class JobPanes(Pane):
         if self.small:
             return [*cells, Cell(said.text, said.role)]
         tries = f"{fork.attempt}/{fork.max_attempts}" if fork and fork.max_attempts else "-"
-        took = "-"
-        if fork is not None and fork.started_at is not None:
-            took = span(((fork.ended_at or self.now()) - fork.started_at).total_seconds())
+        time = took(fork, self.now()) if fork is not None else "-"
         was = jobs.against(original, fork) if mode == "fork" else jobs.Words("")
         return [
-            *cells, Cell(tries, "muted"), Cell(took, "muted"), Cell(said.text, said.role),
+            *cells, Cell(tries, "muted"), Cell(time, "muted"), Cell(said.text, said.role),
             Cell(self.items.plain(was.text), was.role),
         ]  # fmt: skip
 
@@ -243,6 +254,7 @@ class JobPanes(Pane):
         self._only_failures = not self._only_failures
         self.items.cursor = 0
         self.items.touch()
+        self.want_compare()
 
     def do_approve(self) -> None:
         """After a canary or a hold."""

@@ -12,6 +12,7 @@ from headway.errors import HeadwayError
 from headway.wire.runs import RunAsk, RunDetail
 from headway_tui.feeds import RunFeed
 from headway_tui.logfeed import LogFeed
+from headway_tui.model.jumps import Spot
 from headway_tui.model.loglines import rule_of
 from headway_tui.model.texts import safe
 from headway_tui.query import same_error
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from textual.widgets import Input
 
     from headway.wire.events import Event, SpanChunk
+    from headway_tui.link import Link
     from headway_tui.widgets.lines import Lines
 
 
@@ -46,10 +48,14 @@ class RunScreen(RunWords):
     """
     place = "run"
 
-    def __init__(self, run: str, *, logs: bool = False) -> None:
+    def __init__(self, run: str, link: Link, *, logs: bool = False) -> None:
         """`logs`: the output alone at first."""
         super().__init__(run)
         self._logs_first = logs
+        # Its end is asked for before the screen is made: the engine answers meanwhile.
+        self.lines = LogFeed(link, run, self.logs.store, self._lines_came)
+        self.lines.begin()
+        self._came = False
         self.search = Prompt(
             lambda _: (), lead="/", id="search", placeholder="text, or /an expression/"
         )
@@ -80,7 +86,6 @@ class RunScreen(RunWords):
         if link.as_of is not None:
             self.now = lambda: link.as_of or datetime.now(UTC)  # what was running, as it was
         self.feed = RunFeed(link, self.run_id, self._on_detail, self._on_event)
-        self.lines = LogFeed(link, self.run_id, self.logs.store, self.logs.touch)
         self.logs.source = self.lines
         self.state.empty = "no checkpoint yet: until there is one, a crash starts over"
         self.state.show({}, b"", self.state.empty)
@@ -106,9 +111,9 @@ class RunScreen(RunWords):
         self.run_worker(self.lines.run(), name="lines", exit_on_error=True)
         await self.feed.run()
 
-    def on_screen_resume(self) -> None:
-        """Here again."""
-        self.console_app.visited("run", self.run_id)
+    def spot(self) -> Spot:
+        """With its run."""
+        return Spot(self.place, self.run_id)
 
     def on_resize(self) -> None:
         """Panes as the size allows."""
@@ -182,6 +187,12 @@ class RunScreen(RunWords):
             self.logs.rules[event.epoch] = rule_of(event, self.timeline.number_of(event.epoch))
         if event.kind == "checkpoint":
             self._want_state()
+
+    def _lines_came(self) -> None:
+        self.logs.touch()
+        if not self._came and self.is_attached:  # the first ones need not wait for a tick
+            self._came = True
+            self.call_after_refresh(self.paint_now)
 
     def _on_spans(self, epoch: int, chunk: SpanChunk) -> None:
         self.timeline.add_spans(epoch, chunk)
@@ -299,7 +310,7 @@ class RunScreen(RunWords):
         if run in {"", self.run_id}:
             self.say("no more runs in the list that way", "warning")
             return
-        self.app.switch_screen(RunScreen(run))
+        self.app.switch_screen(RunScreen(run, self.console_app.link))
 
     def do_same_error(self) -> None:
         """The list of runs with the same error."""

@@ -9,9 +9,9 @@ from textual.containers import Vertical
 from headway.budgets import told
 from headway.errors import HeadwayError
 from headway.looks import look
-from headway.texts import span
 from headway.wire.runs import RunsPage, RunsQuery
 from headway_tui.chrome import Note
+from headway_tui.model.runlist import took
 from headway_tui.model.states import counted
 from headway_tui.model.texts import fit, safe
 from headway_tui.query import same_error
@@ -79,8 +79,7 @@ class RunWords(RunPanes):
         glyph = shape.ascii if self.console_app.ascii_only else shape.glyph
         facts = [f"try {row.attempt}/{row.max_attempts}" if row.attempt else ""]
         if row.started_at is not None:
-            end = row.ended_at or self.now()
-            facts.append(span((end - row.started_at).total_seconds()))
+            facts.append(took(row, self.now()))
         facts += [f"queue {row.queue}", f"agent {row.agent}" if row.agent else "",
                   f"version {row.version}" if row.version else "",
                   f"budget {told(detail.budget)}" if detail.budget is not None else "",

@@ -16,10 +16,12 @@ from headway.wire.runs import RunAsk, RunDetail
 from headway_tui.counting import Counting
 from headway_tui.listing import RunsFeed
 from headway_tui.model.cells import Cell
+from headway_tui.model.jumps import Spot
 from headway_tui.model.marks import Marks
 from headway_tui.model.runlist import WIDE, Paper, cells_of, columns_for, facts_of, story_of
 from headway_tui.model.texts import safe
 from headway_tui.query import with_term
+from headway_tui.recall import keep, recalled
 from headway_tui.screens.base import quoted
 from headway_tui.screens.filtered import Filtered
 from headway_tui.widgets.facets import FACETS
@@ -40,6 +42,8 @@ LINGERED = 0.15
 """Seconds on a row after which its story is asked for."""
 COUNT_EVERY = 75
 """Ticks between two counts of a list in which something happens: 5 s."""
+REMEMBER_EVERY = 900
+"""Ticks between two writes of the rows that the next start begins with: a minute."""
 SIDE = 52
 """Columns of the preview beside the list."""
 
@@ -65,6 +69,8 @@ class RunsScreen(Filtered):
         self.box = Vertical(self.preview, id="preview-box", classes="pane")
         self.head = TableHead(self.table)
         self.split = Horizontal(id="split")
+        self._first_filter = text
+        self._rows_file: Path | None = None
         self._shown = ""
         self._row = ""
         self._to_bottom = False
@@ -93,13 +99,48 @@ class RunsScreen(Filtered):
     def on_mount(self) -> None:
         """Focus the list; the feed waits for the link."""
         self.set_focus(self.table)
+        self.table.on_top, self.table.on_bottom = self._take_in, self._go_to_bottom
+        self._begin()
+
+    def begin_anew(self) -> None:
+        """Everything of the connection before is forgotten; the app has another link by now."""
+        self._remember()
+        self.workers.cancel_node(self)
+        self.view.clear()
+        self.as_of, self._answers, self._story = None, 0, ("", [])
+        self.filter_text = self._first_filter = ""
+        self._begin()
+        self.table.touch()
+
+    def _begin(self) -> None:
         app = self.console_app
         self.feed = RunsFeed(app.link, self.view, self.table.touch)
         self.counting = Counting(app.link, self.counted)
-        self.table.on_top, self.table.on_bottom = self._take_in, self._go_to_bottom
+        self._recall()
         self.set_filter(self.filter_text)
         self.run_worker(self.feed.run, name="runs", exit_on_error=True)
         self.run_worker(self.counting.run, name="counts", exit_on_error=True)
+
+    def _recall(self) -> None:
+        """What was seen last, until the engine says what is."""
+        self._rows_file = file = self.console_app.rows_file
+        if file is not None and (found := recalled(file, self.filter_text)) is not None:
+            self.table.columns = columns_for(self.app.size.width)  # it is painted before a resize
+            self.view.snapshot(found.rows)
+            self.as_of = found.as_of
+
+    def _remember(self) -> None:
+        """For the next start: the list that it begins with."""
+        file, feed = self._rows_file, self.feed
+        if file is None or feed is None or feed.loading or self.as_of is not None:
+            return
+        if self.filter_text == self._first_filter and feed.sort == "newest":
+            rows = (self.view.rows[run] for run in self.view.order)
+            keep(file, self.filter_text, self.now(), rows)
+
+    def on_unmount(self) -> None:
+        """The next start begins with what is seen now."""
+        self._remember()
 
     def on_resize(self) -> None:
         """Columns drop on small terminals; below 60x16 there is only the list."""
@@ -118,9 +159,9 @@ class RunsScreen(Filtered):
         self.head.refresh()
         self.table.touch()
 
-    def on_screen_resume(self) -> None:
-        """Here again."""
-        self.console_app.visited("runs", self.filter_text)
+    def spot(self) -> Spot:
+        """With its filter."""
+        return Spot(self.place, self.filter_text)
 
     def where(self) -> str:
         """Its title in the table of actions."""
@@ -147,9 +188,12 @@ class RunsScreen(Filtered):
             first = feed.answers != self._answers
             if first or (self.view.events != self._heard and self._ticks % COUNT_EVERY == 0):
                 self._answers, self._heard = feed.answers, self.view.events
+                self.as_of = None if first else self.as_of
                 self.counting.want(self.filter_text, FACETS)
                 if first and not self.view.order and not feed.more and self.filter_text:
                     self.run_worker(self.find_nearest(), group="nearest", exclusive=True)
+        if self._ticks % REMEMBER_EVERY == 0:
+            self._remember()
         self._preview_of(self.chosen())
 
     def _keep_place(self) -> None:
@@ -329,7 +373,7 @@ class RunsScreen(Filtered):
         if row is not None:
             from headway_tui.screens.run import RunScreen
 
-            self.app.push_screen(RunScreen(row.run, logs=True))
+            self.app.push_screen(RunScreen(row.run, self.console_app.link, logs=True))
 
     def do_preview(self) -> None:
         """Show or hide the preview."""
