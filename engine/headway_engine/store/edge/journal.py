@@ -39,7 +39,7 @@ TIMEOUT = 5.0
 PAGE = 2000
 PAGE_BYTES = 8 * 1024 * 1024
 """Of RUNS read at once."""
-GATHERED, APPLIED = 200, 4000
+GATHERED, APPLIED = 300, 4000
 """Messages that are looked at at once, and whose rows are written at once, while much is missing:
 a run's rows are written once for all of its messages among them."""
 BREATH = 0.002

@@ -141,7 +141,8 @@ class Presence(Saving):
 
     async def expire(self, lease: float) -> list[Outcome]:
         """End leases that are over, then lose their runs: once all of them are known."""
-        await asyncio.gather(self._lately(), self.settings.lately(self.lately))
+        # What ends a lease on an older look loses against the beat that it has not seen.
+        await asyncio.gather(self._lately(), self.settings.lately(2 * self.lately))
         if self.journal.behind:
             return []
         if leasing.may_expire(self.liveness, lease, self._now()):
