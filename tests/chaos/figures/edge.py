@@ -18,9 +18,12 @@ from headway.config import Settings
 from headway.ids import new_run_id
 from headway.wire import encode
 from headway.wire.enqueue import EnqueueItem
+from headway_engine.happenings import Finished
+from headway_engine.store.edge import EdgeStore
 from headway_ops.bench import procs
 from headway_ops.bench.first import up_once
 from headway_ops.bench.stack import TASKS_FILE, copy_tasks
+from support.factories import NS, a_checkpoint, a_deployment, an_agent, an_enqueue
 from support.servers import open_folder, settings_for
 from support.up import Up, start
 
@@ -110,15 +113,45 @@ async def _saved(up: Up, count: int) -> list[float]:
     return [float(s) for s in saved["seconds"][10:]]
 
 
+async def _stored(url: str, folder: Path, count: int) -> float:
+    """Seconds of a save in a store of this process, beside the engine's: the median."""
+    nc = await bus.connect(settings_for(url), kind="engine", ident="figures")
+    store, took = EdgeStore(nc, folder, "figures"), list[float]()
+    clock = asyncio.get_running_loop().time
+    try:
+        await store.open()
+        await store.deploy(NS, a_deployment("figures", task="figures", queue="figures"))
+        agent = an_agent("figures", queues=("figures",))
+        session, _, _ = await store.register(NS, agent, 15.0)
+        new = an_enqueue(task="figures", queue="figures", created_at=await store.now())
+        await store.enqueue(NS, [new], {})
+        await store.dispatch(NS, "figures", 1, 0)
+        (got,) = (await store.claim(NS, "figures", session, "n", [new.run.id], None)).claimed
+        state = {"text": "x" * 1000}
+        for number in range(1, count + 1):
+            save = a_checkpoint(got.run, number, state)
+            begun = clock()
+            (done,) = await store.save([save])
+            took.append(clock() - begun)
+            assert done.outcome == "ok", done
+        await store.commit([(got.run.id, Finished(got.run.epoch))])
+    finally:
+        await store.close()
+        await nc.close()
+    return statistics.median(took)
+
+
 async def checkpoint(say: Say) -> list[Line]:
     """A checkpoint of 1 KB, from the task to the disk and back, beside a raw publish."""
-    took, raws, ratios = list[float](), list[float](), list[float]()
+    took, raws, ratios, stores = list[float](), list[float](), list[float](), list[float]()
     with open_folder("figures") as folder:
         copy_tasks(folder / "tasks")
         up = await asyncio.to_thread(start, folder, "--edge", "--tasks", f"tasks/{TASKS_FILE}")
         try:
             for number in range(ROUNDS):
                 raw = await _raw(up.facts["nats_url"], SAVES)
+                stored = await _stored(up.facts["nats_url"], folder / f"store{number}", SAVES)
+                stores.append(stored / raw)
                 saved = await _saved(up, SAVES)
                 raws.append(raw)
                 took += saved
@@ -130,6 +163,7 @@ async def checkpoint(say: Say) -> list[Line]:
     said = f"{ratio:.2f} x"
     return [
         Line("checkpoint 1 KB, p50, in raw publishes", f"<= {RATIO} x", said, ok=ratio <= RATIO),
+        note("of that the engine's store", f"{statistics.median(stores):.2f} x"),
         note("a publish, p50", f"{statistics.median(raws) * 1000:.2f} ms"),
         note("a checkpoint, p50 / p99", f"{middle:.2f} / {p(took, 99) * 1000:.2f} ms"),
     ]
