@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from msgspec import Raw
@@ -17,10 +17,9 @@ from headway.wire import decode, encode
 from headway.wire.events import RUN_EVENTS
 from headway.wire.fleet import QueueAsk
 from headway.wire.rpc import WORK_BODY, Beat
-from headway_engine.happenings import (
-    Cancel,
-    Lost,
-)
+from headway_engine.assembly import make_store
+from headway_engine.config import load_config
+from headway_engine.happenings import Cancel, Lost
 from headway_engine.streams import drift, ensure_streams
 from support.edgestories import rows, story
 from support.factories import (
@@ -36,6 +35,7 @@ from support.stores import LEASE
 from support.wait import until
 
 if TYPE_CHECKING:
+    from headway_engine.store.edge import EdgeStore
     from support.stores import EdgeKit, MemoryKit
 
 
@@ -205,6 +205,26 @@ async def test_a_removed_run_never_has_an_older_message_as_its_last(edge_kit: Ed
     # The other engine still has the tombstone in its projection: RUNS tells it otherwise.
     ((recorded,), _) = await other.enqueue(NS, [old], {})
     assert recorded.outcome == "recorded"
+
+
+async def test_ended_runs_are_kept_for_as_long_as_the_settings_say(edge_kit: EdgeKit) -> None:
+    (run,) = await edge_kit.enqueued(an_enqueue())
+    await edge_kit.move(run.id, Cancel("user:me"))
+    settings = load_config(
+        None, {"HEADWAY_EDGE_FOLDER": "engine", "HEADWAY_EDGE_RETENTION": "7200"}
+    )
+    folder = edge_kit.folder / "e2"
+    store = cast("EdgeStore", make_store(settings, "e2", cast("Any", edge_kit.edge.nc), folder))
+    store.clock = edge_kit.clock
+    await store.open()
+    try:
+        await edge_kit.advance(7100)
+        assert await store.prune() == 0
+        await edge_kit.advance(200)
+        assert await store.prune() == 1
+        assert await edge_kit.store.get(NS, run.id) is None
+    finally:
+        await store.close()
 
 
 async def test_a_key_that_another_engine_has_pruned_can_be_taken(edge_kit: EdgeKit) -> None:

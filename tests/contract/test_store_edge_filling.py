@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +15,7 @@ from headway.wire.runs import RunsQuery
 from headway_engine.happenings import Cancel, Finished
 from headway_engine.store import StoreDown
 from headway_engine.store.edge import FILLING, journal, projection
+from support.edgestories import rows
 from support.factories import NS, a_checkpoint, an_agent, an_enqueue
 from support.stores import LEASE
 
@@ -23,16 +24,6 @@ if TYPE_CHECKING:
 
     from headway_engine.store.edge import EdgeStore
     from support.stores import EdgeKit
-
-TABLES = ("runs", "bodies", "events", "checkpoints", "marks", "usage", "keys", "purges")
-
-
-def rows(store: EdgeStore) -> dict[str, list[Any]]:
-    """All that the projection says."""
-    return {
-        table: sorted(store.db.execute(f"SELECT * FROM {table}").fetchall(), key=repr)
-        for table in TABLES
-    }
 
 
 @pytest.fixture
