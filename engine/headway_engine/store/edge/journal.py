@@ -24,6 +24,7 @@ from headway.history import history, next_after
 from headway_engine.store import StoreDown
 from headway_engine.store.edge.applying import Message
 from headway_engine.store.edge.damage import is_damage
+from headway_engine.store.edge.projection import drain_log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
@@ -113,13 +114,14 @@ class Journal:
         first, why = self._projection.watermark, ""
         while True:
             try:
-                async for _ in self._gather():
-                    if time.monotonic() - said > SAID_EVERY:
-                        said = time.monotonic()
-                        log.info(
-                            "the projection is being filled: message=%d of=%d",
-                            self._projection.watermark, self.upto,
-                        )  # fmt: skip
+                with self._projection.many_writes():
+                    async for _ in self._gather():
+                        if time.monotonic() - said > SAID_EVERY:
+                            said = time.monotonic()
+                            log.info(
+                                "the projection is being filled: message=%d of=%d",
+                                self._projection.watermark, self.upto,
+                            )  # fmt: skip
                 break
             except Exception as e:  # a projection that nobody fills would lack runs for ever
                 if is_damage(e):
@@ -365,6 +367,7 @@ class Journal:
                 page = []
                 if count >= APPLIED or size >= PAGE_BYTES:
                     self._write_rows(self._projection.flush)
+                    await asyncio.to_thread(drain_log, self._projection.path)
                     count = size = 0
                 yield
                 await asyncio.sleep(BREATH)

@@ -25,7 +25,7 @@ from headway_engine.store.edge.applying import TABLES, Changes
 from headway_engine.store.edge.damage import Damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
     from pathlib import Path
 
     from headway_engine.changes.messages import Record
@@ -197,6 +197,20 @@ class Projection:
         for record in changes.records.values():
             self._keep(record)
 
+    @contextlib.contextmanager
+    def many_writes(self) -> Generator[None]:
+        """While very much is written the log is brought into the file by `drain_log` alone.
+
+        By itself SQLite does it, with its fsyncs, within a write: the engine would stand still.
+        """
+        db = self.db
+        db.execute("PRAGMA wal_autocheckpoint=0")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(sqlite3.Error):  # it may have been made anew
+                db.execute("PRAGMA wal_autocheckpoint=1000")
+
     def forget(self, run: str) -> None:
         """RUNS has no message of this id any more."""
         self.flush()
@@ -210,3 +224,16 @@ class Projection:
     def forget_key(self, subject: str) -> None:
         """RUNS has no holder of this key any more."""
         self.db.execute("DELETE FROM keys WHERE subject = ?", (subject,))
+
+
+def drain_log(path: Path) -> None:
+    """Bring SQLite's log into the file, on a connection of its own: for another thread.
+
+    Nobody waits for it; what is written meanwhile is left to the next time.
+    """
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
+    try:
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    finally:
+        db.close()
