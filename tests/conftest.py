@@ -17,6 +17,7 @@ import pytest_asyncio
 
 from headway import bus
 from support import servers
+from support.databases import Databases, create_database, drop_database, make_template
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -51,9 +52,9 @@ def postgres_server() -> Generator[PostgresServer]:
 @pytest_asyncio.fixture
 async def postgres(postgres_server: PostgresServer) -> AsyncGenerator[str]:
     """DSN of a fresh, empty database."""
-    dsn = await servers.create_database(postgres_server)
+    dsn = await create_database(postgres_server)
     yield dsn
-    await servers.drop_database(postgres_server, dsn)
+    await drop_database(postgres_server, dsn)
 
 
 @pytest.fixture(scope="session")
@@ -62,19 +63,19 @@ def migrated(postgres_server: PostgresServer) -> str:
     if importlib.util.find_spec(MIGRATE) is None:
         pytest.skip(f"{MIGRATE} is not there")
     module: Any = importlib.import_module(MIGRATE)
-    asyncio.run(servers.make_template(postgres_server, TEMPLATE, module.migrate))
+    asyncio.run(make_template(postgres_server, TEMPLATE, module.migrate))
     return TEMPLATE
 
 
 @pytest.fixture(scope="session")
-def databases(postgres_server: PostgresServer, migrated: str) -> Generator[servers.Databases]:
+def databases(postgres_server: PostgresServer, migrated: str) -> Generator[Databases]:
     """Copies of the template, the next one made while a test uses the last."""
-    with servers.Databases(postgres_server, migrated) as made:
+    with Databases(postgres_server, migrated) as made:
         yield made
 
 
 @pytest_asyncio.fixture
-async def database(databases: servers.Databases) -> AsyncGenerator[str]:
+async def database(databases: Databases) -> AsyncGenerator[str]:
     """DSN of a fresh database with the schema of the store."""
     dsn = await databases.take()
     yield dsn

@@ -69,14 +69,17 @@ def make_blobs(config: Config, nc: Connection) -> Blobs:
 
 def make_store(config: Config, engine: str, nc: Connection, edge: Path | None) -> Store:
     """The store that the settings name; `edge`: RUNS itself, with its projection in that folder."""
+    c = config.engine
+    retention = timedelta(seconds=c.retention)
     if edge is not None:
         from headway_engine.store.edge import EdgeStore
 
-        retention = timedelta(seconds=config.edge.retention)
-        return EdgeStore(nc, edge, engine, retention=retention, lately=LATELY)
+        return EdgeStore(
+            nc, edge, engine, retention=retention, lately=LATELY, holds=bool(c.site) and c.ship
+        )
     from headway_engine.store.postgres import PostgresStore
 
-    return PostgresStore(config.postgres.dsn, engine=engine)
+    return PostgresStore(config.postgres.dsn, engine=engine, retention=retention)
 
 
 def make_sites(config: Config, engine: str) -> SiteStore | None:
@@ -85,7 +88,8 @@ def make_sites(config: Config, engine: str) -> SiteStore | None:
         return None
     from headway_engine.store.postgres.sites import PostgresSites
 
-    return PostgresSites(config.postgres.dsn, engine)
+    retention = timedelta(seconds=config.engine.retention)
+    return PostgresSites(config.postgres.dsn, engine, retention)
 
 
 async def raise_floor(dsn: str) -> int:

@@ -42,6 +42,11 @@ class Broker:
         self.renewed: Callable[[], object] = lambda: None
         """Called when WORK is another stream than before: what was in it is gone."""
 
+    @property
+    def replicas(self) -> int:
+        """Of each stream, as the settings say."""
+        return self._config.replicas
+
     async def ensure(self) -> streams.Facts:
         """Create or update the streams; raises as `streams.ensure_streams`."""
         c, before, old = self._config, self.work_created, self.facts

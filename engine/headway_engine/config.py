@@ -74,8 +74,6 @@ class EdgeConfig(Struct, frozen=True, forbid_unknown_fields=True):
     runs_bytes: Annotated[int, Meta(ge=1 << 20)] = 2 << 30
     """Bytes that all runs may take in NATS; when they are used up, enqueues are refused. The server
     must have room for it: `max_file_store`."""
-    retention: Annotated[float, Meta(ge=3600, le=86400 * 3650)] = 30 * 86400.0
-    """Seconds for which ended runs are kept, with their history and states."""
 
 
 class BlobsConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -153,6 +151,11 @@ class EngineConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """At a site: its name; its engines then carry out what the hub asks for. Empty = alone."""
     hub: str = "hub"
     """At a site: the JetStream domain of its hub."""
+    ship: bool = True
+    """At a site: retention waits for each run until the hub has confirmed that it has all of it,
+    unless RUNS is nearly full; false = retention waits for nobody."""
+    retention: Seconds = 30 * 86400.0
+    """Seconds that runs stay after their end; a hub keeps those of its sites as long as its own."""
     otlp_headers: str = ""
     """`name=value,name=value` for the collector; best given as HEADWAY_ENGINE_OTLP_HEADERS."""
 

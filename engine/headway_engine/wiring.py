@@ -49,9 +49,8 @@ from headway_engine.rescuer import Rescuer, reached
 from headway_engine.sampling import Sampler
 from headway_engine.saves import Attempts, SaveLanes
 from headway_engine.service import Health, Probe, Service, StoreClock
-from headway_engine.sites.commands import Commands, Obeying, Settler
-from headway_engine.sites.door import SitesDoor
-from headway_engine.sites.following import Follower, Retention
+from headway_engine.sites.homing import told_of
+from headway_engine.sites.hub import Hub, at_site
 from headway_engine.store import StoreDown
 from headway_engine.timers import DueTimer, OverdueTimer
 from headway_engine.verbs import Verbs
@@ -104,7 +103,8 @@ class Parts:
             now,
             self.store_facts.schema,
             {"nats": nats.server if nats else ""}
-            | ({} if self.store_facts.kind == "edge" else {"postgres": self.store_facts.version}),
+            | ({} if self.store_facts.kind == "edge" else {"postgres": self.store_facts.version})
+            | told_of(self.store),
             self.config.roles,
         )
 
@@ -216,13 +216,9 @@ def wire(p: Parts) -> list[Service]:
     table |= BlobVerbs(blobs, uploads).table() | JobVerbs(store, blobs, jobs).table()
     table |= {"logs": logbook.logs, "spans": logbook.spans, "metrics": board.metrics}
     table |= Bundles(store, blobs, dispatcher, relay).table()
-    if p.sites is not None:
-        theirs = ReadVerbs(p.sites, ticks, info, board).table()
-        books = {site: Logbook(work, site) for site in c.sites}
-        seen = {site: {"logs": book.logs, "spans": book.spans} for site, book in books.items()}
-        table = SitesDoor(
-            p.sites, c.sites, theirs, seen.__getitem__, Commands(work, p.clock.now), p.clock.now
-        ).over(table)
+    theirs = {} if p.sites is None else ReadVerbs(p.sites, ticks, info, board).table()
+    hub = Hub(work, p.sites, c.sites, p.clock.now)
+    table = hub.over(table, theirs)
     control = Control(
         answers,
         post_answers,
@@ -348,13 +344,9 @@ def wire(p: Parts) -> list[Service]:
         extra.append(("", Endpoint(c.metrics_listen, families)))
     if export is not None:
         extra.append(("", export))
-    if p.sites is not None:
-        sites = p.sites
-        extra += [("upkeep", Settler(work, site)) for site in c.sites]
-        extra += [("upkeep", Follower(work, sites, site, p.clock.now)) for site in c.sites]
-        extra.append(("upkeep", Retention(p.sites, c.prune_every)))
-    if c.site:
-        extra.append(("api", Obeying(work, c.site, c.hub, table, p.clock.now)))
+    following = hub.services(post_answers, broker.replicas, c.prune_every)
+    extra += [("upkeep", service) for service in following]
+    extra += at_site(work, c, table, recorder, store, p.clock.now)
     # Stopped in reverse: first the doors, then what commits, last what tells of it.
     services: list[tuple[str, Service]] = [
         ("", post_work),

@@ -16,6 +16,7 @@ from headway.ids import new_run_id
 from headway.retry import seconds
 from headway.subjects import name
 from headway.wire.enqueue import EnqueueItem
+from headway.wire.sites import SEND_TTL, SEND_TTL_MAX
 from headway_ops import link, say
 from headway_ops.say import Exit, Fail
 
@@ -39,6 +40,21 @@ class Ask:
     tags: tuple[str, ...] = ()
     queue: str = ""
     priority: int = 0
+    site: str = ""
+    """Of this hub, that shall have the run; empty = the hub itself."""
+    site_ttl: str = ""
+
+    @property
+    def patience(self) -> float:
+        """Seconds that it may wait for its site."""
+        if not self.site_ttl:
+            return SEND_TTL
+        found = seconds(self.site_ttl, "--site-ttl")
+        if not self.site:
+            raise Fail("--site-ttl goes with --site", "name the site", Exit.USAGE)
+        if not 0 < found <= SEND_TTL_MAX:
+            raise BadPolicy("--site-ttl", self.site_ttl, "more than zero, at most 7 days")
+        return found
 
     def item(self) -> EnqueueItem:
         """A run with a fresh id; the payload carries no schema stamp, so the engine checks it."""
@@ -132,7 +148,7 @@ def enqueue(ask: Ask, payloads: Sequence[bytes], *, as_json: bool) -> None:
     Several runs under a key have keys of their own, KEY-1, KEY-2 ..., in the order given: the same
     command once more makes none twice. Ctrl+C and errors say how many were enqueued before.
     """
-    ask.item()  # wrong names are told before anything is connected
+    _ = ask.item(), ask.patience  # wrong names are told before anything is connected
     several = len(payloads) > 1
     asks = [
         replace(ask, payload=payload, key=f"{ask.key}-{n}" if ask.key and several else ask.key)
@@ -145,7 +161,12 @@ def enqueue(ask: Ask, payloads: Sequence[bytes], *, as_json: bool) -> None:
         if several:
             say.tell(tally.stopped(ask.key))
         raise
-    if tally.waiting:
+    if tally.waiting and ask.site:
+        say.tell(
+            f"{tally.waiting} kept for site {ask.site}, which gets them as soon as there is a link:"
+            f" headway sites {ask.site}"
+        )
+    elif tally.waiting:
         say.tell(
             f"{tally.waiting} accepted, not recorded yet: they wait in NATS for the engine and its"
             " store (`headway doctor` says what is away)"
@@ -224,6 +245,10 @@ def _bar(total: int) -> Generator[Callable[[int], None]]:
 
 
 async def _submit(client: Client, asks: list[Ask]) -> list[RunHandle[Any]]:
+    ask = asks[0]
+    if ask.site:
+        site = name(ask.site, "site")
+        return await client.send(site, [a.item() for a in asks], Any, ttl=ask.patience)
     return await client.submit([ask.item() for ask in asks], Any)
 
 
@@ -231,7 +256,7 @@ def enqueue_and_follow(ask: Ask, *, as_json: bool) -> None:
     """Enqueue one run, follow it to its end, print its result; exit 1 if it has none."""
     from headway_ops import following
 
-    ask.item()
+    _ = ask.item(), ask.patience
     run = ""
 
     async def work(client: Client) -> bool:

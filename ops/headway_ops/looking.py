@@ -11,9 +11,11 @@ from headway.config import from_environment
 from headway.follow import stored_events
 from headway.wire.fleet import AgentRow, Metrics, MetricsAsk, QueueRow
 from headway.wire.runs import RunDetail, RunRow, RunsPage, RunsQuery, UsageAsk, UsageRow
+from headway.wire.sites import SitesPage
 from headway.wire.steering import DeadAsk, DeadPage
 from headway_ops import link, render, say, story
 from headway_ops.querying import moment, total_of
+from headway_ops.sites import waiting_line
 
 if TYPE_CHECKING:
     from headway.client import Client
@@ -27,7 +29,7 @@ def list_runs(
     """Print at most `limit` runs that the query means."""
     data = ids or as_json
     ask = RunsQuery(query=query, n=min(limit, PAGE), sort=sort, total=not data)
-    rows, page, total = link.with_client(lambda client: _pages(client, ask, limit))
+    rows, page, total, sites = link.with_client(lambda client: _pages(client, ask, limit))
     if ids:
         for row in rows:
             say.line(row.run)
@@ -46,6 +48,8 @@ def list_runs(
         return
     if page.sites:
         say.show(Text(), render.sites_line(page.sites, page.as_of))
+    if sites is not None and (line := waiting_line(sites.sites, sites.as_of)):
+        say.show(Text(), line)
     counts = render.counts_line(page.counts)
     if counts:
         say.show(Text(), counts)
@@ -53,8 +57,8 @@ def list_runs(
 
 async def _pages(
     client: Client, query: RunsQuery, limit: int
-) -> tuple[list[RunRow], RunsPage, str]:
-    """Rows, the last page, and how many there are in all, in words."""
+) -> tuple[list[RunRow], RunsPage, str, SitesPage | None]:
+    """Rows, the last page, how many there are in all, in words, and the sites that are meant."""
     rows: list[RunRow] = []
     total = ""
     while True:
@@ -63,7 +67,10 @@ async def _pages(
         rows += page.runs
         total = total or total_of(page)
         if not page.next or len(rows) >= limit:
-            return rows, page, total
+            sites = None
+            if page.sites or "site:" in query.query:
+                sites = await client.api("sites", None, SitesPage)
+            return rows, page, total, sites
         query.after, query.total = page.next, False
 
 

@@ -35,6 +35,7 @@ from headway.errors import (
 from headway.handles import RunHandle
 from headway.ids import new_run_id
 from headway.results import Results
+from headway.sending import send_all
 from headway.verbs import READ_VERBS
 from headway.wire import (
     BLOB_PART,
@@ -61,6 +62,7 @@ from headway.wire.runs import (
     StateAnswer,
     StateAsk,
 )
+from headway.wire.sites import SEND_TTL
 from headway.wire.steering import CancelAsk, ReplayAsk, ResumeAsk
 
 if TYPE_CHECKING:
@@ -148,10 +150,7 @@ class Client:
             return []
         self._may("an enqueue")
         hashes = [payload_hash(bytes(i.payload)) for i in items] if journal.armed else []
-        if not self._listens:
-            # Not before: those who only look have no right to it.
-            self._listens = True
-            await self.connection.listen(self.outbox.reply, self._on_answers)
+        await self._listen()
         for i in items:
             if len(bytes(i.payload)) > INLINE_LIMIT:
                 await self._stow(i)
@@ -176,6 +175,32 @@ class Client:
         if refused:
             raise SomeRefused(handles, refused)
         return handles
+
+    async def send(
+        self,
+        site: str,
+        items: Sequence[EnqueueItem],
+        result_type: Any = Any,
+        *,
+        ttl: float = SEND_TTL,
+    ) -> list[RunHandle[Any]]:
+        """Enqueue runs at a site of this hub; returns when the hub keeps them for it.
+
+        Until there is a link they wait there, `ttl` seconds at most, and each is made once. Its
+        handle says `accepted`, then `recorded` when the site has it, or `rejected` or `expired`;
+        `result()` raises Refused for those two. Raises Refused for a site that the hub does not
+        have, or for an item that it cannot send; NotReachable: repeat with the same items.
+        """
+        self._may("an enqueue")
+        await self._listen()
+        records = await send_all(self, site, items, ttl)
+        return [RunHandle(self, record, result_type) for record in records]
+
+    async def _listen(self) -> None:
+        """Hear answers; not before: those who only look have no right to it."""
+        if not self._listens:
+            self._listens = True
+            await self.connection.listen(self.outbox.reply, self._on_answers)
 
     def _note(
         self,

@@ -45,7 +45,13 @@ class RunHandle(Generic[T]):
 
     @property
     def recorded(self) -> str:
-        """`recorded`: the store has it. `accepted`: JetStream has it (see `durability`)."""
+        """`recorded`: the store has it. `accepted`: JetStream has it (see `durability`).
+
+        Of a run that was sent to a site: `accepted`, the hub keeps it; `recorded`, the site has
+        it; `rejected` by the site; `expired`, there was no link in time.
+        """
+        if (refusal := self._record.refusal) is not None:
+            return "expired" if refusal.code == "expired" else "rejected"
         return "accepted" if self._record.state == "accepted" else "recorded"
 
     @property

@@ -89,6 +89,7 @@ async def history(
     batch: int = 500,
     max_bytes: int = 0,
     timeout: float = 5.0,
+    api: str = API,
 ) -> AsyncGenerator[Stored]:
     """All stored messages under a filter from a sequence on, oldest first.
 
@@ -113,7 +114,7 @@ async def history(
             if max_bytes:
                 request["max_bytes"] = max_bytes
             await nc.publish(
-                f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(request), reply=inbox
+                f"{api}.DIRECT.GET.{stream}", msgspec.json.encode(request), reply=inbox
             )
             ended = False
             while not ended:

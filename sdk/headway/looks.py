@@ -62,6 +62,7 @@ MARKS: dict[str, tuple[str, str]] = {
     "resumed": ("↻", "r"),
     "live": ("●", "*"),
     "away": ("○", "o"),
+    "cut off": ("◌", "o"),
     "to": ("→", ">"),
     "rule": ("─", "-"),
     "dot": ("·", "-"),

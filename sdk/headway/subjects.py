@@ -41,6 +41,11 @@ def site_api(site: str) -> str:
     return f"$JS.{name(site, 'site')}.API"
 
 
+def site_sync(site: str) -> str:
+    """Under this a site's server sends its hub the messages that the hub copies."""
+    return f"sync.{name(site, 'site')}"
+
+
 def is_name(text: str) -> bool:
     """True for a task, queue, namespace, agent or site name: `a-z 0-9 _ -`, at most 64."""
     return _NAME.match(text) is not None

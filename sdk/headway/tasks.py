@@ -30,6 +30,7 @@ from headway.spans import traceparent
 from headway.wire import KEY_LIMIT, NOTHING, clean_text
 from headway.wire.enqueue import EnqueueItem
 from headway.wire.fleet import TaskSpec
+from headway.wire.sites import SEND_TTL, SEND_TTL_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -86,6 +87,10 @@ class Options(TypedDict, total=False):
     limit_key: str
     """The key of the queue's per-key limit (a tenant, say)."""
     version: str
+    site: str
+    """At a hub: the site that shall own and execute it; it waits there for the link."""
+    site_ttl: Duration
+    """With `site`: so long it may wait, 24 h unless said, at most 7 days."""
     step: str
     """Inside a task only: the key under which the call is recorded, as the key of `step`."""
 
@@ -169,6 +174,8 @@ class Bound(Generic[P, R]):
         self.task = task
         self._fields = _checked(options)
         self._step: str | None = self._fields.pop("step", None)
+        self._site: str = self._fields.pop("site", "")
+        self._site_ttl: float = self._fields.pop("site_ttl", SEND_TTL)
 
     def item(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> EnqueueItem:
         """The enqueue request of one call, checked; sends nothing."""
@@ -195,6 +202,8 @@ class Bound(Generic[P, R]):
 
     async def _submit(self, items: list[EnqueueItem]) -> list[RunHandle[R]]:
         if current_or_none() is not None:
+            if self._site:
+                raise BadPolicy("site", self._site, "no site inside of a task: children run here")
             # A handle that has what works inside of a task (see ChildHandle).
             children: Any = await start_children(items, self.task.signature.result_type, self._step)
             return children
@@ -204,6 +213,9 @@ class Bound(Generic[P, R]):
         from headway.client import default_client
 
         client = await default_client()
+        if self._site:
+            result_type = self.task.signature.result_type
+            return await client.send(self._site, items, result_type, ttl=self._site_ttl)
         return await client.submit(items, self.task.signature.result_type)
 
 
@@ -222,12 +234,16 @@ def _tag(value: str) -> str:
 def _checked(options: Options) -> dict[str, Any]:
     """Options as EnqueueItem fields; raises BadPolicy or BadName."""
     out: dict[str, Any] = dict(options)
-    for what in ("key_ttl", "delay", "ttl", "deadline"):
+    for what in ("key_ttl", "delay", "ttl", "deadline", "site_ttl"):
         if what in out:
             out[what] = seconds(out[what], what)
     for what in ("key", "limit_key", "version", "step"):
         if what in out:
             _text(what, out[what])
+    if "site" in out:
+        subjects.name(out["site"], "site")
+    if not 0 < out.get("site_ttl", SEND_TTL) <= SEND_TTL_MAX:
+        raise BadPolicy("site_ttl", options.get("site_ttl"), "more than zero, at most 7 days")
     if "queue" in out:
         subjects.name(out["queue"], "queue")
     if "tags" in out:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 READ_VERBS = (
-    "agents", "blob-get", "bundle", "checkpoints", "dead", "deployments", "events", "facets",
-    "info", "job", "jobs", "logs", "metrics", "plan-rows", "queues", "result", "run", "runs",
-    "spans", "state", "tasks", "usage", "why",
+    "agents", "blob-get", "bundle", "checkpoints", "commands", "dead", "deployments", "events",
+    "facets", "info", "job", "jobs", "logs", "metrics", "plan-rows", "queues", "result", "run",
+    "runs", "sites", "spans", "state", "tasks", "usage", "why",
 )  # fmt: skip

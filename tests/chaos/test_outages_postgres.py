@@ -26,9 +26,10 @@ from headway.wire.reports import AttemptFailed, Finished, Report
 from headway_engine.store import StoreDown
 from headway_engine.store.postgres import PostgresStore, db
 from headway_ops.local.postgres import PostgresConfig
+from support.databases import create_database
 from support.engines import calling, config_for, running_engine
 from support.factories import NS, a_checkpoint, an_enqueue
-from support.servers import create_database, running_postgres
+from support.servers import running_postgres
 from support.site import running_site
 from support.stacks import agent_on
 from support.stores import PostgresKit

@@ -211,7 +211,7 @@ async def test_ended_runs_are_kept_for_as_long_as_the_settings_say(edge_kit: Edg
     (run,) = await edge_kit.enqueued(an_enqueue())
     await edge_kit.move(run.id, Cancel("user:me"))
     settings = load_config(
-        None, {"HEADWAY_EDGE_FOLDER": "engine", "HEADWAY_EDGE_RETENTION": "7200"}
+        None, {"HEADWAY_EDGE_FOLDER": "engine", "HEADWAY_ENGINE_RETENTION": "7200"}
     )
     folder = edge_kit.folder / "e2"
     store = cast("EdgeStore", make_store(settings, "e2", cast("Any", edge_kit.edge.nc), folder))

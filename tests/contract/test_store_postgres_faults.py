@@ -16,9 +16,10 @@ from headway_engine.store import StoreDown, postgres
 from headway_engine.store.postgres import PostgresStore, db, identity
 from headway_engine.store.postgres.identity import STEP
 from headway_ops.local.postgres import PostgresConfig
+from support.databases import create_database
 from support.factories import NS, a_checkpoint, a_deployment, a_step, an_agent, an_enqueue
 from support.locks import transaction, waiting_for_a_lock
-from support.servers import create_database, running_postgres
+from support.servers import running_postgres
 from support.stores import PostgresKit
 from support.wait import until
 

@@ -6,9 +6,12 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from headway.states import TERMINAL, RunState
 from headway.wire.fleet import QueueAsk
 from headway_engine.happenings import Cancel, Finished, Started
+from headway_engine.store.postgres import db
 from support.factories import NS, a_checkpoint, a_step, an_enqueue
 from support.locks import transaction, waiting_for_a_lock
 from support.stores import LEASE
@@ -17,6 +20,15 @@ from support.wait import until
 if TYPE_CHECKING:
     from headway_engine.store.records import Run
     from support.stores import PostgresKit
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for a lock does so until the test lets go.
+
+    Half a second may be over before that, and the same statement again sees what came meanwhile.
+    """
+    monkeypatch.setitem(db.SETTINGS, "lock_timeout", "30s")
 
 
 async def deadlocks(kit: PostgresKit) -> int:

@@ -21,6 +21,7 @@ from headway_ops.local.nats import NatsConfig
 from headway_ops.local.postgres import PostgresConfig, PostgresServer, check_reachable, server_uid
 from headway_ops.local.process import ServerFailed
 from support import servers
+from support.databases import create_database, drop_database
 from support.proxy import Proxy
 from support.wait import until
 
@@ -184,12 +185,12 @@ def _alive(pid: int) -> bool:
 async def test_each_test_has_an_empty_database_of_its_own(
     postgres: str, postgres_server: PostgresServer
 ) -> None:
-    other = await servers.create_database(postgres_server)
+    other = await create_database(postgres_server)
     for dsn in (postgres, other):
         db = await asyncpg.connect(dsn)
         await db.execute("CREATE TABLE only_here (x int)")
         await db.close()
-    await servers.drop_database(postgres_server, other)
+    await drop_database(postgres_server, other)
     assert postgres != other
 
 

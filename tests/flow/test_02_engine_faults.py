@@ -25,9 +25,10 @@ from headway_engine.declared import WORK_ACK_WAIT
 from headway_engine.happenings import Cancel
 from headway_engine.relay import Sweeper
 from headway_engine.store.postgres import PostgresStore
+from support.databases import create_database
 from support.engines import calling, config_for, running_engine
 from support.scripted_agent import finish
-from support.servers import create_database, running_nats, running_postgres, settings_for
+from support.servers import running_nats, running_postgres, settings_for
 from support.stacks import agent_on, assigned, stack
 from support.wait import until
 

@@ -16,6 +16,7 @@ from support.wait import until
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from support.databases import Databases
     from support.live import Live
 
 NOBODY = "nats://127.0.0.1:1"
@@ -45,7 +46,7 @@ def servers_of(stack: Live) -> str:
 
 
 async def test_a_run_outlives_its_installation_and_goes_on_in_another(
-    nats: str, databases: servers.Databases, tmp_path: Path
+    nats: str, databases: Databases, tmp_path: Path
 ) -> None:
     file = tmp_path / "run.zip"
     database = await databases.take()

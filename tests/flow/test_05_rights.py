@@ -17,6 +17,7 @@ from headway_engine.bundles import Bundles
 from headway_engine.control import NO_STORE
 from headway_engine.jobs import JobVerbs
 from headway_engine.readverbs import ReadVerbs
+from headway_engine.sites.hub import Hub
 from headway_engine.verbs import Verbs
 from headway_ops.access import rights, write
 from support.guarded import Guarded, guarded
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
 R = "01JZ0000000000000000000000"
 READ = ["info", "runs", "run", "events", "checkpoints", "state", "why", "result", "queues",
         "agents", "deployments", "tasks", "blob-get", "logs", "spans", "job",
-        "jobs", "plan-rows", "usage", "dead", "metrics", "facets", "bundle"]  # fmt: skip
+        "jobs", "plan-rows", "usage", "dead", "metrics", "facets", "bundle", "sites",
+        "commands"]  # fmt: skip
 CLIENT = ["info", "run", "runs", "result", "cancel", "events", "logs", "tasks", "blob-get",
-          "spans", "blob-put", "blob-url", "blob-done"]  # fmt: skip
+          "spans", "blob-put", "blob-url", "blob-done", "sites", "commands",
+          "send"]  # fmt: skip
 WRITE = ["cancel", "resume", "ack", "replay", "fork", "fork-bundle", "queue-set", "bulk",
          "agent-drain", "deploy", "blob-put", "blob-url", "blob-done", "plan-start",
-         "job-approve", "job-hold", "job-stop"]  # fmt: skip
+         "job-approve", "job-hold", "job-stop", "send"]  # fmt: skip
 RPC = ["register", "beat", "claim", "load", "save", "report", "enqueue", "ends", "child_get",
        "blob_put", "blob_url", "blob_done", "blob_get"]  # fmt: skip
 STREAMS = ["INGEST", "WORK", "RUNS", "LOGS", "SPANS", "KV_headway-agents", "KV_headway-settings",
@@ -266,5 +269,6 @@ def test_each_verb_of_the_engine_is_somebody_s() -> None:
     table = Verbs(*[nothing] * 6).table() | ReadVerbs(*[nothing] * 4).table()
     table |= BlobVerbs(*[nothing] * 2).table() | JobVerbs(*[nothing] * 3).table()
     table |= Bundles(*[nothing] * 4).table()
+    table = Hub(nothing, None, (), nothing).over(table, {})
     assert {*table, "logs", "metrics", "spans"} == set(rights.OPERATOR_VERBS) == {*READ, *WRITE}
     assert set(READ_VERBS) >= NO_STORE

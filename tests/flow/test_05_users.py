@@ -20,10 +20,11 @@ from headway.verbs import READ_VERBS
 from headway.wire.enqueue import EnqueueItem
 from headway_ops.access import rights
 from headway_ops.local.process import Process
+from support.databases import create_database
 from support.engines import running_engine
 from support.guarded import Guarded, clean, guarded, headway
 from support.place import guarded_place
-from support.servers import create_database, open_folder, running_postgres
+from support.servers import open_folder, running_postgres
 from support.stacks import assigned
 from support.wait import until
 

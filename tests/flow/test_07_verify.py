@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from headway_engine.blobs import Blobs
     from headway_ops.local.postgres import PostgresServer
-    from support.servers import Databases
+    from support.databases import Databases
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -15,7 +15,7 @@ from headway.wire import encode
 from headway_engine.sites.commands import TTL, Command, subject
 from support.engines import Caller, calling, config_for, running_engine
 from support.factories import NS, an_enqueue
-from support.islands import Island, Islands, islands
+from support.islands import Island, Islands, islands, quick
 from support.servers import settings_for
 from support.wait import until
 
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 SITES = ("berlin", "oslo")
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[reportUnusedFunction]  # a fixture
+    quick(monkeypatch)
 
 
 @pytest.fixture

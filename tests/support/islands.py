@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
@@ -11,6 +11,7 @@ from msgspec import Raw
 from headway.wire import ErrorInfo
 from headway_engine.clock import ManualClock
 from headway_engine.happenings import Failed, Finished, Started
+from headway_engine.sites import following, homing, listing, obeying, settling
 from headway_ops.edge.leaf import leaf_conf
 from headway_ops.local.nats import NatsConfig, NatsServer
 from headway_ops.local.ports import free_port
@@ -22,6 +23,8 @@ from support.stores import EdgeKit
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
+
+    import pytest
 
 
 class Island:
@@ -79,13 +82,14 @@ async def islands(*sites: str) -> AsyncGenerator[Islands]:
         stack.callback(hub.kill)
         found = Islands(hub, port)
         for name in sites:
-            found.sites[name] = await _join(stack, folder, name, port)
+            found.sites[name] = await join(stack, folder, name, port)
         yield found
 
 
-async def _join(stack: AsyncExitStack, folder: Path, name: str, port: int) -> Island:
+async def join(stack: AsyncExitStack, folder: Path, name: str, port: int, **leaf: str) -> Island:
+    """A site that joins the hub whose leaf port this is; `leaf`: as of `leaf_conf`."""
     link = await stack.enter_async_context(Proxy(port))
-    conf = leaf_conf(f"127.0.0.1:{link.port}", name)
+    conf = leaf_conf(f"127.0.0.1:{link.port}", name, **leaf)
     nats = NatsServer(folder / name, NatsConfig(domain=name, extra=conf))
     await nats.start()
     stack.callback(nats.kill)
@@ -96,3 +100,13 @@ async def _join(stack: AsyncExitStack, folder: Path, name: str, port: int) -> Is
     island = Island(name, nats, link, kit)
     island.session = await kit.ready()
     return island
+
+
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines of this test look over their links often, and are soon sure that one is cut."""
+    monkeypatch.setattr(following, "CONTACT_EVERY", 0.2)
+    monkeypatch.setattr(following, "CONTACT", 0.5)
+    monkeypatch.setattr(homing, "EVERY", 0.1)
+    monkeypatch.setattr(settling, "EVERY", 0.2)
+    monkeypatch.setattr(obeying, "EVERY", 0.2)
+    monkeypatch.setattr(listing, "SILENT", timedelta(seconds=1))

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
 import tempfile
 import urllib.error
 import urllib.request
-import uuid
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
-
-import asyncpg
+from typing import TYPE_CHECKING
 
 from headway.config import Settings
 from headway_ops.local.nats import NatsConfig, NatsServer
@@ -24,8 +19,7 @@ from headway_ops.local.postgres import PostgresConfig, PostgresServer
 from headway_ops.local.process import Process, find_binary
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-    from concurrent.futures import Future
+    from collections.abc import AsyncGenerator, Generator
 
 
 @contextmanager
@@ -66,79 +60,6 @@ async def running_postgres(config: PostgresConfig | None = None) -> AsyncGenerat
             yield server
         finally:
             await server.stop()
-
-
-async def create_database(server: PostgresServer, template: str = "template1") -> str:
-    """A fresh database copied from a template; its DSN."""
-    name = f"t_{uuid.uuid4().hex[:12]}"
-    admin = await asyncpg.connect(server.dsn())
-    try:
-        # Both names are ours: no test data reaches this text.
-        await admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY {_STRATEGY}')
-    finally:
-        await admin.close()
-    return server.dsn(name)
-
-
-_STRATEGY = "WAL_LOG"
-
-
-async def make_template(
-    server: PostgresServer, name: str, migrate: Callable[[str], Awaitable[object]]
-) -> None:
-    """A database migrated once, to be copied for each test."""
-    admin = await asyncpg.connect(server.dsn())
-    try:
-        await admin.execute(f'CREATE DATABASE "{name}"')
-        await migrate(server.dsn(name))
-    finally:
-        await admin.close()
-
-
-class Databases:
-    """Fresh copies of a template, made and dropped beside the tests.
-
-    Making one takes a good part of a short test's time, so there is always a spare.
-    """
-
-    def __init__(self, server: PostgresServer, template: str) -> None:
-        self._server, self._template = server, template
-        self._beside = ThreadPoolExecutor(1, "databases")
-        self._spare: Future[str] | None = None
-
-    def _begin(self) -> Future[str]:
-        return self._beside.submit(
-            lambda: asyncio.run(create_database(self._server, self._template))
-        )
-
-    async def take(self) -> str:
-        """The DSN of one that nobody has used."""
-        spare = self._spare or self._begin()
-        # Before the wait: a test that is stopped in it must not leave the same one to the next.
-        self._spare = None
-        dsn = await asyncio.wrap_future(spare)
-        self._spare = self._begin()
-        return dsn
-
-    def drop(self, dsn: str) -> None:
-        """Remove it when there is time."""
-        self._beside.submit(lambda: asyncio.run(drop_database(self._server, dsn)))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._beside.shutdown()
-
-
-async def drop_database(server: PostgresServer, dsn: str) -> None:
-    """Remove a test's database, whoever is still connected."""
-    name = dsn.split("?", 1)[0].rsplit("/", 1)[1]
-    admin = await asyncpg.connect(server.dsn())
-    try:
-        await admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-    finally:
-        await admin.close()
 
 
 class S3Server:

@@ -37,7 +37,8 @@ from headway.wire.fleet import Deployment, TaskSpec
 from headway_engine import config as settings_of
 from headway_ops.local.process import Process
 from headway_ops.verify import Ask, verify
-from support.servers import create_database, running_nats, running_postgres
+from support.databases import create_database
+from support.servers import running_nats, running_postgres
 from support.wait import until
 
 if TYPE_CHECKING:

@@ -19,10 +19,11 @@ from headway.wire.enqueue import EnqueueItem
 from headway.wire.fleet import TaskSpec
 from headway.wire.reports import REPORTED, Report, Reports, Started
 from headway.wire.saves import SAVED, Save, SaveCheckpoint, SaveMark, Saves
+from support.databases import create_database
 from support.engines import Caller, calling, config_for, running_engine
 from support.proxy import Proxy
 from support.scripted_agent import ScriptedAgent, digest_of
-from support.servers import create_database, running_nats, settings_for
+from support.servers import running_nats, settings_for
 from support.wait import until
 
 if TYPE_CHECKING:

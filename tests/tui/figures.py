@@ -11,6 +11,7 @@ import asyncio
 import sys
 
 from support import figures, goals, servers
+from support.databases import Databases, make_template
 
 
 async def measure(amount: figures.Amount, only: list[str]) -> list[figures.Figure]:
@@ -21,8 +22,8 @@ async def measure(amount: figures.Amount, only: list[str]) -> list[figures.Figur
     parts = [[n for n in kind if not only or n in only] for kind in (goals.LINES, goals.LISTS)]
     for names in filter(None, parts):
         async with servers.running_postgres() as postgres, servers.running_nats() as nats:
-            await servers.make_template(postgres, "figures", migrate)
-            with servers.Databases(postgres, "figures") as databases:
+            await make_template(postgres, "figures", migrate)
+            with Databases(postgres, "figures") as databases:
                 dsn = await databases.take()
                 found += await goals.measured(nats, dsn, amount, names, told)
     return found

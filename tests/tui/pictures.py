@@ -1,6 +1,7 @@
 """PNGs of every screen, for people: `PYTHONPATH=tests python tests/tui/pictures.py FOLDER`.
 
-With `--readme` instead of a folder: the picture in README.md, `.github/console.png`.
+With `--readme` instead of a folder: those in the documentation, `.github/console.png` and
+`.github/sites.png`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from support.boards import open_metrics, open_queues
 from support.consoles import T0, console, open_run, show
 from support.replay_facts import open_replay
 from support.screens import picture_of
+from support.site_facts import open_sites
 
 SIZES = [(120, 40), (80, 24)]
 THEMES = ("headway-dark", "headway-light", "headway-cb", "headway-mono")
@@ -43,6 +45,9 @@ async def draw(folder: Path) -> None:
             await open_metrics(app, pilot)
             picture_of(app, folder / f"metrics-{end}")
         async with console(size) as (app, pilot):
+            await open_sites(app, pilot)
+            picture_of(app, folder / f"sites-{end}")
+        async with console(size) as (app, pilot):
             await open_replay(app, pilot)
             picture_of(app, folder / f"replay-{end}")
     for theme in THEMES:
@@ -53,6 +58,15 @@ async def draw(folder: Path) -> None:
 
 
 README = Path(__file__).parents[2] / ".github" / "console.png"
+SITES = README.with_name("sites.png")
+
+
+async def draw_sites() -> None:
+    """A hub's list, one of its two sites cut off."""
+    async with console((112, 24)) as (app, pilot):
+        await open_sites(app, pilot)
+        picture_of(app, SITES)
+    Image.open(SITES).quantize(48).save(SITES, optimize=True)
 
 
 async def draw_readme() -> None:
@@ -99,5 +113,6 @@ def span(
 if __name__ == "__main__":
     if sys.argv[1:] == ["--readme"]:
         asyncio.run(draw_readme())
+        asyncio.run(draw_sites())
         sys.exit()
     asyncio.run(draw(Path(sys.argv[1] if len(sys.argv) > 1 else "pictures")))

@@ -96,7 +96,8 @@ def console(up: Up, folder: Path) -> Generator[Tmux]:
     editor.chmod(0o755)
     tmux = Tmux(folder / "tmux")
     # The variables would be believed more than the terminal's own size.
-    words = f"env -u COLUMNS -u LINES EDITOR={editor} XDG_STATE_HOME={folder}"
+    own = f"XDG_STATE_HOME={folder} XDG_CACHE_HOME={folder}"
+    words = f"env -u COLUMNS -u LINES EDITOR={editor} {own}"
     line = f"{words} {sys.executable} -m headway_ops tui"
     tmux("-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "40",
          f"cd {up.folder}; {line}; read")  # fmt: skip

@@ -159,3 +159,10 @@ def test_two_queues_never_share_a_consumer(ns: str, queue: str, other: str, q: s
 def test_namespaces_with_hyphens_keep_their_own_consumers() -> None:
     places = {("a--b", "c"), ("a", "b--c"), ("a-", "b--c"), ("a---b", "c"), ("a--b-", "c")}
     assert len({subjects.work_consumer(ns, q) for ns, q in places}) == len(places)
+
+
+def test_what_leaves_the_run_out_means_all_of_them() -> None:
+    assert subjects.live_event("ns") == "hw.live.run.ns.*.ev"
+    assert subjects.live_log("ns") == "hw.live.log.ns.*.*"
+    assert subjects.live_span("ns") == "hw.live.span.ns.*.*"
+    assert subjects.ctl("ns", "a") == "hw.ctl.ns.a.*"

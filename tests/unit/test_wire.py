@@ -32,6 +32,7 @@ from headway.wire import (
     rpc,
     runs,
     saves,
+    sites,
     steering,
 )
 from headway.wire.api import schemas
@@ -42,7 +43,20 @@ from headway.wire.steering import CancelAsk
 
 GOLDEN = Path(__file__).parent / "golden"
 AGENTS = (rpc, saves, reports, children)
-MODULES = (api, blobs, bundles, enqueue, events, fleet, frames, replays, runs, steering, *AGENTS)
+MODULES = (
+    api,
+    blobs,
+    bundles,
+    enqueue,
+    events,
+    fleet,
+    frames,
+    replays,
+    runs,
+    sites,
+    steering,
+    *AGENTS,
+)
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 RUN = "01JGQ0M4N5B6Q7R8S9T0V1W2X3"
 

@@ -73,3 +73,7 @@ class SiteStore(Store, Protocol):
     async def owner(self, ns: str, run: str) -> str:
         """The site that owns this run; empty = none."""
         ...
+
+    async def owners(self, ns: str, runs: Sequence[str]) -> dict[str, str]:
+        """The sites that own some of these runs; what no site owns is left out."""
+        ...

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from headway.wire import Malformed, decode
 from headway.wire.events import Event
 from headway_engine.changes.fold import Broken, fold
@@ -112,9 +114,10 @@ def _place(subject: str) -> tuple[str, str] | None:
 
 def _take(rows: Rows, records: dict[str, Record], body: Body, ns: str, seq: int) -> None:
     change, run = body.edge, body.run
-    if change.removed:
-        return  # the site's retention is over, not ours
     old = records.get(run)
+    if change.removed:
+        _removed(rows, records, old, body, ns, seq)
+        return
     if old is not None and (old.ns != ns or (change.made is not None and old.run is not None)):
         if change.made is None:
             raise Broken(f"run {run}: it is of namespace {old.ns}")
@@ -132,6 +135,25 @@ def _take(rows: Rows, records: dict[str, Record], body: Body, ns: str, seq: int)
     rows.marks += [(run, change.at, m) for m in change.marks]
     task = "" if new.run is None else new.run.task
     rows.usage += [(run, ns, task, change.at, u) for u in change.usage]
+
+
+def _removed(
+    rows: Rows, records: dict[str, Record], old: Record | None, body: Body, ns: str, seq: int
+) -> None:
+    """The site's retention is over, not ours.
+
+    Of a run that had to go before it was known here, the tombstone says at least how it ended.
+    """
+    change, run = body.edge, body.run
+    if change.fields is None or (old is not None and old.run is not None and old.run.ended_at):
+        return
+    if old is None or old.run is None:
+        raise Broken(f"run {run} was removed at the site before anything of it was here")
+    last = msgspec.structs.replace(change, removed=False)
+    new = fold(old, msgspec.structs.replace(body, edge=last), ns, seq)
+    rows.records[run] = records[run] = new
+    rows.skipped += 1
+    rows.why = f"run {run} was removed at the site before all of it was here"
 
 
 def _forget(rows: Rows, run: str) -> None:

@@ -8,6 +8,7 @@ else is the hub's own.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -31,6 +32,7 @@ from headway_engine.readverbs import Why
 from headway_engine.sites.commands import in_words
 from headway_engine.sites.merging import meant, merged
 from headway_engine.sites.records import Position
+from headway_engine.sites.settling import told_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -40,7 +42,9 @@ if TYPE_CHECKING:
     from headway_engine.sites import SiteStore
     from headway_engine.sites.commands import Commands
 
-READS = ("run", "events", "checkpoints", "state", "why")
+log = logging.getLogger("headway.engine.sites")
+
+READS = ("run", "events", "checkpoints", "state", "why", "usage")
 """Verbs that are answered from what is known of a site's run."""
 SEEN = ("logs", "spans")
 GIVEN = ("cancel", "resume", "replay")
@@ -82,23 +86,32 @@ class SitesDoor:
         table["runs"] = self._runs(own["runs"])
         table["result"] = self._result(own["result"])
         for verb in READS:
-            table[verb] = self._of_site(own[verb], self._read(verb))
+            table[verb] = self._of_site(self._or_sent(own[verb]), self._read(verb))
         for verb in SEEN:
             table[verb] = self._of_site(own[verb], self._stream(verb))
         for verb in GIVEN:
-            table[verb] = self._of_site(own[verb], self._give(verb))
+            table[verb] = self._of_site(own[verb], self._give(verb), sent=True)
         for verb in WRITES:
             table[verb] = self._of_site(own[verb], self._refuse(verb))
         table["blob-get"] = self._of_site(own["blob-get"], self._elsewhere)
         return table
 
     def _of_site(
-        self, own: Handler, theirs: Callable[[Asker, bytes, str], Awaitable[Any]]
+        self,
+        own: Handler,
+        theirs: Callable[[Asker, bytes, str], Awaitable[Any]],
+        *,
+        sent: bool = False,
     ) -> Handler:
-        """Asks the owner: `own` for the hub's runs, `theirs` (with the site) for a site's."""
+        """Asks the owner: `own` for the hub's runs, `theirs` (with the site) for a site's.
+
+        `sent`: a run that is yet to be made at a site is that site's, too.
+        """
 
         async def handler(asker: Asker, body: bytes) -> Any:
             site = await self._owner(asker, body)
+            if not site and sent:
+                site = (await self._sent_to(asker, body))[0]
             return await (theirs(asker, body, site) if site else own(asker, body))
 
         return handler
@@ -115,6 +128,37 @@ class SitesDoor:
                 return ""
             run = found[0]
         return await self._store.owner(asker.ns, run)
+
+    async def _sent_to(self, asker: Asker, body: bytes) -> tuple[str, str]:
+        """(the site that this run was sent to, where it is in words); empty = it was not."""
+        try:
+            run = decode(_ABOUT, body).run
+            found = (await self._commands.sent(asker.ns, [run])).get(run)
+        except Malformed:
+            return "", ""
+        except HeadwayError as e:
+            log.warning("what was sent to sites cannot be read now: %s", e)
+            return "", ""
+        if found is None:
+            return "", ""
+        site, command = found
+        return site, f"{in_words(command, self._now())}; site {site} has not told of the run yet"
+
+    def _or_sent(self, own: Handler) -> Handler:
+        """Says of a run that nobody has made yet that it waits for a site."""
+
+        async def handler(asker: Asker, body: bytes) -> Any:
+            try:
+                return await own(asker, body)
+            except HeadwayError as e:
+                if e.code != "not_found":
+                    raise
+                _, words = await self._sent_to(asker, body)
+                if not words:
+                    raise
+                raise ApiRefused("not_found", words) from None
+
+        return handler
 
     # --- what is known
 
@@ -143,9 +187,26 @@ class SitesDoor:
                 for end in theirs.ended:
                     answer.others.pop(end.run, None)
                 answer.others |= theirs.others
+                await self._add_sent(asker.ns, answer)
             return answer
 
         return handler
+
+    async def _add_sent(self, ns: str, answer: ResultsAnswer) -> None:
+        """Of enqueues for sites it is known what became of them, if not yet of their runs."""
+        unknown = [run for run, status in answer.others.items() if status == "unknown"]
+        try:
+            found = await self._commands.sent(ns, unknown) if unknown else {}
+        except HeadwayError as e:
+            raise ApiRefused("unavailable", f"what was sent to sites cannot be read: {e}") from None
+        for run, (_, command) in found.items():
+            word = told_of(command) if command.outcome else None
+            if word is not None and word.outcome == "duplicate":
+                answer.aliases[run] = word.winner
+            elif word is not None and word.outcome == "rejected":
+                answer.refused[run] = word
+            else:
+                answer.others[run] = "sent"
 
     def _read(self, verb: str) -> Callable[[Asker, bytes, str], Awaitable[Any]]:
         async def theirs(asker: Asker, body: bytes, site: str) -> Any:
@@ -171,7 +232,7 @@ class SitesDoor:
         now = self._now()
         words = [await self.how_old(site)]
         try:
-            words += [in_words(c, now) for c in await self._commands.about(site, run)]
+            words += [in_words(c, now) for _, c in await self._commands.about(run, site)]
         except HeadwayError as e:
             words.append(f"commands cannot be read now: {e}")
         return "; ".join(words)

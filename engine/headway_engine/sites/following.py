@@ -8,9 +8,11 @@ engine follows. Killed anywhere, the next pass goes on from what was committed.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,6 +24,7 @@ from headway.history import history
 from headway_engine.service import Ticker
 from headway_engine.sites import Unstorable
 from headway_engine.sites.copying import Copied, Rows, only_position, rows_of, runs_of
+from headway_engine.sites.homing import Confirming
 from headway_engine.sites.records import Position
 from headway_engine.sites.streams import declared_site
 from headway_engine.store import StoreDown
@@ -47,12 +50,27 @@ CONTACT = 2.0
 """Seconds that the site gets to say how far it is."""
 PAGE, PAGE_BYTES = 2000, 8 * 1024 * 1024
 """Of messages in one transaction."""
+PAGES = 10
+"""Until the site is asked again how far it is."""
 LEFT = 1000
 """Copies that stay when what is in the store is cleared away: the last one says where to go on."""
 SAMPLES = 1000
 STALLED = 5.0
 """Seconds in which nothing came although the site has more."""
 SOURCE = "Nats-Stream-Source"
+
+
+@dataclass(slots=True)
+class _Page:
+    """Copies that are written together."""
+
+    last: int
+    """The hub's own sequence of the last of them."""
+    copies: list[Copied] = field(default_factory=list[Copied])
+    more: bool = False
+    """There may be others behind it."""
+    trimmed: bool = False
+    """It is the first one, and those before it were cleared away."""
 
 
 class Follower(Ticker):
@@ -79,6 +97,10 @@ class Follower(Ticker):
         self._heads: deque[tuple[int, datetime]] = deque(maxlen=SAMPLES)
         self._linked: bool | None = None
         self._problem = ""
+        self._known = 0
+        """The position, as it was seen last."""
+        self._refilled = -1
+        self._confirming = Confirming(nc, site)
 
     async def once(self) -> float | None:
         """Hear of the site, then take what came."""
@@ -89,8 +111,18 @@ class Follower(Ticker):
             heard = await self._contact(position)
             if position.problem:
                 return None
+            if position.seq < self._known:
+                log.warning(
+                    "site %s: this hub's store was set back, from message %d to %d: what is missing"
+                    " is taken again",
+                    self.site, self._known, position.seq,
+                )  # fmt: skip
+                self._next = 1
+            self._known = position.seq
             more = await self._take()
             await self._note(heard)
+            if heard is not None:
+                await self._confirm()
         except HeadwayError as e:
             if isinstance(e, StoreDown):
                 raise
@@ -182,29 +214,80 @@ class Follower(Ticker):
                 self.site, position.stream, position.head, position.contact_at, as_of
             )
 
+    async def _confirm(self) -> None:
+        """Let the site's retention know; its stream may be full, or not there yet."""
+        position = (await self._store.positions()).get(self.site) or Position(self.site)
+        try:
+            await self._confirming.say(position)
+        except HeadwayError as e:
+            log.info("site %s cannot be told how far this hub is: %s", self.site, e)
+
     # --- what came
 
     async def _take(self) -> bool:
-        """Take one page; True if there may be more."""
-        page: list[Copied] = []
-        size, last, more = 0, self._next - 1, False
-        read = history(self._nc, self._stream, ">", self._next, batch=PAGE, max_bytes=PAGE_BYTES)
+        """Take some pages; True if there may be more. The next is read while one is written."""
+        reading = asyncio.create_task(self._read(self._next))
+        try:
+            for left in range(PAGES, 0, -1):
+                page = await reading
+                if left == PAGES and await self._refill(page):
+                    return False
+                if page.copies:
+                    self._moved = self._now()
+                if page.more and left > 1:
+                    reading = asyncio.create_task(self._read(page.last + 1))
+                if not await self._apply(page.copies):
+                    return False
+                self._next = page.last + 1
+                if not page.more:
+                    await self._clear(page.last)
+                    return False
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        return True
+
+    async def _refill(self, page: _Page) -> bool:
+        """Ask the site again for what this hub had, and cleared away, before it was set back.
+
+        The copies begin beyond the position then: as many as `LEFT` from before it always stay.
+        Once for a position, since the site may have pruned what lies between.
+        """
+        known = self._known
+        if not page.trimmed or not page.copies or known == self._refilled:
+            return False
+        if page.copies[0].seq <= known + 1:
+            return False
+        self._refilled = known
+        log.warning("site %s: its messages from %d on are asked for again", self.site, known + 1)
+        for name, config in declared_site(self.site, known + 1).items():
+            if name != self._stream:
+                continue
+            have = (await jsapi(self._nc, f"STREAM.INFO.{name}"))["config"]
+            await jsapi(self._nc, f"STREAM.UPDATE.{name}", {**have, **config, "sources": []})
+            await jsapi(self._nc, f"STREAM.PURGE.{name}")
+            await jsapi(self._nc, f"STREAM.UPDATE.{name}", {**have, **config})
+        self._next, self._cleared = 1, 0
+        return True
+
+    async def _read(self, first: int) -> _Page:
+        """One page of the hub's copies."""
+        page = _Page(first - 1)
+        size = 0
+        fresh = first == 1
+        read = history(self._nc, self._stream, ">", first, batch=PAGE, max_bytes=PAGE_BYTES)
         async with aclosing(read):
             async for stored in read:
-                if len(page) >= PAGE or size >= PAGE_BYTES:
-                    more = True
-                    break
-                page.append(Copied(_origin(stored), stored.subject, stored.data))
+                page.copies.append(Copied(_origin(stored), stored.subject, stored.data))
+                page.last = stored.seq
+                page.trimmed = page.trimmed or (fresh and stored.seq > 1)
+                fresh = False
                 size += len(stored.data)
-                last = stored.seq
-        if page:
-            self._moved = self._now()
-        if not await self._apply(page):
-            return False
-        self._next = last + 1
-        if not more:
-            await self._clear(last)
-        return more
+                # Not one further: the next ones would be sent for nothing.
+                if len(page.copies) == PAGE or size >= PAGE_BYTES:
+                    page.more = True
+                    break
+        return page
 
     async def _apply(self, page: Sequence[Copied]) -> bool:
         """Write them; False: another engine is at it."""

@@ -14,8 +14,10 @@ SEEN_BYTES = 512 * MIB
 """Of a site's logs, and of its spans."""
 
 
-def declared_site(site: str) -> dict[str, Config]:
+def declared_site(site: str, first: int = 0) -> dict[str, Config]:
     """Their configuration, by name; made at the hub alone, the site is asked to change nothing.
+
+    `first`: of RUNS nothing before that sequence is wanted.
 
     A hub copies messages in the order of the site and remembers in the copies how far it came, so
     it goes on there after any outage of either. Copies may be lost with the hub's disk: they are
@@ -24,14 +26,15 @@ def declared_site(site: str) -> dict[str, Config]:
     return {
         str(s["name"]): s
         for s in (
-            _copy(site, subjects.RUNS, "run", "transitions of runs"),
+            _copy(site, subjects.RUNS, "run", "transitions of runs", first),
             {**_copy(site, subjects.LOGS, "log", "output of attempts"), **_seen()},
             {**_copy(site, subjects.SPANS, "span", "OpenTelemetry spans"), **_seen()},
         )
     }
 
 
-def _copy(site: str, stream: str, token: str, what: str) -> Config:
+def _copy(site: str, stream: str, token: str, what: str, first: int = 0) -> Config:
+    external = {"api": subjects.site_api(site), "deliver": subjects.site_sync(site)}
     return {
         "name": subjects.site_stream(stream, site),
         "description": f"site {site}: {what}",
@@ -42,7 +45,9 @@ def _copy(site: str, stream: str, token: str, what: str) -> Config:
         "retention": "limits",
         "allow_direct": True,
         "duplicate_window": 1_000_000_000,
-        "sources": [{"name": stream, "external": {"api": subjects.site_api(site), "deliver": ""}}],
+        "sources": [
+            {"name": stream, "external": external} | ({"opt_start_seq": first} if first else {})
+        ],
         "republish": {"src": f"hw.{token}.>", "dest": f"hw.live.{token}.>"},
     }
 

@@ -360,3 +360,13 @@ class Purge(Struct, frozen=True):
     ns: str
     run: str
     key: str = ""
+
+
+class Shipped(Struct, omit_defaults=True):
+    """At a site: how far its hub is with what this store did, and what the hub will never have."""
+
+    seq: int = 0
+    """All of RUNS up to it is in the hub's store."""
+    lost: int = 0
+    """Runs that were removed before that, for want of room."""
+    lost_at: datetime | None = None

@@ -38,18 +38,23 @@ class Server:
     """Ask clients for a certificate of that CA too."""
     connections: int = 1000
     """Of one account."""
+    domain: str = "hub"
+    """Of a hub's JetStream: sites know it by this name."""
+    leaf_listen: str = "0.0.0.0:7422"
+    """Where a hub hears the leaf nodes of its sites."""
 
 
 def text(server: Server, accounts: Sequence[Account], identity: Identity) -> str:
     """The whole file; `identity` gives an account's user his first words."""
-    lines = [*_server(server), "", "accounts {", "  SYS {}"]
+    hub = any(user.kind == "site" for account in accounts for user in account.users)
+    lines = [*_server(server, hub=hub), "", "accounts {", "  SYS {}"]
     share = share_of(server, sum(account.jetstream for account in accounts))
     for account in accounts:
         lines += _account(server, share, account, identity)
     return "\n".join([*lines, "}", "system_account: SYS", ""])
 
 
-def _server(s: Server) -> list[str]:
+def _server(s: Server, *, hub: bool) -> list[str]:
     lines = [f"server_name: {_q(s.name)}", f"listen: {_q(s.listen)}"]
     if s.http:
         lines += [
@@ -57,25 +62,42 @@ def _server(s: Server) -> list[str]:
             f"http: {_q(s.http)}",
         ]
     lines.append("max_payload: 1MB")
-    certificate, key, ca = s.tls
-    if certificate:
-        lines += ["tls {", f"  cert_file: {_q(certificate)}", f"  key_file: {_q(key)}"]
-        if ca:
-            lines.append(f"  ca_file: {_q(ca)}")
-        if s.verify:
-            lines.append("  verify: true")
-        lines += ['  min_version: "1.2"', "}"]
+    tls = _tls(s)
+    if hub:
+        lines += [
+            "# Sites join here; each has an account of its own below.",
+            "leafnodes {",
+            f"  listen: {_q(s.leaf_listen)}",
+            "  no_advertise: true",
+            *(f"  {line}" for line in tls),
+            "}",
+        ]
+    if tls:
+        lines += tls
     else:
         lines.append("# No TLS: whoever is on the network reads along. Keep it to one host.")
     return [
         *lines,
         "jetstream {",
         f"  store_dir: {_q(s.store_dir)}",
+        *([f"  domain: {_q(s.domain)}"] if hub else []),
         f"  max_file_store: {s.max_store}           # always set it: a full disk stops the server",
         f"  max_memory_store: {s.max_memory}",
         '  sync_interval: always          # what makes "accepted" survive a power cut',
         "}",
     ]
+
+
+def _tls(s: Server) -> list[str]:
+    certificate, key, ca = s.tls
+    if not certificate:
+        return []
+    lines = ["tls {", f"  cert_file: {_q(certificate)}", f"  key_file: {_q(key)}"]
+    if ca:
+        lines.append(f"  ca_file: {_q(ca)}")
+    if s.verify:
+        lines.append("  verify: true")
+    return [*lines, '  min_version: "1.2"', "}"]
 
 
 class Share(NamedTuple):
@@ -113,7 +135,7 @@ def _account(server: Server, share: Share, account: Account, identity: Identity)
     if account.jetstream:
         lines.append(
             f"    jetstream: {{ max_file: {share.store}, max_mem: {share.memory},"
-            " max_streams: 16, max_consumers: 10000 }"
+            f" max_streams: {account.streams}, max_consumers: 10000 }}"
         )
     lines.append(f"    limits: {{ max_connections: {server.connections} }}")
     for word, found in (("exports", _exports(account)), ("imports", _imports(account))):
@@ -122,7 +144,8 @@ def _account(server: Server, share: Share, account: Account, identity: Identity)
             lines += [f"    {word}: [", *(f"      {one}" for one in shares), "    ]"]
     lines.append("    users: [")
     for user in account.users:
-        lines += _user(identity(account, user), user.rights)
+        leaf = user.kind == "site"
+        lines += _user(identity(account, user), user.rights, leaf=leaf)
     return [*lines, "    ]", "  }"]
 
 
@@ -137,8 +160,11 @@ def _imports(account: Account) -> Iterable[str]:
         yield (f"{{ {share.kind}: {{ account: {_q(source)}, subject: {_q(share.subject)} }} }}")
 
 
-def _user(identity: str, rights: Rights) -> list[str]:
-    lines = ["      {", f"        {identity}", "        permissions: {"]
+def _user(identity: str, rights: Rights, *, leaf: bool) -> list[str]:
+    lines = ["      {", f"        {identity}"]
+    if leaf:
+        lines.append('        allowed_connection_types: ["LEAFNODE"]')
+    lines.append("        permissions: {")
     for verb, subjects in (("publish", rights.publish), ("subscribe", rights.subscribe)):
         lines += [f"          {verb}: {{ allow: [", *(f"            {_q(s)}" for s in subjects)]
         lines.append("          ] }")

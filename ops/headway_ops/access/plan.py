@@ -18,7 +18,7 @@ from headway_ops.access import rights
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-Kind = Literal["engine", "answers", "both", "agent", "client", "viewer", "operator"]
+Kind = Literal["engine", "answers", "both", "agent", "client", "viewer", "operator", "site"]
 """`engine` and `answers` are an engine's two connections; `both` is one user for the two."""
 
 CORE = "HW"
@@ -39,10 +39,16 @@ class Principal(NamedTuple):
     ns: str = ""
     queues: tuple[str, ...] = ("default",)
     """Of an agent."""
+    sites: tuple[str, ...] = ()
+    """Of an engine at a hub: those that it follows."""
+    hub: str = "hub"
+    """Of a site: the JetStream domain of its hub."""
 
     @property
     def label(self) -> str:
         """Its own in a tenant: agents are named within their namespace. A dot is in no name."""
+        if self.kind == "site":
+            return f"site.{self.name}"
         return f"agent.{self.ns}.{self.name}" if self.kind == "agent" else self.name
 
     @property
@@ -50,11 +56,14 @@ class Principal(NamedTuple):
         """What the server lets it do."""
         match self.kind:
             case "engine":
-                return rights.engine_work()
+                return rights.engine_work() | rights.engine_of_hub(self.sites)
             case "answers":
                 return rights.engine_answers()
             case "both":
-                return rights.engine_work() | rights.engine_answers()
+                hub = rights.engine_of_hub(self.sites)
+                return rights.engine_work() | hub | rights.engine_answers()
+            case "site":
+                return rights.site(self.name, self.hub)
             case "agent":
                 return rights.agent(self.ns, self.name, self.queues)
             case "client":
@@ -72,6 +81,8 @@ class Tenant(NamedTuple):
     namespaces: tuple[str, ...]
     people: tuple[Principal, ...]
     """Agents, clients, viewers, operators."""
+    sites: tuple[Principal, ...] = ()
+    """Leaf nodes that it is the hub of."""
 
 
 class Share(NamedTuple):
@@ -100,6 +111,8 @@ class Account:
     jetstream: bool = False
     exports: tuple[Share, ...] = ()
     imports: list[Import] = field(default_factory=list[Import])
+    streams: int = 16
+    """At most so many."""
 
     def take(self, account: Account, kind: Literal["service", "stream"], *subjects: str) -> None:
         """Import these from another account."""
@@ -122,6 +135,9 @@ EXPORTS = (
 """Of a core account: the same whoever there is, so that somebody new changes the imports alone:
 its own, and of an agent those of the core account and of who watches, for its beats."""
 
+KEPT = Share("service", "$JS.API.DIRECT.GET.*", many=True)
+"""Of the core account of a hub besides: each site imports the stream that is kept for it."""
+
 TWO = (Principal("engine", "engine"), Principal("answers", "engine-answers"))
 ONE = (Principal("both", "engine"),)
 """The engine's users: with one, a fault of an engine can reach further than with two."""
@@ -137,8 +153,13 @@ def accounts(tenants: Iterable[Tenant], engine: Sequence[Principal] = TWO) -> li
 
 def _of_tenant(tenant: Tenant, engine: Sequence[Principal]) -> list[Account]:
     _check(tenant)
-    core = Account(tenant.name, "engines and streams", [*engine], jetstream=True, exports=EXPORTS)
-    made = [core]
+    names = tuple(one.name for one in tenant.sites)
+    users = [one if one.kind == "answers" else one._replace(sites=names) for one in engine]
+    exports = (*EXPORTS, KEPT) if names else EXPORTS
+    core = Account(
+        tenant.name, "engines and streams", users, True, exports, streams=16 + 4 * len(names)
+    )
+    made = [core, *(_for_site(core, one) for one in tenant.sites)]
     agents: list[Account] = []
     for one in tenant.people:
         account = Account(f"{tenant.name}.{one.label}", f"{one.kind} of {one.ns}", [one])
@@ -151,7 +172,7 @@ def _of_tenant(tenant: Tenant, engine: Sequence[Principal]) -> list[Account]:
             _for_agent(core, account, one)
         else:
             _for_person(core, account, one)
-    for account in made[1:]:
+    for account in made[1 + len(names) :]:
         (one,) = account.users
         for other in agents if one.kind in _WATCHERS else ():
             if other.users[0].ns == one.ns:
@@ -161,6 +182,24 @@ def _of_tenant(tenant: Tenant, engine: Sequence[Principal]) -> list[Account]:
 
 _WATCHERS = ("viewer", "operator")
 """Those who hear the beats of the installation."""
+
+
+def _for_site(core: Account, one: Principal) -> Account:
+    """Its leaf node sits alone: the hub asks it for its streams, it reads the one kept for it.
+
+    Flow control has the same subjects at every site; there is nothing in it but that one may go on.
+    """
+    api, sync = f"{subjects.site_api(one.name)}.>", f"{subjects.site_sync(one.name)}.>"
+    account = Account(
+        f"{core.name}.{one.label}", f"leaf node of site {one.name}", [one],
+        exports=(Share("service", api, many=True), Share("service", "$JS.FC.>"),
+                 Share("stream", sync)),
+    )  # fmt: skip
+    core.take(account, "service", api, "$JS.FC.>")
+    core.take(account, "stream", sync)
+    down = subjects.site_stream("DOWN", one.name)
+    account.take(core, "service", f"$JS.API.DIRECT.GET.{down}")
+    return account
 
 
 def _for_agent(core: Account, account: Account, one: Principal) -> None:
@@ -195,6 +234,10 @@ def _check(tenant: Tenant) -> None:
     seen: dict[tuple[str, str], Principal] = {}
     for ns in tenant.namespaces:
         subjects.name(ns, "namespace")
+    for one in tenant.sites:
+        one.rights  # noqa: B018 - raises BadName
+    if len({one.name for one in tenant.sites}) != len(tenant.sites):
+        raise BadPlan("a site is named twice")
     for one in tenant.people:
         if one.ns not in tenant.namespaces:
             raise BadPlan(

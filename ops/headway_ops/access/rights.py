@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 CLIENT_VERBS = (
-    "blob-done", "blob-get", "blob-put", "blob-url", "cancel", "events", "info", "logs", "result",
-    "run", "runs", "spans", "tasks",
+    "blob-done", "blob-get", "blob-put", "blob-url", "cancel", "commands", "events", "info", "logs",
+    "result", "run", "runs", "send", "sites", "spans", "tasks",
 )  # fmt: skip
 """What a program needs that enqueues runs and waits for them."""
 _STEER_VERBS = (
@@ -91,6 +91,34 @@ def engine_work() -> Rights:
 
 
 _STREAM_VERBS = ("INFO", "CREATE", "UPDATE")
+
+
+def engine_of_hub(sites: Iterable[str]) -> Rights:
+    """What the engine's first connection does besides at a hub: for each site what it must."""
+    publish: list[str] = []
+    for site in sites:
+        copies = [subjects.site_stream(s, site) for s in ("RUNS", "LOGS", "SPANS", "DOWN")]
+        publish += [f"$JS.API.STREAM.{verb}.{s}" for s in copies for verb in _STREAM_VERBS]
+        publish += [f"$JS.API.DIRECT.GET.{s}" for s in copies]
+        publish += [
+            f"$JS.API.STREAM.PURGE.{copies[0]}",
+            f"down.{site}.>",
+            f"{subjects.site_api(site)}.STREAM.INFO.{subjects.RUNS}",
+            f"{subjects.site_api(site)}.DIRECT.GET.DONE",
+        ]
+    return Rights(tuple(publish), ())
+
+
+def site(name: str, hub: str) -> Rights:
+    """The leaf node of a site: is asked for its own streams, reads what is kept for it.
+
+    Publish: what it may send to the hub; subscribe: what the hub may send to it. `hub`: the domain.
+    """
+    down = f"DIRECT.GET.{subjects.site_stream('DOWN', name)}"
+    return Rights(
+        (f"{subjects.site_sync(name)}.>", f"$JS.{hub}.API.{down}", f"$JS.API.{down}", "_R_.>"),
+        (f"{subjects.site_api(name)}.>", "$JS.FC.>", "_INBOX.>", "_R_.>"),
+    )
 
 
 def engine_answers() -> Rights:

@@ -34,6 +34,8 @@ class Wanted:
     clients: tuple[str, ...] = ()
     viewers: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
+    """That join this server as leaf nodes; then it is a hub."""
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost")
     """Names and addresses under which the server is reached; the first stands in the URLs."""
     self_signed: bool = False
@@ -74,8 +76,11 @@ def tenants_of(wanted: Wanted) -> list[Tenant]:
     for one in people:
         if one.ns not in every:
             raise BadPlan(f"{one.kind} {one.name}: no namespace {one.ns!r} (--ns, --tenant)")
+    if wanted.sites and list(spaces) != [CORE]:
+        raise BadPlan("--site: a hub has no tenants; give one of the two a server of its own")
+    sites = tuple(Principal("site", name, hub=wanted.server.domain) for name in wanted.sites)
     return [
-        Tenant(name, names, tuple(p for p in people if p.ns in names))
+        Tenant(name, names, tuple(p for p in people if p.ns in names), sites)
         for name, names in spaces.items()
     ]
 
@@ -113,7 +118,7 @@ def write(wanted: Wanted) -> Written:
     for account in made:
         tenant = "" if alone else account.name.partition(".")[0]
         for one in account.users:
-            if one.kind != "answers":
+            if one.kind not in {"answers", "site"}:
                 path = _environment(folder, tenant, one, wanted.hosts[0], server)
                 environments["/".join(filter(None, (tenant, one.name)))] = path
     write_public(folder / "nats.conf", text.encode())
@@ -181,6 +186,12 @@ def run(wanted: Wanted, *, as_json: bool) -> None:
             say.tell(f"{name}: {path}")
     for path in done.unused:
         say.tell(f"{path} opens nothing any more: no such user was named this time")
+    for site in wanted.sites:
+        say.tell(
+            f"site {site}: take {wanted.folder / 'keys' / f'site.{site}.seed'} there, for `headway"
+            f" edge join HOST:{wanted.server.leaf_listen.rpartition(':')[2]} --site {site}"
+            " --credentials SEED`"
+        )
     tls = wanted.self_signed or wanted.server.tls[0]
     if not tls:
         say.tell("traffic is not encrypted: --self-signed, or --tls-cert, --tls-key and --tls-ca")

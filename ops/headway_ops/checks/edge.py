@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from headway import bus, subjects
 from headway_engine.streams import fsyncs_always
@@ -23,7 +23,11 @@ async def edge(nc: Connection, info: Info | None) -> list[Finding]:
     seen = await fsyncs_always(url, nc.server_id) if url else None
     runs = await bus.jsapi(nc, f"STREAM.INFO.{subjects.RUNS}")
     used, most = int(runs["state"]["bytes"]), int(runs["config"]["max_bytes"])
-    return [fsync(seen, url, info.durability if info else ""), room(used, most), ONE_NODE]
+    found = [fsync(seen, url, info.durability if info else ""), room(used, most)]
+    if info and (shipping := cast("dict[str, int]", info.detail.get("shipping"))):
+        last = int(runs["state"]["last_seq"])
+        found.append(home(shipping["confirmed"], last, shipping["lost"]))
+    return [*found, ONE_NODE]
 
 
 def fsync(seen: bool | None, url: str, told: str) -> Finding:
@@ -46,6 +50,19 @@ def room(used: int, most: int) -> Finding:
     if used > most * 0.95:
         return bad("edge", f"{what}: soon nothing new is stored", todo)
     return note("edge", what, todo) if used > most * 0.8 else ok("edge", what)
+
+
+def home(confirmed: int, last: int, lost: int) -> Finding:
+    """How much of RUNS the hub has confirmed; `lost`: runs that were removed before that."""
+    what = f"the hub has confirmed RUNS up to {confirmed:,} of {last:,}"
+    if lost:
+        return bad(
+            "edge",
+            f"{what}; {lost:,} runs were removed before that, for want of room: the hub does not"
+            " have their history",
+            "raise edge.runs_bytes, or mend the link to the hub; what was lost stays lost",
+        )
+    return ok("edge", what)
 
 
 ONE_NODE = note(

@@ -49,6 +49,7 @@ TABLE = {
     "queue pause": "steer.queue_pause",
     "queue resume": "steer.queue_resume",
     "queue limit": "steer.queue_limit",
+    "sites": "look.sites",
     "agents": "look.agents",
     "agents drain": "steer.agents_drain",
     "check": "build.check",

@@ -22,6 +22,13 @@ Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be rep
 Queue = Annotated[str, typer.Option("--queue", help="Instead of the task's own queue.")]
 Priority = Annotated[int, typer.Option("--priority", help="Higher goes first, -1000 to 1000.")]
 
+Site = Annotated[
+    str, typer.Option("--site", help="A site of this hub: it gets the run when there is a link.")
+]
+SiteTtl = Annotated[
+    str, typer.Option("--site-ttl", help='So long it waits for the site: "2h"; else a day.')
+]
+
 
 def enqueue(
     task: TaskArgument,
@@ -33,6 +40,8 @@ def enqueue(
     queue: Queue = "",
     priority: Priority = 0,
     count: Annotated[int, typer.Option("--count", min=1, max=1_000_000, help="So many runs.")] = 1,
+    site: Site = "",
+    site_ttl: SiteTtl = "",
     each: Annotated[
         str,
         typer.Option("--each", help="A run for each line of FILE (-: stdin), a JSON object each."),
@@ -47,7 +56,8 @@ def enqueue(
     from headway_ops import giving
 
     payloads = giving.many_of(each, count, payload, parameters or [])
-    ask = giving.Ask(task, payloads[0], key, delay, tuple(tag or ()), queue, priority)
+    ask = giving.Ask(task, payloads[0], key, delay, tuple(tag or ()), queue, priority, site,
+                     site_ttl)  # fmt: skip
     giving.enqueue(ask, payloads, as_json=as_json)
 
 

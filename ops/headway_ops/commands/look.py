@@ -87,6 +87,18 @@ def agents(ctx: typer.Context, as_json: JsonFlag = False) -> None:
     looking.list_agents(as_json=as_json)
 
 
+def sites(
+    site: Annotated[
+        str, typer.Argument(metavar="[SITE]", help="One of them, with what waits for it.")
+    ] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """List a hub's sites: linked or cut off, and what waits for them."""
+    from headway_ops import sites as listing
+
+    listing.list_sites(site, as_json=as_json)
+
+
 def advice(
     task: Annotated[str, typer.Argument(metavar="TASK", help="The task's id.")],
     as_json: JsonFlag = False,

@@ -28,6 +28,16 @@ def config(
     operator: Annotated[
         Names, typer.Option("--operator", help=f"May do everything: {_PEOPLE}")
     ] = None,
+    site: Annotated[
+        Names,
+        typer.Option("--site", help="A site that joins this server as its hub; may be repeated."),
+    ] = None,
+    leaf_listen: Annotated[
+        str, typer.Option("--leaf-listen", help="Address where a hub hears its sites.")
+    ] = "0.0.0.0:7422",
+    domain: Annotated[
+        str, typer.Option("--domain", help="A hub's JetStream domain, by which sites know it.")
+    ] = "hub",
     tenant: Annotated[
         Names,
         typer.Option(
@@ -80,6 +90,7 @@ def config(
     their access at the server's next reload. Engines and their streams sit in an account of their
     own; agents, and people, reach it through imports alone, an account for each namespace.
     """
+    from headway import subjects
     from headway_ops.access import conf, write
 
     write.run(
@@ -91,12 +102,14 @@ def config(
             tuple(client or ()),
             tuple(viewer or ()),
             tuple(operator or ()),
+            tuple(site or ()),
             tuple(host or ("127.0.0.1", "localhost")),
             self_signed,
             passwords,
             conf.Server(
                 server_name, listen, http, store_dir, max_store, tenant_store=tenant_store,
                 tls=(tls_cert, tls_key, tls_ca), verify=tls_verify,
+                domain=subjects.name(domain, "domain"), leaf_listen=leaf_listen,
             ),
         ),
         as_json=as_json,

@@ -20,6 +20,13 @@ Targets = Annotated[
 ]
 
 
+def _contexts(incomplete: str) -> list[str]:
+    """Their names."""
+    from headway import contexts
+
+    return [name for name in contexts.names() if name.startswith(incomplete)]
+
+
 def _version(shown: bool) -> None:
     if shown:
         from headway._version import __version__
@@ -37,7 +44,10 @@ def root(
         typer.Option("--namespace", "-n", help="Project and environment (HEADWAY_NAMESPACE)."),
     ] = "",
     context: Annotated[
-        str, typer.Option("--context", help="A named connection (HEADWAY_CONTEXT).")
+        str,
+        typer.Option(
+            "--context", help="A named connection (HEADWAY_CONTEXT).", autocompletion=_contexts
+        ),
     ] = "",
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it and end.")

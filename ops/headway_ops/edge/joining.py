@@ -13,17 +13,20 @@ from headway_ops.say import Exit, Fail
 def join(hub: str, site: str, out: str, credentials: str, ca: str, *, as_json: bool) -> None:
     """Write the file; say what is left to do at both places. Raises Fail."""
     try:
+        found = _there(credentials, "--credentials")
+        seed = _seed_in(found) if found else ""
         text = leaf_conf(
             hub,
             site,
-            credentials=_there(credentials, "--credentials"),
+            credentials="" if seed else found,
+            seed=seed,
             ca=_there(ca, "--ca"),
         )
     except BadJoin as e:
         raise Fail(str(e), "", Exit.USAGE) from None
     path = Path(out).absolute()
     try:
-        # The URL may hold a password.
+        # The URL may hold a password, the text a seed.
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
             os.fchmod(f.fileno(), 0o600)
             f.write(text)
@@ -44,6 +47,15 @@ def join(hub: str, site: str, out: str, credentials: str, ca: str, *, as_json: b
         f' domain, its engines `sites = ["{site}"]` in [engine]; then `headway ls site:{site}`'
         " lists what this site does (ops/README.md, Sites and a hub)."
     )
+
+
+def _seed_in(path: str) -> str:
+    """A seed alone, as `headway nats config` writes it; empty for a file with a JWT."""
+    try:
+        text = Path(path).read_text("ascii", "replace").strip()
+    except OSError as e:
+        raise Fail(f"--credentials {path}: {e.strerror}", "", Exit.USAGE) from None
+    return text if text.startswith("SU") and text.isalnum() else ""
 
 
 def _there(name: str, what: str) -> str:

@@ -21,16 +21,19 @@ class BadJoin(HeadwayError):
     code = "bad_request"
 
 
-def leaf_conf(hub: str, site: str, *, credentials: str = "", ca: str = "") -> str:
+def leaf_conf(hub: str, site: str, *, credentials: str = "", seed: str = "", ca: str = "") -> str:
     """Text for the site's nats-server, to be included in its configuration. Raises BadJoin.
 
-    `hub`: `HOST`, `HOST:PORT` or a URL. `credentials`, `ca`: files that the site has.
+    `hub`: `HOST`, `HOST:PORT` or a URL. `credentials` (a user's JWT and seed) and `ca` are files
+    that the site has; `seed` is itself what stands in the text, which is a secret then.
     """
     if not is_name(site):
         raise BadJoin(f"--site {site!r}: expected a-z, 0-9, _ and -, at most 64")
     lines = [f"    url: {json.dumps(url_of(hub))}"]
     if credentials:
         lines.append(f"    credentials: {json.dumps(credentials)}")
+    if seed:
+        lines.append(f"    nkey: {json.dumps(seed)}")
     if ca:
         lines.append(f"    tls {{ ca_file: {json.dumps(ca)} }}")
     deny = json.dumps(OURS)

@@ -31,6 +31,8 @@ class Paper(NamedTuple):
     """Ids from their beginning; else their end, which differs most."""
     names: bool = True
     """Checkpoints with their names."""
+    cut: frozenset[str] = frozenset()
+    """Sites that are cut off: what is known of their runs is old."""
 
     def sign(self, name: str) -> str:
         """A sign."""
@@ -43,8 +45,8 @@ _LAST = 20
 """Cells that the last column should have."""
 
 
-def columns_for(width: int) -> tuple[Column, ...]:
-    """The columns of a list of this width."""
+def columns_for(width: int, *, sites: bool = False) -> tuple[Column, ...]:
+    """The columns of a list of this width; `sites`: with the site that owns each run."""
     mark, state = Column(" ", 1), Column("  STATE", 7)
     if width < 60:
         return (mark, state, Column("RUN", 10), Column("TASK", 0))
@@ -55,6 +57,8 @@ def columns_for(width: int) -> tuple[Column, ...]:
         Column("TIME", 7, True), Column("AGE", 4, True), Column("QUEUE", 9),
         Column("TAGS / ERROR" if wide else "ERROR", 0),
     ]  # fmt: skip
+    if sites:
+        columns.insert(3, Column("SITE", 10 if wide else 8))
 
     def room() -> int:
         return width - sum(c.width + 1 for c in columns) + 1
@@ -68,6 +72,12 @@ def columns_for(width: int) -> tuple[Column, ...]:
         else:
             del columns[at]
     return tuple(columns)
+
+
+def _site(row: RunRow, paper: Paper) -> Cell:
+    if row.site in paper.cut:
+        return Cell(f"{paper.sign('cut off')} {safe(row.site, 64)}", "warning")
+    return Cell(safe(row.site, 64) or "-", "text" if row.site else "muted")
 
 
 def _try(row: RunRow, paper: Paper) -> Cell:
@@ -120,6 +130,7 @@ _CELLS: dict[str, Callable[[RunRow, Paper], Cell]] = {
     "CKPT": _point,
     "TIME": lambda r, p: Cell(took(r, p.now), "muted"),
     "AGE": lambda r, p: Cell(age(r.created_at, p.now), "muted"),
+    "SITE": _site,
     "QUEUE": lambda r, p: Cell(safe(r.queue, 64), "muted"),
     "TAGS / ERROR": _last,
     "ERROR": _last,
@@ -136,6 +147,7 @@ def facts_of(row: RunRow, now: datetime) -> list[tuple[str, str]]:
     shape = look(row.status)
     facts = [f"{row.status}", f"attempt {row.attempt} of {row.max_attempts}" if row.attempt else "",
              f"agent {row.agent}" if row.agent else "", f"queue {row.queue}",
+             f"site {row.site}" if row.site else "",
              f"version {row.version}" if row.version else ""]  # fmt: skip
     lines = [(safe("   ".join(f for f in facts if f), 300), shape.role)]
     if row.error is not None and row.status != "succeeded":

@@ -13,7 +13,7 @@ may work on one NATS: each has a projection of its own, and a decision on an old
 5. `base`        look, decide, publish on condition, look again: the only way to write;
                  `building` gathers what several decisions do to one run for one message.
 6. `moves`, `saving`, `presence`, `control`, `dispatching`, `intake`, `claims`, `timers`, `purging`,
-                 `upkeep`: the port's methods by area, each upon the one before.
+                 `shipping`, `upkeep`: the port's methods by area, each upon the one before.
 7. `reading` and what is built upon it: `pages` (by `scanning` and `dialect`), `details`, `dead`,
                  `usage`, `jobs`, `sources`.
 """
@@ -63,15 +63,19 @@ class EdgeStore(Sources, Dead, Usage):
         engine: str = "edge",
         clock: Clock | None = None,
         retention: timedelta = timedelta(days=30),
+        *,
         lately: float = 0.0,
+        holds: bool = False,
     ) -> None:
         """`folder`: where the projection lies; each engine has its own.
 
         `lately`: seconds that what another engine wrote may stay unseen by what looks by itself,
-        again and again (timers, leases); 0 = each of them reads RUNS.
+        again and again (timers, leases); 0 = each of them reads RUNS. `holds`: no run is removed
+        before a hub has confirmed that it has it (see `shipping`).
         """
         self.nc, self.engine, self.clock = nc, engine, clock or SystemClock()
         self.retention, self.lately = retention, lately
+        self.holds, self.identity = holds, ""
         self.projection = Projection(folder / "projection.sqlite3")
         self.reader = Reader(self.projection.path)
         self.journal = Journal(nc, self.projection)
@@ -88,6 +92,7 @@ class EdgeStore(Sources, Dead, Usage):
             info = await jsapi(self.nc, f"STREAM.INFO.{subjects.RUNS}")
         except HeadwayError as e:
             raise StoreDown(f"RUNS is not there: {e}") from None
+        self.identity = str(info["created"])
         last, count = int(info["state"]["last_seq"]), int(info["state"]["messages"])
         if why := self.projection.open(str(info["created"]), last):
             log.info("the projection is made anew: %s; messages=%d", why, count)
@@ -108,6 +113,10 @@ class EdgeStore(Sources, Dead, Usage):
         version = self.nc.connected_server_version
         text = f"{version.major}.{version.minor}.{version.patch}"
         problems = [FILLING] if self.journal.behind else []
+        if self.holds and (lost := self.shipped().lost):
+            problems.append(
+                f"{lost:,} runs were removed before the hub had confirmed them, for want of room"
+            )
         return StoreFacts("edge", text, SCHEMA, True, problems, f"edge-{info['created']}")
 
     def _damaged(self, error: Exception) -> None:

@@ -6,6 +6,7 @@ each statement: no setting of a connection can lead it to the hub's own runs.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from headway.wire import encode
@@ -32,8 +33,8 @@ _PRUNED = 1000
 class PostgresSites(PostgresStore):
     """See `headway_engine.sites.SiteStore`."""
 
-    def __init__(self, dsn: str, engine: str) -> None:
-        super().__init__(dsn, engine, size=2, list_size=2, schema=SITES)
+    def __init__(self, dsn: str, engine: str, retention: timedelta = timedelta(days=30)) -> None:
+        super().__init__(dsn, engine, retention=retention, size=2, list_size=2, schema=SITES)
 
     async def positions(self) -> dict[str, Position]:
         """See the port."""
@@ -43,6 +44,11 @@ class PostgresSites(PostgresStore):
         """See the port."""
         found = await self.db.read(_SQL["owner"], ns, run)
         return found[0]["site"] if found else ""
+
+    async def owners(self, ns: str, runs: Sequence[str]) -> dict[str, str]:
+        """See the port."""
+        found = await self.db.read(_SQL["owners"], ns, list(runs))
+        return {row["id"]: row["site"] for row in found}
 
     async def heard(
         self, site: str, stream: str, head: int, contact: datetime, as_of: datetime | None
@@ -100,8 +106,15 @@ async def _write(conn: Any, made: Rows) -> None:
         for table in _BESIDE:
             await conn.execute(_SQL[f"forget_{table}"], sorted(made.anew))
     standing = {run: r for run, r in made.records.items() if r.run is not None}
-    parts: list[tuple[str, list[tuple[Any, ...]]]] = [
+    whole: list[tuple[str, list[tuple[Any, ...]]]] = [
         ("put_record", [(made.site, run, freeze(r)) for run, r in made.records.items()]),
+        ("put_event", [
+            (run, e.n, e.at, e.kind, e.epoch, e.source, e.target, e.actor,
+             encode(e.data) if e.data else None)
+            for run, e in made.events
+        ]),
+    ]  # fmt: skip
+    parts: list[tuple[str, list[tuple[Any, ...]]]] = [
         ("put_run", [_run(made.site, r) for r in standing.values()]),
         ("put_payload", [
             (run, m.hash, m.schema, bytes(m.payload), rows.pack(m.payload_ref))
@@ -110,11 +123,6 @@ async def _write(conn: Any, made: Rows) -> None:
         ("put_result", [
             (run, e.size, bytes(e.result), rows.pack(e.ref), rows.pack(e.error))
             for run, e in made.ends
-        ]),
-        ("put_event", [
-            (run, e.n, e.at, e.kind, e.epoch, e.source, e.target, e.actor,
-             encode(e.data) if e.data else None)
-            for run, e in made.events
         ]),
         ("put_checkpoint", [
             (run, c.number, c.name, c.sha256, c.size, c.epoch, at, c.schema, c.keep,
@@ -135,6 +143,9 @@ async def _write(conn: Any, made: Rows) -> None:
     ]  # fmt: skip
     if standing:
         await conn.execute(_SQL["forget_runs"], sorted(standing))
+    for name, values in whole:
+        if values:
+            await conn.execute(_SQL[name], *map(list, zip(*values, strict=True)))
     for name, values in parts:
         if values:
             await conn.executemany(_SQL[name], values)

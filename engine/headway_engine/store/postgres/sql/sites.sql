@@ -25,6 +25,9 @@ UPDATE headway_sites.site_positions SET problem = $2 WHERE site = $1;
 -- name: owner
 SELECT site FROM headway_sites.runs WHERE ns = $1 AND id = $2;
 
+-- name: owners
+SELECT id, site FROM headway_sites.runs WHERE ns = $1 AND id = ANY($2);
+
 -- name: known
 -- What decides about these runs.
 SELECT site, run, record FROM headway_sites.site_records WHERE run = ANY($1);
@@ -52,8 +55,8 @@ DELETE FROM headway_sites.usage WHERE run = ANY($1);
 DELETE FROM headway_sites.runs WHERE id = ANY($1);
 
 -- name: put_record
-INSERT INTO headway_sites.site_records (site, run, record) VALUES ($1, $2, $3)
-ON CONFLICT (run) DO UPDATE SET record = excluded.record;
+INSERT INTO headway_sites.site_records (site, run, record)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[]) ON CONFLICT (run) DO UPDATE SET record = excluded.record;
 
 -- name: put_run
 INSERT INTO headway_sites.runs (
@@ -76,8 +79,11 @@ ON CONFLICT (run) DO UPDATE
    SET size = excluded.size, body = excluded.body, ref = excluded.ref, error = excluded.error;
 
 -- name: put_event
+-- Most of what there is to write: all of a page in one statement.
 INSERT INTO headway_sites.events (run, n, at, kind, epoch, source, target, actor, data)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (run, n) DO NOTHING;
+SELECT * FROM unnest($1::text[], $2::int[], $3::timestamptz[], $4::text[], $5::bigint[], $6::text[],
+                     $7::text[], $8::text[], $9::bytea[])
+ON CONFLICT (run, n) DO NOTHING;
 
 -- name: put_checkpoint
 INSERT INTO headway_sites.checkpoints (run, number, name, sha256, size, epoch, run_epoch, at, schema,
