@@ -56,8 +56,11 @@ def list_sites(site: str, *, as_json: bool) -> None:
         return
     if kept.commands:
         say.show(Text(), commands_table(kept.commands, kept.as_of))
+        for row in kept.commands:
+            if row.message:
+                say.tell(f"{row.run} {row.state}: {safe_line(row.message, 300)}")
         if kept.more:
-            say.tell(f"{kept.more:,} more wait")
+            say.tell(f"there are {kept.more:,} more")
     else:
         say.tell("nothing waits for it")
 

@@ -57,6 +57,7 @@ async def copied(dsn: str) -> str:
     return f"{base}/{copy}?{options}" if options else f"{base}/{copy}"
 
 
+@pytest.mark.nightly
 async def test_a_hub_that_was_set_back_asks_again_and_has_everything_once(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +86,7 @@ async def test_a_hub_that_was_set_back_asks_again_and_has_everything_once(
             assert "skipped" not in site
 
 
+@pytest.mark.nightly
 async def test_two_engines_of_a_hub_take_turns(database: str) -> None:
     async with islands("berlin") as found:
         berlin = found["berlin"]

@@ -120,11 +120,15 @@ async def test_what_the_site_refuses_is_the_caller_s_error(database: str) -> Non
         with pytest.raises(Refused, match="no task 'nobody-deployed-it'"):
             await handle.result(timeout=30)
         assert handle.recorded == "rejected"
+        (row,) = (await at.kept()).commands
+        assert (row.run, row.state, row.code) == (item.run, "refused", "unknown_task")
+        assert "no task" in row.message
         with pytest.raises(Refused, match="no site 'paris' at this hub: it has berlin"):
             await at.client.send("paris", [an_item()])
         assert not await at.runs()
 
 
+@pytest.mark.nightly
 async def test_an_enqueue_whose_time_is_over_is_told_and_not_made(database: str) -> None:
     async with place(database, engine=False) as at:
         (handle,) = await at.client.send("berlin", [an_item()], ttl=0.2)
@@ -141,6 +145,7 @@ async def test_an_enqueue_whose_time_is_over_is_told_and_not_made(database: str)
         assert not await at.runs()
 
 
+@pytest.mark.nightly
 async def test_a_cancel_of_a_run_that_waits_for_its_site_comes_after_it(database: str) -> None:
     async with place(database) as at:
         at.site.link.cut()
@@ -158,6 +163,7 @@ async def test_a_cancel_of_a_run_that_waits_for_its_site_comes_after_it(database
         assert kinds.count("QUEUED") == kinds.count("CANCELLED") == 1
 
 
+@pytest.mark.nightly
 async def test_a_site_that_forgot_its_answer_makes_no_second_run(database: str) -> None:
     """Killed after the commit and before the answer: it is asked again."""
     async with place(database) as at:

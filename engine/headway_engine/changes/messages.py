@@ -126,7 +126,10 @@ class Change(Struct, omit_defaults=True):
     alias: str = ""
     """The run that holds the key which an enqueue under this id asked for."""
     removed: bool = False
-    """The run is past its retention: only this message stays."""
+    """The run is past its retention: only this message stays.
+
+    With `fields` a hub had not confirmed it: they tell how it ended.
+    """
     blobs: bool = False
     """With `removed`: it named blobs."""
 

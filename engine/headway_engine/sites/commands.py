@@ -42,6 +42,8 @@ DONE_OUTCOMES = frozenset({"ok", "already", "recorded", "duplicate"})
 _DAY = 24 * 3600 * 1_000_000_000
 DOWN_BYTES = 64 * 1024 * 1024
 """Of what is kept for one site; beyond that commands for it are refused."""
+_FAILED = 1000
+"""Of those that a site did not do, so many are told of; the oldest go first."""
 _REMEMBERED = 50_000
 """Enqueues of the last days whose fate is known without a request."""
 
@@ -149,6 +151,8 @@ class Commands:
         self._seen: dict[str, int] = {}
         self._open: dict[str, dict[str, tuple[int, Command]]] = {}
         """By site, then by subject."""
+        self._failed: dict[str, dict[str, Command]] = {}
+        """By site, then by subject: what a site has refused, or heard of too late."""
         self._sent: dict[str, tuple[str, Command]] = {}
         """Enqueues by run."""
         self._lock = asyncio.Lock()
@@ -185,6 +189,11 @@ class Commands:
         found = self._open.get(site, {})
         return sorted(((s, q, c) for s, (q, c) in found.items()), key=lambda one: one[1])
 
+    async def failed(self, site: str) -> list[Command]:
+        """Those of the last days that the site did not do, the oldest first."""
+        await self._read_on(site)
+        return sorted(self._failed.get(site, {}).values(), key=lambda command: command.at)
+
     async def _read_on(self, site: str) -> None:
         """Read what is new. Raises HeadwayError; then the next look begins anew."""
         async with self._lock:
@@ -193,10 +202,11 @@ class Commands:
             except HeadwayError:
                 self._seen.pop(site, None)
                 self._open.pop(site, None)
+                self._failed.pop(site, None)
                 raise
 
     async def _read(self, site: str) -> None:
-        waits = self._open.setdefault(site, {})
+        waits, failed = self._open.setdefault(site, {}), self._failed.setdefault(site, {})
         first = self._seen.get(site, 0) + 1
         read = history(self._nc, down_stream(site), f"down.{site}.*.*", first)
         async with aclosing(read):
@@ -207,8 +217,12 @@ class Commands:
                     waits.pop(stored.subject, None)
                 else:
                     waits[stored.subject] = (stored.seq, command)
+                if command.outcome and command.outcome not in DONE_OUTCOMES:
+                    failed[stored.subject] = command
                 if command.verb == ENQUEUE:
                     self._sent[command.run] = (site, command)
+        while len(failed) > _FAILED:
+            del failed[next(iter(failed))]
         while len(self._sent) > _REMEMBERED:
             del self._sent[next(iter(self._sent))]
 

@@ -48,7 +48,7 @@ class Listing:
         return SitesPage(rows, now)
 
     async def commands(self, asker: Asker, body: bytes) -> CommandsPage:
-        """Those that wait, or all about one run."""
+        """Those that wait or that the site did not do; or all about one run."""
         ask = decode(COMMANDS, body)
         if ask.site:
             known(ask.site, self._sites)
@@ -57,18 +57,24 @@ class Listing:
         if not self._sites:
             return CommandsPage(rows, now)
         if ask.run:
-            found = await self._about(ask.run, ask.site)
-            rows = [row_of(site, c, now) for site, c in found if c.ns == asker.ns]
+            about = await self._about(ask.run, ask.site)
+            rows = [row_of(site, c, now) for site, c in about if c.ns == asker.ns]
         else:
             for site in [ask.site] if ask.site else self._sites:
-                waiting = await self._waiting(site)
-                rows += [row_of(site, c, now) for c in waiting if c.ns == asker.ns]
+                found = [*await self._waiting(site), *await self._failed(site)]
+                rows += [row_of(site, c, now) for c in found if c.ns == asker.ns]
             rows.sort(key=lambda row: row.at)
         return CommandsPage(rows[: ask.n], now, max(0, len(rows) - ask.n))
 
     async def _waiting(self, site: str) -> list[Command]:
         try:
             return [command for _, _, command in await self._commands.waiting(site)]
+        except HeadwayError as e:
+            raise _unreadable(e) from None
+
+    async def _failed(self, site: str) -> list[Command]:
+        try:
+            return await self._commands.failed(site)
         except HeadwayError as e:
             raise _unreadable(e) from None
 

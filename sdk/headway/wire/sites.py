@@ -55,12 +55,13 @@ class CommandRow(Struct, omit_defaults=True):
 
 
 class CommandsAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """`commands`: what is kept for sites, the oldest first."""
+    """`commands`: what is kept for sites, or was not done there, the oldest first."""
 
     site: str = ""
     """Empty = all sites."""
     run: Text = ""
-    """Those about one run, also the ones that are over; empty = those that wait."""
+    """All about one run; empty = those that wait, and those of the last days that a site refused or
+    heard of too late."""
     n: Annotated[int, Meta(ge=1, le=1000)] = 200
 
 

@@ -142,10 +142,15 @@ def cells_of(row: RunRow, columns: tuple[Column, ...], mark: str, paper: Paper) 
     return [Cell(mark, "accent"), *(_CELLS[c.title](row, paper) for c in columns[1:])]
 
 
+def _of(row: RunRow) -> str:
+    """A hub does not know how many attempts a site's run has."""
+    return f"{row.attempt} of {row.max_attempts}" if row.max_attempts else str(row.attempt)
+
+
 def facts_of(row: RunRow, now: datetime) -> list[tuple[str, str]]:
     """A run in some lines: (text, role)."""
     shape = look(row.status)
-    facts = [f"{row.status}", f"attempt {row.attempt} of {row.max_attempts}" if row.attempt else "",
+    facts = [f"{row.status}", f"attempt {_of(row)}" if row.attempt else "",
              f"agent {row.agent}" if row.agent else "", f"queue {row.queue}",
              f"site {row.site}" if row.site else "",
              f"version {row.version}" if row.version else ""]  # fmt: skip
