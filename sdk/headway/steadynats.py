@@ -10,8 +10,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
-from nats import errors as nats_errors
-from nats.aio.client import Client as NatsClient
+from headway.natspy import NatsClient, nats_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

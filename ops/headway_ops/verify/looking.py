@@ -11,8 +11,9 @@ import asyncpg
 from headway import subjects
 from headway.bus import Connection, connect
 from headway.errors import HeadwayError
-from headway_engine.assembly import make_blobs, nats_settings
+from headway_engine.assembly import make_blobs
 from headway_engine.blobs import BlobsDown
+from headway_engine.reaching import nats_settings
 from headway_engine.streams import oldest
 from headway_ops.settings import shown_dsn
 from headway_ops.verify import bodies, containers, effects, epochs, path, retries, sql, standing
