@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from headway.retry import RetryPolicy
 from headway.states import RunState
 from headway_engine.store.records import NewRun, Run
 
@@ -51,24 +50,11 @@ def new_run(
         keep_key=item.keep_key,
         reply=reply,
         trace=item.trace,
-        policy=policy_of(spec),
+        policy=spec.policy(),
         timeout=spec.timeout,
     )
     scope = item.parent or "" if item.key_scope == "parent" else ""
     until = base + timedelta(seconds=item.key_ttl) if item.key else None
     return NewRun(
         run, body, ref, digest, scope, until, item.tags, item.schema or spec.schema_hash, base
-    )
-
-
-def policy_of(spec: TaskSpec) -> RetryPolicy:
-    """The retry policy that a task was registered with."""
-    return RetryPolicy(
-        spec.max_attempts,
-        spec.factor,
-        spec.min_delay,
-        spec.max_delay,
-        spec.jitter,
-        spec.retry_oom,
-        spec.retry_timeout,
     )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw, Struct
 
-from headway.ids import is_run_id
+from headway.ids import is_run_id, trace_of
 from headway.states import RunState
 from headway.wire import INLINE_LIMIT, NOTHING, decode, decoder
 from headway.wire.events import gist
 from headway.wire.fleet import TaskSpec
 from headway.wire.runs import (
+    ALIKE_HOURS,
     CheckpointRow,
     Facets,
     FacetsAsk,
@@ -173,10 +175,23 @@ class ReadVerbs:
         # A result over the inline limit is a blob already: both bodies together fit a message.
         if len(bytes(detail.payload)) > INLINE_LIMIT:
             detail.payload = NOTHING
-        row = detail.row
-        detail.budget = await budget_of(self._store, asker.ns, run, row.task, row.version)
-        detail.why = (await self._explain(asker, run)).why
+        await self._about(asker, detail)
         return detail
+
+    async def _about(self, asker: Asker, detail: RunDetail) -> None:
+        """What is not in its own rows: its task's terms, its kin, why it is where it is."""
+        row, store = detail.row, self._store
+        record = await record_of(store, asker.ns, row.run)
+        found = await store.spec(asker.ns, row.task, row.version)
+        if found is not None:
+            spec = found[1]
+            detail.retry, detail.env = record.policy, spec.variables()
+            if spec.budget_usd or spec.budget_tokens:
+                detail.budget = (await budgets_of(store, asker.ns, {row.run: spec}))[row.run]
+        detail.trace = trace_of(record.trace, record.root or row.run)
+        since = await store.now() - timedelta(hours=ALIKE_HOURS)
+        detail.kin = await store.kin(asker.ns, row.run, row.failure, since)
+        detail.why = (await self._explain(asker, record)).why
 
     async def _events(self, asker: Asker, body: bytes) -> list[Event]:
         ask = decode(_RUN, body)
@@ -203,10 +218,11 @@ class ReadVerbs:
         return StateAnswer(row, Raw(state))
 
     async def _why(self, asker: Asker, body: bytes) -> Why:
-        return await self._explain(asker, await self._one(asker, decode(_RUN, body)))
+        run = await self._one(asker, decode(_RUN, body))
+        return await self._explain(asker, await record_of(self._store, asker.ns, run))
 
-    async def _explain(self, asker: Asker, run: str) -> Why:
-        record = await record_of(self._store, asker.ns, run)
+    async def _explain(self, asker: Asker, record: Run) -> Why:
+        run = record.id
         events = await self._store.events(asker.ns, run, max(0, record.n - 20), 20)
         facts = Facts(
             await self._store.now(),

@@ -243,14 +243,14 @@ class Relay(Service):
         self._server, self._back = server, False
 
     def _take(self) -> tuple[list[tuple[str, bytes]], list[tuple[str, int]]]:
-        """The next messages, a run's events together, and how far each run is told with them."""
+        """The next messages, a run's events together, and (run, n) of all that they tell."""
         batch: list[tuple[str, bytes]] = []
         marks: list[tuple[str, int]] = []
         for told in self._gathered():
             self.telling(told)
             body = encode(told)
             batch.append((subjects.of_run(told.ns, told.run, subjects.EV), body))
-            marks.append((told.run, told.events[-1].n))
+            marks += [(told.run, e.n) for e in told.events]
         return batch, marks
 
     def _gathered(self) -> Iterable[RunEvents]:
@@ -291,7 +291,7 @@ class Relay(Service):
             await self._store.published(marks)
         except StoreDown:
             # The rows stay: some sweeper publishes these events once more, observers drop them.
-            log.info("published events stay in the outbox: runs=%d", len(marks))
+            log.info("published events stay in the outbox: events=%d", len(marks))
 
 
 class Sweeper(Ticker):

@@ -94,7 +94,7 @@ def unconfirmed(
         todo = f"--yes --expect {count}"
         return Fail(f"{count} runs: more than {FEW} need the number too", todo, Exit.REFUSED)
     wanted = "yes" if count <= FEW else str(count)
-    typed = asked(f"{verb} {count} runs? Type {wanted} to go on: ")
+    typed = asked(f"{verb} {plural(count, 'run')}? Type {wanted} to go on: ")
     if typed is None:
         todo = "--yes" + (f" --expect {count}" if count > FEW else "")
         return Fail("nobody is there to confirm it", todo, Exit.REFUSED)
@@ -118,7 +118,7 @@ def _planned(verb: Verb, found: Meant, *, as_json: bool) -> None:
         told = {"as_of": found.as_of, "matched": count, "runs": found.runs[:SHOWN]}
         say.data({"verb": verb, "dry_run": True} | told)
         return
-    say.tell(f"{count} runs would be {PAST[verb]}")
+    say.tell(f"{plural(count, 'run')} would be {PAST[verb]}")
     for run in found.runs[:SHOWN]:
         say.tell(f"  {run}")
     if count > SHOWN:

@@ -13,6 +13,7 @@ from headway.lines import LineNumbers
 from headway.safe import safe_line
 from headway.states import TERMINAL
 from headway.steadynats import settled
+from headway.texts import plural
 from headway.wire import Malformed, decode
 from headway.wire.events import RUN_EVENTS, Event, RunEvents
 from headway_ops import dumping, link, render, say, story
@@ -37,14 +38,16 @@ KNOWN_RUNS = 100_000
 """Runs whose last event number `watch` remembers, to see gaps."""
 
 
-def watch(run: str, *, dump: bool, as_json: bool) -> None:
+def watch(run: str, *, dump: bool, plain: bool, as_json: bool) -> None:
     """Print a run's events to its end (exit 1 if it failed), or those of all runs until Ctrl+C.
 
-    `dump`: all that observers may see, as JSON.
+    `dump`: all that observers may see, as JSON. `plain`: words alone, in whole lines.
     """
     if not run:
         link.with_client(
-            dumping.dump_all if dump else lambda client: _watch_all(client, as_json=as_json)
+            dumping.dump_all
+            if dump
+            else lambda client: _watch_all(client, plain=plain, as_json=as_json)
         )
         return
     link.prefix_of(run)
@@ -53,10 +56,16 @@ def watch(run: str, *, dump: bool, as_json: bool) -> None:
         full = await link.known(client, run)
         if dump:
             return await dumping.dump_run(client, full)
-        return await _timeline(client, full, say.show, as_json=as_json)
+        show = _words if plain else say.show
+        return await _timeline(client, full, show, plain=plain, as_json=as_json)
 
     if link.with_client(work) != "SUCCEEDED":
         raise SystemExit(int(Exit.FAILED))
+
+
+def _words(line: Text) -> None:
+    """A line without colours."""
+    say.line(line.plain)
 
 
 async def _timeline(
@@ -65,6 +74,7 @@ async def _timeline(
     show: Callable[[Text], None],
     *,
     as_json: bool,
+    plain: bool = False,
     before_end: Callable[[], Awaitable[None]] | None = None,
 ) -> str:
     """Show a run's events to its end; the state that it ended in, or "" if its end was not seen.
@@ -81,7 +91,7 @@ async def _timeline(
             task = task or await dumping.task_of(client, run)
             say.data({"run": run, "task": task, "event": event})
         else:
-            show(story.event_text(event, since))
+            show(story.event_text(event, since, signs=not plain))
             if event.kind == "review":
                 say.tell(story.review_hint(run, event.data))
         if event.target in ENDED:
@@ -92,9 +102,9 @@ async def _timeline(
 class Ticker:
     """Lines for the events of all runs; says where a run's numbers jump."""
 
-    def __init__(self, id_width: int = 26) -> None:
+    def __init__(self, id_width: int = 26, *, signs: bool = True) -> None:
         self._last: dict[str, int] = {}
-        self._width = id_width
+        self._width, self._signs = id_width, signs
 
     def lines(self, body: RunEvents) -> list[Text]:
         """One line an event, each with its run and task."""
@@ -126,10 +136,11 @@ class Ticker:
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(f"{self._id(body)} ", style="dim")
         task = safe_line(body.task, TASK_WIDTH)
-        return text.append(f"{task:<{TASK_WIDTH}} ").append_text(story.event_text(event))
+        text.append(f"{task:<{TASK_WIDTH}} ")
+        return text.append_text(story.event_text(event, signs=self._signs))
 
 
-async def _watch_all(client: Client, *, as_json: bool) -> None:
+async def _watch_all(client: Client, *, plain: bool, as_json: bool) -> None:
     queue: asyncio.Queue[Msg | None] = asyncio.Queue(10_000)
     missed = 0
 
@@ -144,7 +155,9 @@ async def _watch_all(client: Client, *, as_json: bool) -> None:
     await settled(client.connection)
     client.connection.when_back(lambda: say.tell("events in between are not shown"))
     say.tell(f"watching namespace {client.namespace}; Ctrl+C ends")
-    ticker = Ticker(SHORT_ID if say.console().is_terminal else 26)
+    narrow = say.console().is_terminal and not plain
+    ticker = Ticker(SHORT_ID if narrow else 26, signs=not plain)
+    show = _words if plain else say.show
     while True:
         msg = await queue.get()
         if msg is None:
@@ -162,7 +175,7 @@ async def _watch_all(client: Client, *, as_json: bool) -> None:
                 say.data({"run": body.run, "task": body.task, "event": event})
         else:
             for line in ticker.lines(body):
-                say.show(line)
+                show(line)
 
 
 def logs(run: str, *, follow: bool, attempt: int, as_json: bool) -> None:
@@ -211,7 +224,7 @@ def print_log(
         return
     if log.missing:
         why = " (too much output)" if log.chunk.dropped else ""
-        say.tell(f"... {log.missing} lines are missing{why}")
+        say.tell(f"... {plural(log.missing, 'line')} missing{why}")
     for line in log.chunk.lines:
         show(line)
 

@@ -169,8 +169,11 @@ def _error_words(value: Any) -> str:
     return one_line(value, 200) if value else ""
 
 
-def event_text(event: Event, since: datetime | None = None) -> Text:
-    """One line of a timeline: local time, seconds since the first event, kind, words."""
+def event_text(event: Event, since: datetime | None = None, *, signs: bool = True) -> Text:
+    """One line of a timeline: local time, seconds since the first event, kind, words.
+
+    Without `signs` for a reader that would say aloud what each glyph is.
+    """
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(clock(event.at), style="dim")
     if since is not None:
@@ -179,7 +182,8 @@ def event_text(event: Event, since: datetime | None = None) -> Text:
     if not glyph:
         shape = look(event.kind if event.kind in _STATUS_KINDS else "")
         glyph, ascii_glyph, style = shape.glyph, shape.ascii, style_of(shape)
-    text.append(f"  {glyph if unicode_output() else ascii_glyph} ", style=style)
+    sign = f"{glyph if unicode_output() else ascii_glyph} " if signs else ""
+    text.append(f"  {sign}", style=style)
     words = event_words(event.kind, event.data, event.epoch)
     kind = safe_line(event.kind, 20)
     text.append(f"{kind:<11}" if words else kind, style=style)

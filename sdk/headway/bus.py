@@ -140,7 +140,13 @@ class Connection(FastClient):
         return lambda: void(self.disconnect_hooks.pop(key, None))
 
     async def note_error(self, error: Exception) -> None:
-        """nats-py's error callback: a refused permission is heard here and nowhere else."""
+        """nats-py's error callback: a refused permission is heard here and nowhere else.
+
+        Raises CancelledError for the first connection whose time is over: Python 3.11's `wait_for`
+        loses the end of the time if a refusal comes with it, and nats-py would try for ever.
+        """
+        if self.first is not None and self.first.expired():
+            raise asyncio.CancelledError
         if isinstance(error, ssl.SSLError) or any(w in str(error).lower() for w in _DENIALS):
             self.denied = str(error)
             if self.first is not None:

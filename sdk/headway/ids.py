@@ -14,6 +14,7 @@ from hashlib import sha256
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
 _ULID = re.compile(r"\A[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")
+_TRACE = re.compile(r"\A[0-9a-f]{32}\Z")
 _VALUES = {c: i for i, c in enumerate(_ALPHABET)}
 
 
@@ -79,3 +80,15 @@ def number_of(run_id: str) -> int:
     for c in run_id:
         value = value * 32 + _VALUES[c]
     return value
+
+
+def trace_of(traceparent: str, root: str) -> str:
+    """The id of the trace that a run's spans belong to: 32 hex digits.
+
+    That of the W3C traceparent which came with its enqueue; else all attempts of a run, and all its
+    children, share one whose id is the root run's ULID (both have 128 bits).
+    """
+    parts = traceparent.split("-")
+    if len(parts) == 4 and _TRACE.match(parts[1]) and parts[1].strip("0"):
+        return parts[1]
+    return f"{number_of(root):032x}"

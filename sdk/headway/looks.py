@@ -65,6 +65,7 @@ MARKS: dict[str, tuple[str, str]] = {
     "cut off": ("◌", "o"),
     "to": ("→", ">"),
     "rule": ("─", "-"),
+    "times": ("\u00d7", "x"),
     "dot": ("·", "-"),
     "cut": ("…", "~"),
 }
@@ -74,3 +75,11 @@ MARKS: dict[str, tuple[str, str]] = {
 def mark(name: str, *, ascii_only: bool) -> str:
     """A sign by its name; KeyError for one that the table lacks."""
     return MARKS[name][ascii_only]
+
+
+_ASCII = str.maketrans(dict(MARKS.values()) | {look.glyph: look.ascii for look in LOOKS.values()})
+
+
+def in_ascii(text: str) -> str:
+    """A text of ours with its signs in ASCII; what others wrote in it stays as it is."""
+    return text.translate(_ASCII)

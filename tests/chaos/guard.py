@@ -7,6 +7,7 @@ those of the SQL against a real Postgres, with the tests that each names. Exit c
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import selectors
@@ -116,6 +117,7 @@ def suite(mutation: Mutation, tell: Callable[[str], None], *, first: bool) -> st
         watcher.count = 0
         with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()):
             code = pytest.main([*args, *tests], plugins=[watcher])
+        gc.collect()  # what this one left open is none of the next one's failures
         if not watcher.count or code not in (0, 1, 2):
             return f"pytest ended with {code}: {out.getvalue()[-2000:]}"
         if enough and watcher.failed:

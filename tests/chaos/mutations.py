@@ -371,10 +371,10 @@ PURE: tuple[Mutation, ...] = (
         "if posted.at < before and posted.engine == self.engine:",
     ),
     _one(
-        "an engine's publication settles another one's outbox rows",
+        "what is published settles the outbox rows of all that was before it",
         "headway_engine.store.memory.queues",
-        "if posted.engine == self.engine]",
-        "if posted.engine]",
+        "posted.left -= set(events)",
+        "posted.left -= {(r, n) for r, n in posted.left for s, m in events if r == s and n <= m}",
     ),
     _one(
         "lost work is not published again",

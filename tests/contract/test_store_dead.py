@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from headway.ids import encode
 from headway.states import RunState
 from headway.wire import ErrorInfo
-from headway.wire.runs import OpenMark, RunsQuery
+from headway.wire.runs import Kin, OpenMark, RunsQuery
 from headway.wire.steering import DeadAsk
 from headway_engine.happenings import (
     Acknowledge,
@@ -35,10 +36,11 @@ def rid(i: int) -> str:
 
 
 async def failing(
-    kit: Kit, session: int, i: int, error: str, *, checkpoints: int = 0, task: str = "research"
-) -> str:
+    kit: Kit, session: int, i: int, error: str, *, checkpoints: int = 0, task: str = "research",
+    **fields: Any,
+) -> str:  # fmt: skip
     """A run that failed for good, a second after the one before."""
-    (run,) = await kit.enqueued(an_enqueue(id=rid(i), task=task))
+    (run,) = await kit.enqueued(an_enqueue(id=rid(i), task=task, **fields))
     got = await kit.claimed(run.id, session, nonce=str(i))
     for number in range(1, checkpoints + 1):
         await kit.store.save([a_checkpoint(got.run, number)])
@@ -206,3 +208,28 @@ async def test_a_review_says_what_it_waits_for(kit: Kit) -> None:
         "mail", got.epoch, "started", True,
     )  # fmt: skip
     assert await kit.store.reviews("other", [run.id]) == {}
+
+
+async def test_kin_are_its_forks_and_those_that_failed_alike(kit: Kit) -> None:
+    session = await kit.ready()
+    old = await failing(kit, session, 1, "SmtpError")
+    first = (await kit.record(old)).ended_at
+    now = await kit.advance(8000)
+    since, session = now - timedelta(seconds=60), await kit.ready()
+    new = [await failing(kit, session, 8_000_000 + i, "SmtpError", created_at=now)
+           for i in range(2)]  # fmt: skip
+    # Made before that, it failed after it: the list that the number stands for goes by the first.
+    await failing(kit, session, 8_000_002, "SmtpError", created_at=now - timedelta(seconds=61))
+    other = await failing(kit, session, 8_000_003, "KeyError", created_at=now)
+    await kit.move(new[0], Acknowledge("user:ana"))
+    await kit.enqueued(*[an_enqueue(id=rid(8_000_100 + i), origin=new[1]) for i in range(2)])
+
+    kin = await kit.store.kin(NS, new[1], "SmtpError", since)
+    assert kin == Kin(2, 2, first)
+    kin = await kit.store.kin(NS, other, "KeyError", since)
+    assert (kin.forks, kin.alike) == (0, 1)
+    assert await kit.store.kin(NS, new[0], "", since) == Kin()
+    assert await kit.store.kin("other", new[1], "SmtpError", since) == Kin()
+    # The list that the numbers stand for.
+    at = since.strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert sorted(await listed(kit, f"failure:SmtpError since:{at}")) == sorted(new)

@@ -99,7 +99,7 @@ async def test_what_was_not_published_is_found_and_then_forgotten(kit: Kit) -> N
     (found,) = await other.unpublished(5)
     assert found[:4] == (run.id, NS, "research", "default")
     assert [e.n for e in found[4]] == list(range(1, end.run.n + 1))
-    await other.published([(run.id, end.run.n)])
+    await other.published([(run.id, e.n) for e in found[4]])
     await other.tick()
     assert await kit.store.unpublished(5) == []
 
@@ -111,6 +111,22 @@ async def test_what_was_published_in_part_is_still_found(kit: Kit) -> None:
     await kit.advance(6)
     ((_, _, _, _, events),) = await kit.store.unpublished(5)
     assert [e.kind for e in events] == ["starting"]
+
+
+async def test_an_event_that_was_left_out_is_found_although_later_ones_were_published(
+    kit: Kit,
+) -> None:
+    run = await kit.attempt(await kit.ready())
+    await kit.move(run.id, Started(run.epoch))
+    # Who committed the claim could not tell of it; who heard of the start did.
+    await kit.store.published([(run.id, 1), (run.id, 3)])
+    await kit.store.tick()
+    await kit.advance(6)
+    ((_, _, _, _, events),) = await kit.store.unpublished(5)
+    assert [e.kind for e in events] == ["starting"]
+    await kit.store.published([(run.id, 2)])
+    await kit.store.tick()
+    assert await kit.store.unpublished(5) == []
 
 
 async def test_what_one_engine_published_leaves_the_rows_of_another(kit: Kit) -> None:

@@ -71,6 +71,9 @@ def test_what_is_watched_as_json_names_the_task_and_a_dump_has_output_and_states
     assert up.headway("result", run, "--wait").returncode == 0
     told = [json.loads(line) for line in up.headway("watch", run, "--json").stdout.splitlines()]
     assert {line["task"] for line in told} == {"count"}
+    plain = up.headway("watch", run, "--plain").stdout
+    assert plain.isascii()
+    assert [line.split()[2] for line in plain.splitlines()] == [e["event"]["kind"] for e in told]
     done = up.headway("watch", run, "--dump")
     assert done.returncode == 0, done.stderr
     file = tmp_path / "dump.jsonl"

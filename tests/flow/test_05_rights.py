@@ -74,6 +74,8 @@ EXPECTED: dict[str, tuple[list[str], list[str]]] = {
          "$JS.API.CONSUMER.CREATE.SPANS.otlp", "$JS.API.CONSUMER.INFO.SPANS.otlp",
          "$JS.API.CONSUMER.MSG.NEXT.SPANS.otlp", "$JS.ACK.SPANS.otlp.>",
          "$JS.API.DIRECT.GET.RUNS", "$JS.API.DIRECT.GET.WORK",
+         "$JS.API.DIRECT.GET.KV_headway-settings", "$KV.headway-settings.>",
+         "$JS.API.STREAM.PURGE.RUNS",
          "$JS.API.CONSUMER.CREATE.INGEST.intake", "$JS.API.CONSUMER.INFO.INGEST.intake",
          "$JS.API.CONSUMER.MSG.NEXT.INGEST.intake", "$JS.ACK.INGEST.intake.>",
          "$JS.API.CONSUMER.CREATE.WORK.*.>", "$JS.API.CONSUMER.INFO.WORK.*"],

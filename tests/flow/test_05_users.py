@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,6 +30,7 @@ from support.stacks import assigned
 from support.wait import until
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
 TASKS = """
@@ -150,9 +152,20 @@ async def test_a_reload_leaves_those_at_work_whose_users_stayed(database: str) -
         assert "authorization" in app.nc.denied.lower()
 
 
-async def test_the_whole_stack_works_with_keys_accounts_and_tls() -> None:
+@asynccontextmanager
+async def truth(kind: str, folder: Path) -> AsyncGenerator[dict[str, str]]:
+    """Where the engine keeps runs: the variables that say it."""
+    if kind == "edge":
+        yield {"HEADWAY_EDGE_FOLDER": str(folder / "edge")}
+        return
+    async with running_postgres() as postgres:
+        yield {"HEADWAY_POSTGRES_DSN": await create_database(postgres)}
+
+
+@pytest.mark.parametrize("kind", ["server", pytest.param("edge", marks=pytest.mark.nightly)])
+async def test_the_whole_stack_works_with_keys_accounts_and_tls(kind: str) -> None:
     with open_folder("users") as folder:
-        async with guarded(folder) as server, running_postgres() as postgres:
+        async with guarded(folder) as server, truth(kind, folder) as kept:
             (folder / "app.py").write_text(TASKS)
             engine, agent = Process("engine", folder / "e.log"), Process("agent", folder / "a.log")
             command = [sys.executable, "-m", "headway_ops"]
@@ -160,7 +173,7 @@ async def test_the_whole_stack_works_with_keys_accounts_and_tls() -> None:
                 engine.spawn([*command, "engine"], env={
                     **clean(),
                     **server.environment("engine"),
-                    "HEADWAY_POSTGRES_DSN": await create_database(postgres),
+                    **kept,
                 })  # fmt: skip
                 agent.spawn([*command, "agent"], env={
                     **clean(),

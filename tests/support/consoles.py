@@ -16,9 +16,10 @@ from textual.pilot import Pilot
 
 from headway.config import Settings
 from headway.errors import Refused
+from headway.retry import RetryPolicy
 from headway.wire import ErrorInfo
 from headway.wire.events import AgentBeat, EngineBeat, Event, LogChunk
-from headway.wire.runs import CheckpointRow, FacetsAsk, RunDetail, RunRow, StateAnswer
+from headway.wire.runs import CheckpointRow, FacetsAsk, Kin, RunDetail, RunRow, StateAnswer
 from headway_engine.store.listing import facets_of
 from headway_tui.app import HeadwayApp, Options
 from headway_tui.link import Link
@@ -200,7 +201,12 @@ async def open_run(app: HeadwayApp, pilot: Any) -> RunScreen:
         screen.logs.store.add(epoch, chunk)
         screen.logs.touch()
     row = next(r for r in rows() if r.run == RUN)
-    screen._on_detail(RunDetail(row, payload=Raw(b'{"topic": "limits"}')))  # pyright: ignore[reportPrivateUsage]
+    detail = RunDetail(
+        row, payload=Raw(b'{"topic": "limits"}'), trace="4bf92f3577b34da6a3ce929d0e0e4736",
+        kin=Kin(2, 97, NOW - timedelta(minutes=104)), retry=RetryPolicy(max_attempts=5),
+        env=("LLM_URL", "LLM_KEY"), why="It failed. A replay starts it anew.",
+    )  # fmt: skip
+    screen._on_detail(detail)  # pyright: ignore[reportPrivateUsage]
     await pilot.pause(0.1)
     await show(app, pilot)
     return screen

@@ -216,7 +216,7 @@ class Site:
         return [await self.enqueue("work", steps=steps, pace=pace) for _ in range(count)]
 
     @asynccontextmanager
-    async def load(self, pause: float = 0.1) -> AsyncGenerator[None]:
+    async def load(self, pause: float = 0.25) -> AsyncGenerator[None]:
         """Quick runs are enqueued all the time, a few at once."""
         going = True
 

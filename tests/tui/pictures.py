@@ -1,7 +1,7 @@
 """PNGs of every screen, for people: `PYTHONPATH=tests python tests/tui/pictures.py FOLDER`.
 
 With `--readme` instead of a folder: those in the documentation, `.github/console.png` and
-`.github/sites.png`.
+`.github/sites.png`. `terminal.svg` there is made by `terminal_picture.py`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from headway.wire.events import Event, LogChunk
 from headway_tui.model import states, texts
 from headway_tui.model.loglines import matcher
 from headway_tui.model.logs import LogStore
-from headway_tui.model.scale import scale_of
+from headway_tui.model.scale import scale_of, zoomed
 from headway_tui.model.timeline import Timeline, flat, shown
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -99,8 +99,9 @@ def test_times_keep_their_order_on_any_scale(
     ]
     steps = [(0.0, "starting", {}), *steps]
     scale = scale_of(
-        told(*steps).nodes, T0 + timedelta(days=20), width, fold=fold, zoom=zoom, centre=centre
-    )
+        told(*steps).nodes, T0 + timedelta(days=20), width, fold=fold,
+        part=lambda total: zoomed(total, zoom, centre),
+    )  # fmt: skip
     assert scale is not None
     cells = [scale.cell(T0 + timedelta(seconds=t)) for t in sorted(times)]
     assert cells == sorted(cells)

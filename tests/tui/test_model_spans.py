@@ -133,6 +133,20 @@ def test_circles_and_hostile_names_hurt_nobody() -> None:
     assert (1, "far") in tree(made)
 
 
+def test_ten_thousand_spans_are_rows_that_are_made_once() -> None:
+    made = timeline()
+    for first in range(1, 10_001, 100):
+        new = [one(n, 1, 2, n // 10) for n in range(first, first + 100)]
+        made.add_spans(1, chunk(first, *new))
+    every = [n for n in walk(made.nodes) if n.kind == "span"]
+    assert len(every) == 10_000
+    assert len(shown(made.nodes, set(), set())) < 10_000 / 10, "what is deep is folded"
+    made.add(Event(99, T0, "warning", 1))
+    again = [n for n in walk(made.nodes) if n.kind == "span"]
+    assert len(again) == 10_000
+    assert {id(n) for n in again} == {id(n) for n in every}
+
+
 def test_more_spans_than_are_kept_are_counted() -> None:
     spans = Spans()
     for first in range(1, SHOWN + 200, 100):

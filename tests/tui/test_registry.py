@@ -35,6 +35,7 @@ from headway_tui.widgets.log_tail import LogTail
 from headway_tui.widgets.replays import Form, ItemsTable, JobsTable, Sides, WordLines
 from headway_tui.widgets.state_pane import StatePane
 from headway_tui.widgets.table import VTable
+from headway_tui.widgets.told import Told
 from headway_tui.widgets.waterfall import Waterfall
 
 HEAD = """# Keys of `headway tui`
@@ -49,6 +50,7 @@ DOERS: dict[str, type] = {
     "app": HeadwayApp, "runs": RunsScreen, "run": RunScreen, "table": VTable,
     "timeline": Waterfall, "logs": LogTail, "state": StatePane, "replay": ReplayScreen,
     "draft": Form, "plan": WordLines, "jobs": JobsTable, "items": ItemsTable, "compare": Sides,
+    "attempts": Told, "info": Told,
     "dead": DeadScreen, "letters": Letters, "reviews": Reviews, "queues": QueuesScreen,
     "agents": QueuesScreen, "metrics": MetricsScreen,
 }  # fmt: skip

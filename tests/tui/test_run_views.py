@@ -267,14 +267,21 @@ async def test_advice_on_the_task_looks_as_agreed(size: tuple[int, int]) -> None
             "runs": lambda _: RunsPage([row], NOW),
             "run": lambda _: RunDetail(row, events=events(), checkpoints=kept),
         }
-        await pilot.press("A")
+        await pilot.press("a")
         await pilot.pause(0.1)
         agreed("advice", size, app)
         asked = [ask.query for verb, ask in link.asked if verb == "runs"]
         assert asked[-2:] == ["task:research-agent attempts:>1", "task:research-agent"]
         await pilot.press("escape")
         link.answers.clear()
-        await pilot.press("A")
+        await pilot.press("a")
         await pilot.pause(0.1)
         await show(app, pilot)
         assert "no advice" in text_of(app)
+
+
+async def test_a_search_in_no_output_finds_nothing() -> None:
+    async with console() as (app, pilot):
+        await pilot.press("enter", "slash", *"foo", "enter")
+        await show(app, pilot)
+        assert "no line of 0 has 'foo'" in text_of(app)

@@ -7,15 +7,17 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from headway.replays.plans import read
 from headway.wire.replays import JobRow, PlanStart
-from headway.wire.runs import RunsPage, RunsQuery
+from headway.wire.runs import RunAsk, RunDetail, RunsPage, RunsQuery
 from headway.wire.steering import BulkAsk, BulkPage
 from headway_tui.screens.replay import ReplayScreen
 from headway_tui.screens.runs import RunsScreen
 from support.consoles import NOW, RUN, console, rows, show
 from support.screens import strips_of, text_of
+from support.wait import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -208,6 +210,34 @@ async def test_the_preview_goes_beside_the_list_where_there_is_room() -> None:
         await pilot.press("P")
         await show(app, pilot)
         assert "needs 100 columns" in text_of(app)
+
+
+async def test_why_a_run_is_where_it_is_is_told_anew_when_it_has_moved() -> None:
+    async with console() as (app, pilot):
+        screen = app.screen
+        assert isinstance(screen, RunsScreen)
+        link: Any = app.link
+
+        def detail(ask: RunAsk) -> RunDetail:
+            row = screen.view.rows[ask.run]
+            return RunDetail(row, why=f"it is {row.status} for a reason")
+
+        async def told(status: str) -> bool:
+            await show(app, pilot)
+            return f"it is {status} for a reason" in text_of(app)
+
+        link.answers["run"] = detail
+        await pilot.press("G", "g", "g")  # a reader comes to the first one
+        await until(lambda: told("running"), 10)
+        row = screen.chosen()
+        assert row is not None
+        del link.answers["run"]  # nobody says it at once
+        screen.view.rows[row.run] = replace(row, status="waiting", n=row.n + 1)
+        await show(app, pilot)
+        assert "for a reason" not in text_of(app), "it was running for it"
+        link.answers["run"] = detail
+        screen.view.rows[row.run] = replace(row, status="review", n=row.n + 2)
+        await until(lambda: told("review"), 10)
 
 
 async def test_an_empty_list_says_the_next_step() -> None:

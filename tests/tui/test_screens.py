@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from headway.wire import ErrorInfo, encode
 from headway.wire.events import LogChunk
-from headway.wire.runs import Facet, Facets, RunDetail, RunRow
+from headway.wire.runs import Facet, Facets, Kin, MarkRow, RunDetail, RunRow
 from headway_tui.actions import for_places
 from headway_tui.memory import View
 from headway_tui.screens.queues import QueuesScreen
@@ -145,7 +145,10 @@ async def test_nothing_foreign_leaves_its_cells_on_any_screen() -> None:
         everything = {text: [text] for text in texts}
         run = RunScreen(RUN, app.link)
         await app.push_screen(run)
-        run._on_detail(RunDetail(made[1], payload=Raw(encode(everything)), why=texts[2]))  # pyright: ignore[reportPrivateUsage]
+        marks = [MarkRow(t[:100], "once", t, t[:20], 1, NOW) for t in texts]
+        detail = RunDetail(made[1], payload=Raw(encode(everything)), why=texts[2], marks=marks,
+                           trace=texts[3], env=tuple(texts), kin=Kin(7, 7, NOW))  # fmt: skip
+        run._on_detail(detail)  # pyright: ignore[reportPrivateUsage]
         for n, text in enumerate(texts * 2, 1):
             event = events()[n % 16]
             event.n, event.data = n, {k: text if isinstance(v, str) else v
@@ -160,6 +163,15 @@ async def test_nothing_foreign_leaves_its_cells_on_any_screen() -> None:
             _tame(text_of(app))
             for pane in (run.waterfall, run.logs, run.state):
                 pane.do_page_down()
+        for key in ("A", "I"):
+            await pilot.press(key, "enter")
+            await pilot.pause()
+            _tame(text_of(app))
+            await pilot.press("escape")
+            for _ in range(4):
+                await show(app, pilot)
+                _tame(text_of(app))
+                await pilot.press("pagedown")
         await pilot.press("r")
         await pilot.pause()
         _tame(text_of(app))
@@ -171,12 +183,36 @@ def _tame(text: str) -> None:
     assert not re.search(f"[{signs}]", text)
 
 
+async def test_a_line_of_ten_megabytes_is_a_line() -> None:
+    long = "INFO " + "x" * 10_000_000 + " its-end"
+    async with console() as (app, pilot):
+        run = await open_run(app, pilot)
+        run.logs.store.add(3, LogChunk(2, [long], NOW))
+        run.logs.touch()
+        run.state.view = "tree"
+        run.state.show({"new": {"text": long}}, long.encode())
+        await show(app, pilot)
+        assert "INFO xxxxx" in text_of(app)
+        assert run.logs.search("its-end")
+        await pilot.press("L", "w", "x")
+        await show(app, pilot)
+        assert "1 line hidden" in text_of(app)
+        assert run.state.search("xxxx")
+        await pilot.press("S", "enter")
+        await pilot.pause()
+        assert "xxxxx" in text_of(app)
+
+
 @pytest.mark.parametrize("size", [(20, 5), (59, 15), (200, 50)], ids=str)
 async def test_any_terminal_will_do(size: tuple[int, int]) -> None:
     async with console(size) as (app, pilot):
         text_of(app)
         await open_run(app, pilot)
         text_of(app)
+        for _ in range(5):
+            await pilot.press("tab")
+            await show(app, pilot)
+            text_of(app)
         await open_queues(app, pilot)
         text_of(app)
         await open_metrics(app, pilot)

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from textual import events
 
-from support.consoles import console, show
+from headway_tui.screens.metrics import MetricsScreen
+from headway_tui.screens.run import RunScreen
+from headway_tui.sheets import Decide
+from support.consoles import RUN, console, show
 from support.replay_facts import open_replay
 from support.screens import text_of
+from support.wait import until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from headway_tui.app import HeadwayApp
@@ -26,11 +31,11 @@ def _place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-async def typed(app: HeadwayApp, pilot: Any, keys: str) -> None:
-    """All at once, as a paste or a slow link brings them."""
+async def typed(app: HeadwayApp, pilot: Any, keys: str, done: Callable[[], object]) -> None:
+    """All at once, as a paste or a slow link brings them; `done` says what comes of it."""
     for key in keys:
         app.post_message(events.Key(NAMES.get(key, key), key if key.isprintable() else None))
-    await pilot.pause(0.1)
+    await until(done, 20)
     await show(app, pilot)
 
 
@@ -39,9 +44,10 @@ async def test_what_follows_an_entered_field_moves_on_in_the_form() -> None:
         screen = await open_replay(app, pilot)
         await pilot.press("1", "g", "g")
         had = screen.draft.script.replay.mode
-        await typed(app, pilot, "\rstatus:failed task:x\rj ")
+        await typed(
+            app, pilot, "\rstatus:failed task:x\rj ", lambda: screen.draft.script.replay.mode != had
+        )
         assert screen.draft.script.select.query == "status:failed task:x"
-        assert screen.draft.script.replay.mode != had
         assert screen.form.cursor == 1
 
 
@@ -50,31 +56,46 @@ async def test_what_follows_a_field_that_was_left_is_no_part_of_it() -> None:
         screen = await open_replay(app, pilot)
         await pilot.press("1", "g", "g")
         before = screen.draft.script
-        await typed(app, pilot, "\rnonsense\x1bjj")
+        await typed(app, pilot, "\rnonsense\x1bjj", lambda: screen.form.cursor == 2)
         assert screen.draft.script is before
-        assert screen.form.cursor == 2
 
 
 async def test_several_lines_at_once_are_entered_one_after_the_other() -> None:
     async with console() as (app, pilot):
         screen = await open_replay(app, pilot)
         await pilot.press("1", "g", "g")
-        await typed(app, pilot, "\rstatus:dead\r\rtask:y\rj")
+        await typed(app, pilot, "\rstatus:dead\r\rtask:y\rj", lambda: screen.form.cursor == 1)
         assert screen.draft.script.select.query == "task:y"
-        assert screen.form.cursor == 1
 
 
 async def test_what_follows_a_command_goes_to_the_list() -> None:
     async with console() as (app, pilot):
-        await typed(app, pilot, ":version\rjj")
-        table = app.screen_stack[0].query_one("#table")
-        assert getattr(table, "cursor", 0) == 2
+        table: Any = app.screen_stack[0].query_one("#table")
+        await typed(app, pilot, ":version\rjj", lambda: table.cursor == 2)
         assert "console " in text_of(app)
 
 
 async def test_a_filter_that_is_wrong_stays_open_for_what_follows() -> None:
     async with console() as (app, pilot):
-        await typed(app, pilot, "/x:y\rz")
         screen: Any = app.screen_stack[0]
+        await typed(app, pilot, "/x:y\rz", lambda: screen.filter.value == "x:yz")
         assert screen.filter.has_focus
-        assert screen.filter.value == "x:yz"
+
+
+async def test_what_follows_the_opening_of_a_screen_is_for_that_screen() -> None:
+    async with console() as (app, pilot):
+        screen = RunScreen(RUN, app.link)
+        app.push_screen(screen)
+        for key in ("tab", "tab"):
+            await app.on_event(events.Key(key, None))
+        assert not screen.is_mounted
+        await until(lambda: screen.focused is screen.state, 20)
+        await typed(app, pilot, "4\x1b5", lambda: isinstance(app.screen, MetricsScreen))
+
+
+async def test_nobody_answers_a_sheet_that_he_has_not_seen() -> None:
+    async with console() as (app, pilot):
+        await typed(app, pilot, ":cancel\r\r", lambda: isinstance(app.screen, Decide))
+        await pilot.pause()
+        assert isinstance(app.screen, Decide)
+        assert "1 run on" in text_of(app)

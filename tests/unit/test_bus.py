@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headway import bus
 from headway.config import Settings, from_environment
-from headway.errors import BadName, BadPolicy
+from headway.errors import BadName, BadPolicy, NotReachable
 from headway.pull import Ledger, delivery_of
 
 
@@ -91,3 +93,26 @@ def test_what_is_outstanding_is_exact_whichever_request_the_server_serves(
     for k in sorted(real):
         book.ended(k, real.pop(k))
     assert book.total == 0
+
+
+async def test_the_first_connection_ends_in_time_though_its_end_came_with_a_refusal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[bus.Connection] = []
+
+    class Watched(bus.Connection):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            made.append(self)
+
+    async def refused(*_: Any, **__: Any) -> None:
+        # Both in one turn of the loop: Python 3.11's wait_for then tells of the refusal alone.
+        if made[0].first is not None and not made[0].first.expired():
+            made[0].first.reschedule(asyncio.get_running_loop().time())
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(bus, "Connection", Watched)
+    monkeypatch.setattr(asyncio, "open_connection", refused)
+    async with asyncio.timeout(10):
+        with pytest.raises(NotReachable):
+            await bus.connect(Settings(nats_url="nats://127.0.0.1:1"), kind="client", ident="t")

@@ -188,6 +188,7 @@ def test_a_usual_line_of_the_timeline_fits_eighty_columns() -> None:
     line = story.event_text(Event(3, NOW, "started", 1, data=data), NOW - timedelta(minutes=3))
     assert line.cell_len <= 80
     assert story.event_text(Event(1, NOW, "queued")).plain.endswith("queued")
+    assert story.event_text(Event(1, NOW, "queued"), signs=False).plain[12:] == "  queued"
 
 
 def test_the_facts_of_a_run_break_between_facts() -> None:

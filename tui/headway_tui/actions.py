@@ -31,8 +31,8 @@ class Action:
     cli: str
     """The same from a shell; `{run}` is the run meant."""
     where: tuple[str, ...]
-    """Places: app, runs, run, replay, dead, table, timeline, logs, state, draft, plan, jobs, items,
-    compare, letters, reviews, queues, agents, metrics."""
+    """Places: app, runs, run, replay, dead, table, timeline, logs, state, attempts, info, draft,
+    plan, jobs, items, compare, letters, reviews, queues, agents, metrics."""
     writes: bool = False
     confirm: Literal["none", "sheet"] = "none"
     footer: int = 0
@@ -55,7 +55,8 @@ def _view(
 _REPLAY = ("draft", "plan", "jobs", "items", "compare")
 _DEAD = ("letters", "reviews")
 _BOARD = ("queues", "agents")
-_LISTS = ("table", "timeline", "logs", "state", *_REPLAY, *_DEAD)
+_LISTS = ("table", "timeline", "logs", "state", "attempts", "info", *_REPLAY, *_DEAD)
+_FOUND = ("logs", "timeline", "state", "attempts", "info", "compare")
 _PANES = ("run", "replay", "dead", *_BOARD)
 
 ACTIONS: tuple[Action, ...] = (
@@ -126,12 +127,13 @@ ACTIONS: tuple[Action, ...] = (
           " choose one to filter.", "runs"),
     _view("sort", "o", "sort", "sort", "The order of the list.", "runs",
           takes="[newest | oldest]"),
-    _view("search", "/", "search", "search", "Find in the output: a text, or /an expression/.",
+    _view("search", "/", "search", "search", "Find in the pane, from the timeline in the output: a"
+          " text, or /an expression/. What of the output is not in memory is searched as well.",
           "run", footer=50),
     _view("next_hit", "n", "next", "next", "The next hit, failure or difference.",
-          "logs", "timeline", "compare"),
+          *_FOUND),
     _view("last_hit", "N", "previous", "previous", "The hit, failure or difference before.",
-          "logs", "timeline", "compare"),
+          *_FOUND),
     # --- runs
     Action("open", ("enter",), "open", "open", "The run under the cursor.", "headway show {run}",
            ("runs",), footer=10),
@@ -148,6 +150,9 @@ ACTIONS: tuple[Action, ...] = (
     _view("unmark", "u", "unmark", "clear marks", "Take all marks off.", "runs"),
     _view("same_error", "E", "same-error", "same error", "Only runs with the same error.", "runs",
           "run"),
+    _view("forks", "f", "forks", "forks", "Replays and forks of the run.", "run"),
+    *(_view(f"pane_{name}", name[0].upper(), f"pane-{name}", name, f"To the pane {name}.", "run")
+      for name in ("timeline", "logs", "state", "attempts", "info")),
     _view("next_run", "}", "next-run", "next run", "The next run of the list.", "run"),
     _view("last_run", "{", "previous-run", "previous run", "The run before, of the list.", "run"),
     Action("cancel", ("c",), "cancel", "cancel…", "Cancel: final, running code is stopped.",
@@ -221,12 +226,14 @@ ACTIONS: tuple[Action, ...] = (
     _view("window", "w", "window", "window", "The next window: 1, 15 or 60 minutes.", "metrics",
           footer=15),
     # --- timeline
-    _view("details", "enter", "details", "details", "All that is known of the row.", "timeline"),
+    _view("details", "enter", "details", "details", "All that is known of the row.", "timeline",
+          "attempts", "info"),
     _view("fold", "z z, left, right, h, l", "fold", "fold", "Fold or unfold the row.",
           "timeline"),
     _view("fold_all", "z M", "fold-all", "fold all", "Fold all.", "timeline"),
     _view("unfold_all", "z R", "unfold-all", "unfold all", "Unfold all.", "timeline"),
-    _view("zoom_in", "+", "zoom-in", "zoom in", "Half the time.", "timeline"),
+    _view("zoom_in", "+", "zoom-in", "zoom in", "Half the time; a drag on the axis chooses it.",
+          "timeline"),
     _view("zoom_out", "-", "zoom-out", "zoom out", "Double the time.", "timeline"),
     _view("zoom_fit", "=", "zoom-fit", "fit", "All of the time.", "timeline"),
     _view("from_start", "0", "from-start", "from start", "From the beginning of the time.",
@@ -258,13 +265,18 @@ ACTIONS: tuple[Action, ...] = (
           " timeline's row; again: all.", "run"),
     _view("clear", "C", "clear", "clear", "Drop what is shown; what comes is shown.", "logs"),
     # --- state
+    _view("fold_value", "enter, left, right, h, l", "fold-value", "fold", "Fold or unfold what is"
+          " below the row; a value that is cut: all of it.", "state"),
+    Action("pipe_pane", ("|",), "pipe", "pipe", "The shown state as JSON, or the shown lines, into"
+           " a shell command; what it says is shown.", "headway show {run} --json | COMMAND",
+           ("state", "logs"), takes="COMMAND"),
     _view("next_checkpoint", "]", "checkpoint", "next ◆", "The next checkpoint.", "run"),
     _view("last_checkpoint", "[", "checkpoint-back", "last ◆", "The checkpoint before.", "run"),
     _view("diff_with", "D", "diff", "diff with", "What changed since any other checkpoint; without"
           " a number: since the one before.", "state", takes="[NUMBER]"),
     Action("raw", ("D",), "raw", "raw record", "The run's record as it is, as JSON.",
            "headway show {run} --json", ("runs", "run")),
-    Action("advice", ("A",), "advice", "advice", "What the last runs of its task say about their"
+    Action("advice", ("a",), "advice", "advice", "What the last runs of its task say about their"
            " checkpoints: size, growth, write time, work that was redone after crashes.",
            "headway advice TASK", ("runs", "run")),
     Action("export", (), "export", "export", "Write the marked runs, or those that are loaded, to"
@@ -303,8 +315,9 @@ ACTIONS: tuple[Action, ...] = (
     _view("only_failures", "E", "only-failures", "failures", "Only items that failed, or all.",
           "items", footer=26),
     Action("compare", ("d",), "compare", "compare",
-           "Original and fork side by side; in the list: two marked runs, or a run and its fork.",
-           "headway replay compare {run} FORK", ("replay", "runs"), footer=45),
+           "Original and fork side by side; in the list: two marked runs, or a run and its fork; of"
+           " one run: with what it was made of, its newest fork, or the one before it.",
+           "headway replay compare {run} FORK", ("replay", "runs", "run"), footer=45),
     _view("save_script", "w", "save", "save script", "Write the script to its file.", "replay",
           footer=30),
     _view("save_script_as", "W", "save-as", "save as", "Write the script to another file.",
@@ -389,7 +402,8 @@ def shown_keys(action: Action) -> str:
 
 PLACES = {
     "app": "Everywhere", "runs": "List of runs", "run": "One run", "table": "Lists",
-    "timeline": "Timeline", "logs": "Output", "state": "State",
+    "timeline": "Timeline", "logs": "Output", "state": "State", "attempts": "Attempts",
+    "info": "Info",
 }  # fmt: skip
 """Places in the order of the reference, as people call them."""
 

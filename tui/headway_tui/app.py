@@ -49,8 +49,8 @@ CLOCK = 15
 LATE = 0.04
 """Seconds by which a tick may be late; three times in a row halves the clock."""
 CALM = 5.0
-HELD = 0.5
-"""Seconds after which keys are not held back any more for what was typed before them."""
+HELD = 3.0
+"""Seconds after which keys are held back no longer, whatever became of what was typed before."""
 WHICH_KEY_AFTER = 0.4
 """Seconds after which the keys are listed that a chord waits for."""
 
@@ -262,6 +262,10 @@ class HeadwayApp(Commands):
             # What nobody below wanted comes here once more: by then it may be closed what it was
             # typed into, and the key would mean something else.
             again = event is self._key
+            screen = self.screen
+            if self._held is None and isinstance(screen, Pane) and not screen.is_mounted:
+                self._hold()  # until the screen that was asked for can say what a key means
+                screen.call_later(self.give_back)
             if self._held is not None and not again:
                 self._held.append(event)
                 return
@@ -271,9 +275,12 @@ class HeadwayApp(Commands):
             if not again and event.key in {"enter", "escape"} and self._typing():
                 # The line gets this key in its own time: what is typed next is for whoever has
                 # the focus after that.
-                self._held = []
-                self.set_timer(HELD, self.give_back)
+                self._hold()
         await super().on_event(event)
+
+    def _hold(self) -> None:
+        self._held = []
+        self.set_timer(HELD, self.give_back)
 
     def give_back(self) -> None:
         """The line that was typed in is done with: the keys after it may go on."""
@@ -283,6 +290,8 @@ class HeadwayApp(Commands):
     async def _go_on(self) -> None:
         held, self._held = self._held or [], None
         while held and self._held is None:
+            if not isinstance(self.screen, Pane):
+                return  # a sheet is answered by who has seen it
             await self.on_event(held.pop(0))
         if self._held is not None:  # one of them entered another line
             self._held += held

@@ -15,7 +15,7 @@ from headway.ids import is_run_id
 from headway.wire import Malformed, decode
 from headway.wire.events import LOG_CHUNK
 from headway.wire.runs import LogsAsk, LogsPage
-from headway_tui.model.logs import LogStore, Part
+from headway_tui.model.logs import LogStore, Part, around
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,11 @@ class LogFeed:
         self._link, self.run_id = link, run
         self._store, self._changed = store, changed
         self.trouble = ""
+        self.read = False
+        """What is stored was looked at: where there is nothing, there is nothing."""
         self._wanted: set[str] = set()
+        self._at = 0
+        self._there = asyncio.Event()
         self._moved = asyncio.Event()
         self._filling = True
         """Older pages are read behind the first one, as nobody has gone elsewhere yet."""
@@ -68,8 +72,15 @@ class LogFeed:
         """The last ones of all, and what comes."""
         self._want("last")
 
+    async def go_to(self, seq: int) -> None:
+        """The window to the chunk of this sequence; returns when it is there."""
+        self._at = seq
+        self._there.clear()
+        self._want("at")
+        await self._there.wait()
+
     def _want(self, what: str) -> None:
-        if what in {"first", "last"}:
+        if what in {"first", "last", "at"}:
             self._wanted.clear()
         self._wanted.add(what)
         self._moved.set()
@@ -136,6 +147,8 @@ class LogFeed:
                 await self._show(what, min(PAGE, self._fits * GROWS))
             except HeadwayError as e:
                 self.trouble = str(e)
+                if what == "at":  # somebody waits for it
+                    self._wanted.add(what)
                 self._changed()
                 await asyncio.sleep(AGAIN)
 
@@ -153,6 +166,20 @@ class LogFeed:
             if store.newer:
                 parts, more = await self._page(LogsAsk(self.run_id, store.last_seq, n=n))
                 store.extend(parts, newer=more or store.left_out > left_out)
+        elif what == "at":
+            self._filling = False
+            parts, more = await self._page(LogsAsk(self.run_id, n=n, before=self._at + 1))
+            last = parts[-1].seq if parts else 0
+            below, rest = await self._page(LogsAsk(self.run_id, last, n=n))
+            every = [*parts, *below]
+            seen = around(every, self._at, store.capacity)
+            store.move_away()
+            end = seen[-1].seq if seen else 0
+            store.load(
+                seen, older=more or seen[:1] != every[:1],
+                newer=rest or seen[-1:] != every[-1:] or end < store.left_out,
+            )  # fmt: skip
+            self._there.set()
         elif what == "first":
             self._filling = False
             parts, more = await self._page(LogsAsk(self.run_id, n=n))
@@ -165,6 +192,7 @@ class LogFeed:
             # What came while the page was on its way is in it, or comes with the next one.
             last = parts[-1].seq if parts else 0
             store.load(parts, older=more, newer=last < store.left_out)
+        self.read = True
         self._changed()
 
     async def _page(self, ask: LogsAsk) -> tuple[list[Part], bool]:

@@ -185,7 +185,14 @@ def _states(terms: Sequence[Term]) -> frozenset[RunState]:
             left = left - named if term.negated else left & named
         elif term.field == "error" and not term.negated:
             left &= WITH_ERROR
+        elif term.field == "failure" and not term.negated and all(map(_says, term.values)):
+            left &= FAILURES
     return left
+
+
+def _says(value: object) -> bool:
+    """A pattern that no empty text meets."""
+    return isinstance(value, Pattern) and any(value.parts)
 
 
 def _since(terms: Sequence[Term], writer: _Writer) -> list[Part]:

@@ -12,7 +12,6 @@ from headway.forks import kept_marks
 from headway.states import TERMINAL, RunState
 from headway.wire import BlobRef
 from headway.wire.runs import CheckpointRow
-from headway_engine.newruns import policy_of
 from headway_engine.store.records import Body, ForkPoint, GivenMark, GivenPoint, NewRun, Run, Start
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def given(
         priority=ask.priority,
         root=ask.new_run if gone else ask.root,
         origin=ask.origin,
-        policy=policy_of(spec),
+        policy=spec.policy(),
         timeout=spec.timeout,
         ck=number,
     )

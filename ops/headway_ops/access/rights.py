@@ -75,6 +75,10 @@ def engine_work() -> Rights:
             *(f"$JS.API.DIRECT.GET.{s}" for s in (subjects.RUNS, subjects.WORK)),
             f"$JS.API.STREAM.PURGE.{blobs}",
             f"$JS.API.STREAM.PURGE.{subjects.WORK}",
+            # At the edge the truth is in RUNS, with the settings beside it.
+            f"$JS.API.DIRECT.GET.KV_{subjects.SETTINGS_BUCKET}",
+            f"$KV.{subjects.SETTINGS_BUCKET}.>",
+            f"$JS.API.STREAM.PURGE.{subjects.RUNS}",
             f"$JS.API.CONSUMER.CREATE.{intake}",
             f"$JS.API.CONSUMER.INFO.{intake}",
             f"$JS.API.CONSUMER.MSG.NEXT.{intake}",

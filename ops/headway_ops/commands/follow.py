@@ -21,12 +21,16 @@ def watch(
             " plays it.",
         ),
     ] = False,
+    plain: Annotated[
+        bool,
+        typer.Option("--plain", help="Words alone: no signs, no colours; for screen readers."),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Print what happens as it happens; with RUN also what was before."""
     from headway_ops import following
 
-    following.watch(run, dump=dump, as_json=as_json)
+    following.watch(run, dump=dump, plain=plain, as_json=as_json)
 
 
 def logs(

@@ -83,10 +83,7 @@ class Role:
         """Start it; it waits for its servers by itself."""
         if self.running:
             return
-        env = {k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_")}
-        for name in ("HEADWAY_DEBUG", "HEADWAY_JOURNAL", "HEADWAY_LOG_LEVEL"):
-            if name in os.environ:
-                env[name] = os.environ[name]
+        env = {k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_") or k in PASSED}
         env["PYTHONUNBUFFERED"] = "1"
         self.starts += 1
         self._process.spawn(
@@ -104,6 +101,15 @@ class Role:
     def tail(self) -> str:
         """The end of its log."""
         return self._process.tail(8)
+
+
+PASSED = frozenset({
+    "HEADWAY_DEBUG", "HEADWAY_JOURNAL", "HEADWAY_LOG_LEVEL", "HEADWAY_LOG_FORMAT",
+    "HEADWAY_ENGINE_OTLP_ENDPOINT", "HEADWAY_ENGINE_OTLP_PROTOCOL", "HEADWAY_ENGINE_OTLP_HEADERS",
+    "HEADWAY_ENGINE_METRICS_LISTEN", "HEADWAY_AGENT_METRICS_LISTEN",
+})  # fmt: skip
+"""What engine and agent of a local stack hear of the environment: how they are watched. Where they
+work and what they serve is written by the stack."""
 
 
 class GivesUp(HeadwayError):

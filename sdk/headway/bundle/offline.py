@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from headway.bundle.format import BadBundle
 from headway.errors import NoSuchRun, Refused
+from headway.ids import trace_of
 from headway.query.asked import query_of
 from headway.query.evaluate import matches
 from headway.states import TERMINAL
@@ -26,6 +27,7 @@ from headway.wire.enqueue import Ended
 from headway.wire.events import gist
 from headway.wire.runs import (
     CheckpointRow,
+    Kin,
     LogsAsk,
     LogsPage,
     MarkRow,
@@ -192,10 +194,13 @@ class OfflineClient:
             for m in bundle.marks(run)
         ]
         marks.sort(key=lambda m: (m.at, m.key))
+        spec = bundle.task(run).spec
         return RunDetail(
             replace(file.row), payload, payload_ref, result, result_ref,
             gist(self._all_events(run), DETAIL_ROWS), bundle.checkpoints(run)[-DETAIL_ROWS:],
-            marks[-DETAIL_ROWS:], file.why, file.budget,
+            marks[-DETAIL_ROWS:], file.why, file.budget, trace_of(file.trace, file.root or run),
+            Kin(sum(bundle.run(other).row.origin == run for other in bundle.runs)),
+            spec and spec.policy(), spec.variables() if spec else (),
         )  # fmt: skip
 
     def _body(self, run: str, name: str) -> tuple[Raw, BlobRef | None]:

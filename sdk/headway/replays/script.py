@@ -6,6 +6,7 @@ alone; the engine gets the plan, which is data.
 
 from __future__ import annotations
 
+import difflib
 import glob
 import os
 import re
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from headway.errors import HeadwayError
+from headway.errors import BadQuery, HeadwayError
 from headway.forks import check_start
 from headway.query import parse as parse_query
 from headway.replays.expect import check_expression
@@ -194,7 +195,9 @@ def parse(text: str, name: str, environment: Mapping[str, str] = os.environ) -> 
         script = msgspec.convert(_filled(data, declared, environment), Script)
         check(script)
     except msgspec.ValidationError as e:
-        raise BadScript(f"{name}{_place(text, str(e))}: {e}") from None
+        raise BadScript(f"{name}{_place(text, str(e))}: {e}{_expected(str(e))}") from None
+    except BadQuery as e:
+        raise BadScript(f"{name}{_place(text, '`$.select.query`')}: query, {e}") from None
     except HeadwayError as e:
         raise BadScript(f"{name}: {e}") from None
     return script
@@ -253,6 +256,23 @@ def _filled(value: Any, known: dict[str, Variable], environment: Mapping[str, st
         return environment.get(name, known[name].default)
 
     return _VARIABLE.sub(one, value)
+
+
+_TABLES: dict[str, type[Struct]] = {
+    "": Script, "select": Select, "replay": Replay, "edit": Edit, "pace": Pace, "gate": Gate,
+    "check": wire.Check, "vars": Variable,
+}  # fmt: skip
+
+
+def _expected(message: str) -> str:
+    """`; expected query, ids ...` for a name that is not known where it stands."""
+    at = re.search(r"unknown field `(\w+)`(?: - at `\$\.?(\w*))?", message)
+    table = _TABLES.get(at.group(2) or "") if at else None
+    if at is None or table is None:
+        return ""
+    names = table.__struct_encode_fields__
+    close = difflib.get_close_matches(at.group(1), names, 1)
+    return f"; expected {', '.join(names)}" + (f"; did you mean {close[0]}?" if close else "")
 
 
 def _place(text: str, message: str) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct
 
+from headway.retry import RetryPolicy
 from headway.wire import DEFAULT_QUEUE, DURATION_LIMIT, NOTHING, Instant
 from headway.wire.events import Sample
 from headway.wire.fields import Name, Seconds, Text
@@ -179,6 +180,17 @@ class TaskSpec(Struct, frozen=True, omit_defaults=True):
     doc: str = ""
     state_schema: Raw = NOTHING
     """Of what it saves, if `@task(state=...)` says so: edited states are checked against it."""
+
+    def policy(self) -> RetryPolicy:
+        """How often and how soon a failed run of it is tried again."""
+        return RetryPolicy(
+            self.max_attempts, self.factor, self.min_delay, self.max_delay, self.jitter,
+            self.retry_oom, self.retry_timeout,
+        )  # fmt: skip
+
+    def variables(self) -> tuple[str, ...]:
+        """Names of what its code gets from its surroundings, secrets last; never their values."""
+        return (*self.env, *self.secrets)
 
 
 class Deployment(Struct, forbid_unknown_fields=True, omit_defaults=True):

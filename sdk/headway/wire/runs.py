@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct
 
+from headway.retry import RetryPolicy
 from headway.wire import NOTHING, BlobRef, ErrorInfo, Instant
 from headway.wire.budget import Budget
 from headway.wire.enqueue import Ended, Recorded
@@ -296,6 +297,23 @@ class MarkRow(Struct, omit_defaults=True):
     size: int = 0
 
 
+KIN = 1000
+"""So many forks, or runs that failed alike, are counted; there may be more."""
+ALIKE_HOURS = 2
+"""Runs that were made longer ago are not counted among those that failed alike."""
+
+
+class Kin(Struct, omit_defaults=True):
+    """How many runs have to do with this one; each number up to `KIN`."""
+
+    forks: int = 0
+    """Its replays and forks."""
+    alike: int = 0
+    """Of a failed run: those of the last `ALIKE_HOURS` with an error of its class, itself too."""
+    first_at: Instant | None = None
+    """When the first run with an error of its class failed, of those that are kept."""
+
+
 class RunDetail(Struct, omit_defaults=True):
     """The answer of `run`."""
 
@@ -314,6 +332,13 @@ class RunDetail(Struct, omit_defaults=True):
     """In plain words: why the run is where it is, and what would move it."""
     budget: Budget | None = None
     """What it may use, and has used; None = any."""
+    trace: str = ""
+    """Of its spans: 32 hex digits, which came with the enqueue or were made of its root's id."""
+    kin: Kin | None = None
+    retry: RetryPolicy | None = None
+    """Of its version; None = not known here."""
+    env: tuple[str, ...] = ()
+    """Names of the variables and secrets that its code gets; never their values."""
 
 
 class ResultsAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from headway.texts import plural
 from headway_tui.model.texts import LINE_LIMIT, safe
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from headway.wire.events import Event
+    from headway.wire.runs import RunDetail
 
 LEVELS = "DIWE"
 _LEVEL = re.compile(r"\b(DEBUG|INFO|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b")
@@ -70,3 +72,15 @@ def matcher(text: str) -> Callable[[str], bool]:
 def shown(line: Line) -> str:
     """A line's text, safe and cut."""
     return safe(line.text, LINE_LIMIT)
+
+
+def none_yet(detail: RunDetail | None, written: int) -> str:
+    """Why a run has no output; `written`: the number of its last line, as its end told it."""
+    if detail is None:
+        return ""
+    row = detail.row
+    if row.ended_at is not None:
+        if written:
+            return f"removed by the retention of LOGS: it had written {plural(written, 'line')}"
+        return "it wrote nothing" if row.started_at is not None else "it never ran"
+    return f"no output yet: {safe(detail.why or row.status, 200)}"

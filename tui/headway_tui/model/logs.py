@@ -295,6 +295,15 @@ class LogStore:
         index = number - self.base
         return self.lines[index] if 0 <= index < len(self.lines) else None
 
+    def rows_of(self, seq: int) -> range:
+        """Absolute numbers of the lines of a chunk, by its sequence; empty = it is not here."""
+        first = self.base
+        for mark in self._marks:
+            if mark.seq == seq:
+                return range(first, first + mark.rows)
+            first += mark.rows
+        return range(0)
+
     def has_error(self, first: int, after: int) -> bool:
         """Is one of these lines, by absolute number, an error?"""
         at = bisect_left(self.errors, first)
@@ -302,6 +311,8 @@ class LogStore:
 
     def find(self, test: Callable[[str], bool], start: int, step: int) -> int | None:
         """The next line from `start` on whose text passes, forwards (+1) or backwards (-1)."""
+        if not self.lines:
+            return None
         index = start - self.base
         last = len(self.lines) if step > 0 else -1
         for i in range(max(0, min(index, len(self.lines) - 1)), last, step):
@@ -319,6 +330,29 @@ class LogStore:
         if line is None:
             return number
         return min(self.end - 1, self.near(line.at + timedelta(minutes=step)))
+
+
+def around(parts: Sequence[Part], seq: int, room: int) -> list[Part]:
+    """Of chunks in their order those near one of them, with so many lines at most.
+
+    What comes after it may take half of the room, or more where less comes before it.
+    """
+    at = sum(p.seq < seq for p in parts)
+    after = _as_many(parts[at:], room // 2)
+    before = _as_many(parts[:at][::-1], room - sum(len(p.chunk.lines) for p in after))[::-1]
+    left = room - sum(len(p.chunk.lines) for p in before)
+    return [*before, *_as_many(parts[at:], left)]
+
+
+def _as_many(parts: Sequence[Part], room: int) -> list[Part]:
+    """The first ones, until there is no room; one at least."""
+    found: list[Part] = []
+    for part in parts:
+        room -= len(part.chunk.lines)
+        if room < 0 and found:
+            break
+        found.append(part)
+    return found
 
 
 def _gap(gap: int, chunk: LogChunk, epoch: int) -> Line:

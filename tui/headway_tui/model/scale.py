@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from headway.texts import span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from headway_tui.model.timeline import Node
@@ -33,8 +33,9 @@ class Stretch(NamedTuple):
 class Scale:
     """Where a time lies in `width` cells."""
 
-    def __init__(self, begin: datetime, stretches: list[Stretch], width: int) -> None:
-        self.begin, self.stretches, self.width = begin, stretches, width
+    def __init__(self, begin: datetime, stretches: list[Stretch], width: int, whole: float) -> None:
+        """`whole`: seconds of all of the time, seen or not."""
+        self.begin, self.stretches, self.width, self.whole = begin, stretches, width, whole
 
     def cell(self, at: datetime) -> int:
         """The cell of a time, from 0; clamped to what is on the axis."""
@@ -45,9 +46,23 @@ class Scale:
                 return max(0, min(self.width - 1, int(s.left + s.cells * max(0.0, part))))
         return self.width - 1
 
+    def seconds(self, cell: float) -> float:
+        """The time at the left edge of a cell, in seconds since the beginning; clamped."""
+        for s in self.stretches:
+            if cell < s.left + s.cells:
+                part = max(0.0, cell - s.left) / s.cells if s.cells else 0.0
+                return s.start + (s.end - s.start) * part
+        return self.stretches[-1].end if self.stretches else 0.0
+
+    def away(self, start: datetime, end: datetime) -> int:
+        """Below 0: it was over before what is seen; above 0: it began after that."""
+        low, high = self.stretches[0].start, self.stretches[-1].end
+        before = (end - self.begin).total_seconds() < low
+        return -1 if before else int((start - self.begin).total_seconds() > high)
+
     def moved(self, begin: datetime) -> Scale:
         """The same scale from another zero."""
-        return Scale(begin, self.stretches, self.width)
+        return Scale(begin, self.stretches, self.width, self.whole)
 
     def folds(self) -> list[tuple[int, int, float]]:
         """Folded stretches: first cell, cells, seconds."""
@@ -83,20 +98,24 @@ class Scale:
         return "".join(line)
 
 
-def straight(begin: datetime, seconds: float, width: int) -> Scale | None:
+def straight(begin: datetime, part: tuple[float, float], width: int, whole: float) -> Scale | None:
     """A scale without folds; None where there is no room."""
-    return (
-        Scale(begin, [Stretch(0.0, seconds, 0.0, float(width), False)], width)
-        if (width >= 4)
-        else None
-    )
+    stretch = Stretch(*part, 0.0, float(width), False)
+    return Scale(begin, [stretch], width, whole) if width >= 4 else None
+
+
+def zoomed(total: float, zoom: float, centre: float) -> tuple[float, float]:
+    """The part of the whole time that is seen: `zoom` 2 = half of it, around `centre` (0 to 1)."""
+    half = total / zoom / 2
+    middle = min(max(centre * total, half), total - half)
+    return middle - half, middle + half
 
 
 def scale_of(
-    nodes: Iterable[Node], now: datetime, width: int, *, fold: bool, zoom: float = 1.0,
-    centre: float = 0.5,
+    nodes: Iterable[Node], now: datetime, width: int, *, fold: bool,
+    part: Callable[[float], tuple[float, float]] = lambda total: (0.0, total),
 ) -> Scale | None:  # fmt: skip
-    """The scale of a view; None while there is nothing. `zoom` 2 = half the time, at `centre`."""
+    """The scale of a view; None while there is nothing. `part`: what is seen of the whole time."""
     spans = [
         ((n.start, n.end or max(now, n.start)), n.kind in _BUSY or bool(n.children)) for n in nodes
     ]
@@ -107,11 +126,7 @@ def scale_of(
     busy = sorted(
         ((s - begin).total_seconds(), (e - begin).total_seconds()) for (s, e), work in spans if work
     )
-    low, high = 0.0, total
-    if zoom > 1:
-        half = total / zoom / 2
-        middle = min(max(centre * total, half), total - half)
-        low, high = middle - half, middle + half
+    low, high = part(total)
     idle = _idle(busy, total) if fold else []
     parts: list[tuple[float, float, bool]] = []
     at = low
@@ -133,7 +148,7 @@ def scale_of(
         cells = float(IDLE_CELLS) if folded else room * (end - start) / shown
         stretches.append(Stretch(start, end, left, cells, folded))
         left += cells
-    return Scale(begin, stretches, width)
+    return Scale(begin, stretches, width, total)
 
 
 def _idle(busy: list[tuple[float, float]], total: float) -> list[tuple[float, float]]:

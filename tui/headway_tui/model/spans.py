@@ -7,7 +7,7 @@ did inside stands below it. The rest stands where its parent is, or below its at
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from headway_tui.model.nodes import Node, walk
 from headway_tui.model.texts import safe
@@ -26,11 +26,18 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STATUS = ("http.response.status_code", "http.status_code", "rpc.grpc.status_code")
 
 
+class _Kept(NamedTuple):
+    """A span with its row, which is made once: a tree is made anew with everything that comes."""
+
+    span: Span
+    row: Node
+
+
 class Spans:
     """Chunks in, in any order and doubly; rows out."""
 
     def __init__(self) -> None:
-        self._known: dict[int, dict[int, Span]] = {}
+        self._known: dict[int, dict[int, _Kept]] = {}
         """By epoch and number."""
         self._last: dict[int, int] = {}
         self._count = 0
@@ -47,7 +54,7 @@ class Spans:
             if self._count >= SHOWN:
                 self.beyond += 1
                 continue
-            known[number] = span
+            known[number] = _Kept(span, _row(span, epoch))
             self._count += 1
             new = True
         last = chunk.first + len(chunk.spans) - 1
@@ -57,7 +64,7 @@ class Spans:
     def find(self, epoch: int, span: str) -> Span | None:
         """A span of an attempt by its id."""
         known = self._known.get(epoch, {}).values()
-        return next((s for s in known if s.span == span), None)
+        return next((k.span for k in known if k.span.span == span), None)
 
     @property
     def missing(self) -> int:
@@ -66,7 +73,7 @@ class Spans:
         return max(0, seen - self._count - self.beyond)
 
     def attach(self, nodes: list[Node]) -> None:
-        """Put rows of spans below those of their attempts."""
+        """Put rows of spans below those of their attempts; those of an older tree move here."""
         if not self._count:
             return
         for node in walk(nodes):
@@ -74,29 +81,29 @@ class Spans:
                 _below(node, list(found.values()))
 
 
-def _below(attempt: Node, spans: list[Span]) -> None:
+def _below(attempt: Node, spans: list[_Kept]) -> None:
     """Rows of one attempt; circles of parents, which no library makes, are left out."""
     rows = {f"step({n.label!r})": n for n in attempt.children if n.kind == "step"}
     rows |= {f"once({n.label[7:]!r})": n for n in attempt.children if n.kind == "once"}
-    ids = {s.span for s in spans}
-    under: dict[str, list[Span]] = {}
-    for s in spans:
-        under.setdefault(s.parent if s.parent in ids else "", []).append(s)
+    ids = {k.span.span for k in spans}
+    under: dict[str, list[_Kept]] = {}
+    for kept in spans:
+        parent = kept.span.parent
+        under.setdefault(parent if parent in ids else "", []).append(kept)
     hosts = {id(attempt): attempt}
-    stack = [(s, attempt, 1) for s in under.pop("", ())]
+    stack = [(k, attempt, 1) for k in under.pop("", ())]
     while stack:
-        span, host, depth = stack.pop()
+        (span, row), host, depth = stack.pop()
         below, deeper = host, depth
         if span.scope == OURS and span.name in rows:
             below, deeper = rows[span.name], 2
         elif span.scope != OURS or not span.name.startswith(("attempt ", "checkpoint")):
-            row = _row(span, attempt.epoch)
-            row.folded = depth >= OPEN_DEPTH
+            row.folded, row.children = depth >= OPEN_DEPTH, []
             host.children.append(row)
             hosts[id(host)] = host
             if depth < DEEPEST:
                 below, deeper = row, depth + 1
-        stack += [(s, below, deeper) for s in under.pop(span.span, ())]
+        stack += [(k, below, deeper) for k in under.pop(span.span, ())]
     for host in hosts.values():
         host.children.sort(key=lambda n: n.start)
 

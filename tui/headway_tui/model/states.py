@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from headway.texts import size
 from headway_tui.model.texts import safe
 
+_MISSING = object()
 VALUE = 400
 DEEP = 6
 
@@ -93,3 +95,44 @@ def _cut(value: Any) -> str:
 def counted(rows: list[StateRow]) -> str:
     """`+2 ~1 -0`."""
     return " ".join(f"{s}{sum(1 for r in rows if r.sign == s)}" for s in "+~-")
+
+
+def paths(rows: list[StateRow]) -> list[tuple[str, ...]]:
+    """For each row the keys that lead to it."""
+    found: list[tuple[str, ...]] = []
+    at: list[str] = []
+    for row in rows:
+        at[row.depth :] = [row.key]
+        found.append(tuple(at))
+    return found
+
+
+def parents(rows: list[StateRow]) -> list[bool]:
+    """For each row: is there something below it?"""
+    return [b.depth > a.depth for a, b in pairwise(rows)] + [False] * bool(rows)
+
+
+def unfolded(rows: list[StateRow], folded: set[tuple[str, ...]]) -> list[int]:
+    """Which rows are seen: what is below a folded one is not."""
+    seen: list[int] = []
+    hidden: int | None = None
+    for i, (row, path) in enumerate(zip(rows, paths(rows), strict=True)):
+        if hidden is not None and row.depth > hidden:
+            continue
+        hidden = row.depth if path in folded else None
+        seen.append(i)
+    return seen
+
+
+def value_at(value: Any, path: tuple[str, ...]) -> Any:
+    """What stands under these keys, as rows have them; raises KeyError."""
+    for key in path:
+        items = _items(value) if key else None
+        if items is None:
+            if key:
+                raise KeyError(key)
+            continue
+        value = next((v for k, v in items if safe(k, 100) == key), _MISSING)
+        if value is _MISSING:
+            raise KeyError(key)
+    return value

@@ -20,7 +20,8 @@ from headway_tui.model import deadsheets as sheets
 from headway_tui.model.dead import DeadView, letter_cells, query_of, review_cells
 from headway_tui.model.deadsheets import COUNT_FROM
 from headway_tui.model.texts import safe
-from headway_tui.screens.base import Pane, quoted
+from headway_tui.screens.base import Pane
+from headway_tui.screens.changing import quoted
 from headway_tui.sending import kindly
 from headway_tui.sheets import Decide
 from headway_tui.widgets.dead import (

@@ -21,7 +21,8 @@ from headway_tui.model.jumps import Spot
 from headway_tui.model.sheets import Field, Sheet, texts
 from headway_tui.model.texts import safe
 from headway_tui.screens import cells
-from headway_tui.screens.base import Pane, quoted
+from headway_tui.screens.base import Pane
+from headway_tui.screens.changing import quoted
 from headway_tui.sheets import Decide, Facts
 from headway_tui.widgets.table import Cell, TableHead, VTable
 

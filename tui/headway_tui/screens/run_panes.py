@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headway.errors import HeadwayError
+from headway.texts import size
 from headway.wire import BlobRef
 from headway.wire.runs import StateAnswer, StateAsk
 from headway_tui.model.states import read
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 ID_LENGTH = 26
 STATE_LIMIT = 1024 * 1024
-"""Bytes of a state that are fetched to be shown; of a larger one only its size is told."""
+"""Bytes of a state that are fetched to be shown; a larger one is fetched when it is asked for."""
+FETCHED = 64 * 1024 * 1024
+"""Bytes of a state that can be asked for."""
 
 
 class RunPanes(Pane):
@@ -107,8 +110,14 @@ class RunPanes(Pane):
             self.state.show(self._bodies(), b"", f"checkpoint {number} is not kept any more")
             return
         bodies = self._bodies()
+        if not bytes(new.state):
+            row = new.row
+            rest = "enter fetches it" if row.size <= FETCHED else "`headway export` has it"
+            words = f"{size(row.size)}, sha {row.sha256[:8]}, in the blob store: {rest}"
+            self.state.show(bodies, b"", words)
+            return
         bodies["new"] = read(bytes(new.state))
-        if old is not None:
+        if old is not None and bytes(old.state):
             bodies["old"] = read(bytes(old.state))
         self.state.show(bodies, bytes(new.state))
 
@@ -124,13 +133,34 @@ class RunPanes(Pane):
                 return None
             raise
         if answer.key:
-            ref = BlobRef(answer.key, answer.row.size, answer.row.sha256)
-            if ref.size > STATE_LIMIT:
-                answer.state = msgspec.Raw(b'{"size": %d}' % ref.size)
-            elif link.client is not None:
-                answer.state = msgspec.Raw(await link.client.fetch_blob(ref))
+            answer.state = msgspec.Raw()
+            if answer.row.size <= STATE_LIMIT:
+                await self._fetch(answer)
         self._states[number] = answer
         return answer
+
+    async def _fetch(self, answer: StateAnswer) -> None:
+        """Its body, from where large ones lie; raises HeadwayError."""
+        client = self.console_app.link.client
+        if client is not None:
+            ref = BlobRef(answer.key, answer.row.size, answer.row.sha256)
+            answer.state = msgspec.Raw(await client.fetch_blob(ref))
+
+    def on_state_pane_wanted(self) -> None:
+        """The state is large, and the reader wants it."""
+        answer = self._states.get(self.number)
+        if answer is not None and answer.key and answer.row.size <= FETCHED:
+            work = partial(self._fetch_and_show, answer)
+            self.run_worker(work, group="state", exclusive=True, exit_on_error=True)
+
+    async def _fetch_and_show(self, answer: StateAnswer) -> None:
+        self.say(f"fetching {size(answer.row.size)}")
+        try:
+            await self._fetch(answer)
+        except HeadwayError as e:
+            self.say(f"not fetched: {e}", "bad")
+            return
+        await self._load(answer.row.number)
 
     def do_next_checkpoint(self) -> None:
         """The next checkpoint."""

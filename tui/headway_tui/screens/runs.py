@@ -70,7 +70,8 @@ class RunsScreen(Marking):
         self._to_top = False
         self._answers: int = 0
         self._heard: int = 0
-        self._story: tuple[str, list[tuple[str, str]]] = ("", [])
+        self._story: tuple[tuple[str, str], list[tuple[str, str]]] = (("", ""), [])
+        """Of which run, in which status, and what only the whole run tells."""
         self._preview = True
         self._side = False
         self._wide = True
@@ -102,7 +103,7 @@ class RunsScreen(Marking):
         self._remember()
         self.workers.cancel_node(self)
         self.view.clear()
-        self.as_of, self._answers, self._story = None, 0, ("", [])
+        self.as_of, self._answers, self._story = None, 0, (("", ""), [])
         self.filter_text = self._first_filter = ""
         self._begin()
         self.table.touch()
@@ -254,12 +255,21 @@ class RunsScreen(Marking):
         self._shown = key
         self.box.border_title = safe(row.run, 26) if row else ""
         self.box.border_subtitle = "" if self.small else "p hide   P side   enter open"
-        story = self._story[1] if row is not None and self._story[0] == row.run else []
+        told = row is not None and self._story[0] == (row.run, row.status)
+        story = self._story[1] if told else []
+        if row is not None and not told and self._story[0][0] == row.run:
+            self._ask_story(row)  # it has moved since: why it is there is another matter now
         facts = facts_of(row, self.now()) if row else []
         self.preview.facts = [*facts[:1], *story, *facts[1:]]
         self.preview.touch()
 
-    async def _tell(self, run: str) -> None:
+    def _ask_story(self, row: RunRow) -> None:
+        self.run_worker(
+            partial(self._tell, row.run, row.status), group="tell", exclusive=True,
+            exit_on_error=True,
+        )  # fmt: skip
+
+    async def _tell(self, run: str, status: str) -> None:
         """The story of a run on which the reader stays."""
         await asyncio.sleep(LINGERED)
         try:
@@ -267,7 +277,7 @@ class RunsScreen(Marking):
             detail = await self.console_app.link.ask("run", ask, RunDetail)
         except HeadwayError:
             return
-        self._story = (run, story_of(detail, self._paper()))
+        self._story = ((run, status), story_of(detail, self._paper()))
         self._shown = ""
         self._preview_of(self.chosen())
 
@@ -285,11 +295,10 @@ class RunsScreen(Marking):
             self.feed.want_bottom(len(self.view.bottom) + margin)
         self._row = self.view.id_at(at)
         self._extend_range()
-        self._preview_of(self.chosen())
-        if self._row and self._preview and self._story[0] != self._row:
-            self.run_worker(
-                partial(self._tell, self._row), group="tell", exclusive=True, exit_on_error=True
-            )
+        row = self.chosen()
+        self._preview_of(row)
+        if row is not None and self._preview and self._story[0][0] != row.run:
+            self._ask_story(row)
 
     def on_lines_chosen(self) -> None:
         """A double click opens."""

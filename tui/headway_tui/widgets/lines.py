@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from headway.looks import MARKS
+from headway.looks import MARKS, in_ascii
 from headway_tui.themes import ROLES, Palette
 from headway_tui.widgets.marked_bar import spread, with_marks
 
@@ -94,6 +94,10 @@ class Lines(ScrollView, can_focus=True):
     def sign(self, name: str) -> str:
         """A sign, in ASCII where only that is to be used."""
         return MARKS[name][bool(getattr(self._app(), "ascii_only", False))]
+
+    def worded(self, text: str) -> str:
+        """A text of ours, its signs in ASCII where only that is to be used."""
+        return in_ascii(text) if getattr(self._app(), "ascii_only", False) else text
 
     def touch(self) -> None:
         """Something changed: the next tick paints."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rich.cells import cell_len
 from rich.segment import Segment
+from textual.message import Message
 from textual.strip import Strip
 
 from headway.texts import clock, span
@@ -47,15 +48,25 @@ class Source(Protocol):
 class LogTail(LogLines):
     """Follows the end until the reader moves; then the text stands still."""
 
+    class Beyond(Message):
+        """There is no further hit in memory: backwards (-1), or forwards (+1)."""
+
+        def __init__(self, step: int) -> None:
+            super().__init__()
+            self.step = step
+
     def __init__(self, *, id: str | None = None, store: LogStore | None = None) -> None:
         super().__init__(id=id, store=store)
         self.source: Source | None = None
         self.clock = "clock"
         self.wrap = False
         self.wanted = ""
+        self.empty = ""
+        """What is said where there is no line."""
         self.rules: dict[int, str] = {}
         """By epoch: what the rule above an attempt says."""
-        self._test: Callable[[str], bool] | None = None
+        self.test: Callable[[str], bool] | None = None
+        """What is looked for."""
         self._wrapped: list[tuple[int, int]] = []
         """While lines are wrapped: for each row of the screen its line, and which part of it."""
 
@@ -63,7 +74,7 @@ class LogTail(LogLines):
 
     def do_keep_hits(self) -> None:
         """Only what the search finds, or all."""
-        test = self._test
+        test = self.test
         if self.only is not None or test is None:
             self.keep(None)
         else:
@@ -127,6 +138,10 @@ class LogTail(LogLines):
 
     def render_line(self, y: int) -> Strip:
         """One row of the screen: a line, or a part of one."""
+        if not self.count() and y == 0:
+            words = f"no line of {len(self.store.lines):,} is shown: {self.sifted()}"
+            words = words if self.store.lines else self.empty
+            return self.finished(Strip([self.text(f" {self.worded(words)}", "muted")]), 0)
         if not self.wrap:
             return super().render_line(y)
         if not self._wrapped:
@@ -322,13 +337,13 @@ class LogTail(LogLines):
 
     def search(self, text: str) -> bool:
         """From the last line backwards; False if nothing has it. Raises ValueError."""
-        self.wanted, self._test = text, matcher(text) if text else None
+        self.wanted, self.test = text, matcher(text) if text else None
         self.hit = None
-        return self._test is None or self._find(self.store.end - 1, -1)
+        return self.test is None or self._find(self.store.end - 1, -1)
 
     def _find(self, start: int, step: int) -> bool:
-        assert self._test is not None
-        found = self.store.find(self._test, start, step)
+        assert self.test is not None
+        found = self.store.find(self.test, start, step)
         if found is None:
             return False
         self.hit = found
@@ -337,13 +352,41 @@ class LogTail(LogLines):
 
     def do_next_hit(self) -> None:
         """The next hit below."""
-        if self._test is not None and self.hit is not None and self.hit + 1 < self.store.end:
-            self._find(self.hit + 1, 1)
+        self._next(1)
 
     def do_last_hit(self) -> None:
         """The hit above."""
-        if self._test is not None and self.hit is not None and self.hit > self.store.base:
-            self._find(self.hit - 1, -1)
+        self._next(-1)
+
+    def _next(self, step: int) -> None:
+        if self.test is None:
+            return
+        at, store = self.hit, self.store
+        if at is None:
+            numbers = self._numbers()
+            at = numbers[0] - step if numbers else store.base
+        inside = store.base <= at + step < store.end
+        if not (inside and self._find(at + step, step)):
+            self.post_message(self.Beyond(step))
+
+    def show_hit(self, seq: int, step: int) -> bool:
+        """The last (-1) or first (+1) hit in a chunk, by its sequence; False if there is none."""
+        self.sift()
+        rows = self.store.rows_of(seq)
+        for number in rows if step > 0 else reversed(rows):
+            line = self.store.line(number)
+            if line is not None and self.test is not None and self.test(line.text):
+                self.hit = number
+                self.show_line(number)
+                return True
+        return False
+
+    def do_pipe_pane(self, argument: str) -> None:
+        """The lines that are kept and shown, into a command of the shell."""
+        numbers = map(self.number, range(self.count()))
+        lines = (self.store.line(n) for n in numbers)
+        given = "".join(f"{line.text}\n" for line in lines if line is not None)
+        self._app().pane_screen.pipe_through(argument, given.encode("utf-8", "replace"), "pipe")
 
     def show_line(self, number: int) -> None:
         """The window around a line, by its absolute number; following ends."""

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from textual.widget import Widget
 
 
+APART = "   "
+
+
 class TabLine(Bar):
-    """Titles; those of panes that are shown stand out, the focused one most."""
+    """Titles, the key of each in brackets; those of panes that are shown stand out."""
 
     def __init__(
         self, panes: Sequence[tuple[str, Widget]], shown: Callable[[Widget], bool],
@@ -34,7 +37,7 @@ class TabLine(Bar):
                 style = palette.chosen
             else:
                 style = palette["text" if self._is_shown(pane) else "muted"]
-            out += [Segment(f"[{title}]", style), self.text("  ")]
+            out += [Segment(f"[{title[0]}]{title[1:]}", style), self.text(APART)]
         hint = "tab next"
         room = width - sum(len(s.text) for s in out) - len(hint) - 1
         return [*out, self.text(" " * room + hint, "muted")] if room > 0 else out
@@ -46,4 +49,4 @@ class TabLine(Bar):
             if at <= event.x < at + len(title) + 2:
                 self._go(pane)
                 return
-            at += len(title) + 4
+            at += len(title) + 2 + len(APART)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from headway.texts import span
 from headway_tui.model import views
-from headway_tui.model.scale import Scale, scale_of, straight
+from headway_tui.model.scale import Scale, scale_of, straight, zoomed
 from headway_tui.model.texts import fit, right
 from headway_tui.model.timeline import Node, Shown, Timeline, flat, shown, walk
 from headway_tui.widgets.lines import Lines
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from rich.segment import Segment
 
+LEAST = 1e-6
+"""Seconds: a shorter time is not zoomed to."""
 VIEWS = ("tree", "attempts", "flat", "critical path")
 _FILL = {"wait": "wait", "queued": "wait", "backoff": "backoff"}
 _ROLE = {"wait": "wait", "queued": "muted", "backoff": "muted", "step": "info", "once": "mark",
@@ -44,6 +46,9 @@ class Waterfall(Lines):
         self.view = "tree"
         self.fold_idle = True
         self.zoom = 1.0
+        """Of the time around the cursor; 2 = half of it."""
+        self.dragged: tuple[float, float] | None = None
+        """The seconds that a drag on the axis has chosen, in place of the zoom."""
         self._rows: list[Shown] = []
         self._bad: list[int] = []
         self._scale: Scale | None = None
@@ -79,18 +84,22 @@ class Waterfall(Lines):
         self._attempts = views.attempt_of(nodes) if self.view == "attempts" else {}
         if self._attempts:
             begin = min(n.start for n in self._attempts.values())
-            whole = views.longest(nodes, now) / self.zoom
-            self._scale = straight(begin, whole, self.bar_width())
+            whole = views.longest(nodes, now)
+            self._scale = straight(begin, self._part(whole), self.bar_width(), whole)
             return
-        at = self.chosen()
-        centre = 0.5
-        if at is not None and nodes:
-            end = max((n.end or now) for n in nodes)
-            total = (end - nodes[0].start).total_seconds()
-            centre = (at.start - nodes[0].start).total_seconds() / total if total > 0 else 0.5
-        self._scale = scale_of(
-            nodes, now, self.bar_width(), fold=self.fold_idle, zoom=self.zoom, centre=centre
-        )
+        self._scale = scale_of(nodes, now, self.bar_width(), fold=self.fold_idle, part=self._part)
+
+    def _part(self, total: float) -> tuple[float, float]:
+        """What is seen of so many seconds: what was dragged over, or the time around the cursor."""
+        if self.dragged is not None:
+            low, high = self.dragged
+            high = min(high, total)
+            return (low, high) if low < high else (0.0, total)
+        at, nodes = self.chosen(), self.timeline.nodes
+        if at is None or not nodes or not total:
+            return zoomed(total, self.zoom, 0.5)
+        begin = self._attempts[at.key].start if at.key in self._attempts else nodes[0].start
+        return zoomed(total, self.zoom, (at.start - begin).total_seconds() / total)
 
     def failed(self, first: int, after: int) -> bool:
         """Is a failure among these rows?"""
@@ -122,11 +131,11 @@ class Waterfall(Lines):
         node = item.node
         labels = self.label_width()
         sign = self.sign(item.fold) if item.fold else " "
-        head = f" {'  ' * item.depth}{sign} {self._words(node.label)}"
+        head = f" {'  ' * item.depth}{sign} {self.worded(node.label)}"
         role = "bad" if node.bad else "text" if item.depth == 0 else "muted"
         if node.kind in {"checkpoint", "once"}:
             role = "mark"
-        note = self._words(node.note)
+        note = self.worded(node.note)
         room = labels - len(head) - 1
         if note and room > 3:
             head = fit(head, max(len(head), labels - len(note) - 1)) + " " + note
@@ -138,14 +147,6 @@ class Waterfall(Lines):
         segments.append(self.text(right("" if point else span(took), 8), "muted"))
         return segments
 
-    def _words(self, text: str) -> str:
-        if self.sign("rule") == "-":
-            for name in ("checkpoint", "once", "error", "to"):
-                text = text.replace("◆◈✗→"[("checkpoint", "once", "error", "to").index(name)],
-                                    self.sign(name))  # fmt: skip
-            text = text.replace("✓", "+").replace("⚑", "?")
-        return text
-
     def _bar(self, node: Node, end: datetime) -> list[Segment]:
         width, scale = self.bar_width(), self._scale
         if scale is not None and scale.width != width:
@@ -156,6 +157,9 @@ class Waterfall(Lines):
             return [self.text(" " * width)]
         if (attempt := self._attempts.get(node.key)) is not None:
             scale = scale.moved(attempt.start)
+        if away := scale.away(node.start, end):
+            sign = "<".ljust(width) if away < 0 else ">".rjust(width)
+            return [self.text(sign, "muted")]
         first, last = scale.cell(node.start), scale.cell(end)
         role = _ROLE.get(node.kind, "info")
         cells: list[tuple[str, str]] = [(" ", "text")] * width
@@ -208,8 +212,8 @@ class Waterfall(Lines):
 
         begin = self.timeline.nodes[0].start
         event, made = self.timeline.behind(node)
-        said = [self._words(line) for line in of_row(node, begin, self._now(), event, made)]
-        self._app().push_screen(PageSheet(self._words(node.label), said))
+        said = [self.worded(line) for line in of_row(node, begin, self._now(), event, made)]
+        self._app().push_screen(PageSheet(self.worded(node.label), said))
 
     def do_fold(self) -> None:
         """Fold or unfold the row, or the one that it belongs to."""
@@ -244,19 +248,52 @@ class Waterfall(Lines):
         self.relaid()
 
     def do_zoom_in(self) -> None:
-        """Half the time, around the cursor's row."""
-        self.zoom = min(1e6, self.zoom * 2)
-        self.relaid()
+        """Half the time, around the cursor's row; of what was dragged over, around its middle."""
+        self._zoom_by(2.0)
 
     def do_zoom_out(self) -> None:
         """Double the time."""
-        self.zoom = max(1.0, self.zoom / 2)
+        self._zoom_by(0.5)
+
+    def _zoom_by(self, factor: float) -> None:
+        if self.dragged is None:
+            self.zoom = min(1e6, max(1.0, self.zoom * factor))
+        else:
+            low, high = self.dragged
+            half, middle = (high - low) / factor / 2, (low + high) / 2
+            whole = self._scale.whole if self._scale is not None else 0.0
+            low, high = max(0.0, middle - half), middle + half
+            self.dragged = (low, high) if low > 0 or high < whole else None
         self.relaid()
 
     def do_zoom_fit(self) -> None:
         """All of the time."""
-        self.zoom = 1.0
+        self.zoom, self.dragged = 1.0, None
         self.relaid()
+
+    def zoom_to(self, first: int, after: int) -> None:
+        """Only the time between two columns of the axis."""
+        if self._scale is not None:
+            edge = self.label_width() + 1
+            low, high = self._scale.seconds(first - edge), self._scale.seconds(after - edge)
+            if high - low >= LEAST:
+                self.zoom, self.dragged = 1.0, (low, high)
+                self.relaid()
+
+    def go_to(self, column: int) -> None:
+        """The cursor to the last row that began at this column of the axis, or before it."""
+        if self._scale is None:
+            return
+        until = self._scale.begin + timedelta(
+            seconds=self._scale.seconds(column - self.label_width())
+        )
+        best = max(
+            (i for i, r in enumerate(self._rows) if r.node.start <= until),
+            key=lambda i: self._rows[i].node.start,
+            default=None,
+        )
+        if best is not None:
+            self.move(best)
 
     def do_idle(self) -> None:
         """Idle stretches folded or not."""
@@ -275,6 +312,9 @@ class Waterfall(Lines):
 
     def do_from_start(self) -> None:
         """The first row, and at this zoom the beginning of the time."""
+        if self.dragged is not None:
+            low, high = self.dragged
+            self.dragged = (0.0, high - low)
         self.move(0)
         self.relaid()
 

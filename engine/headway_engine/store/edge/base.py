@@ -16,7 +16,6 @@ from headway import fencing, subjects
 from headway.wire import Malformed, decode, decoder, encode
 from headway.wire.rpc import MarkRecord
 from headway_engine.changes.messages import BODY, Body, Change, Record
-from headway_engine.newruns import policy_of
 from headway_engine.store import StoreDown
 from headway_engine.store.edge.journal import Draft
 
@@ -112,7 +111,7 @@ class EdgeBase:
         known = self._known(run.ns, run.task, run.version)
         if known is not None:
             spec = known[0]
-            run.policy = policy_of(spec)
+            run.policy = spec.policy()
             run.timeout = spec.timeout
         return run
 

@@ -12,12 +12,12 @@ from headway.wire import NOTHING, decoder
 from headway.wire.bundles import BundleMark
 from headway.wire.events import Event
 from headway.wire.rpc import MarkRecord
-from headway.wire.runs import CheckpointRow, MarkRow, RunDetail, RunsQuery
+from headway.wire.runs import KIN, CheckpointRow, Kin, MarkRow, RunDetail, RunsQuery
 from headway_engine.store.edge.dialect import values
 from headway_engine.store.edge.pages import COLUMNS, Pages
 from headway_engine.store.edge.projection import ref_of
 from headway_engine.store.edge.scanning import Scan
-from headway_engine.store.edge.times import moment
+from headway_engine.store.edge.times import moment, us
 from headway_engine.store.forking import ForkSource
 from headway_engine.store.listing import review_of
 
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 
 EVENTS = 10_000
 """Of a run, in its detail."""
+_KIN = """
+    SELECT (SELECT count(*) FROM (
+               SELECT 1 FROM runs WHERE ns = ?1 AND origin = ?2 AND origin <> '' LIMIT ?5)),
+           (SELECT count(*) FROM (
+               SELECT 1 FROM runs WHERE ns = ?1 AND failure = ?3 AND failure <> ''
+                  AND ended_at >= ?4 AND created_at >= ?4 LIMIT ?5)),
+           (SELECT min(ended_at) FROM runs WHERE ns = ?1 AND failure = ?3 AND failure <> '')
+"""
 _EVENT, _MARK = decoder(Event), decoder(MarkRecord)
 
 
@@ -69,6 +77,12 @@ class Details(Pages):
             CheckpointRow(number, name, size, moment(at), epoch, sha256, schema)
             for number, name, size, at, epoch, sha256, schema in rows
         ]
+
+    async def kin(self, ns: str, run: str, failure: str, since: datetime) -> Kin:
+        """Forks, and runs that failed alike."""
+        await self._fresh()
+        ((forks, alike, first_at),) = self.db.execute(_KIN, (ns, run, failure, us(since), KIN))
+        return Kin(forks, alike, None if first_at is None else moment(first_at))
 
     async def marks(self, ns: str, run: str) -> list[MarkRow]:
         """Recorded steps, once marks and waits, in the order of time."""

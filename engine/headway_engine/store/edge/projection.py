@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("headway.engine.edge")
 
-SCHEMA = 1
+SCHEMA = 2
 """Of `projection.sql`: another number in the file means that it is made anew."""
 TOLD = 20
 """So many messages that were skipped are said one by one."""

@@ -77,6 +77,9 @@ CREATE INDEX runs_dead ON runs (ns, id) WHERE failure <> '' AND NOT acked;
 CREATE INDEX runs_dead_class ON runs (ns, failure, task, ended_at, id, ck)
     WHERE failure <> '' AND NOT acked;
 
+-- Of all failures, acknowledged or not: how many failed alike, and since when.
+CREATE INDEX runs_alike ON runs (ns, failure, ended_at, created_at) WHERE failure <> '';
+
 -- User bodies, exactly as they came.
 CREATE TABLE bodies (
     run TEXT PRIMARY KEY,

@@ -15,9 +15,11 @@ from headway.wire import DEFAULT_QUEUE, NOTHING, BlobRef
 from headway.wire.bundles import BundleMark
 from headway.wire.fleet import Deployment, DeploymentRow, QueueAsk, QueueRow, TaskSpec
 from headway.wire.runs import (
+    KIN,
     CheckpointRow,
     Facets,
     FacetsAsk,
+    Kin,
     MarkRow,
     RunDetail,
     RunRow,
@@ -30,6 +32,8 @@ from headway_engine.store.memory.agents import Agents
 from headway_engine.store.memory.tables import Checkpoint, Mark, Queue, Row
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from headway.wire.events import Event
     from headway.wire.fleet import AgentRow
     from headway_engine.store.records import Run
@@ -169,6 +173,16 @@ class Lists(Agents):
             [_checkpoint(c) for _, c in sorted(row.checkpoints.items())],
             await self.marks(ns, run),
         )
+
+    async def kin(self, ns: str, run: str, failure: str, since: datetime) -> Kin:
+        """Forks, and runs that failed alike."""
+        self._check()
+        every = [row.run for row in self.tables.runs.values() if row.run.ns == ns]
+        forks = sum(r.origin == run for r in every)
+        failed = [r for r in every if failure and r.failure == failure]
+        alike = sum(r.created_at >= since for r in failed)
+        first_at = min((r.ended_at for r in failed if r.ended_at is not None), default=None)
+        return Kin(min(forks, KIN), min(alike, KIN), first_at)
 
     def _run_row(self, row: Row) -> RunRow:
         run = self._load(row)

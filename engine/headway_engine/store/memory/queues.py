@@ -195,11 +195,9 @@ class Queues(Intake):
         return False
 
     async def published(self, events: Sequence[tuple[str, int]]) -> None:
-        """RUNS has them. Rows of another engine stay: only it knows what it has published."""
-        mine = [posted for posted in self.tables.outbox if posted.engine == self.engine]
-        for run, n in events:
-            for posted in mine:
-                posted.left -= {item for item in posted.left if item[0] == run and item[1] <= n}
+        """RUNS has these; what was committed before them and is not among them stays."""
+        for posted in self.tables.outbox:
+            posted.left -= set(events)
         self.tables.outbox[:] = [p for p in self.tables.outbox if p.left]
 
     async def unpublished(
@@ -212,7 +210,6 @@ class Queues(Intake):
         wanted: dict[str, set[int]] = {}
         for posted in self.tables.outbox:
             if posted.at < before:
-                posted.engine = self.engine  # it publishes them now
                 for run, n in posted.left:
                     wanted.setdefault(run, set()).add(n)
         out: list[tuple[str, str, str, str, list[Event]]] = []

@@ -12,7 +12,6 @@ from headway.wire import BlobRef
 from headway.wire.events import Event
 from headway.wire.fleet import Deployment, TaskSpec
 from headway.wire.rpc import MarkRecord, VersionInfo
-from headway_engine.newruns import policy_of
 from headway_engine.store.leasing import Agent
 from headway_engine.store.records import End, OnceMark, Run
 
@@ -127,7 +126,6 @@ class Queue(Struct):
 class Posted(Struct):
     """An outbox row."""
 
-    engine: str
     at: datetime
     left: set[tuple[str, int]]
 
@@ -234,14 +232,14 @@ class Base:
         known = self._known(run.ns, run.task, run.version)
         if known is not None:
             spec = known[0]
-            run.policy = policy_of(spec)
+            run.policy = spec.policy()
             run.timeout = spec.timeout
         run.marks = row.open_marks()
         return run
 
     def _post(self, items: set[tuple[str, int]]) -> None:
         if items:
-            self.tables.outbox.append(Posted(self.engine, self._now(), items))
+            self.tables.outbox.append(Posted(self._now(), items))
 
     def _purge(self, ns: str, run: str, keys: Iterable[str], after: timedelta) -> None:
         for key in sorted(keys):

@@ -49,7 +49,7 @@ class Attempts(Protocol):
         ...
 
     async def published(self, events: Sequence[tuple[str, int]]) -> None:
-        """RUNS has acknowledged the events of earlier commits up to these (run, n).
+        """RUNS has acknowledged these events of earlier commits: (run, n) each, none left out.
 
         Their outbox rows go with this engine's next batch, or tick.
         """

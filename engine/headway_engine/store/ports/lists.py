@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from headway.wire import BlobRef
     from headway.wire.bundles import BundleMark
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
         CheckpointRow,
         Facets,
         FacetsAsk,
+        Kin,
         MarkRow,
         Review,
         RunDetail,
@@ -40,6 +42,13 @@ class Lists(Protocol):
 
     async def detail(self, ns: str, run: str) -> RunDetail | None:
         """Row, payload, result, events, checkpoints, marks."""
+        ...
+
+    async def kin(self, ns: str, run: str, failure: str, since: datetime) -> Kin:
+        """How many runs have to do with it, each number up to `KIN` and by index.
+
+        `failure`: its class, if it has failed; `since`: alike are those that were made since then.
+        """
         ...
 
     async def events(self, ns: str, run: str, after: int, n: int) -> list[Event]:

@@ -38,14 +38,18 @@ class Outbox:
             self._spent.append(row)
 
     def published(self, events: Sequence[tuple[str, int]]) -> None:
-        """RUNS has these runs' events up to n."""
+        """RUNS has these events: (run, n) each.
+
+        It need not have those before them: a call that hung, or lost the store, after its commit
+        never told of it, and later calls of the same run did. Such a row stays for the sweeper.
+        """
         for run, n in events:
             waiting = self._waiting.get(run)
             if waiting is None:
                 continue
-            rest = [item for item in waiting if item[0] > n]
+            rest = [item for item in waiting if item[0] != n]
             for number, row in waiting:
-                if number <= n:
+                if number == n:
                     self._left[row] -= 1
                     if not self._left[row]:
                         del self._left[row]

@@ -10,7 +10,7 @@ from headway.errors import Refused
 from headway.wire import DEFAULT_QUEUE, NOTHING, BlobRef
 from headway.wire.bundles import BundleMark
 from headway.wire.fleet import QueueAsk, QueueRow
-from headway.wire.runs import CheckpointRow, MarkRow, RunDetail, RunsQuery
+from headway.wire.runs import KIN, CheckpointRow, Kin, MarkRow, RunDetail, RunsQuery
 from headway_engine.store.forking import ForkSource
 from headway_engine.store.listing import agent_rows
 from headway_engine.store.postgres import rows, statements
@@ -20,6 +20,7 @@ from headway_engine.store.postgres.pages import Pages
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
     from headway.wire.events import Event
     from headway.wire.fleet import AgentRow
@@ -115,6 +116,11 @@ class Lists(Pages, Leases, Part):
             [CheckpointRow(*row) for row in checkpoints],
             await self.marks(ns, run),
         )
+
+    async def kin(self, ns: str, run: str, failure: str, since: datetime) -> Kin:
+        """Forks, and runs that failed alike."""
+        found = (await self.db.read(_SQL["kin"], ns, run, failure, since, KIN))[0]
+        return Kin(found["forks"], found["alike"], found["first_at"])
 
     async def _bodies(self, read: _Read, ns: str, run: str) -> Any:
         """Its payload and result; None if it was removed since its row was read.

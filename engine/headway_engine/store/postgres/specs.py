@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from headway.wire.rpc import VersionInfo
-from headway_engine.newruns import policy_of
 from headway_engine.store.postgres import rows, statements
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class Specs:
             info = VersionInfo(
                 row["version"], row["image"], tuple(row["modules"]), row["source"], row["dev"]
             )
-            known = Known(row["version"], spec, policy_of(spec), info)
+            known = Known(row["version"], spec, spec.policy(), info)
         if len(self._cache) > 10_000:
             self._cache.clear()
         keep = PINNED_FOR if version and known is not None else CURRENT_FOR

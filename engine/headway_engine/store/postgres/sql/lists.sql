@@ -107,6 +107,16 @@ SELECT current_setting('server_version') AS version, current_setting('fsync') AS
        (SELECT s.system_identifier::text || '-' || d.oid FROM pg_control_system() s, pg_database d
          WHERE d.datname = current_database()) AS identity;
 
+-- name: kin
+-- Its replays and forks; runs of its class that were made since then (they failed later yet), and when the
+-- first one of the class failed. By index alone, at most $5 of each.
+SELECT (SELECT count(*) FROM (
+           SELECT FROM runs WHERE ns = $1 AND origin = $2 AND origin <> '' LIMIT $5) f) AS forks,
+       (SELECT count(*) FROM (
+           SELECT FROM runs WHERE ns = $1 AND failure = $3 AND failure <> '' AND ended_at >= $4
+              AND created_at >= $4 LIMIT $5) a) AS alike,
+       (SELECT min(ended_at) FROM runs WHERE ns = $1 AND failure = $3 AND failure <> '') AS first_at;
+
 -- name: fork_checkpoints
 -- What a fork may start from.
 SELECT number, name, size, at, epoch, sha256, schema, ref FROM checkpoints WHERE run = $1 ORDER BY number;
