@@ -14,8 +14,8 @@ The path of one run, module by module:
 
 A hub follows its `sites` beside all that.
 
-Ports: `store`, `blobs`, `runtime`. `assembly` alone knows their adapters; `wiring` says which
-service gets what. Each service keeps the contract of `service`.
+Ports: `store`, `blobs`, `runtime`. `assembly` and `assembly_agent` alone know their adapters;
+`wiring` says which service gets what. Each service keeps the contract of `service`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The composition root: settings in, connected services out. The only module that knows adapters.
+"""The composition root of an engine: settings in, connected services out. It knows the adapters.
 
 `Engine` waits for NATS and Postgres as long as it takes, says so once a second or so, and then runs
 its services until it is told to stop or one of them fails. Two connections (RELIABILITY 8.2): one
@@ -12,21 +12,19 @@ import contextlib
 import logging
 import secrets
 import socket
-import tempfile
 import time
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from headway.bus import Connection, JetStreamRefused, connect
-from headway.config import Settings
 from headway.errors import NotReachable
 from headway_engine.blobs import BlobsDown
 from headway_engine.blobs.memory import MemoryBlobs
 from headway_engine.blobs.objects import ObjectBlobs
 from headway_engine.broker import Broker
-from headway_engine.config import BadConfig
 from headway_engine.declared import Limits
+from headway_engine.reaching import nats_settings, until_reached
 from headway_engine.service import Health, Service, StoreClock, run_services
 from headway_engine.store import StoreDown
 from headway_engine.wiring import Parts, wire
@@ -34,11 +32,8 @@ from headway_engine.wiring import Parts, wire
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from headway_engine.agent.service import Agent
-    from headway_engine.agent.ways import Chosen
     from headway_engine.blobs import Blobs
-    from headway_engine.config import Config, NatsConfig
-    from headway_engine.runtime import Runtime
+    from headway_engine.config import Config
     from headway_engine.sites import SiteStore
     from headway_engine.store import Store
 
@@ -46,21 +41,8 @@ log = logging.getLogger("headway.engine")
 
 T = TypeVar("T")
 
-RETRY_FIRST, RETRY = 0.05, 1.0
-"""Seconds between two tries to reach a server at start: at first, and later."""
-SAY_EVERY = 10.0
-"""Seconds between two lines that say what is awaited."""
-
-
-def nats_settings(config: NatsConfig, role: str = "") -> Settings:
-    """Connection settings of the SDK's layer from our section; `role`: the engine's `answers`."""
-    answers = role == "answers" and config.answers_credentials
-    return Settings(
-        nats_url=config.url,
-        credentials=config.answers_credentials if answers else config.credentials,
-        tls_ca=config.tls_ca,
-        connect_timeout=2.0,
-    )
+LATELY = 0.9
+"""Seconds, at the edge: a little less than the timers' own, so that they share one look."""
 
 
 def make_blobs(config: Config, nc: Connection) -> Blobs:
@@ -92,7 +74,9 @@ def make_store(config: Config, engine: str, nc: Connection, edge: Path | None) -
     if edge is not None:
         from headway_engine.store.edge import EdgeStore
 
-        return EdgeStore(nc, edge, engine, retention=retention, holds=bool(c.site) and c.ship)
+        return EdgeStore(
+            nc, edge, engine, retention=retention, lately=LATELY, holds=bool(c.site) and c.ship
+        )
     from headway_engine.store.postgres import PostgresStore
 
     return PostgresStore(config.postgres.dsn, engine=engine, retention=retention)
@@ -119,31 +103,6 @@ async def raise_floor(dsn: str) -> int:
         return store.db.floor.epoch
     finally:
         await store.close()
-
-
-async def until_reached(
-    what: str,
-    attempt: Callable[[], Awaitable[T]],
-    stop: asyncio.Event,
-    *errors: type[Exception],
-) -> T | None:
-    """Try until it works, saying now and then what is awaited; None if stopped meanwhile."""
-    loop = asyncio.get_running_loop()
-    begun, said, tries = loop.time(), float("-inf"), 0
-    while not stop.is_set():
-        tries += 1
-        try:
-            return await attempt()
-        except errors as e:
-            if loop.time() - said > SAY_EVERY:
-                log.warning("waits for %s: tries=%d why=%s", what, tries, e)
-                said = loop.time()
-        # Servers that are started beside us are there in a moment.
-        pause = min(RETRY, max(RETRY_FIRST, 0.3 * (loop.time() - begun)))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await stop.wait()
-    return None
 
 
 class Engine:
@@ -261,113 +220,6 @@ class Engine:
         settings = nats_settings(self.config.nats, role)
         ident = f"{self.id}-{role}"
         return lambda: connect(settings, kind="engine", ident=ident)
-
-
-class AgentProcess:
-    """One agent with its connection and runtime: the agent role of a host."""
-
-    def __init__(
-        self, config: Config, *, runtime: Runtime | None = None, base_image: str = "", uid: int = 0
-    ) -> None:
-        """Raises BadConfig without an [agent] section.
-
-        `runtime`: instead of the one that the settings name. `base_image`: docker, for versions
-        that name no image; `uid`: process, the user of the runners if the agent is root.
-        """
-        if config.agent is None:
-            raise BadConfig("no [agent] section: give at least agent.state_dir")
-        self.config, self.agent_config = config, config.agent
-        self._runtime, self._base_image, self._uid = runtime, base_image, uid
-        self.stop_event = asyncio.Event()
-        self.started = asyncio.Event()
-        """Set when the agent has registered and takes work."""
-        self.agent: Agent | None = None
-
-    def stop(self) -> None:
-        """Drain and end `run`; idempotent, may come before it."""
-        self.stop_event.set()
-
-    def ready(self) -> bool:
-        """It is registered and none of its parts has failed."""
-        return self.started.is_set() and self.agent is not None and not self.agent.failed.is_set()
-
-    def _make_runtime(self) -> Runtime:
-        if self._runtime is not None:
-            return self._runtime
-        if self.agent_config.runtime == "docker":
-            from headway_engine.agent.ways import CHANNELS
-            from headway_engine.runtime.docker import DockerRuntime
-
-            outside = self.agent_config.host_channel_dir
-            inside = str(Path(self.agent_config.state_dir).absolute() / CHANNELS)
-            return DockerRuntime(
-                base_image=self._base_image, path_map=(inside, outside) if outside else None
-            )
-        from headway_engine.runtime.process import ProcessRuntime
-
-        return ProcessRuntime(Path(self.agent_config.state_dir).absolute(), uid=self._uid)
-
-    async def run(self) -> None:
-        """Until stopped, or until a part of the agent fails: that is raised."""
-        from headway_engine.agent.link import NatsLink
-        from headway_engine.agent.service import Agent
-
-        c = self.agent_config
-        settings = nats_settings(self.config.nats)
-        nc = await until_reached(
-            "NATS",
-            lambda: connect(settings, kind="agent", ident=(c.ns, c.name)),
-            self.stop_event,
-            NotReachable,
-        )
-        if nc is None:
-            return
-        agent = self.agent = Agent(c, NatsLink(nc, c.ns, c.name), self._make_runtime())
-        try:
-            await agent.start()
-            waits = [
-                asyncio.create_task(w)
-                for w in (self._registered(agent), self.stop_event.wait(), agent.failed.wait())
-            ]
-            await asyncio.wait(waits[1:], return_when=asyncio.FIRST_COMPLETED)
-            for task in waits:
-                task.cancel()
-            await asyncio.wait(waits)
-            if agent.failure is not None:
-                raise agent.failure
-        finally:
-            self.started.clear()
-            await agent.stop(drain=agent.failure is None)
-            with contextlib.suppress(Exception):  # it ends either way
-                async with asyncio.timeout(2):
-                    await nc.close()
-
-    async def _registered(self, agent: Agent) -> None:
-        await agent.ready()
-        self.started.set()
-
-
-async def way_of_containers(base_image: str) -> Chosen | None:
-    """How containers of this image reach an agent on this host; None = there is no such image.
-
-    For `doctor`; an agent looks by itself at its start. Raises NoWay with what was tried, and
-    RuntimeUnavailable without Docker.
-    """
-    from headway_engine.agent.config import AgentConfig
-    from headway_engine.agent.ways import Chosen, choose
-    from headway_engine.runtime import ImageMissing
-    from headway_engine.runtime.docker import DockerRuntime
-
-    runtime = DockerRuntime(base_image=base_image)
-    try:
-        await runtime.ensure_image("")
-        with tempfile.TemporaryDirectory(prefix="hw") as folder:
-            config = AgentConfig(state_dir=folder, open_network=True)
-            return await choose(config, runtime, Path(folder), Chosen())
-    except ImageMissing:
-        return None
-    finally:
-        await runtime.close()
 
 
 async def _opened(blobs: Blobs) -> bool:

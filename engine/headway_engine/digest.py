@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from headway_engine.post import Post
 
 PERIOD = 0.25
+IDLE = 3600.0
+"""Seconds between looks while nothing moves: what moves wakes it."""
 TELL_FROM = 500.0
 """Events a second of one namespace from which on this engine's digests are published: several
 engines may share the load that a console finds too much."""
@@ -63,6 +65,7 @@ class Digests(Ticker):
         seen = self._seen.get(told.ns)
         if seen is None:
             seen = self._seen[told.ns] = _Seen()
+            self.wake()
         seen.events += len(told.events)
         kind = seen.new if told.events[0].n == 1 else seen.moved
         if len(kind) < RUNS:
@@ -72,6 +75,8 @@ class Digests(Ticker):
 
     async def once(self) -> float | None:
         """Tell of the namespaces in which much happened, and once that it is less now."""
+        if not self._seen:
+            return IDLE
         now, at = self._clock(), datetime.now(UTC)
         for ns, seen in list(self._seen.items()):
             seen.counts.append((now, seen.events))

@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
-from nats import errors as nats_errors
 
 from headway import faults, subjects
 from headway.ids import is_run_id
+from headway.natspy import nats_errors
 from headway.pull import LateAcks, PullLoop, delivery_of, nak, term, working
 from headway.wire import Malformed, decode, encode
 from headway.wire.enqueue import ENQUEUE, ITEM, Answers, EnqueueItem, Recorded

@@ -9,10 +9,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from nats import errors as nats_errors
-
 from headway.bus import publish_all
 from headway.fastnats import FastClient
+from headway.natspy import nats_errors
 from headway_engine.service import Service
 
 if TYPE_CHECKING:

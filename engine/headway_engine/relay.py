@@ -99,7 +99,7 @@ class Relay(Service):
         self.seen: Callable[[str, str, list[Event]], object] = lambda _ns, _queue, _events: None
         """Called with (namespace, queue, events) of what this engine has committed."""
         self.telling: Callable[[RunEvents], object] = lambda _told: None
-        """Called with what is published next."""
+        """Called with what is published next, or was by its commit (the edge)."""
 
     @property
     def waiting(self) -> int:
@@ -123,6 +123,7 @@ class Relay(Service):
         if not events:
             return
         if self._stored:
+            self.telling(RunEvents(run, ns, task, events, queue))
             self.published += 1
             self.passed.fire()
             return

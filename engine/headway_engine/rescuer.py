@@ -12,8 +12,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from nats.errors import Error as NatsError
-
+from headway.natspy import nats_errors
 from headway_engine.counters import Counters
 from headway_engine.service import Ticker
 
@@ -79,6 +78,6 @@ async def reached(*connections: NatsClient) -> bool:
         async with asyncio.timeout(PATIENCE):
             for nc in connections:
                 await nc.flush()
-    except (OSError, TimeoutError, NatsError):
+    except (OSError, TimeoutError, nats_errors.Error):
         return False
     return True

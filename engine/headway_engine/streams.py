@@ -130,6 +130,8 @@ async def ensure_streams(
     created: dict[str, str] = {}
     changed: list[str] = []
     for name, config in wanted.items():
+        if "sources" in config:
+            config = await _begun(nc, config)
         info = await ensure_stream(nc, name, config, changed)
         created[name] = str(info["created"])
     if what := await ensure_consumer(nc, subjects.INGEST, intake_consumer()):
@@ -138,6 +140,32 @@ async def ensure_streams(
         fsynced = bool(monitor_url) and await fsyncs_always(monitor_url)
     durability = "fsynced" if fsynced else "replicated" if replicas > 1 else "lazy"
     return Facts(version, durability, created, changed)
+
+
+async def _begun(nc: NatsClient, config: Config) -> Config:
+    """A stream that takes from another one what comes after its own beginning.
+
+    WORK made anew would else be given all that was ever dispatched, run after run; what it has
+    lost and nobody has claimed is dispatched again by the sweep.
+    """
+    have = await _info(nc, f"STREAM.INFO.{config['name']}", _NO_STREAM)
+    if have is not None:
+        return _from(config, have["config"])
+    sources: list[Config] = []
+    for source in config["sources"]:
+        state = (await jsapi(nc, f"STREAM.INFO.{source['name']}"))["state"]
+        sources.append({**source, "opt_start_seq": int(state["last_seq"]) + 1})
+    return {**config, "sources": sources}
+
+
+def _from(config: Config, have: Config) -> Config:
+    """The declared settings, with the beginning that the stream was made with."""
+    begun = {s["name"]: s.get("opt_start_seq", 0) for s in have.get("sources") or ()}
+    sources = [
+        {**s, "opt_start_seq": at} if (at := begun.get(s["name"], 0)) else s
+        for s in config["sources"]
+    ]
+    return {**config, "sources": sources}
 
 
 async def mode_of(nc: NatsClient) -> str:
@@ -255,6 +283,8 @@ async def drift(nc: NatsClient) -> list[str]:
         if info is None:
             found.append(f"{name}: missing")
         else:
+            if "sources" in config:
+                config = _from(config, info["config"])
             if edge and name == subjects.RUNS:  # the engine's setting edge.runs_bytes
                 config = {**config, "max_bytes": info["config"]["max_bytes"]}
             found += [f"{name}: {d}" for d in differences(config, info["config"])]

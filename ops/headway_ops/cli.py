@@ -1,9 +1,9 @@
 """`headway ...`: the parser and the table of commands.
 
 The commands' signatures live in `headway_ops.commands`: the one that is called is loaded
-(`headway_ops.lazily`), and its body imports what it works with. `headway tui` is opened without
-that parser (`headway_ops.quick`). The base install has no typer: `headway` there says which extra
-to install.
+(`headway_ops.lazily`), and its body imports what it works with. `headway tui`, `engine` and `agent`
+do without that parser (`headway_ops.quick`). The base install has no typer: `headway` there says
+which extra to install.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from headway_ops.lazily import Command
-    from headway_ops.quick import Start
+    from headway_ops.quick import Role, Start
 
 HELP = "Durable tasks on NATS JetStream, watched and steered from the terminal."
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code (see `headway_ops.say.Exit`)."""
-    from headway_ops import lightnats, say
+    from headway_ops import say
 
-    lightnats.arm()
     words = hoisted(sys.argv[1:] if argv is None else argv)
     try:
-        start = quick.console_of(words)
-        if start is not None:
+        if (start := quick.console_of(words)) is not None:
             _console(start)
+        elif (role := quick.role_of(words)) is not None:
+            _serve(role)
         else:
             build()(args=words, prog_name="headway")
     except KeyboardInterrupt:
@@ -48,6 +48,15 @@ def _console(start: Start) -> None:
     from headway_ops import console
 
     console.open_console(start.opened)
+
+
+def _serve(role: Role) -> None:
+    from headway_ops import serving
+
+    if role.name == "engine":
+        serving.engine(role.config, role.roles)
+    else:
+        serving.agent(role.config)
 
 
 _EVERYWHERE = ("--context", "--nats-url", "--namespace")
@@ -92,6 +101,6 @@ _GROUPS = {
     "replay": "Runs again: one, or many by a script.",
     "queue": "Queues: what waits, limits, pause and resume.",
     "image": "Task images.",
-    "edge": "Without a database: copies, and a hub to join.",
+    "edge": "Without a database: kit, copies, and a hub to join.",
     "nats": "The broker's users: keys, rights, accounts, TLS.",
 }

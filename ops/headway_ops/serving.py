@@ -152,7 +152,7 @@ def engine(config: str, roles: str = "") -> None:
 
 def agent(config: str) -> None:
     """`headway agent`: until stopped; then it drains. An agent that fails ends the process."""
-    from headway_engine.assembly import AgentProcess
+    from headway_engine.assembly_agent import AgentProcess
 
     logs()
     made = settings(config)

@@ -12,10 +12,12 @@ from headway.discovery import client_file
 
 SERVER_FILE = "headway.toml"
 """In the state directory: what engine and agent of `headway up` are started with."""
+SYSTEM_FILE = Path("/etc/headway/headway.toml")
+"""What the units of a host are started with."""
 
 
 def postgres_dsn() -> str:
-    """Where Postgres is: HEADWAY_POSTGRES_DSN, or what `headway up` near here uses; else empty.
+    """Where Postgres is: HEADWAY_POSTGRES_DSN, or what the engine here uses; else empty.
 
     It holds a password: never print it.
     """
@@ -27,17 +29,17 @@ def postgres_dsn() -> str:
 
 
 def edge_folder() -> str:
-    """Where the engine of the `headway up --edge` near here has its projection; else empty."""
+    """Where the engine of the edge here has its projection; else empty."""
     return _of_this_nats("edge", "folder")
 
 
 def monitor_url() -> str:
-    """Monitoring port of the NATS of the `headway up --edge` near here; else empty."""
+    """Monitoring port of the NATS of the edge here; else empty."""
     return _of_this_nats("nats", "monitor_url")
 
 
 def _of_this_nats(section: str, key: str) -> str:
-    """A setting of `headway up` near here, unless another NATS than its own is meant."""
+    """A setting of the servers here, unless another NATS than theirs is meant."""
     content = _server_file()
     if os.environ.get("HEADWAY_NATS_URL", "") not in {"", _value(content, "nats", "url")}:
         return ""
@@ -45,7 +47,7 @@ def _of_this_nats(section: str, key: str) -> str:
 
 
 def agent_folder() -> Path | None:
-    """The agent's folder on this host: HEADWAY_AGENT_STATE_DIR, or that of `headway up` near."""
+    """The agent's folder on this host: HEADWAY_AGENT_STATE_DIR, or that of the agent here."""
     given = os.environ.get("HEADWAY_AGENT_STATE_DIR", "")
     value = given or _value(_server_file(), "agent", "state_dir")
     return Path(value) if value else None
@@ -64,11 +66,18 @@ def shown_dsn(dsn: str) -> str:
     return f"{user}{where}{port}{parts.path}"
 
 
+def server_file() -> Path | None:
+    """What engine and agent here are started with: by `headway up` near here, else by units."""
+    near = client_file()
+    found = SYSTEM_FILE if near is None else near.parent / SERVER_FILE
+    return found if os.access(found, os.R_OK) else None
+
+
 def _server_file() -> dict[str, Any]:
-    """What `headway up` near here told its roles; empty without one."""
-    file = client_file()
+    """The same as its content; empty without one."""
+    file = server_file()
     try:
-        return tomllib.loads((file.parent / SERVER_FILE).read_text("utf-8")) if file else {}
+        return tomllib.loads(file.read_text("utf-8")) if file else {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
         return {}
 

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from headway.discovery import client_file
 from headway.ids import is_run_id
 from headway.safe import safe_line
 from headway_engine.config import Config, load_config
 from headway_ops import say
 from headway_ops.querying import moment
 from headway_ops.say import Exit, Fail
-from headway_ops.settings import SERVER_FILE, edge_folder, postgres_dsn
+from headway_ops.settings import edge_folder, postgres_dsn, server_file
 from headway_ops.verify import INVARIANTS, Ask, CannotLook, verify
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from headway_ops.verify import Line, Report
 
-EDGE_TOO = "headway verify reads Postgres, and this deployment is an edge: it has none"
 SHOWN = 50
 """Violations printed for people per invariant; --json prints all that were kept."""
 
@@ -46,7 +44,7 @@ def run(
     containers: bool,
     as_json: bool,
 ) -> None:
-    """Check, print, leave with 1 if a promise does not hold, with 5 if Postgres does not answer."""
+    """Check, print, leave with 1 if a promise does not hold, with 5 if the store is away."""
     say.quiet_library()
     if run_id and not is_run_id(run_id.upper()):
         raise Fail(f"--run {run_id!r} is no run id (26 letters and digits)", "headway ls",
@@ -83,26 +81,20 @@ def _from_environment() -> list[str]:
 
 
 def settings(path: str) -> Config:
-    """The engines' settings: of the file, of `headway up` near here, or of the variables alone."""
+    """The engines' settings: of the file, of `headway up` or units here, or of variables."""
     if path:
-        made = load_config(Path(path))
-        if made.edge.folder:
-            raise Fail(EDGE_TOO, "headway doctor", Exit.REFUSED)
-        return made
-    near = client_file()
-    file = near.parent / SERVER_FILE if near is not None else None
-    if file is not None and file.exists() and postgres_dsn():
+        return load_config(Path(path))
+    file = server_file()
+    if file is not None and (postgres_dsn() or edge_folder()):
         return load_config(file)
-    if edge_folder():
-        raise Fail(EDGE_TOO, "headway doctor", Exit.REFUSED)
-    if not os.environ.get("HEADWAY_POSTGRES_DSN"):
-        raise Fail(
-            "where Postgres is, is not known here",
-            "--config with the engine's settings, or HEADWAY_POSTGRES_DSN; or run it beside"
-            " `headway up`",
-            Exit.USAGE,
-        )
-    return load_config(None)
+    if any(os.environ.get(name) for name in ("HEADWAY_POSTGRES_DSN", "HEADWAY_EDGE_FOLDER")):
+        return load_config(None)
+    raise Fail(
+        "where the runs are kept is not known here",
+        "--config with the engine's settings, or HEADWAY_POSTGRES_DSN; or run it beside"
+        " `headway up`",
+        Exit.USAGE,
+    )
 
 
 def objects(report: Report) -> list[dict[str, Any]]:

@@ -20,11 +20,11 @@ import ssl
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
-from nats import errors as nats_errors
 
 from headway import nkeys, subjects
-from headway.errors import HeadwayError, NotAllowed, NotReachable, QueueFull
+from headway.errors import HeadwayError, NotAllowed, NotReachable, QueueFull, TooLarge
 from headway.fastnats import FastClient
+from headway.natspy import nats_errors, with_websockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -210,6 +210,8 @@ async def connect(
         options |= _identify(nc, settings.credentials)
     if settings.tls_ca or any(u.startswith("tls://") for u in settings.urls):
         options["tls"] = ssl.create_default_context(cafile=settings.tls_ca or None)
+    if any(u.startswith(("ws://", "wss://")) for u in settings.urls):
+        with_websockets()
     try:
         # nats-py tries forever when it may reconnect forever: the first time is bounded here.
         async with asyncio.timeout(settings.connect_timeout) as nc.first:
@@ -353,6 +355,11 @@ async def _ask_once(
         ) from None
     except (TimeoutError, nats_errors.TimeoutError):
         raise no_answer(nc, subject, timeout) from None
+    except nats_errors.MaxPayloadError:
+        raise TooLarge(
+            f"a request on {subject}", len(body), nc.max_payload,
+            "send less at once, or raise `max_payload` of nats-server",
+        ) from None  # fmt: skip
     except (
         nats_errors.ConnectionClosedError,
         nats_errors.ConnectionDrainingError,

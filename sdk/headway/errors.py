@@ -62,12 +62,15 @@ class TooLarge(HeadwayError):
 
     code = "too_large"
 
-    def __init__(self, what: str, size: int, limit: int) -> None:
+    def __init__(
+        self,
+        what: str,
+        size: int,
+        limit: int,
+        todo: str = "keep large data in your own storage and save a reference",
+    ) -> None:
         self.what, self.size, self.limit = what, size, limit
-        super().__init__(
-            f"{what} is {size:,} bytes, the limit is {limit:,}: keep large data in your own storage"
-            " and save a reference"
-        )
+        super().__init__(f"{what} is {size:,} bytes, the limit is {limit:,}: {todo}")
 
 
 class NotEncodable(HeadwayError):

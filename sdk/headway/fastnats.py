@@ -15,8 +15,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any, cast
 
-from nats import errors as nats_errors
-
+from headway.natspy import nats_errors
 from headway.steadynats import SteadyClient
 
 if TYPE_CHECKING:
@@ -32,6 +31,9 @@ BUSY = 64 * 1024
 
 
 _SPACE = re.compile(rb"[\s\x1c-\x1f]")
+
+
+_LINE = re.compile(rb"^([^:\r\n]*):([^\r\n]*)", re.MULTILINE)
 
 
 _names: dict[bytes, str] = {}
@@ -129,10 +131,9 @@ class FastClient(SteadyClient):
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
         # As nats-py's, which looks at each character of each name: half the time of a long read.
         found: dict[str, str] = {}
-        for line in raw.split(b"\r\n"):
-            name, colon, value = line.partition(b":")
+        for name, value in _LINE.findall(raw):
             key = _names.get(name) or _header_name(name)
-            if colon and key:
+            if key:
                 found[key] = value.strip().decode("utf-8", "replace")
         return found
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
-from nats import errors as nats_errors
 
 from headway.bus import JetStreamRefused, PubAck, WrongLast, ask, expect_last, pub_ack
 from headway.errors import HeadwayError, NotReachable
 from headway.history import next_after
+from headway.natspy import nats_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

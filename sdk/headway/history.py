@@ -13,10 +13,10 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from nats.js.api import Header
 
 from headway.bus import ask, jsapi, no_answer
 from headway.errors import HeadwayError
+from headway.natspy import Header
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping

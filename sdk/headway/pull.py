@@ -13,10 +13,10 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from nats import errors as nats_errors
 
 from headway.bus import Connection, JetStreamRefused, publish_all
 from headway.errors import NotReachable
+from headway.natspy import nats_errors
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

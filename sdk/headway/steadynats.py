@@ -10,8 +10,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
-from nats import errors as nats_errors
-from nats.aio.client import Client as NatsClient
+from headway.natspy import NatsClient, nats_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +36,16 @@ class SteadyClient(NatsClient):
             self._pongs.pop()
             if future is not None and not future.done():
                 future.set_exception(ConnectionResetError("the connection is broken"))
+
+    async def _flush_pending(self, force_flush: bool = False) -> Any:
+        try:
+            return await super()._flush_pending(force_flush)
+        except RuntimeError:
+            # The same, where the flusher has ended by it already and nats-py writes in the name of
+            # whoever publishes: as without a connection, it is kept for the next one.
+            done = asyncio.get_running_loop().create_future()
+            done.set_result(None)
+            return done
 
     async def _process_pong(self) -> None:
         # nats-py would end its reader at an answer that nobody waits for any more (a flush that was

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -19,7 +20,7 @@ from support.agentrig import Rig, first, gone, reaped, rigged
 from support.fakelink import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 
 @pytest.fixture
@@ -50,6 +51,40 @@ async def test_beats_that_reach_an_engine_that_hangs_cost_no_lease(rig: Rig):
     assert not agent.attempts.frozen
 
 
+async def test_what_is_being_claimed_is_not_told_to_be_missing_twice_in_a_moment(rig: Rig):
+    """What two lists of an agent lack is lost for an engine."""
+    rig.engine.beat_every = 0.5
+    agent = await rig.agent()
+    rig.engine.claiming.clear()
+    run = rig.engine.add("sleeps", {})
+    await until(lambda: agent.claims.stirring()[0])
+    rig.engine.lacks = True  # the claim is committed, its answer is on its way
+    rig.engine.beats.clear()
+    await until(lambda: len(rig.engine.beats) == 5)
+    listed = [at for at, beat in rig.engine.beats if beat.holds is not None]
+    assert all(later - sooner > 0.3 for sooner, later in itertools.pairwise(listed))
+    rig.engine.claiming.set()
+    await until(lambda: rig.engine.of(run, Started))
+    # Nothing is being claimed any more: what a list lacks is soon seen to be lost.
+    rig.engine.beats.clear()
+    await until(lambda: len(rig.engine.beats) == 5)
+    first_, *_, last = (at for at, _ in rig.engine.beats)
+    assert last - first_ < 4 * 0.5
+
+
+async def test_a_beat_that_is_asked_again_lists_what_is_held_once(rig: Rig):
+    rig.engine.lease, rig.engine.beat_every = 1.0, 0.3
+    rig.engine.lacks = True
+    await rig.agent()
+    await until(lambda: len(rig.engine.beats) > 2)
+    rig.engine.beating.clear()
+    rig.engine.beats.clear()
+    await until(lambda: len(rig.engine.beats) >= 3)
+    rig.engine.beating.set()
+    copies = [beat for _, beat in rig.engine.beats[:3]]
+    assert [beat.holds is not None for beat in copies] == [True, False, False]
+
+
 async def test_session_over_kills_everything_and_registers_anew(rig: Rig):
     agent = await rig.agent()
     run = rig.engine.add("sleeps", {})
@@ -65,6 +100,33 @@ async def test_session_over_kills_everything_and_registers_anew(rig: Rig):
     told = await until(lambda: first(rig.engine.of(run, Stopped)))
     assert isinstance(told, Stopped)
     assert (told.run, told.epoch, told.why) == (run, 1, "stale")
+
+
+async def test_a_late_word_that_an_older_session_is_over_costs_the_next_one_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+):
+    rig.engine.beat_every = 0.5
+    agent = await rig.agent()
+    link, late, given = agent.link, asyncio.Event(), asyncio.Event()
+    nak = link.nak
+
+    async def slow(items: Sequence[WorkItem], delay: float) -> None:
+        given.set()
+        await late.wait()
+        await nak(items, delay)
+
+    monkeypatch.setattr(link, "nak", slow)
+    rig.engine.session_over = True
+    rig.engine.add("sleeps", {})
+    await given.wait()  # a claim was told that session 1 is over, and gives its work back first
+    await until(lambda: len(rig.engine.registered) == 2)  # a beat was told so too
+    run = rig.engine.add("sleeps", {})
+    await until(lambda: rig.engine.of(run, Started))
+    before = agent.leases.beats
+    late.set()
+    await until(lambda: agent.leases.beats > before + 1)
+    assert len(rig.engine.registered) == 2
+    assert run in agent.attempts.live
 
 
 async def test_a_run_that_comes_back_before_its_old_attempt_is_gone_ends_that_one_for_certain(

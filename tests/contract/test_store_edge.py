@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from msgspec import Raw
 
 from headway import bus, subjects
+from headway.errors import TooLarge
 from headway.history import Stored, history
 from headway.ids import encode as make_id
 from headway.wire import decode, encode
 from headway.wire.events import RUN_EVENTS
 from headway.wire.fleet import QueueAsk
 from headway.wire.rpc import WORK_BODY, Beat
-from headway_engine.happenings import (
-    Cancel,
-    Lost,
-)
+from headway_engine.assembly import make_store
+from headway_engine.config import load_config
+from headway_engine.happenings import Cancel, Lost
+from headway_engine.streams import drift, ensure_streams
 from support.edgestories import rows, story
-from support.factories import NS, a_checkpoint, a_once, a_step, an_agent, an_enqueue
+from support.factories import (
+    NS,
+    a_checkpoint,
+    a_deployment,
+    a_once,
+    a_step,
+    an_agent,
+    an_enqueue,
+)
 from support.stores import LEASE
 from support.wait import until
 
 if TYPE_CHECKING:
+    from headway_engine.store.edge import EdgeStore
     from support.stores import EdgeKit, MemoryKit
 
 
@@ -83,6 +94,42 @@ async def test_a_dispatch_is_in_work_and_comes_again_when_work_has_lost_it(
     assert [run for run, _ in again.runs] == [works[0].run]
     await in_work(2)
     assert await edge_kit.store.undispatched({place: 0}, "s") == []
+
+
+async def test_work_made_anew_gets_what_waits_for_an_agent_and_nothing_older(
+    edge_kit: EdgeKit,
+) -> None:
+    session = await edge_kit.ready()
+    nc, place = edge_kit.edge.nc, (NS, "default")
+    runs = await edge_kit.enqueued(*[an_enqueue() for _ in range(6)])
+    await edge_kit.store.dispatch(NS, "default", 6, 0)
+    ids = [run.id for run in runs]
+    await edge_kit.store.claim(NS, "a1", session, "n", ids[:5], None)
+    await bus.jsapi(nc, "STREAM.DELETE.WORK")
+    made = await ensure_streams(nc, "edge", fsynced=True)
+    assert [c for c in made.changed if "WORK" in c] == ["WORK: created"]
+    await edge_kit.advance(31)
+    (again,) = await edge_kit.store.undispatched({place: 0}, "s")
+    assert [run for run, _ in again.runs] == ids[5:]
+
+    async def in_work() -> list[str]:
+        subject = subjects.work(*place)
+        found = [m async for m in history(nc, subjects.WORK, subject)]
+        return [decode(WORK_BODY, m.data).run for m in found]
+
+    assert await until(in_work) == ids[5:]
+    # Its beginning is its own: it is neither put right nor reported.
+    assert (await ensure_streams(nc, "edge", fsynced=True)).changed == []
+    assert not [d for d in await drift(nc) if d.startswith("WORK")]
+
+
+async def test_a_deployment_larger_than_a_message_is_refused_with_what_to_do(
+    edge_kit: EdgeKit,
+) -> None:
+    schema = Raw(encode({"description": "x" * 1_100_000}))
+    with pytest.raises(TooLarge, match=r"the deployment is 1,1.* deploy fewer tasks"):
+        await edge_kit.store.deploy(NS, a_deployment(payload_schema=schema))
+    assert await edge_kit.store.deployments(NS) == []
 
 
 LIVE = ("runs_live", "runs_open", "runs_held", "runs_given", "runs_early")
@@ -158,6 +205,26 @@ async def test_a_removed_run_never_has_an_older_message_as_its_last(edge_kit: Ed
     # The other engine still has the tombstone in its projection: RUNS tells it otherwise.
     ((recorded,), _) = await other.enqueue(NS, [old], {})
     assert recorded.outcome == "recorded"
+
+
+async def test_ended_runs_are_kept_for_as_long_as_the_settings_say(edge_kit: EdgeKit) -> None:
+    (run,) = await edge_kit.enqueued(an_enqueue())
+    await edge_kit.move(run.id, Cancel("user:me"))
+    settings = load_config(
+        None, {"HEADWAY_EDGE_FOLDER": "engine", "HEADWAY_ENGINE_RETENTION": "7200"}
+    )
+    folder = edge_kit.folder / "e2"
+    store = cast("EdgeStore", make_store(settings, "e2", cast("Any", edge_kit.edge.nc), folder))
+    store.clock = edge_kit.clock
+    await store.open()
+    try:
+        await edge_kit.advance(7100)
+        assert await store.prune() == 0
+        await edge_kit.advance(200)
+        assert await store.prune() == 1
+        assert await edge_kit.store.get(NS, run.id) is None
+    finally:
+        await store.close()
 
 
 async def test_a_key_that_another_engine_has_pruned_can_be_taken(edge_kit: EdgeKit) -> None:

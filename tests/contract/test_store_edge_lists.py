@@ -6,10 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING
 
-import pytest
-
 from headway.wire.runs import RunsQuery
-from headway_engine.store import StoreDown
 from support.factories import NS, an_enqueue
 from support.wait import until
 
@@ -32,16 +29,6 @@ async def test_lists_follow_a_projection_that_is_made_anew(edge_kit: EdgeKit) ->
     edge_kit.edge.projection.make_anew()
     second, *_ = await edge_kit.enqueued(an_enqueue())
     assert await listed(edge_kit) == sorted([first.id, second.id])
-
-
-async def test_a_projection_that_cannot_be_read_is_a_store_that_is_down(edge_kit: EdgeKit) -> None:
-    await edge_kit.enqueued(an_enqueue())
-    path = edge_kit.edge.projection.path
-    path.rename(path.with_suffix(".away"))
-    with pytest.raises(StoreDown, match="projection cannot be read"):
-        await edge_kit.store.runs(NS, RunsQuery())
-    path.with_suffix(".away").rename(path)
-    assert len(await listed(edge_kit)) == 1
 
 
 async def test_a_long_list_does_not_keep_the_engine_from_its_work(edge_kit: EdgeKit) -> None:

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec import Raw
 
 from headway import bus, history, subjects
+from headway.ids import new_run_id
 from headway.states import RunState
+from headway.wire import NOTHING, BlobRef
+from headway.wire.fleet import QueueAsk
 from headway.wire.saves import ModelUsage, SaveMark, SaveUsage
+from headway_engine.blobs.memory import MemoryBlobs
 from headway_engine.happenings import Finished, Lost, Started
-from headway_ops.verify import verify_edge
+from headway_ops.verify import Ask
+from headway_ops.verify.edge import verify_edge
 from support.factories import NS, a_checkpoint, an_enqueue
 from support.servers import settings_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from pathlib import Path
 
     from headway.bus import Connection
+    from headway_engine.blobs import Blobs
     from headway_ops.verify import Report
     from support.stores import EdgeKit
 
@@ -34,11 +42,10 @@ async def nc(edge_kit: EdgeKit) -> AsyncGenerator[Connection]:
     await made.close()
 
 
-async def look(kit: EdgeKit, nc: Connection, **more: Any) -> Report:
+async def look(kit: EdgeKit, nc: Connection, *, blobs: Blobs | None = None, **more: Any) -> Report:
     """One check without patience."""
-    return await verify_edge(
-        nc, kit.edge.projection.path, second_look=0, patience=0, now=kit.now, **more
-    )
+    ask = Ask("", second_look=0, patience=0, **more)
+    return await verify_edge(nc, kit.edge.projection.path, ask, blobs=blobs, now=kit.now)
 
 
 async def lived(kit: EdgeKit) -> str:
@@ -158,11 +165,136 @@ async def test_a_message_that_says_nothing_is_noted_and_ends_no_run(
     assert report.of("I4") == []
 
 
+async def test_a_second_run_in_the_window_of_a_key_is_said(
+    edge_kit: EdgeKit, nc: Connection
+) -> None:
+    await edge_kit.ready()
+    until = edge_kit.now() + timedelta(hours=1)
+    (held,) = await edge_kit.enqueued(an_enqueue(key="k", key_until=until))
+    first = held.id
+    await edge_kit.advance(1)
+    (second,) = await edge_kit.enqueued(an_enqueue())
+    assert (await look(edge_kit, nc)).lines["I11"].checked == 1
+
+    def take(body: Any) -> None:
+        change = {"by": "x", "at": body["edge"]["at"], "fields": {"key": "k"}}
+        body["events"], body["edge"] = [], change
+
+    await forge(nc, second.id, take)
+    await edge_kit.store.now()
+    (found,) = (await look(edge_kit, nc)).of("I11")
+    assert (found.run, f"while run {first} held it" in found.what) == (second.id, True)
+
+
+async def test_a_large_state_that_is_gone_or_changed_is_said(
+    edge_kit: EdgeKit, nc: Connection
+) -> None:
+    blobs = MemoryBlobs()
+    session = await edge_kit.ready()
+    run = await edge_kit.attempt(session)
+    kept, lost = b"a" * 200_000, b"b" * 200_000
+    saves: list[Any] = []
+    for number, body in enumerate((kept, lost), 1):
+        digest = sha256(body).hexdigest()
+        ref = BlobRef(f"{NS}/{run.id}/{digest}", len(body), digest)
+        await blobs.put(ref.key, body)
+        saves.append(
+            a_checkpoint(run, number, sha256=digest, size=len(body), state=NOTHING, ref=ref)
+        )
+    await edge_kit.store.save(saves)
+    report = await look(edge_kit, nc, blobs=blobs)
+    assert report.ok, report.explain()
+    assert report.lines["I17"].checked == 2
+    assert not report.lines["I17"].skipped
+    await blobs.remove([saves[1].ref.key])
+    await blobs.put(f"{NS}/{new_run_id()}/{'c' * 64}", b"c")
+    await edge_kit.advance(timedelta(days=3650).total_seconds())
+    found = (await look(edge_kit, nc, blobs=blobs)).of("I17")
+    assert [f"{v.what[:12]} {v.what[-7:]}" for v in found if v.run == run.id] == [
+        "checkpoint 2 is gone"
+    ]
+    assert [v.what[:19] for v in found if v.run != run.id] == ["no run speaks of bl"]
+
+
+async def test_a_queue_that_took_more_than_its_limit_is_said(
+    edge_kit: EdgeKit, nc: Connection
+) -> None:
+    session = await edge_kit.ready()
+    before = await edge_kit.attempt(session)
+    await edge_kit.store.set_queue(NS, QueueAsk("default", limit=1), "ann")
+    await edge_kit.move(before.id, Finished(before.epoch))
+    await edge_kit.advance(10)
+    first = await edge_kit.attempt(session)
+    report = await look(edge_kit, nc)
+    assert report.ok, report.explain()
+    assert report.lines["I22"].checked == 1
+    (waits,) = await edge_kit.enqueued(an_enqueue())
+
+    def claimed(body: Any) -> None:
+        event = body["events"][-1] | {
+            "n": body["events"][-1]["n"] + 1, "kind": "starting", "source": "QUEUED",
+            "target": "STARTING", "epoch": 1,
+        }  # fmt: skip
+        body["events"] = [event]
+        fields = {"state": "STARTING", "n": event["n"], "epoch": 1, "agent": "a1"}
+        body["edge"] = {"by": "x", "at": event["at"], "fields": fields}
+
+    await forge(nc, waits.id, claimed)
+    await edge_kit.store.now()
+    (found,) = (await look(edge_kit, nc)).of("I22")
+    assert (found.run, "whose limit is 1" in found.what) == (waits.id, True)
+    assert first.id != waits.id
+
+
+async def test_what_a_journal_says_and_runs_does_not_is_said(
+    edge_kit: EdgeKit, nc: Connection, tmp_path: Path
+) -> None:
+    run = await lived(edge_kit)
+    state = sha256(b'{"turn":1}').hexdigest()
+    true: list[dict[str, Any]] = [
+        {"op": "enqueue", "run": run, "ns": NS, "word": "recorded"},
+        {"op": "checkpoint", "run": run, "epoch": 1, "number": 1, "sha256": state},
+        {"op": "mark", "run": run, "epoch": 2, "kind": "once", "key": "o",
+         "sha256": sha256(b"2").hexdigest()},
+        {"op": "result", "run": run, "ns": NS, "status": "succeeded",
+         "sha256": sha256(b"7").hexdigest()},
+    ]  # fmt: skip
+    file = tmp_path / "acks"
+    file.write_text("".join(json.dumps(line) + "\n" for line in true))
+    report = await look(edge_kit, nc, journals=[file])
+    assert report.ok, report.explain()
+    assert report.lines["I1"].checked == 1
+    assert not report.lines["I1"].skipped
+    stranger = new_run_id()
+    lies = [
+        ({**true[0], "run": stranger}, "I1", stranger),
+        ({**true[1], "sha256": "0" * 64}, "I7", run),
+        ({**true[1], "number": 9}, "I7", run),
+        ({**true[2], "key": "p"}, "I7", run),
+        ({**true[3], "status": "failed"}, "I3", run),
+    ]  # fmt: skip
+    for line, invariant, of in lies:
+        file.write_text(json.dumps(line) + "\n")
+        report = await look(edge_kit, nc, journals=[file])
+        assert [(v.invariant, v.run) for v in report.violations] == [(invariant, of)], line
+
+
+async def test_one_run_of_many_can_be_asked_for(edge_kit: EdgeKit, nc: Connection) -> None:
+    run = await lived(edge_kit)
+    report = await look(edge_kit, nc, run=run)
+    assert (report.ok, report.runs, report.lines["I23"].checked) == (True, 1, 1)
+    assert report.lines["I22"].skipped
+    report = await look(edge_kit, nc, since=datetime.now(UTC) + timedelta(hours=1))
+    assert (report.ok, report.runs) == (True, 0)
+    report = await look(edge_kit, nc, ns="nobody")
+    assert (report.ok, report.runs) == (True, 0)
+
+
 async def test_without_a_projection_that_is_said_and_the_rest_is_checked(
     edge_kit: EdgeKit, nc: Connection
 ) -> None:
     await lived(edge_kit)
-    report = await verify_edge(nc, second_look=0, patience=0, now=edge_kit.now)
+    report = await verify_edge(nc, None, Ask("", second_look=0, patience=0), now=edge_kit.now)
     assert report.ok
     assert report.lines["I23"].skipped == "no projection is given"
     assert report.lines["I4"].checked > 20

@@ -98,6 +98,27 @@ async def test_a_ping_on_a_connection_that_has_just_broken_is_an_error_of_the_li
     assert await reached(connection)
 
 
+async def test_what_is_published_on_a_connection_that_has_just_broken_is_kept_for_the_next(
+    connection: bus.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def writelines(_: object, __: list[bytes]) -> None:
+        raise RuntimeError("unable to perform operation: the handler is closed")
+
+    got: list[bytes] = []
+    await connection.listen("told", lambda msg: got.append(msg.data))
+    await connection.flush()
+    broken: Any = connection
+    # Its flusher has ended, by the same; nats-py then writes in the name of whoever publishes.
+    broken._flusher_task.cancel()
+    await asyncio.wait([broken._flusher_task])
+    with monkeypatch.context() as patch:
+        patch.setattr(broken._transport.__class__, "writelines", writelines)
+        await connection.publish("told", b"1")
+    await connection.publish("told", b"2")
+    await until(lambda: len(got) == 2)
+    assert got == [b"1", b"2"]
+
+
 class Mute:
     """Says what a nats-server with TLS says first, and nothing any more."""
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from headway.wire.fleet import Deployment, TaskSpec
 from headway_engine.agent.config import AgentConfig
-from headway_engine.assembly import AgentProcess
+from headway_engine.assembly_agent import AgentProcess
 from headway_engine.config import BadConfig, Config
 from support.engines import calling, config_for, running_agent, running_engine
 

@@ -139,7 +139,7 @@ def published() -> list[str]:
             found += [f"$JS.API.CONSUMER.{verb}.{consumer}"
                       for verb in ("INFO", "MSG.NEXT", "PAUSE", "RESET", "UNPIN")]  # fmt: skip
             found += [f"$JS.API.CONSUMER.CREATE.{consumer}.hw.work.{ns}.{queue}"]
-    found += ["hw.hb.engine.e1", "_INBOX.engine.e1-work.x", "_INBOX.plain",
+    found += ["hw.key.default.k", "hw.hb.engine.e1", "_INBOX.engine.e1-work.x", "_INBOX.plain",
               "$KV.headway-settings.q",
               "$O.headway-blobs.C.x", "$O.headway-blobs.M.x", "$O.other.C.x"]  # fmt: skip
     for user, _ in PEOPLE:
@@ -243,6 +243,34 @@ async def test_every_cell_of_the_matrix(server: Guarded) -> None:
     assert 0 < refused < cells
     # Only the server's own log knows of all of them.
     assert len(server.violations()) == refused
+
+
+AT_AN_EDGE = ["hw.key.>", "$KV.headway-settings.>", "$JS.API.DIRECT.GET.KV_headway-settings",
+              "$JS.API.STREAM.PURGE.RUNS"]  # fmt: skip
+"""The engine's alone, beside what it has elsewhere."""
+BACKUP = (
+    ["$JS.API.STREAM.NAMES", "$JS.SNAPSHOT.ACK.>",
+     *(f"$JS.API.STREAM.{verb}.{stream}" for verb in ("INFO", "SNAPSHOT")
+       for stream in ("INGEST", "RUNS", "KV_headway-settings", "OBJ_headway-blobs"))],
+    ["_INBOX.client.backup.>"],
+)  # fmt: skip
+
+
+async def test_at_an_edge_the_engine_writes_the_truth_and_nobody_else_does() -> None:
+    pubs, subs = published(), listened()
+    with open_folder("edge-rights") as folder:
+        wanted = write.Wanted(folder / "nats", agents=("a1",), operators=("ann",), edge=True)
+        async with guarded(folder, wanted) as made:
+            for name in ("engine", "engine-answers", "agent.default.a1", "ann", "backup"):
+                publish, subscribe = (EXPECTED | {"backup": BACKUP})[name]
+                allowed = publish + (AT_AN_EDGE if name == "engine" else [])
+                async with raw(made.port, key=made.key(name), tls=made.tls()) as nc:
+                    assert [
+                        s for s, may in zip(pubs, await nc.may_publish(pubs), strict=True) if may
+                    ] == [s for s in pubs if any(covers(p, s) for p in allowed)]
+                    assert [
+                        s for s, may in zip(subs, await nc.may_listen(subs), strict=True) if may
+                    ] == [s for s in subs if any(covers(p, s) for p in subscribe)]
 
 
 async def test_a_stranger_and_a_renewed_key_are_turned_away(server: Guarded) -> None:

@@ -48,11 +48,17 @@ def chaos(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.timeout(240)
-def test_a_task_of_ones_own_survives_while_its_stack_is_killed() -> None:
+@pytest.mark.parametrize(
+    "more", [(), pytest.param(("--edge",), id="edge", marks=pytest.mark.nightly)]
+)
+def test_a_task_of_ones_own_survives_while_its_stack_is_killed(more: tuple[str, ...]) -> None:
     with project() as folder:
         (folder / "app.py").write_text(TASK)
-        up = start(folder, "--tasks", "app.py")
+        up = start(folder, "--tasks", "app.py", *more)
         try:
+            if more:
+                none = chaos(folder, "--kill", "postgres", "--yes")
+                assert (none.returncode, "an edge has none" in none.stderr) == (2, True)
             done = chaos(
                 folder, "cents=5", "--for", "6s", "--every", "0.7s", "--kill", "engine,task,nats",
                 "--seed", "3", "--json",

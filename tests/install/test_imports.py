@@ -89,13 +89,3 @@ def test_the_consoles_first_paint_loads_only_what_it_shows() -> None:
     heavy = {"nats", "typer", "pydantic", "asyncpg", "docker", "markdown_it", "pygments"}
     later = tuple(f"{name}." for name in (*heavy, *LATER))
     assert sorted(m for m in loaded if f"{m}.".startswith(later)) == []
-
-
-def test_our_own_programs_load_nats_without_what_only_websockets_need() -> None:
-    code = "from headway_ops import lightnats\nlightnats.arm()\nimport headway.client\n"
-    loaded = loaded_after(code)
-    assert "nats" in loaded
-    assert "aiohttp" not in loaded
-    assert "aiohttp" in loaded_after(f"{code}import aiohttp")
-    web = "import os\nos.environ['HEADWAY_NATS_URL'] = 'wss://x'\n"
-    assert "aiohttp" in loaded_after(web + code)

@@ -16,7 +16,8 @@ from headway.wire import decode, encode
 from headway.wire.api import API_ANSWER, ApiAnswer
 from headway.wire.enqueue import ANSWERS, Ended, EnqueueBatch, EnqueueItem, Recorded
 from headway.wire.fleet import Deployment, TaskSpec
-from headway_engine.assembly import AgentProcess, Engine
+from headway_engine.assembly import Engine
+from headway_engine.assembly_agent import AgentProcess
 from headway_engine.config import BlobsConfig, Config, EngineConfig, NatsConfig, PostgresConfig
 from support.servers import settings_for
 from support.wait import until

@@ -81,6 +81,13 @@ class FakeEngine:
         self.deaf = 0
         """Beats to come that go to an engine that hangs."""
         self.drain = ""
+        self.beats: list[tuple[float, rpc.Beat]] = []
+        """When each came."""
+        self.beating = asyncio.Event()
+        """Cleared: beats wait for their answer."""
+        self.beating.set()
+        self.lacks = False
+        """The store gives more to the agent than any list of it has."""
         self.session_over = False
         self.reporting = asyncio.Event()
         """Cleared: reports wait for their answer."""
@@ -146,17 +153,21 @@ class FakeEngine:
 
     def _beat(self, body: bytes) -> Any:
         ask = decode(rpc.BEAT, body)
+        self.beats.append((asyncio.get_running_loop().time(), ask))
         if ask.holds is not None:
             self.held = ask.holds
         if self.session_over:
             return rpc.Beaten(ok=False, session_over=True)
         return rpc.Beaten(
-            ok=not self.store_down, store_down=self.store_down, stop=self.stop, want_holds=False,
+            ok=not self.store_down, store_down=self.store_down, stop=self.stop,
+            want_holds=self.lacks,
             drain=self.drain,
         )  # fmt: skip
 
     def _claim(self, body: bytes) -> Any:
         ask = decode(rpc.CLAIM, body)
+        if self.session_over:
+            return rpc.Claimed("e1", session_over=True)
         return rpc.Claimed("e1", [self.runs[r] for r in ask.runs], versions=[self.version])
 
     def _save(self, body: bytes) -> Any:
@@ -299,7 +310,10 @@ class FakeLink:
             raise NoAnswer("it hangs")
         if self.engine.down:
             raise NoAnswer("down")
-        return encode(self.engine.answer(verb, body))
+        answer = encode(self.engine.answer(verb, body))
+        if verb == "beat":
+            await self.engine.beating.wait()
+        return answer
 
     async def ack(self, items: Sequence[WorkItem]) -> None:
         """See the port."""

@@ -6,10 +6,14 @@ import time
 
 import pytest
 
+from headway.errors import NotReachable
+from headway.wire.fleet import QueueAsk, QueueRow
+from headway_tui import sending
 from headway_tui.screens.runs import RunsScreen
 from support.boards import open_metrics, open_queues
-from support.consoles import console, show
+from support.consoles import StillLink, console, show
 from support.screens import text_of
+from support.wait import until
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +64,18 @@ async def test_a_switch_can_be_typed_with_its_name() -> None:
         assert screen.place == "agents"
 
 
-async def test_to_go_on_needs_no_reason() -> None:
+async def test_to_go_on_needs_no_reason_and_what_was_not_answered_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sending, "AGAIN", 0.0)
+    asked: list[QueueAsk] = []
+
+    def lost_once(ask: QueueAsk) -> QueueRow:
+        asked.append(ask)
+        if len(asked) == 1:
+            raise NotReachable("no answer in 5 s")
+        return QueueRow(ask.queue)
+
     async with console() as (app, pilot):
         await open_queues(app, pilot)
         await pilot.press("G", "s")
@@ -73,6 +88,12 @@ async def test_to_go_on_needs_no_reason() -> None:
         await pilot.pause()
         await show(app, pilot)
         assert "not done: " in text_of(app)
+        link = app.link
+        assert isinstance(link, StillLink)
+        link.answers["queue-set"] = lost_once
+        await pilot.press("s", "enter")
+        await until(lambda: "queue slow is open again" in text_of(app), 5, what="its answer")
+        assert asked == [QueueAsk("slow", paused=False)] * 2
 
 
 async def test_a_limit_has_to_be_a_number_before_it_is_sent() -> None:

@@ -15,7 +15,7 @@ from headway_tui.model.agents import AgentLine, AgentsView
 from headway_tui.model.metrics import MetricsView, rate
 from headway_tui.model.queues import QueuesView, Serving, serving_of
 from headway_tui.model.sparks import bar, chart, spark, squeeze
-from headway_tui.screens.queues import drain_line, limit_flaw, pause_line
+from headway_tui.screens.switches import drain_line, limit_flaw, pause_line
 from support.boards import TICK, agent_rows, beats, metrics, queue_rows
 from support.consoles import NOW
 

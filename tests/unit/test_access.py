@@ -113,6 +113,7 @@ def test_called_again_it_changes_nobody_s_keys(tmp_path: Path) -> None:
     [
         ({"agents": ("x/a1",)}, "no namespace 'x'"),
         ({"clients": ("app",), "operators": ("app",)}, "same name"),
+        ({"clients": ("engine",)}, "same name"),
         ({"clients": ("app=gpu",)}, "queues are for agents"),
         ({"namespaces": ("a", "b"), "clients": ("app",)}, "which namespace"),
         ({"namespaces": ("a",), "tenants": ("t=a",)}, "belongs to one tenant"),

@@ -1,4 +1,4 @@
-"""The console's short way past the parser of all commands: the same answers, or none."""
+"""The short way of some commands past the parser of all: the same answers, or none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from headway_ops import cli, console, quick
+from headway_ops import cli, console, quick, serving
 from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
@@ -77,3 +77,38 @@ def test_a_theme_that_is_none_is_refused_with_those_there_are(
     with pytest.raises(Fail, match=r"no theme 'nonsense': headway-dark, .*nord") as refused:
         console.open_console(quick.Opened(theme="nonsense"))
     assert refused.value.code == Exit.USAGE
+
+
+SERVED = [
+    ["engine"], ["agent"], ["engine", "--config", "a.toml"], ["agent", "-c", "a.toml"],
+    ["engine", "--config=a.toml", "--roles", "api,timers"], ["agent", "--config=a=b.toml"],
+]  # fmt: skip
+NOT_SERVED = [
+    [], ["engine", "--help"], ["agent", "--roles", "api"], ["engine", "--config"],
+    ["engine", "-c=a.toml"], ["agent", "more"], ["engine", "--config", "--roles"], ["ls"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("argv", SERVED)
+def test_a_role_is_served_as_the_parser_would(
+    argv: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str, str]] = []
+
+    def engine(config: str, roles: str = "") -> None:
+        asked.append(("engine", config, roles))
+
+    def agent(config: str) -> None:
+        asked.append(("agent", config, ""))
+
+    monkeypatch.setattr(serving, "engine", engine)
+    monkeypatch.setattr(serving, "agent", agent)
+    cli.main(argv)
+    parser: Any = cli.build()
+    parser(args=argv, standalone_mode=False)
+    assert asked[0] == asked[1]
+
+
+@pytest.mark.parametrize("argv", NOT_SERVED)
+def test_what_is_unusual_of_a_role_is_left_to_the_parser(argv: list[str]) -> None:
+    assert quick.role_of(argv) is None

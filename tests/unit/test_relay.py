@@ -10,7 +10,7 @@ from headway.ids import new_run_id
 from headway.states import RunState
 from headway.wire import BlobRef, ErrorInfo, decode, rpc
 from headway.wire.enqueue import ANSWERS, Ended
-from headway.wire.events import Event
+from headway.wire.events import Event, RunEvents
 from headway.wire.reports import (
     AttemptFailed,
     AttemptLost,
@@ -62,6 +62,18 @@ def test_ends_too_large_for_one_message_are_split() -> None:
     bodies = [body for _, body in answers.letters]
     assert max(map(len, bodies)) < 1_000_000
     assert sum(len(decode(ANSWERS, body).ended) for body in bodies) == 20
+
+
+def test_at_the_edge_what_was_committed_is_told_to_the_digests() -> None:
+    answers, work = Post(NOTHING_YET, "answers"), Post(NOTHING_YET, "work")
+    r = Relay(NOTHING_YET, NOTHING_YET, answers, work, stored=True)
+    told: list[RunEvents] = []
+    r.telling = told.append
+    outcome = ended()
+    r.told([outcome])
+    assert outcome.run is not None
+    assert [(t.run, t.ns, [e.n for e in t.events]) for t in told] == [(outcome.run.id, "ns", [3])]
+    assert r.waiting == 0
 
 
 def test_nothing_is_sent_but_to_replies() -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
 
 from headway_engine.config import load_config
-from headway_ops import sample
+from headway_ops import sample, settings, verifying
+from headway_ops.say import Fail
 from headway_ops.settings import shown_dsn
 
 if TYPE_CHECKING:
@@ -48,3 +50,31 @@ def test_every_setting_has_a_meaning_and_a_variable_that_is_read(
 )
 def test_where_postgres_is_is_shown_without_its_password(dsn: str, shown: str) -> None:
     assert shown_dsn(dsn) == shown
+
+
+def test_beside_units_the_settings_of_this_host_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("HEADWAY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(settings, "SYSTEM_FILE", tmp_path / "system.toml")
+    with pytest.raises(Fail, match="not known here"):
+        verifying.settings("")
+    (tmp_path / "system.toml").write_text(
+        '[nats]\nurl = "nats://127.0.0.1:4222"\nmonitor_url = "http://127.0.0.1:8222"\n'
+        '[edge]\nfolder = "/var/lib/headway/engine"\n'
+    )
+    assert verifying.settings("").edge.folder == "/var/lib/headway/engine"
+    assert settings.monitor_url() == "http://127.0.0.1:8222"
+    # Another installation is meant.
+    monkeypatch.setenv("HEADWAY_NATS_URL", "nats://elsewhere:4222")
+    with pytest.raises(Fail, match="not known here"):
+        verifying.settings("")
+    # A `headway up` near here is nearer.
+    monkeypatch.delenv("HEADWAY_NATS_URL")
+    near = tmp_path / ".headway"
+    near.mkdir()
+    (near / "client.toml").write_text('nats_url = "nats://127.0.0.1:1"\n')
+    (near / "headway.toml").write_text('[postgres]\ndsn = "postgresql:///near"\n')
+    assert verifying.settings("").postgres.dsn == "postgresql:///near"

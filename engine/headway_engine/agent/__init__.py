@@ -9,7 +9,23 @@ restart), `port` and `link` (NATS), `ways` (sockets or TCP), `logs` and `redact`
 
 from __future__ import annotations
 
-from headway_engine.agent.config import AgentConfig
-from headway_engine.agent.service import Agent
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headway_engine.agent.config import AgentConfig
+    from headway_engine.agent.service import Agent
 
 __all__ = ["Agent", "AgentConfig"]
+
+
+def __getattr__(name: str) -> Any:
+    """An engine reads the settings of agents, and loads nothing else of them (PEP 562)."""
+    if name == "Agent":
+        from headway_engine.agent.service import Agent
+
+        return Agent
+    if name == "AgentConfig":
+        from headway_engine.agent.config import AgentConfig
+
+        return AgentConfig
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

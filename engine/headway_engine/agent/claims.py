@@ -46,7 +46,7 @@ class Claims:
         plans: Plans,
         *,
         session: Callable[[], int],
-        session_over: Callable[[], None],
+        session_over: Callable[[int], None],
         heard: Callable[[], None],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
@@ -59,6 +59,7 @@ class Claims:
         self._loop = asyncio.get_running_loop()
         self._asking: dict[int, tuple[list[WorkItem], float]] = {}
         """Claims without an answer: their work, and since when."""
+        self._stirred = 0
         self.marks: asyncio.TimerHandle | None = None
         """The next marks; None while no claim is under way."""
         self.reserved_run = self.reserved_shared = 0
@@ -75,6 +76,10 @@ class Claims:
             max(0, self._config.slots - self._attempts.run_used - self.reserved_run),
             max(0, self._config.shared_slots - self._attempts.shared_used - self.reserved_shared),
         )
+
+    def stirring(self) -> tuple[bool, int]:
+        """Is a claim under way, and how often one has begun or ended: what holds may change by."""
+        return bool(self._asking), self._stirred
 
     def want(self) -> int:
         """For how many runs there is room."""
@@ -130,8 +135,9 @@ class Claims:
         shared = sum(1 for _, _, s in batch if s)
         if faults.armed:
             await faults.point("agent.claims.pulled")
+        session = self._session()
         try:
-            claimed = await self._ask([run for _, run, _ in batch])
+            claimed = await self._ask(session, [run for _, run, _ in batch])
         finally:
             self.reserved_shared -= shared
             self.reserved_run -= len(batch) - shared
@@ -140,7 +146,7 @@ class Claims:
             await self._link.nak(items, 1.0)
         elif claimed.session_over:
             await self._link.nak(items, 0.0)
-            self._session_over()
+            self._session_over(session)
         else:
             if faults.armed:
                 await faults.point("agent.claims.answered")
@@ -157,12 +163,14 @@ class Claims:
         self._link.wake()
 
     def _under_way(self, items: list[WorkItem]) -> None:
+        self._stirred += 1
         self._asking[id(items)] = items, self._loop.time()
         if self.marks is None:
             self.marks = self._loop.call_later(WORKING_EVERY, self._mark)
 
     def _decided(self, items: list[WorkItem]) -> None:
         del self._asking[id(items)]
+        self._stirred += 1
         if not self._asking and self.marks is not None:
             self.marks.cancel()
             self.marks = None
@@ -177,9 +185,8 @@ class Claims:
         if self._asking:
             self.marks = self._loop.call_later(WORKING_EVERY, self._mark)
 
-    async def _ask(self, runs: list[str]) -> Claimed | None:
+    async def _ask(self, session: int, runs: list[str]) -> Claimed | None:
         """The engine's word, or None: nobody decided in time, or the session ended."""
-        session = self._session()
         free, shared = self.free()
         body = encode(Claim(self._config.name, session, secrets.token_hex(8), runs, free, shared))
         end = self._loop.time() + PATIENCE

@@ -14,6 +14,8 @@ import time
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from headway._version import __version__
 from headway.wire import PROTOCOL, Malformed, decode, encode
 from headway.wire.rpc import BEATEN, REGISTERED, Beat, Beaten, Register, Registered
@@ -57,12 +59,13 @@ class Leases:
         kill_all: Callable[[], None],
         opened: Callable[[Registered], None],
         beaten: Callable[[str], None],
+        claims: Callable[[], tuple[bool, int]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config, self._link, self._host, self._clock = config, link, host, clock
         self._holds, self._free, self._degraded, self._images = holds, free, degraded, images
         self._freeze, self._stop, self._kill_all = freeze, stop, kill_all
-        self._opened, self._beaten = opened, beaten
+        self._opened, self._beaten, self._claims = opened, beaten, claims
         self.session = 0
         self.lease = 15.0
         self.beat_every = 5.0
@@ -79,10 +82,11 @@ class Leases:
         """An engine answered something."""
         self._heard_at = self._clock()
 
-    def session_over(self) -> None:
-        """An answer said that the session ended."""
-        self._over = True
-        self._wake.set()
+    def session_over(self, session: int) -> None:
+        """An answer said that this session ended; a later one goes on."""
+        if session == self.session:
+            self._over = True
+            self._wake.set()
 
     async def run(self, session: int = 0) -> None:
         """Register, then beat until cancelled. `session`: that of an agent that is adopted."""
@@ -149,31 +153,41 @@ class Leases:
 
     async def _beat(self) -> float:
         """One beat; gives the seconds until the next one."""
-        holds = self._holds()
+        images = await self._images()
+        holds, stirring, listed = self._holds(), self._claims(), self._want_holds
         free, shared = self._free()
         sent = self._clock()
         beat = Beat(
             agent=self._config.name,
             session=self.session,
             digest=digest_of(holds),
-            holds=holds if self._want_holds else None,
+            holds=holds if listed else None,
             free=free,
             shared_free=shared,
             degraded=self._degraded(),
-            images=await self._images(),
+            images=images,
         )
+        # What two lists lack is lost for the engine: a copy of the first must not be the second.
+        again = msgspec.structs.replace(beat, holds=None)
         try:
             timeout = max(0.2, min(self._config.rpc_timeout, self.beat_every))
-            raw = await self._first_answer(encode(beat), timeout)
+            raw = await self._first_answer(encode(beat), encode(again), timeout)
             answer = decode(BEATEN, raw)
         except (NoAnswer, Malformed) as e:
             log.debug("beat: %s", e)
             self._check_overdue()
             self._check_orphaned()
             return jittered(min(0.5, self.beat_every / 4))
-        return self._answered(answer, sent)
+        # The engine may know a claim whose answer is still on its way to us.
+        quiet = stirring == self._claims() and not stirring[0]
+        return self._answered(answer, sent, at_once=not listed or quiet)
 
-    async def _first_answer(self, body: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - of all
+    async def _first_answer(
+        self,
+        body: bytes,
+        again: bytes,
+        timeout: float,  # noqa: ASYNC109 - of all
+    ) -> bytes:
         """A beat's answer; asked again while it is awaited, or one engine that hangs costs leases.
 
         Each request goes to any engine, and beats may be repeated. Raises NoAnswer.
@@ -184,6 +198,7 @@ class Leases:
             while True:
                 request = self._link.request("beat", body, None, left)
                 asked.add(asyncio.get_running_loop().create_task(request))
+                body = again
                 done, _ = await asyncio.wait(
                     asked, timeout=timeout / HEDGES, return_when=asyncio.FIRST_COMPLETED
                 )
@@ -202,7 +217,8 @@ class Leases:
             for task in asked:
                 task.cancel()
 
-    def _answered(self, answer: Beaten, sent: float) -> float:
+    def _answered(self, answer: Beaten, sent: float, *, at_once: bool) -> float:
+        """The seconds until the next beat; `at_once`: a list may follow in a moment."""
         self.heard()
         self.beats += 1
         if answer.session_over:
@@ -219,7 +235,7 @@ class Leases:
         self._renewed_at = sent
         self._freeze(False)
         self._beaten(answer.drain)
-        return 0.05 if answer.want_holds else self.beat_every
+        return 0.05 if answer.want_holds and at_once else self.beat_every
 
     def _check_overdue(self) -> None:
         if self._clock() - self._renewed_at > self.lease:

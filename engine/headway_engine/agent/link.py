@@ -7,10 +7,9 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from nats import errors as nats_errors
-
 from headway import bus, pull, subjects
 from headway.errors import NotReachable
+from headway.natspy import nats_errors
 from headway_engine.agent.port import NoAnswer, WorkItem
 from headway_engine.agent.resend import Resend
 

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("headway.agent")
 
-TICK = 0.1
+TICK, IDLE_TICK = 0.1, 0.5
+"""Seconds between looks at deadlines and at the pool; the second while there is nothing of both."""
 PING_EVERY = 5.0
 SILENT_AFTER = 15.0
 """Seconds without the answer to a ping until the agent warns."""
@@ -183,7 +184,7 @@ class Agent:
             degraded=lambda: self.degraded, images=self._image_ids,
             freeze=self.attempts.stopping.freeze,
             stop=self.attempts.stopping.stop_by_id, kill_all=self._kill_all, opened=self._opened,
-            beaten=self._beaten, clock=self.clock,
+            beaten=self._beaten, claims=lambda: self.claims.stirring(), clock=self.clock,
         )  # fmt: skip
         self.claims = Claims(
             c, self.link, self.attempts, self.plans, session=lambda: self.leases.session,
@@ -324,7 +325,8 @@ class Agent:
             if self.clock() - ping_at > PING_EVERY:
                 ping_at = self.clock()
                 self._ping_all(ping_at)
-            await asyncio.sleep(TICK)
+            busy = self.attempts.live or self.attempts.superseded or self.pool.shelves
+            await asyncio.sleep(TICK if busy or self.pool.workers else IDLE_TICK)
 
     def _ping_all(self, now: float) -> None:
         # A warning only (DECISIONS B5): the process lives, so it is a timeout or a cancel that ends

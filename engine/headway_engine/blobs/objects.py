@@ -14,11 +14,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from nats.nuid import NUID
 
 from headway.bus import JetStreamRefused, ask, jsapi, publish_acked
 from headway.errors import HeadwayError, NotReachable
 from headway.history import history, last
+from headway.natspy import NUID
 from headway_engine.blobs import BlobsDown, NoBlob
 
 if TYPE_CHECKING:

@@ -68,17 +68,23 @@ def parted(
     return [h for h in holds if tuple(h) in mine], [h for h in holds if tuple(h) not in mine]
 
 
-def beaten(agent: Agent, ask: Beat, held: Sequence[Held], lease: float, now: datetime) -> Renewed:
-    """Renew the lease of a session that is not over: `agent` is changed."""
+def renewed(agent: Agent, ask: Beat, lease: float, now: datetime) -> Renewed:
+    """Renew the lease, and say nothing of what the agent should hold: `agent` is changed."""
     agent.seen_at = now
     agent.state.lease_until = now + timedelta(seconds=lease)
     agent.state.degraded = ask.degraded
     agent.state.images = ask.images or agent.state.images
+    return Renewed(True, [], False, agent.state.drain)
+
+
+def beaten(agent: Agent, ask: Beat, held: Sequence[Held], lease: float, now: datetime) -> Renewed:
+    """Renew the lease of a session that is not over: `agent` is changed."""
     answer = compare(held, ask.holds, ask.digest, frozenset(agent.missing))
     if ask.holds is not None:
         agent.missing = answer.missing
         agent.gone = sorted({*agent.gone, *answer.gone})
-    return Renewed(True, answer.stop, answer.want_holds, agent.state.drain)
+    said = renewed(agent, ask, lease, now)
+    return said._replace(stop=answer.stop, want_holds=answer.want_holds)
 
 
 def drained(state: AgentState, how: str, actor: str, reason: str, now: datetime) -> None:

@@ -39,7 +39,7 @@ class Server:
     connections: int = 1000
     """Of one account."""
     domain: str = "hub"
-    """Of a hub's JetStream: sites know it by this name."""
+    """Of a hub's or an edge's JetStream: the other knows it by this name."""
     leaf_listen: str = "0.0.0.0:7422"
     """Where a hub hears the leaf nodes of its sites."""
 
@@ -47,14 +47,15 @@ class Server:
 def text(server: Server, accounts: Sequence[Account], identity: Identity) -> str:
     """The whole file; `identity` gives an account's user his first words."""
     hub = any(user.kind == "site" for account in accounts for user in account.users)
-    lines = [*_server(server, hub=hub), "", "accounts {", "  SYS {}"]
+    edge = any(user.edge for account in accounts for user in account.users)
+    lines = [*_server(server, hub=hub, edge=edge), "", "accounts {", "  SYS {}"]
     share = share_of(server, sum(account.jetstream for account in accounts))
     for account in accounts:
         lines += _account(server, share, account, identity)
     return "\n".join([*lines, "}", "system_account: SYS", ""])
 
 
-def _server(s: Server, *, hub: bool) -> list[str]:
+def _server(s: Server, *, hub: bool, edge: bool) -> list[str]:
     lines = [f"server_name: {_q(s.name)}", f"listen: {_q(s.listen)}"]
     if s.http:
         lines += [
@@ -80,7 +81,7 @@ def _server(s: Server, *, hub: bool) -> list[str]:
         *lines,
         "jetstream {",
         f"  store_dir: {_q(s.store_dir)}",
-        *([f"  domain: {_q(s.domain)}"] if hub else []),
+        *([f"  domain: {_q(s.domain)}"] if hub or edge else []),
         f"  max_file_store: {s.max_store}           # always set it: a full disk stops the server",
         f"  max_memory_store: {s.max_memory}",
         '  sync_interval: always          # what makes "accepted" survive a power cut',

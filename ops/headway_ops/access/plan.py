@@ -18,7 +18,9 @@ from headway_ops.access import rights
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-Kind = Literal["engine", "answers", "both", "agent", "client", "viewer", "operator", "site"]
+Kind = Literal[
+    "engine", "answers", "both", "backup", "agent", "client", "viewer", "operator", "site"
+]
 """`engine` and `answers` are an engine's two connections; `both` is one user for the two."""
 
 CORE = "HW"
@@ -39,6 +41,8 @@ class Principal(NamedTuple):
     ns: str = ""
     queues: tuple[str, ...] = ("default",)
     """Of an agent."""
+    edge: bool = False
+    """Of an engine: without Postgres, its streams are the truth."""
     sites: tuple[str, ...] = ()
     """Of an engine at a hub: those that it follows."""
     hub: str = "hub"
@@ -56,12 +60,13 @@ class Principal(NamedTuple):
         """What the server lets it do."""
         match self.kind:
             case "engine":
-                return rights.engine_work() | rights.engine_of_hub(self.sites)
+                return self._work
             case "answers":
                 return rights.engine_answers()
             case "both":
-                hub = rights.engine_of_hub(self.sites)
-                return rights.engine_work() | hub | rights.engine_answers()
+                return self._work | rights.engine_answers()
+            case "backup":
+                return rights.backup(self.name)
             case "site":
                 return rights.site(self.name, self.hub)
             case "agent":
@@ -72,6 +77,11 @@ class Principal(NamedTuple):
                 return rights.viewer(self.ns, self.name)
             case "operator":
                 return rights.operator(self.ns, self.name)
+
+    @property
+    def _work(self) -> rights.Rights:
+        work = rights.engine_work() | rights.engine_of_hub(self.sites)
+        return work | rights.engine_edge() if self.edge else work
 
 
 class Tenant(NamedTuple):
@@ -141,6 +151,8 @@ KEPT = Share("service", "$JS.API.DIRECT.GET.*", many=True)
 TWO = (Principal("engine", "engine"), Principal("answers", "engine-answers"))
 ONE = (Principal("both", "engine"),)
 """The engine's users: with one, a fault of an engine can reach further than with two."""
+BACKUP = Principal("backup", "backup")
+"""Beside the engine of an edge: `headway edge backup`."""
 
 
 def accounts(tenants: Iterable[Tenant], engine: Sequence[Principal] = TWO) -> list[Account]:
@@ -231,7 +243,7 @@ def _check(tenant: Tenant) -> None:
         subjects.name(tenant.name, "tenant")
     if not tenant.namespaces:
         raise BadPlan(f"tenant {tenant.name}: give it at least one namespace")
-    seen: dict[tuple[str, str], Principal] = {}
+    seen: dict[tuple[str, str], Principal] = {("", one.name): one for one in (*TWO, BACKUP)}
     for ns in tenant.namespaces:
         subjects.name(ns, "namespace")
     for one in tenant.sites:

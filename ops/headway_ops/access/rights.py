@@ -97,6 +97,39 @@ def engine_work() -> Rights:
 _STREAM_VERBS = ("INFO", "CREATE", "UPDATE")
 
 
+def engine_edge() -> Rights:
+    """What the first connection needs besides where RUNS and the settings are the truth.
+
+    Idempotency keys lie in RUNS beside the runs; what is past its time is purged from there.
+    """
+    settings = subjects.SETTINGS_BUCKET
+    return Rights(
+        (
+            "hw.key.>",
+            f"$KV.{settings}.>",
+            f"$JS.API.DIRECT.GET.KV_{settings}",
+            f"$JS.API.STREAM.PURGE.{subjects.RUNS}",
+        ),
+        (),
+    )
+
+
+def backup(user: str) -> Rights:
+    """Somebody who copies an edge while it works, and can change nothing."""
+    kept = (
+        subjects.INGEST, subjects.RUNS, f"KV_{subjects.SETTINGS_BUCKET}",
+        f"OBJ_{subjects.BLOBS_BUCKET}",
+    )  # fmt: skip
+    return Rights(
+        (
+            "$JS.API.STREAM.NAMES",
+            *(f"$JS.API.STREAM.{verb}.{s}" for s in kept for verb in ("INFO", "SNAPSHOT")),
+            "$JS.SNAPSHOT.ACK.>",  # each chunk waits for our word
+        ),
+        (_inbox(user),),
+    )
+
+
 def engine_of_hub(sites: Iterable[str]) -> Rights:
     """What the engine's first connection does besides at a hub: for each site what it must."""
     publish: list[str] = []

@@ -40,6 +40,8 @@ class Wanted:
     """Names and addresses under which the server is reached; the first stands in the URLs."""
     self_signed: bool = False
     passwords: bool = False
+    edge: bool = False
+    """The engines have no Postgres: RUNS is the truth."""
     server: conf.Server = field(default_factory=conf.Server)
 
 
@@ -76,6 +78,8 @@ def tenants_of(wanted: Wanted) -> list[Tenant]:
     for one in people:
         if one.ns not in every:
             raise BadPlan(f"{one.kind} {one.name}: no namespace {one.ns!r} (--ns, --tenant)")
+    if wanted.sites and wanted.edge:
+        raise BadPlan("--site and --edge: a hub has Postgres, an edge joins one")
     if wanted.sites and list(spaces) != [CORE]:
         raise BadPlan("--site: a hub has no tenants; give one of the two a server of its own")
     sites = tuple(Principal("site", name, hub=wanted.server.domain) for name in wanted.sites)
@@ -90,7 +94,10 @@ def write(wanted: Wanted) -> Written:
     folder = wanted.folder.resolve()
     tenants = tenants_of(wanted)
     # Passwords stand in a URL, of which an engine has one.
-    made = plan.accounts(tenants, plan.ONE if wanted.passwords else plan.TWO)
+    users = plan.ONE if wanted.passwords else plan.TWO
+    if wanted.edge:
+        users = (*(one._replace(edge=True) for one in users), plan.BACKUP)
+    made = plan.accounts(tenants, users)
     server = wanted.server
     if wanted.self_signed:
         from headway_ops.access.certs import self_signed
@@ -146,13 +153,17 @@ def _environment(folder: Path, tenant: str, one: Principal, host: str, server: c
         if ca:
             lines.append(f"HEADWAY_NATS_TLS_CA={ca}")
     else:
-        lines += [f"HEADWAY_CREDENTIALS={seed}", f"HEADWAY_USER={one.name}",
-                  f"HEADWAY_NAMESPACE={one.ns}"]  # fmt: skip
+        lines += [f"HEADWAY_CREDENTIALS={seed}", f"HEADWAY_USER={one.name}"]
+        if one.ns:
+            lines.append(f"HEADWAY_NAMESPACE={one.ns}")
         if ca:
             lines.append(f"HEADWAY_TLS_CA={ca}")
     if one.kind == "engine":
         answers = _seed_path(folder, tenant, Principal("answers", "engine-answers"))
-        lines += [f"HEADWAY_NATS_ANSWERS_CREDENTIALS={answers}", "HEADWAY_NATS_FSYNCED=true"]
+        lines.append(f"HEADWAY_NATS_ANSWERS_CREDENTIALS={answers}")
+        # Where NATS is the only copy the engine looks itself.
+        seen = f"HEADWAY_NATS_MONITOR_URL=http://{server.http}"
+        lines.append(seen if one.edge and server.http else "HEADWAY_NATS_FSYNCED=true")
     if one.kind == "agent":
         lines += [f"HEADWAY_AGENT_NAME={one.name}", f"HEADWAY_AGENT_NS={one.ns}",
                   f"HEADWAY_AGENT_QUEUES={','.join(one.queues)}"]  # fmt: skip

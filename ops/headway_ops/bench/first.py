@@ -92,16 +92,21 @@ def _logs(state: Path) -> dict[str, str]:
     return {k: f.read_text(errors="replace") for k, f in files.items() if f.is_file()}
 
 
-async def _up(folder: Path, runtime: str) -> Start:
+async def up_once(folder: Path, runtime: str, *options: str) -> Start:
+    """One `headway up`, until its caller has a result; the tasks lie in `tasks` below the folder.
+
+    The state of an earlier one in the same folder stays.
+    """
     answer, state, tasks = folder / "answer", folder / "state", folder / "tasks"
     answer.unlink(missing_ok=True)
     _clear(state)
     caller = shlex.join([sys.executable, str(tasks / "caller.py"), str(answer)])
+    (tasks / "caller.py").write_text(CALLER, encoding="utf-8")
     env = {k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_")}
     begun, clock = time.time_ns(), time.perf_counter()
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "headway_ops", "up", "--tasks", str(tasks / TASKS_FILE),
-        "--state-dir", str(state), "--runtime", runtime, "--once-ready-cmd", caller,
+        "--state-dir", str(state), "--runtime", runtime, "--once-ready-cmd", caller, *options,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -159,16 +164,15 @@ async def first_result(runtime: str, say: Say) -> dict[str, Measured]:
     """An empty state folder first (the figure), then starts on the state that is there (detail)."""
     with scratch_folder() as folder:
         # Apart from the state: what changes beside a task's source restarts its runners.
-        tasks = copy_tasks(folder / "tasks").parent
-        (tasks / "caller.py").write_text(CALLER, encoding="utf-8")
+        copy_tasks(folder / "tasks")
         say("first_result: servers alone")
         raw = await _servers_alone(folder)
         say("first_result: `headway up` on an empty folder")
-        fresh = await _up(folder, runtime)
+        fresh = await up_once(folder, runtime)
         again = list[Start]()
         for number in range(AGAIN):
             say(f"first_result: `headway up` again, {number + 1} of {AGAIN}")
-            again.append(await _up(folder, runtime))
+            again.append(await up_once(folder, runtime))
     measured = Measured(
         value=fresh.result,
         raw=raw,

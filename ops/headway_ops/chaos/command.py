@@ -91,11 +91,15 @@ def run(options: Options, *, as_json: bool) -> None:
     total, every = (
         _positive(t, w) for t, w in ((options.duration, "--for"), (options.every, "--every"))
     )
-    kinds = kinds_of(options.kinds)
+    asked = kinds_of(options.kinds)
     if not 0 < options.rate <= 1000:
         raise Fail(f"--rate {options.rate:g}", "runs a second, above 0, at most 1000", Exit.USAGE)
     payload = payload_of("", list(options.parameters))
     victims = find()
+    kinds = tuple(kind for kind in asked if kind in victims.kinds)
+    if not kinds:
+        raise Fail(f"--kill {options.kinds}: an edge has none", "of " + ",".join(victims.kinds),
+                   Exit.USAGE)  # fmt: skip
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
 
     async def work(client: Client) -> Outcome:

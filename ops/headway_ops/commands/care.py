@@ -46,7 +46,8 @@ def verify(
 ) -> None:
     """Check every promise against what is stored. Exit 1 if one does not hold.
 
-    Reads only, and is safe beside a busy system. Exit 5: Postgres does not answer.
+    Reads only, and is safe beside a busy system. Exit 5: Postgres (at an edge NATS)
+    does not answer.
     """
     from headway_ops import verifying
 

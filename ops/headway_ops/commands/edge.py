@@ -1,4 +1,4 @@
-"""edge: copies of an installation that has no database, and how a site joins a hub."""
+"""edge: an installation without a database: its kit, its copies, how it joins a hub."""
 
 from __future__ import annotations
 
@@ -7,6 +7,31 @@ from typing import Annotated
 import typer
 
 from headway_ops.commands.options import JsonFlag
+
+
+def kit(
+    out: Annotated[
+        str,
+        typer.Argument(
+            metavar="[OUT]", help="A new folder, or a new .tar.gz. Else one by its name."
+        ),
+    ] = "",
+    python: Annotated[
+        str, typer.Option("--python", help="Version at the edge, such as 3.12; else this one.")
+    ] = "",
+    platform: Annotated[
+        str, typer.Option("--platform", help="linux-x86_64 or linux-arm64; else this machine's.")
+    ] = "",
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", help="A package that tasks need there; may be repeated."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Put all that an edge needs into a folder or file, which installs without a network."""
+    from headway_ops.edge import kit as made
+
+    made.kit(made.Options(out, python, platform, tuple(also or ())), as_json=as_json)
 
 
 def backup(

@@ -69,6 +69,9 @@ def config(
     self_signed: Annotated[
         bool, typer.Option("--self-signed", help="Make a CA and a certificate, in DIR/tls.")
     ] = False,
+    edge: Annotated[
+        bool, typer.Option("--edge", help="Of an edge: the engine has no Postgres.")
+    ] = False,
     passwords: Annotated[
         bool,
         typer.Option("--passwords", help="Users with passwords from $HW_NAME, in place of keys."),
@@ -89,6 +92,8 @@ def config(
     Called again it keeps the seeds that are there: name all users each time, those left out lose
     their access at the server's next reload. Engines and their streams sit in an account of their
     own; agents, and people, reach it through imports alone, an account for each namespace.
+    With --edge the server's name is the site's name too, and its monitoring port is open on this
+    host, where the engine looks whether every message is fsynced.
     """
     from headway import subjects
     from headway_ops.access import conf, write
@@ -106,10 +111,12 @@ def config(
             tuple(host or ("127.0.0.1", "localhost")),
             self_signed,
             passwords,
+            edge,
             conf.Server(
-                server_name, listen, http, store_dir, max_store, tenant_store=tenant_store,
-                tls=(tls_cert, tls_key, tls_ca), verify=tls_verify,
-                domain=subjects.name(domain, "domain"), leaf_listen=leaf_listen,
+                server_name, listen, http or ("127.0.0.1:8222" if edge else ""), store_dir,
+                max_store, tenant_store=tenant_store, tls=(tls_cert, tls_key, tls_ca),
+                verify=tls_verify, leaf_listen=leaf_listen,
+                domain=subjects.name(server_name if edge else domain, "domain"),
             ),
         ),
         as_json=as_json,

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from headway_ops.verify.report import Report
 
 BATCH = 1000
+SKEW = 60.0
+"""Seconds by which the clocks of a caller and of NATS may differ."""
 
 
 class Ack(msgspec.Struct):

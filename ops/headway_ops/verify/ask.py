@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from headway.ids import encode
 from headway_engine.config import Config, PostgresConfig
 from headway_ops.verify import standing
-from headway_ops.verify.database import LAST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
+
+
+LAST = "\x7f"
+"""Above every run id in byte order."""
+SUSPECTS = 10_000
+"""Runs that get a second look, at most; the rest are believed at once."""
+UNNAMED_AGE = timedelta(days=2)
+"""Objects without a row are removed after a day, by a service that looks every six hours."""
+INGEST_SKEW = timedelta(hours=2)
+"""What waits in INGEST may name objects that are older than its message."""
+
+
+class CannotLook(Exception):
+    """The store cannot be read: nothing is known. The message says what and why."""
 
 
 @dataclass(slots=True)
@@ -53,6 +67,16 @@ class Ask:
     def __post_init__(self) -> None:
         if isinstance(self.source, str):
             self.nats = self.blobs = False
+
+    @property
+    def whole(self) -> bool:
+        """All runs are looked at, of all times."""
+        return not self.run and self.since is None
+
+    def unnamed_before(self, now: datetime, oldest: datetime | None) -> datetime:
+        """Objects older than this must belong to a run; `oldest`: of what waits in INGEST."""
+        before = now - UNNAMED_AGE
+        return before if oldest is None else min(before, oldest - INGEST_SKEW)
 
     @property
     def config(self) -> Config:

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from headway_ops.verify.database import Database
     from headway_ops.verify.report import Report
 
-SKEW = 60.0
-"""Seconds by which the clocks of a caller and of NATS may differ."""
-
 
 class Callers:
     """The journals that were given."""
@@ -34,7 +31,7 @@ class Callers:
             self.report.skip("I1", "no journal is given")
             self.report.skip("I7", "from rows alone: no journal is given")
             return
-        waits = None if oldest is None else oldest.timestamp() - SKEW
+        waits = None if oldest is None else oldest.timestamp() - acks.SKEW
         for file in self.ask.journals:
             for batch in acks.read(file, self.report):
                 wanted = [a for a in batch if self.ask.wants(a.run, a.ns)]

@@ -8,13 +8,11 @@ import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from headway_ops.verify import sql
 from headway_ops.verify.report import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from headway_ops.verify.database import Database
     from headway_ops.verify.report import Report
 
 LABEL = "headway.owner"
@@ -22,8 +20,11 @@ REAP_AFTER = 120.0
 """Seconds that a container may be without a living agent: the agent may be starting again."""
 
 
-async def check(db: Database, report: Report) -> None:
-    """Look at them, if Docker answers; which run one holds is known to its agent alone."""
+async def check(leases: Mapping[str, float | None], report: Report) -> None:
+    """Look at them, if Docker answers; which run one holds is known to its agent alone.
+
+    `leases`: `<namespace>.<agent>` to the seconds since its lease ended; None = it has none.
+    """
     report.skip("I15", "which run a container holds is known to its agent alone; what an older"
                 " attempt writes is refused (I6)")  # fmt: skip
     if find_spec("docker") is None:
@@ -34,12 +35,7 @@ async def check(db: Database, report: Report) -> None:
     except Exception as e:
         report.skip("I16", f"no Docker answers here ({type(e).__name__})")
         return
-    rows = await db.conn.fetch(sql.AGENTS)
-    agents = {
-        f"{row['ns']}.{row['id']}": row["live"]
-        and (row["now"] - row["lease_until"]).total_seconds() < REAP_AFTER
-        for row in rows
-    }
+    agents = {name: ago is not None and ago < REAP_AFTER for name, ago in leases.items()}
     for violation in judge(found, agents, time.time(), report):
         report.add(violation)
 

@@ -49,8 +49,6 @@ SETTINGS = {
     "jit": "off",
     "timezone": "UTC",
 }
-LAST = "\x7f"
-"""Above every run id in byte order."""
 
 _DATA = msgspec.json.Decoder(dict[str, Any])
 _REF = msgspec.json.Decoder(BlobRef)
@@ -123,6 +121,21 @@ class Database:
         async with self.snapshot() as conn:
             now = await conn.fetchval(sql.CLOCK)
             return now, await self._load(await conn.fetch(sql.RUNS_BY_ID, list(ids)))
+
+    async def unnamed(self, places: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Of these (namespace, run) the ones that no row speaks of."""
+        rows = await self.conn.fetch(
+            sql.UNNAMED, [ns for ns, _ in places], [run for _, run in places]
+        )
+        return {(row["ns"], row["run"]) for row in rows}
+
+    async def agents(self) -> dict[str, float | None]:
+        """`<namespace>.<agent>` to the seconds since its lease ended; None = it has none."""
+        return {
+            f"{row['ns']}.{row['id']}": (row["now"] - row["lease_until"]).total_seconds()
+            if row["live"] else None
+            for row in await self.conn.fetch(sql.AGENTS)
+        }  # fmt: skip
 
     async def _load(self, rows: Sequence[asyncpg.Record]) -> list[History]:
         conn = self.conn

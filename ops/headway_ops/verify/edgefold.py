@@ -42,12 +42,14 @@ class _Event(Struct):
 
 
 class _Made(Struct):
+    hash: str = ""
     tags: tuple[str, ...] = ()
     scope: str = ""
     payload_ref: BlobRef | None = None
 
 
 class _End(Struct):
+    result: Raw = Raw(b"")
     ref: BlobRef | None = None
 
 
@@ -68,6 +70,7 @@ class _Record(Struct):
     status: str = "done"
     epoch: int = 0
     resolved: str = ""
+    value: Raw = Raw(b"")
     ref: BlobRef | None = None
 
 
@@ -97,6 +100,8 @@ class _Change(Struct):
     dispatch: str = ""
     timeout: float | None = None
     keep: int | None = None
+    refused: tuple[str, str] | None = None
+    alias: str = ""
     removed: bool = False
 
 
@@ -140,6 +145,24 @@ class Told:
     result: Body | None = None
     ended: bool = False
     """Its end is recorded."""
+    removed: bool = False
+    """Retention has removed it."""
+    hash: str = ""
+    """Of the payload's canonical form."""
+    result_hash: str = ""
+    values: dict[str, str] = field(default_factory=dict[str, str])
+    """Key of a mark to the hash of its value."""
+    alias: str = ""
+    """The run that an enqueue under this id became."""
+    refused: str = ""
+    """Why an enqueue under this id was refused: a code."""
+    seqs: list[int] = field(default_factory=list[int])
+    """Of each event, the message that tells it."""
+
+    @property
+    def limit_key(self) -> str:
+        """The key of its queue's per-key limit."""
+        return self.fields.get("limit_key", "")
 
     def time(self, name: str) -> datetime | None:
         """A time of the run."""
@@ -149,7 +172,7 @@ class Told:
     def _move(self, change: _Change, seq: int) -> None:
         self.seq = seq
         if (made := change.made) is not None:
-            self.tags, self.scope = made.tags, made.scope
+            self.tags, self.scope, self.hash = made.tags, made.scope, made.hash
             self.payload = _body(self.id, "payload", made.payload_ref)
         self.fields |= change.fields
         if "state" in change.fields:
@@ -158,9 +181,13 @@ class Told:
             self.dispatch = seq if change.dispatch == "given" else 0
         if change.end is not None:
             self.ended, self.result = True, _body(self.id, "result", change.end.ref)
+            self.result_hash = _hash(change.end.result, change.end.ref)
         self.timeout = self.timeout if change.timeout is None else change.timeout
         self.keep = self.keep if change.keep is None else change.keep
         self.budget = change.budget or self.budget
+        self.alias = change.alias or self.alias
+        if change.refused is not None:
+            self.refused = change.refused[0]
 
     def take(self, said: Said, seq: int) -> None:
         """One more message; those of an id come in their order."""
@@ -168,6 +195,7 @@ class Told:
         self._move(change, seq)
         events = [Event(*msgspec.structs.astuple(e)) for e in said.events]
         self.events += events
+        self.seqs += [seq] * len(events)
         epoch: int = self.fields.get("epoch", 0)
         for c in change.checkpoints:
             inline = c.ref is None
@@ -186,6 +214,7 @@ class Told:
                 r.key, r.kind, r.status, r.epoch, epoch if r.key in by_attempt else None, m.token,
                 r.resolved, change.at, _body(self.id, f"{r.kind} {r.key!r}", r.ref),
             )  # fmt: skip
+            self.values[r.key] = _hash(r.value, r.ref)
         for u in change.usage:
             self.usage[u.epoch, u.model] = (u.tokens_in, u.tokens_out, u.cost_usd)
 
@@ -215,10 +244,14 @@ def told(run: str, ns: str, messages: Iterable[tuple[int, Said]]) -> Told:
     found = Told(run, ns)
     for seq, said in messages:
         if said.edge.removed:
-            found = Told(run, ns, seq)
+            found = Told(run, ns, seq, removed=True)
         else:
             found.take(said, seq)
     return found
+
+
+def _hash(inline: Raw, ref: BlobRef | None) -> str:
+    return sha256(bytes(inline)).hexdigest() if ref is None else ref.sha256
 
 
 def _body(run: str, what: str, ref: BlobRef | None) -> Body | None:

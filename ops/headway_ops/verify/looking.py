@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -12,14 +11,17 @@ import asyncpg
 from headway import subjects
 from headway.bus import Connection, connect
 from headway.errors import HeadwayError
-from headway_engine.assembly import make_blobs, nats_settings
+from headway_engine.assembly import make_blobs
 from headway_engine.blobs import BlobsDown
+from headway_engine.reaching import nats_settings
 from headway_engine.streams import oldest
 from headway_ops.settings import shown_dsn
 from headway_ops.verify import bodies, containers, effects, epochs, path, retries, sql, standing
+from headway_ops.verify.ask import SUSPECTS, CannotLook
 from headway_ops.verify.callers import Callers
 from headway_ops.verify.database import Database
 from headway_ops.verify.objects import Objects
+from headway_ops.verify.outputs import logs
 from headway_ops.verify.queues import Count, Opening
 from headway_ops.verify.report import Report, Violation
 from headway_ops.verify.streams import Streams
@@ -32,22 +34,12 @@ if TYPE_CHECKING:
     from headway_ops.verify.ask import Ask
     from headway_ops.verify.facts import History
 
-SUSPECTS = 10_000
-"""Runs that get a second look, at most; the rest are believed at once."""
 OUTBOX_AGE = 30.0
 """Seconds that an outbox row may wait for its publisher: sweepers look every 5 s at what is older
 than 5 s. Longer only while NATS is away."""
-UNNAMED_AGE = timedelta(days=2)
-"""Objects without a row are removed after a day, by a service that looks every six hours."""
-INGEST_SKEW = timedelta(hours=2)
-"""What waits in INGEST may name objects that are older than its message."""
 
 
-class CannotLook(Exception):
-    """The store cannot be read: nothing is known. The message says what and why."""
-
-
-async def verify(ask: Ask) -> Report:
+async def verify_rows(ask: Ask) -> Report:
     """Check everything that `ask` gives sources for; what cannot be reached is said per line.
 
     Raises CannotLook if Postgres cannot be read, OSError for journals and ledgers. Changes nothing.
@@ -136,14 +128,15 @@ class _Looking:
         await self._second_look()
         await self._around()
         if self.nc is not None and ask.nats:
-            streams = Streams(ask, self.nc, self.db, report)
+            nc = self.nc
+            streams = Streams(ask, nc, self.db, report)
             await self._part("I18", streams.runs)
-            if not ask.run and ask.since is None:
+            if ask.whole:
                 await self._part("I19", streams.work)
             else:
                 report.skip("I19", "of a whole installation alone")
             if ask.logs:
-                await self._part("I20", streams.logs)
+                await self._part("I20", lambda: logs(ask, nc, report))
             else:
                 report.skip("I20", "logs are not asked")
         report.skip("I23", "there is no projection in server mode: lists are queries")
@@ -158,20 +151,17 @@ class _Looking:
     async def _around(self) -> None:
         """What belongs to no single run."""
         ask, report = self.ask, self.report
-        if ask.run or ask.since is not None:
+        if not ask.whole:
             report.skip("I22", "of a whole installation alone")
         else:
             await self._outbox()
             await self._limits()
             if self.objects is not None and not ask.ns:
-                now = await self.db.now()
-                before = now - UNNAMED_AGE
-                if self._oldest is not None:
-                    before = min(before, self._oldest - INGEST_SKEW)
+                before = ask.unnamed_before(await self.db.now(), self._oldest)
                 objects = self.objects
                 await self._part("I17", lambda: objects.unnamed(before))
         if ask.containers:
-            await containers.check(self.db, report)
+            await containers.check(await self.db.agents(), report)
         else:
             report.skip("I15", "containers are not asked")
             report.skip("I16", "containers are not asked")

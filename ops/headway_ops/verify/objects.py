@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from headway_engine.blobs import NoBlob
 from headway_engine.orphans import OWNERS, place_of
-from headway_ops.verify import sql
 from headway_ops.verify.bodies import Place, blobs_of
 from headway_ops.verify.report import Violation
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from headway_engine.blobs import Blobs
-    from headway_ops.verify.database import Database
     from headway_ops.verify.facts import History
     from headway_ops.verify.report import Report
 
@@ -27,11 +25,23 @@ PART = 4 * 1024 * 1024
 BATCH = 1000
 
 
+class Known(Protocol):
+    """What is asked of the store about runs that bodies belong to."""
+
+    async def some(self, ids: Sequence[str]) -> tuple[Any, list[History]]:
+        """These runs as they are now, those that are there, behind the store's time."""
+        ...
+
+    async def unnamed(self, places: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Of these (namespace, run) the ones that nothing in the store speaks of."""
+        ...
+
+
 class Objects:
     """The bodies of runs in the blob store. All methods raise BlobsDown."""
 
-    def __init__(self, blobs: Blobs, db: Database, report: Report) -> None:
-        self._blobs, self._db, self._report = blobs, db, report
+    def __init__(self, blobs: Blobs, known: Known, report: Report) -> None:
+        self._blobs, self._known, self._report = blobs, known, report
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def of(self, page: Sequence[History]) -> None:
@@ -45,7 +55,7 @@ class Objects:
         if not wrong:
             return
         # Retention, or a save under the same name, may have been faster than we.
-        _, again = await self._db.some(sorted({p.body.run for p, _ in wrong}))
+        _, again = await self._known.some(sorted({p.body.run for p, _ in wrong}))
         still = {p.body for h in again for p in blobs_of(h)}
         for place, what in wrong:
             if place.body in still:
@@ -93,11 +103,7 @@ class Objects:
         self._report.count("I17", len(places))
         if not places:
             return
-        runs = sorted(set(places.values()))
-        rows = await self._db.conn.fetch(
-            sql.UNNAMED, [ns for ns, _ in runs], [run for _, run in runs]
-        )
-        lost = {(row["ns"], row["run"]) for row in rows}
+        lost = await self._known.unnamed(sorted(set(places.values())))
         for key, place in places.items():
             if place in lost:
-                self._report.add(Violation("I17", place[1], f"no row speaks of blob {key}"))
+                self._report.add(Violation("I17", place[1], f"no run speaks of blob {key}"))

@@ -1,4 +1,4 @@
-"""Reads RUNS, WORK and LOGS for the checker, by direct get: no consumer is made."""
+"""Reads RUNS and WORK for the checker, by direct get: no consumer is made."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 from headway import subjects
 from headway.bus import JetStreamRefused, jsapi
 from headway.history import Stored, history
-from headway.ids import is_run_id
 from headway.wire import Malformed, decode
-from headway.wire.events import LOG_CHUNK, RUN_EVENTS
+from headway.wire.events import RUN_EVENTS
 from headway.wire.rpc import WORK_BODY
 from headway_ops.verify import sql
 from headway_ops.verify.facts import TERMINAL
-from headway_ops.verify.logs import Lines
 from headway_ops.verify.report import Violation
 
 if TYPE_CHECKING:
@@ -24,8 +22,8 @@ if TYPE_CHECKING:
 
     from headway.bus import Connection
     from headway.wire.events import Event
+    from headway_ops.verify.ask import Ask
     from headway_ops.verify.database import Database
-    from headway_ops.verify.looking import Ask
     from headway_ops.verify.report import Report
 
 BATCH = 500
@@ -36,21 +34,26 @@ COUNTED_RUNS = 200_000
 """Runs whose events in RUNS are counted; a note, so the rest may go without."""
 
 
+async def batches(nc: Connection, stream: str, subject: str) -> AsyncGenerator[list[Stored]]:
+    """All messages under a filter."""
+    batch: list[Stored] = []
+    async for message in history(nc, stream, subject):
+        batch.append(message)
+        if len(batch) >= BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
 class Streams:
     """What NATS holds, against what the store holds."""
 
     def __init__(self, ask: Ask, nc: Connection, db: Database, report: Report) -> None:
         self.ask, self.nc, self.db, self.report = ask, nc, db, report
 
-    async def _batches(self, stream: str, subject: str) -> AsyncGenerator[list[Stored]]:
-        batch: list[Stored] = []
-        async for message in history(self.nc, stream, subject):
-            batch.append(message)
-            if len(batch) >= BATCH:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
+    def _batches(self, stream: str, subject: str) -> AsyncGenerator[list[Stored]]:
+        return batches(self.nc, stream, subject)
 
     # --- RUNS
 
@@ -182,26 +185,3 @@ class Streams:
             if hidden > 0:
                 found[subject] = hidden
         return found
-
-    # --- LOGS
-
-    async def logs(self) -> None:
-        """Line numbers of every attempt."""
-        lines = Lines()
-        filter_ = f"hw.log.{self.ask.ns or '*'}.{self.ask.run or '*'}.*"
-        async for batch in self._batches(subjects.LOGS, filter_):
-            for message in batch:
-                run = subjects.run_of(message.subject)
-                if not is_run_id(run) or not self.ask.wants(run):
-                    continue
-                epoch = subjects.epoch_of_log(message.subject)
-                try:
-                    chunk = decode(LOG_CHUNK, message.data)
-                except Malformed:
-                    what = f"message {message.seq} of LOGS does not read"
-                    self.report.add(Violation("I20", run, what, 0, epoch))
-                    continue
-                for violation in lines.chunk(run, epoch, chunk, self.report):
-                    self.report.add(violation)
-        if lines.lost:
-            self.report.note("I20", f"{lines.lost} lines were lost on the way; readers see gaps")

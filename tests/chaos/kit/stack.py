@@ -1,7 +1,8 @@
 """A whole installation as real processes, each with a name by which it is killed and comes back.
 
-NATS (every enqueue fsynced), Postgres, some engines, some agents. What is killed is started again
-after the time that the fault says; what ends by itself is started again at once and noted.
+NATS (every enqueue fsynced), Postgres (none at the edge), some engines, some agents. What is killed
+is started again after the time that the fault says; what ends by itself is started again at once
+and noted.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from headway_ops.local.nats import NatsConfig, NatsServer
 from headway_ops.local.postgres import PostgresConfig, PostgresServer
 from headway_ops.local.process import ServerFailed
 from headway_ops.local.roles import Role
+from headway_ops.local.stack import EDGE_DOMAIN
 from support.wait import until
 
 if TYPE_CHECKING:
@@ -62,15 +64,21 @@ class Stack:
         lease: float = 2.0,
         slots: int = 6,
         shared_slots: int = 40,
+        edge: bool = False,
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self.folder, self.runtime, self.lease, self.say = folder, runtime, lease, say
         self._slots, self._shared_slots = slots, shared_slots
-        self.nats = NatsServer(folder / "nats", NatsConfig(monitor=True))
-        self.postgres = PostgresServer(folder / "pg", PostgresConfig())
+        self.edge = edge
+        self.nats = NatsServer(
+            folder / "nats", NatsConfig(monitor=True, domain=EDGE_DOMAIN if edge else "")
+        )
+        self._postgres = None if edge else PostgresServer(folder / "pg", PostgresConfig())
         self.engines = [f"engine-{i + 1}" for i in range(engines)]
         self.agents = [f"agent-{i + 1}" for i in range(agents)]
-        self.parts: dict[str, Part] = {"nats": self.nats, "postgres": self.postgres}
+        self.parts: dict[str, Part] = {"nats": self.nats}
+        if self._postgres is not None:
+            self.parts["postgres"] = self._postgres
         for name in (*self.engines, *self.agents):
             role, grace = name.split("-")[0], 15.0
             self.parts[name] = Role(role, folder / f"{name}.toml", folder / f"{name}.log", grace)
@@ -83,12 +91,22 @@ class Stack:
         self._runners: dict[str, int] = {}
         self._mark = secrets.token_hex(3)
 
+    @property
+    def postgres(self) -> PostgresServer:
+        """Its Postgres; an edge has none."""
+        assert self._postgres is not None, "an edge has no Postgres"
+        return self._postgres
+
     # --- start and stop
 
     async def start(self) -> None:
         """Everything up and ready; whoever calls this calls `stop` too, also if it raises."""
-        await asyncio.gather(asyncio.to_thread(self.postgres.lay), self.nats.start())
-        await self.postgres.start()
+        postgres = self._postgres
+        await asyncio.gather(
+            self.nats.start(), *([asyncio.to_thread(postgres.lay)] if postgres else [])
+        )
+        if postgres is not None:
+            await postgres.start()
         if self.runtime == "docker":
             from headway_ops.deploying import docker_client
             from headway_ops.hostimage import ensure_host_base
@@ -115,14 +133,18 @@ class Stack:
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
-        for names in (self.agents, self.engines, ["postgres", "nats"]):
+        servers = [name for name in self.parts if name not in {*self.agents, *self.engines}]
+        for names in (self.agents, self.engines, servers):
             await asyncio.gather(*(self.parts[n].stop() for n in names))
 
     def _write_settings(self, name: str) -> None:
         sections: dict[str, dict[str, Any]] = {
             "nats": {"url": self.nats.url, "monitor_url": self.nats.monitor_url, "fsynced": True},
-            "postgres": {"dsn": self.postgres.dsn()},
         }
+        if not self.edge:
+            sections["postgres"] = {"dsn": self.postgres.dsn()}
+        elif name in self.engines:
+            sections["edge"] = {"folder": str(self.folder / f"{name}-runs")}
         if name in self.engines:
             sections["engine"] = {"lease": self.lease, "beat_every": round(self.lease / 3.5, 2)}
         else:
@@ -180,7 +202,8 @@ class Stack:
                 self._runners = {r.name: r.pid for r in self.runners()}
                 return list(self._runners)
             case _:
-                return [kind] if self.parts[kind].running else []
+                part = self.parts.get(kind)
+                return [kind] if part is not None and part.running else []
 
     def pid(self, name: str) -> int:
         """The process behind a name."""

@@ -1,4 +1,4 @@
-"""`ops/test --storm 10m [--docker] [--seed N] [--runs N]`: the long storm, as a program."""
+"""`ops/test --storm 10m [--edge] [--docker] [--seed N] [--runs N]`: the long storm, a program."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def main() -> int:
     """Exit code 0 if everything held."""
     parser = argparse.ArgumentParser(prog="ops/test --storm", description=__doc__)
     parser.add_argument("seconds", type=seconds, metavar="DURATION", help="of faults: 60s, 10m")
+    parser.add_argument("--edge", action="store_true", help="one nats-server and nothing else")
     parser.add_argument("--docker", action="store_true", help="real containers, a fault every 5 s")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--runs", type=int, default=0)
@@ -41,7 +42,8 @@ def main() -> int:
         given.every or (5.0 if given.docker else 2.0),
         "docker" if given.docker else "process",
         given.engines,
-        kinds=kinds,
+        kinds=tuple(kind for kind in kinds if kind != "postgres" or not given.edge),
+        edge=given.edge,
     )
     clean_environment()
 

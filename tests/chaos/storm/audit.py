@@ -14,7 +14,11 @@ import asyncpg
 import msgspec
 
 from chaos.kit import tasks
+from headway.bus import connect
+from headway.config import Settings
 from headway.states import TERMINAL, RunState
+from headway_ops.verify import Ask
+from headway_ops.verify.edgelog import EdgeLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +42,7 @@ class Row(msgspec.Struct):
 
 
 class Stored(msgspec.Struct):
-    """What Postgres has of all runs."""
+    """What the store has of all runs."""
 
     states: dict[str, str]
     reasons: dict[str, str]
@@ -73,6 +77,28 @@ async def read(dsn: str) -> Stored:
         events,
         checkpoints,
     )
+
+
+async def read_edge(nats: str) -> Stored:
+    """The same of an edge, from RUNS."""
+    nc = await connect(Settings(nats_url=nats), kind="engine", ident="audit")
+    log = EdgeLog(nc, Ask(""))
+    stored = Stored({}, {}, defaultdict(list), defaultdict(set))
+    try:
+        await log.read()
+        for told in log.all():
+            if not told.fields:
+                continue
+            stored.states[told.id] = told.fields["state"]
+            stored.reasons[told.id] = told.fields.get("reason", "")
+            stored.events[told.id] = [
+                Row(e.n, e.at, e.kind, e.epoch, e.source, e.target, e.data) for e in told.events
+            ]
+            stored.checkpoints[told.id] = set(told.checkpoints)
+    finally:
+        log.close()
+        await nc.close()
+    return stored
 
 
 def last_end(stored: Stored) -> float:

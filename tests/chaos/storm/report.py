@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chaos.storm.storm import LIVENESS, SEEN
+from chaos.storm.storm import LIVENESS
 
 if TYPE_CHECKING:
     from chaos.storm.storm import Verdict
@@ -17,7 +17,8 @@ def table(v: Verdict) -> str:
     """As text, for people and for the log of CI."""
     s = v.setting
     lines = [
-        f"storm: seed {s.seed}, {s.runtime} runtime, {s.engines} engines, {s.agents} agents,"
+        f"storm{' at the edge' if s.edge else ''}: seed {s.seed}, {s.runtime} runtime,"
+        f" {s.engines} engines, {s.agents} agents,"
         f" {v.runs} runs, {s.seconds:g} s of faults every {s.every:g} s, lease {s.lease:g} s;"
         f" took {v.took:.0f} s",
         "",
@@ -29,10 +30,10 @@ def table(v: Verdict) -> str:
     lines.append(f"  {'seconds from calm to the last end':<34}{limit:>8}{v.ended_after:>10.1f}")
     lines.append(f"  {'... until its caller knew':<34}{limit:>8}{v.heard_after:>10.1f}")
     lines += ["", "  seen (sums of the engines' beats, lower bounds):"]
-    for name, what in SEEN.items():
+    for name, what in s.to_see.items():
         count = v.counters.get(name, 0)
         lines.append(f"  {what:<34}{'> 0':>8}{count:>10}{'' if count else '  <-'}")
-    rest = {k: n for k, n in v.counters.items() if n and k not in SEEN}
+    rest = {k: n for k, n in v.counters.items() if n and k not in s.to_see}
     lines += ["", "  also: " + ", ".join(f"{k} {n}" for k, n in rest.items())]
     lines.append("  faults: " + ", ".join(f"{k} {n}" for k, n in sorted(v.hits.items())))
     lines.append("  callers: " + ", ".join(f"{k} {n}" for k, n in sorted(v.said.items())))

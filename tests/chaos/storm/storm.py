@@ -53,6 +53,8 @@ SEEN = {
     "review": "REVIEW",
 }
 """Counters that must not be zero, or the storm has proved nothing about them."""
+NOT_AT_THE_EDGE = {"replayed_outbox"}
+"""There the commit is what observers read."""
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -68,6 +70,14 @@ class Setting(msgspec.Struct, frozen=True):
     agents: int = 2
     lease: float = 2.0
     kinds: tuple[str, ...] = KINDS
+    edge: bool = False
+    """On NATS alone."""
+
+    @property
+    def to_see(self) -> dict[str, str]:
+        """Of `SEEN` what there is."""
+        left_out = NOT_AT_THE_EDGE if self.edge else set[str]()
+        return {name: what for name, what in SEEN.items() if name not in left_out}
 
 
 class Verdict(msgspec.Struct):
@@ -89,7 +99,7 @@ class Verdict(msgspec.Struct):
     @property
     def unseen(self) -> list[str]:
         """Counters that are zero and should not be."""
-        return [SEEN[name] for name in SEEN if not self.counters.get(name)]
+        return [what for name, what in self.setting.to_see.items() if not self.counters.get(name)]
 
     @property
     def ok(self) -> bool:
@@ -146,7 +156,7 @@ async def storm(setting: Setting, folder: Path, say: Callable[[str], None]) -> V
     file = lay_tasks(folder / "tasks")
     stack = Stack(
         folder, runtime=setting.runtime, engines=setting.engines, agents=setting.agents,
-        lease=setting.lease, say=say,
+        lease=setting.lease, edge=setting.edge, say=say,
     )  # fmt: skip
     os.environ[journal.VARIABLE] = str(folder / JOURNAL)  # for the agents, and their tasks
     journal.open_journal(str(folder / JOURNAL))
@@ -204,7 +214,9 @@ async def _judge(
     eyes: Eyes,
     took: float,
 ) -> Verdict:
-    stored = await audit.read(stack.postgres.dsn())
+    stored = await (
+        audit.read_edge(stack.nats.url) if setting.edge else audit.read(stack.postgres.dsn())
+    )
     policies = {run: plan.policy for run, (_, plan) in load.plans.items()}
     numbers = {run: plan.number for run, (_, plan) in load.plans.items()}
     report = await verify(

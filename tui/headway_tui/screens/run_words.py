@@ -171,7 +171,7 @@ class RunWords(RunPanes):
             if link.offline:
                 return [(made, "accent")]
             return [
-                (made[1:], "accent"),
+                (made[1:] or " ", "accent"),
                 (f"NATS {live if link.connected else away} ", "good" if link.connected else "bad"),
                 (f"{'JS' if link.edge() else 'PG'} {live if store else away} ",
                  "good" if store else "muted"),

@@ -6,7 +6,8 @@ may work on one NATS: each has a projection of its own, and a decision on an old
 
 1. `messages`    the bodies on `hw.run.>`: those of server mode, and a `Change` with all the rest.
 2. `fold`        from the messages of an id to its record; pure.
-3. `projection`  SQLite, the working set: makes the rows of each message once, whoever wrote it.
+3. `projection`  SQLite, the working set: makes the rows of each message once (`applying`, `rows`),
+                 whoever wrote it; `damage` says when its file cannot be trusted.
 4. `journal`     conditional writes to RUNS, and what others wrote there; `settings` the same for
                  the bucket.
 5. `base`        look, decide, publish on condition, look again: the only way to write;
@@ -28,6 +29,7 @@ from headway.bus import jsapi
 from headway.errors import HeadwayError
 from headway_engine.clock import Clock, SystemClock
 from headway_engine.store import StoreDown, StoreFacts
+from headway_engine.store.edge.damage import healed
 from headway_engine.store.edge.dead import Dead
 from headway_engine.store.edge.journal import Journal
 from headway_engine.store.edge.locks import Locks
@@ -46,7 +48,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("headway.engine.edge")
 
+FILLING = "the list of runs is being made anew: until it is full, lists and numbers lack runs"
+"""Said of a projection that lacks much."""
 
+
+@healed
 class EdgeStore(Sources, Dead, Usage):
     """See the port. The streams must be there (`streams.ensure_streams(mode="edge")`)."""
 
@@ -58,14 +64,18 @@ class EdgeStore(Sources, Dead, Usage):
         clock: Clock | None = None,
         retention: timedelta = timedelta(days=30),
         *,
+        lately: float = 0.0,
         holds: bool = False,
     ) -> None:
         """`folder`: where the projection lies; each engine has its own.
 
-        `holds`: no run is removed before a hub has confirmed that it has it (see `shipping`).
+        `lately`: seconds that what another engine wrote may stay unseen by what looks by itself,
+        again and again (timers, leases); 0 = each of them reads RUNS. `holds`: no run is removed
+        before a hub has confirmed that it has it (see `shipping`).
         """
         self.nc, self.engine, self.clock = nc, engine, clock or SystemClock()
-        self.retention, self.holds, self.identity = retention, holds, ""
+        self.retention, self.lately = retention, lately
+        self.holds, self.identity = holds, ""
         self.projection = Projection(folder / "projection.sqlite3")
         self.reader = Reader(self.projection.path)
         self.journal = Journal(nc, self.projection)
@@ -77,16 +87,17 @@ class EdgeStore(Sources, Dead, Usage):
         self._open = False
 
     async def open(self) -> StoreFacts:
-        """Bring the projection up to date, however much of it is missing."""
+        """Bring the projection up to date; what is much goes on while the engine works."""
         try:
             info = await jsapi(self.nc, f"STREAM.INFO.{subjects.RUNS}")
         except HeadwayError as e:
             raise StoreDown(f"RUNS is not there: {e}") from None
         self.identity = str(info["created"])
-        last = int(info["state"]["last_seq"])
+        last, count = int(info["state"]["last_seq"]), int(info["state"]["messages"])
         if why := self.projection.open(str(info["created"]), last):
-            log.info("the projection is made anew: %s; messages=%d", why, info["state"]["messages"])
+            log.info("the projection is made anew: %s; messages=%d", why, count)
         self._open = True
+        self.journal.begin(last, count)
         await self._fresh()
         if self.liveness is None:
             self.liveness = (self._now(), self._now())
@@ -101,16 +112,22 @@ class EdgeStore(Sources, Dead, Usage):
             raise StoreDown(f"RUNS is not there: {e}") from None
         version = self.nc.connected_server_version
         text = f"{version.major}.{version.minor}.{version.patch}"
-        problems: list[str] = []
+        problems = [FILLING] if self.journal.behind else []
         if self.holds and (lost := self.shipped().lost):
             problems.append(
                 f"{lost:,} runs were removed before the hub had confirmed them, for want of room"
             )
         return StoreFacts("edge", text, SCHEMA, True, problems, f"edge-{info['created']}")
 
+    def _damaged(self, error: Exception) -> None:
+        """A call has met what cannot be."""
+        if self._open:
+            self.journal.make_anew(str(error))
+
     async def close(self) -> None:
         """Close the projection; the connection is its owner's."""
         self._open = False
+        await self.journal.close()
         self.reader.close()
         self.projection.close()
 
@@ -120,7 +137,8 @@ class EdgeStore(Sources, Dead, Usage):
 
     async def now(self) -> datetime:
         """The store's clock; a probe that RUNS can be read."""
-        await self._runs_fresh()
+        self._check()
+        await self.journal.lately(self.lately)
         return self._now()
 
     def _check(self) -> None:

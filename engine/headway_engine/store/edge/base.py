@@ -18,6 +18,7 @@ from headway.wire.rpc import MarkRecord
 from headway_engine.changes.messages import BODY, Body, Change, Record
 from headway_engine.store import StoreDown
 from headway_engine.store.edge.journal import Draft
+from headway_engine.store.edge.settings import ROOM
 
 if TYPE_CHECKING:
     import sqlite3
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 ROUNDS = 50
 """Lost races in a row until a write counts as impossible now."""
-ROOM = 8192
-"""Bytes of a message that headers and subject may take."""
 _MARK = decoder(MarkRecord)
 
 
@@ -66,6 +65,8 @@ class EdgeBase:
     engine: str
     clock: Clock
     retention: timedelta
+    lately: float
+    """Seconds: what looks again and again by itself is content with a look that is no older."""
     nc: NatsClient
     projection: Projection
     journal: Journal
@@ -84,15 +85,29 @@ class EdgeBase:
     def _check(self) -> None:
         """Overridden by the store."""
 
-    async def _fresh(self) -> None:
-        """See all that was written, by anyone, before this was called. Raises StoreDown."""
+    async def _fresh(self, *runs: str) -> None:
+        """See all that was written, by anyone, before this was called. Raises StoreDown.
+
+        While the projection lacks much, that holds for the settings and for these runs; of others
+        there is what was read so far.
+        """
         self._check()
-        await asyncio.gather(self.journal.fresh(), self.settings.fresh())
+        await asyncio.gather(self.journal.fresh(), self.settings.fresh(), self.journal.look(runs))
 
     async def _runs_fresh(self) -> None:
         """The same of runs alone, for half of what it costs. Raises StoreDown."""
         self._check()
         await self.journal.fresh()
+
+    async def _lately(self) -> None:
+        """See what was written until a moment ago; a decision on less loses. Raises StoreDown."""
+        self._check()
+        await self.journal.lately(self.lately)
+
+    async def _whole(self) -> None:
+        """See all, and wait for it while the projection lacks much. Raises StoreDown."""
+        self._check()
+        await asyncio.gather(self.journal.whole(), self.settings.fresh())
 
     # --- the record of an id
 
@@ -140,6 +155,7 @@ class EdgeBase:
         if not todo:
             return rejected
         async with self.locks.of(todo):
+            await self.journal.look(todo, again=False)
             for _ in range(ROUNDS):
                 drafts: list[Draft] = []
                 quiet: dict[str, int] = {}
@@ -157,7 +173,7 @@ class EdgeBase:
                 if drafts:
                     won = await self.journal.write(drafts)
                     todo = [d.run for d, ok in zip(drafts, won, strict=True) if not ok]
-                if quiet and await self.journal.fresh():
+                if quiet and (await self.journal.fresh() or await self.journal.look(quiet)):
                     for run, seq in quiet.items():
                         record = self.projection.record(run)
                         if (0 if record is None else record.seq) != seq:

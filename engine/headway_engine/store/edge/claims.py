@@ -22,7 +22,7 @@ from headway_engine.store import ClaimAnswer
 from headway_engine.store.claiming import MARKS_PAGE, page, refusal, turn_away
 from headway_engine.store.edge.base import Write
 from headway_engine.store.edge.intake import Intake
-from headway_engine.store.edge.projection import ref_of
+from headway_engine.store.edge.rows import ref_of
 from headway_engine.store.leasing import standing
 from headway_engine.store.records import Claimed, Run
 
@@ -59,6 +59,7 @@ class Claims(Intake):
         if stands != "live":
             answer.session_over, answer.overdue = stands == "over", stands == "overdue"
             return answer
+        await self.journal.look(runs, again=False)
         said: dict[str, _Said] = {}
         budget: dict[tuple[str, str], int] = {}
         planned: set[str] = set()
@@ -149,6 +150,8 @@ class Claims(Intake):
     def _free(self, run: Run) -> tuple[int, int]:
         settings = self._queue(run.ns, run.queue)
         queue_free = key_free = -1
+        if self.journal.behind:  # who has the slots is not all known yet: it waits again
+            return 0 if settings.limit else -1, 0 if settings.key_limit and run.limit_key else -1
         if settings.limit:
             ((count,),) = self.db.execute(
                 "SELECT count(*) FROM runs INDEXED BY runs_open WHERE ns = ? AND queue = ?"
@@ -199,7 +202,7 @@ class Claims(Intake):
         self, ns: str, run: str, epoch: int, after: str
     ) -> tuple[list[MarkRecord], bool]:
         """A page of marks."""
-        await self._fresh()
+        await self._fresh(run)
         record = self._record(run, ns)
         if record is None or record.run is None or record.run.epoch != epoch:
             return [], False

@@ -36,6 +36,8 @@ class Queue(Struct, omit_defaults=True):
     paused_by: str = ""
     paused_at: datetime | None = None
     reason: str = ""
+    limited_at: datetime | None = None
+    """When a limit was set last: `headway verify` looks at what came after it."""
 
 
 _QUEUE = decoder(Queue)
@@ -142,6 +144,8 @@ class Control(Presence):
             q = msgspec.structs.replace(self._queue(ns, ask.queue))
             q.limit = q.limit if ask.limit is None else ask.limit
             q.key_limit = q.key_limit if ask.key_limit is None else ask.key_limit
+            if ask.limit is not None or ask.key_limit is not None:
+                q.limited_at = self._now()
             if ask.paused is not None:
                 q.paused, q.paused_by, q.paused_at = ask.paused, actor, self._now()
                 q.reason = ask.reason if ask.paused else ""

@@ -10,7 +10,7 @@ from msgspec import Raw
 from headway.wire import NOTHING, decoder
 from headway.wire.rpc import MarkRecord
 from headway_engine.changes.messages import CheckpointPut, MarkPut
-from headway_engine.store.edge.projection import ref_of
+from headway_engine.store.edge.rows import ref_of
 from headway_engine.store.edge.times import moment
 from headway_engine.store.forking import moved
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headway.wire.steering import DeadAsk, DeadClass, DeadPage
-from headway_engine.store.edge.projection import error_of
 from headway_engine.store.edge.reading import Reading
+from headway_engine.store.edge.rows import error_of
 from headway_engine.store.edge.times import moment
 from headway_engine.store.filtering import DEAD
 from headway_engine.store.listing import NEWEST, message_of

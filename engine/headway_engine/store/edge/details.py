@@ -15,7 +15,7 @@ from headway.wire.rpc import MarkRecord
 from headway.wire.runs import KIN, CheckpointRow, Kin, MarkRow, RunDetail, RunsQuery
 from headway_engine.store.edge.dialect import values
 from headway_engine.store.edge.pages import COLUMNS, Pages
-from headway_engine.store.edge.projection import ref_of
+from headway_engine.store.edge.rows import ref_of
 from headway_engine.store.edge.scanning import Scan
 from headway_engine.store.edge.times import moment, us
 from headway_engine.store.forking import ForkSource
@@ -45,7 +45,7 @@ class Details(Pages):
 
     async def detail(self, ns: str, run: str) -> RunDetail | None:
         """Row, bodies, events (the first 10,000), checkpoints, marks."""
-        await self._fresh()
+        await self._fresh(run)
         query = RunsQuery(ids=(run,))
         found = Scan(self.db, self._asked(ns, query_of(query))).page(query, COLUMNS)
         if not found.rows:
@@ -86,7 +86,7 @@ class Details(Pages):
 
     async def marks(self, ns: str, run: str) -> list[MarkRow]:
         """Recorded steps, once marks and waits, in the order of time."""
-        await self._fresh()
+        await self._fresh(run)
         return [] if self._record(run, ns) is None else self._marks(run)
 
     def _marks(self, run: str) -> list[MarkRow]:
@@ -101,7 +101,7 @@ class Details(Pages):
 
     async def mark_page(self, ns: str, run: str, after: str, n: int) -> list[BundleMark]:
         """Marks with a key above `after`, with their values."""
-        await self._fresh()
+        await self._fresh(run)
         if self._record(run, ns) is None:
             return []
         rows = self.db.execute(
@@ -113,7 +113,7 @@ class Details(Pages):
 
     async def fork_source(self, ns: str, run: str) -> ForkSource | None:
         """All that a fork reads; what goes before the fork is written is seen at its commit."""
-        await self._fresh()
+        await self._fresh(run)
         record = self._record(run, ns)
         if record is None or record.run is None:
             return None
@@ -142,7 +142,7 @@ class Details(Pages):
 
     async def reviews(self, ns: str, runs: Sequence[str]) -> dict[str, Review]:
         """Of these runs those in REVIEW, and what each waits for."""
-        await self._fresh()
+        await self._fresh(*runs)
         rows = self.db.execute(
             "SELECT id FROM runs WHERE ns = ?1 AND state = 'REVIEW'"
             " AND id IN (SELECT value FROM json_each(?2))",

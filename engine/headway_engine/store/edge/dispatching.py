@@ -105,6 +105,8 @@ class Dispatching(Control):
             if settings.paused:
                 return None
             limited = bool(settings.limit or settings.key_limit)
+            if limited and self.journal.behind:
+                return None  # who has the slots is not all known yet
             if limited:
                 if not await self._my_turn(ns, queue):
                     return None
@@ -219,6 +221,8 @@ class Dispatching(Control):
         what is older than the first one that is left is gone.
         """
         await self._fresh()
+        if self.journal.behind:
+            return []
         before = self._now() - timedelta(seconds=older_than)
         given: dict[tuple[str, str], list[tuple[str, int]]] = {}
         rows = self.db.execute(

@@ -20,7 +20,7 @@ from headway_engine.store.edge.base import Write
 from headway_engine.store.edge.building import Building
 from headway_engine.store.edge.copying import copied, given
 from headway_engine.store.edge.dispatching import Dispatching
-from headway_engine.store.edge.projection import error_of, ref_of
+from headway_engine.store.edge.rows import error_of, ref_of
 from headway_engine.store.edge.times import TOMBSTONES, us
 from headway_engine.store.forking import GONE
 from headway_engine.store.recording import Room, choose, duplicate, key_of, removed, seen
@@ -41,6 +41,9 @@ class Intake(Dispatching):
         self._check()
         if any(new.run.key or new.fork for new in batch):
             await self.journal.fresh()  # who holds a key is asked of all engines' writes
+            keys = (subjects.idempotency_key(ns, *key_of(new)) for new in batch if new.run.key)
+            await self.journal.look_at_keys(keys)
+            await self.journal.look(new.fork.source for new in batch if new.fork is not None)
         plain = [new for new in batch if not new.run.key and new.forked is None]
         give = {new.run.id for new, yes in zip(plain, choose(plain, room), strict=True) if yes}
         open_queues = {queue for queue in room if self._is_open(ns, queue)}
@@ -210,7 +213,9 @@ class Intake(Dispatching):
 
     async def ends(self, ns: str, runs: Sequence[str]) -> ResultsAnswer:
         """Which have ended, and what of the others."""
-        await self._fresh()
+        await self._fresh(*runs)
+        known = [record for run in runs if (record := self._record(run, ns)) is not None]
+        await self.journal.look(record.alias for record in known if record.alias)
         records = {run: self._record(run, ns) for run in runs}
         aliases = {
             run: r.alias

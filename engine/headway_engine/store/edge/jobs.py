@@ -7,6 +7,7 @@ a job is there with its whole plan or not at all. Each write is a compare-and-se
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -216,7 +217,9 @@ class Jobs(Reading):
 
     async def jobs_take(self, seconds: float) -> list[tuple[str, Plan, JobFacts]]:
         """(namespace, plan's head, facts) of the jobs that this engine holds from now on."""
-        await self._fresh()
+        await asyncio.gather(self._lately(), self.settings.lately(self.lately))
+        if self.journal.behind:  # what they have made is not all known yet
+            return []
         out: list[tuple[str, Plan, JobFacts]] = []
         places = [key.split(".", 2)[1:] for key, _ in self.settings.under("job.")]
         for ns, name in places:

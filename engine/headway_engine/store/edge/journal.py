@@ -8,8 +8,11 @@ to some moment is as good as the stream itself: whoever answers without writing 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
+import time
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -19,10 +22,12 @@ from headway.bus import WrongLast
 from headway.errors import HeadwayError
 from headway.history import history, next_after
 from headway_engine.store import StoreDown
-from headway_engine.store.edge.projection import Message
+from headway_engine.store.edge.applying import Message
+from headway_engine.store.edge.damage import is_damage
+from headway_engine.store.edge.projection import drain_log
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
     from nats.aio.client import Client as NatsClient
 
@@ -34,7 +39,20 @@ TIMEOUT = 5.0
 """Seconds that a write or a read may take until the store counts as down."""
 PAGE = 2000
 PAGE_BYTES = 8 * 1024 * 1024
-"""Of RUNS read and applied at once; the loop does other work in between."""
+"""Of RUNS read at once."""
+GATHERED, APPLIED = 300, 4000
+"""Messages that are looked at at once, and whose rows are written at once, while much is missing:
+a run's rows are written once for all of its messages among them."""
+BREATH = 0.002
+"""Seconds between two looks in which the engine does its other work alone."""
+FEW = 5000
+"""Messages that are read before an answer is given; if more are missing, in the background."""
+SIDE_BY_SIDE = 16
+"""Ids that are read at once while much is missing."""
+PAUSE = 0.5
+"""Seconds until a read in the background that broke off goes on."""
+SAID_EVERY = 10.0
+"""Seconds between two lines that say how far it is."""
 ALL = ">"
 
 
@@ -57,9 +75,128 @@ class Journal:
         self._ahead: set[int] = set()
         """Own messages above the watermark."""
         self._asked = self._read = 0
+        self._looked_at = float("-inf")
+        """When the last look began that saw the end."""
         self._reading = asyncio.Lock()
+        self._filling: asyncio.Task[None] | None = None
+        self._filled = asyncio.Event()
+        self._filled.set()
+        self._known: set[str] = set()
+        """While much is missing: ids that were read since, and what this engine wrote."""
+        self._side_by_side = asyncio.Semaphore(SIDE_BY_SIDE)
+        self.upto = 0
+        """The last message that was there when it began to read in the background."""
         self.lost_races = 0
         self.timeout = TIMEOUT
+
+    # --- a projection that lacks much
+
+    @property
+    def behind(self) -> bool:
+        """Much is missing, and is being read."""
+        return not self._filled.is_set()
+
+    def begin(self, last: int, messages: int) -> None:
+        """RUNS has so many messages, up to this one: if many are missing, they are filled in."""
+        if min(last - self._projection.watermark, messages) > FEW:
+            self.fill(last)
+
+    def fill(self, last: int) -> None:
+        """Read on in the background, up to the end of RUNS, which is at `last` or later."""
+        self.upto = max(self.upto, last)
+        self._known.clear()
+        if self._filling is None or self._filling.done():
+            self._filled.clear()
+            self._filling = asyncio.create_task(self._fill(), name="headway-edge-fill")
+
+    async def _fill(self) -> None:
+        begun = said = time.monotonic()
+        first, why = self._projection.watermark, ""
+        while True:
+            try:
+                with self._projection.many_writes():
+                    async for _ in self._gather():
+                        if time.monotonic() - said > SAID_EVERY:
+                            said = time.monotonic()
+                            log.info(
+                                "the projection is being filled: message=%d of=%d",
+                                self._projection.watermark, self.upto,
+                            )  # fmt: skip
+                break
+            except Exception as e:  # a projection that nobody fills would lack runs for ever
+                if is_damage(e):
+                    with contextlib.suppress(StoreDown):
+                        self.make_anew(str(e))
+                elif repr(e) != why:
+                    why = repr(e)
+                    log.warning("the projection is filled later: why=%s", why)
+                await asyncio.sleep(PAUSE)
+        # What was written since the end was seen is what `fresh` reads, from here on.
+        self._known.clear()
+        self._filled.set()
+        log.info(
+            "the projection is full: messages=%d seconds=%.1f",
+            self._projection.watermark - first, time.monotonic() - begun,
+        )  # fmt: skip
+
+    async def whole(self) -> None:
+        """Wait until nothing is missing that was there; raises StoreDown after `timeout`."""
+        if self.behind:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.timeout):
+                    await self._filled.wait()
+            if self.behind:
+                share = 100 * self._projection.watermark // max(1, self.upto)
+                raise StoreDown(f"the list of runs is being made anew: {share} % are read")
+        await self.fresh()
+
+    async def look(self, runs: Iterable[str], *, again: bool = True) -> bool:
+        """See all that was written of these ids before this was called; True if it was new.
+
+        Costs nothing unless much is missing. `again`: false = what was read since is enough: a
+        write that is decided on it loses where it was not the last word. Raises StoreDown.
+        """
+        if not self.behind:
+            return False
+        asked = list(dict.fromkeys(runs))
+        wanted = [run for run in asked if again or run not in self._known]
+        found = await asyncio.gather(*(self._look(f"hw.run.*.{run}.>", run) for run in wanted))
+        self._write_rows(lambda: self._projection.settle(asked))
+        return any(found)
+
+    async def look_at_keys(self, keys: Iterable[str]) -> None:
+        """The same of idempotency keys, by their subjects, and of who holds them."""
+        if not self.behind:
+            return
+        wanted = list(dict.fromkeys(keys))
+        await asyncio.gather(*(self._look(subject) for subject in wanted))
+        self._write_rows(self._projection.flush)
+        holders = [self._projection.holder(subject) for subject in wanted]
+        await self.look(holder for holder in holders if holder)
+
+    async def _look(self, over: str, run: str = "") -> bool:
+        async with self._side_by_side:
+            record = self._projection.record(run) if run else None
+            first = 1 if record is None else record.seq + 1
+            read = history(self._nc, subjects.RUNS, over, first, timeout=self.timeout)
+            try:
+                page = [Message(m.subject, m.seq, m.data) async for m in read]
+            except HeadwayError as e:
+                raise StoreDown(f"RUNS cannot be read: {e}") from None
+            if page:
+                self._apply(page, self._projection.watermark, self._ahead)
+            if run and self.behind:
+                self._known.add(run)
+            return bool(page)
+
+    async def close(self) -> None:
+        """Read no more in the background."""
+        if self._filling is not None:
+            self._filling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._filling
+
+    # --- writing
 
     async def write(self, drafts: Sequence[Draft]) -> list[bool]:
         """Store each; True where it was stored (and applied), False where somebody was faster.
@@ -86,6 +223,10 @@ class Journal:
         if lost:
             self.lost_races += len(lost)
             await self.fresh()
+            await self.look(draft.run for draft, _ in lost)
+            await self.look_at_keys(
+                m.subject for draft, _ in lost for m in draft.messages if subjects.is_key(m.subject)
+            )
             for draft, _ in lost:
                 await self._vanished(draft)
         return [isinstance(seq, int) for seq in found]
@@ -100,16 +241,29 @@ class Journal:
         """Make their rows; what could not be applied is read from RUNS again by the next look."""
         while upto + 1 in ahead:
             upto += 1
-        try:
-            self._projection.apply(messages, upto)
-        except sqlite3.OperationalError as e:
-            raise StoreDown(f"the projection {self._projection.path}: {e}") from None
-        except sqlite3.DatabaseError as e:
-            log.error("the projection is damaged and is made anew: why=%s", e)
-            self._ahead.clear()
-            self._projection.make_anew()
-            raise StoreDown("the projection is made anew") from None
+        self._write_rows(lambda: self._projection.apply(messages, upto))
         self._ahead = {seq for seq in ahead if seq > upto}
+
+    def _write_rows(self, work: Callable[[], None]) -> None:
+        """Raises StoreDown; what was not written is read from RUNS again by the next look."""
+        try:
+            work()
+        except sqlite3.Error as e:
+            if is_damage(e) or isinstance(e, sqlite3.IntegrityError):
+                self.make_anew(str(e))
+                raise StoreDown("the projection is made anew") from None
+            raise StoreDown(f"the projection {self._projection.path}: {e}") from None
+
+    def make_anew(self, why: str) -> None:
+        """The file cannot be trusted: begin with an empty one, and work while it is filled."""
+        log.error("the projection is damaged and is made anew: why=%s", why)
+        last = max(self.upto, self._projection.watermark, *self._ahead, 1)
+        self._ahead.clear()
+        try:
+            self._projection.make_anew()
+        except (sqlite3.Error, OSError) as e:
+            raise StoreDown(f"the projection cannot be made anew: {e}") from None
+        self.fill(last)
 
     async def _vanished(self, draft: Draft) -> None:
         """Lost although nothing new is there: what it expected was removed after its time."""
@@ -130,18 +284,28 @@ class Journal:
     async def fresh(self) -> bool:
         """See all that was in RUNS when this was called; True if there was anything new.
 
-        One short read where nothing is. Raises StoreDown.
+        One short read where nothing is; nothing at all while much is missing (see `look`). Raises
+        StoreDown.
         """
+        if self.behind:
+            return False
         self._asked += 1
         ticket = self._asked
         async with self._reading:
             if self._read >= ticket:
                 return True  # a look that began after the call has seen it all
-            self._read = self._asked
+            self._read, begun = self._asked, time.monotonic()
             try:
-                return await self._catch_up()
+                found = await self._catch_up()
             except HeadwayError as e:
                 raise StoreDown(f"RUNS cannot be read: {e}") from None
+            self._looked_at = begun
+            return found
+
+    async def lately(self, seconds: float) -> None:
+        """See all that was in RUNS so many seconds ago; one look serves all who ask for no more."""
+        if time.monotonic() - self._looked_at >= seconds:
+            await self.fresh()
 
     async def _catch_up(self) -> bool:
         projection = self._projection
@@ -150,26 +314,65 @@ class Journal:
         )
         if found is None:
             return False
+        async for _ in self._pages(found.seq):
+            if self.behind:  # it was damaged, and is filled in the background
+                return True
+        return True
+
+    async def _pages(self, start: int = 0) -> AsyncGenerator[None]:
+        """Read and apply what follows the watermark, to the end, a little at a time."""
         page: list[Message] = []
         size = 0
-        start = found.seq
-        async for stored in history(
+        read = history(
             self._nc,
             subjects.RUNS,
             ALL,
-            start,
+            start or self._projection.watermark + 1,
             batch=PAGE,
             max_bytes=PAGE_BYTES,
             timeout=self.timeout,
-        ):
-            page.append(Message(stored.subject, stored.seq, stored.data))
-            size += len(stored.data)
-            if len(page) >= PAGE or size >= PAGE_BYTES:
-                self._take(page)
-                page, size = [], 0
-                await asyncio.sleep(0)
+        )
+        async with aclosing(read):
+            async for stored in read:
+                page.append(Message(stored.subject, stored.seq, stored.data))
+                size += len(stored.data)
+                if len(page) >= PAGE or size >= PAGE_BYTES:
+                    self._take(page)
+                    page, size = [], 0
+                    yield
+                    await asyncio.sleep(0)
         self._take(page)
-        return True
+
+    async def _gather(self) -> AsyncGenerator[None]:
+        """The same while much is missing: in small steps, with more to write at once."""
+        page: list[Message] = []
+        count = size = 0
+        read = history(
+            self._nc,
+            subjects.RUNS,
+            ALL,
+            self._projection.watermark + 1,
+            batch=PAGE,
+            max_bytes=PAGE_BYTES,
+            timeout=self.timeout,
+        )
+        async with aclosing(read):
+            async for stored in read:
+                page.append(Message(stored.subject, stored.seq, stored.data))
+                size += len(stored.data)
+                if len(page) < GATHERED and size < PAGE_BYTES:
+                    continue
+                self._projection.gather(page, page[-1].seq)
+                count += len(page)
+                page = []
+                if count >= APPLIED or size >= PAGE_BYTES:
+                    self._write_rows(self._projection.flush)
+                    await asyncio.to_thread(drain_log, self._projection.path)
+                    count = size = 0
+                yield
+                await asyncio.sleep(BREATH)
+        self._take(page)
+        self._write_rows(self._projection.flush)
 
     def _take(self, page: list[Message]) -> None:
         if page:

@@ -12,8 +12,8 @@ from headway.query.evaluate import resolved
 from headway.states import RunState
 from headway.wire.runs import Facet, Facets, FacetsAsk, RunRow, RunsPage, RunsQuery
 from headway_engine.store.edge.dialect import SQLite
-from headway_engine.store.edge.projection import error_of
 from headway_engine.store.edge.reading import Reading
+from headway_engine.store.edge.rows import error_of
 from headway_engine.store.edge.scanning import Found, Reader, Scan
 from headway_engine.store.edge.times import moment
 from headway_engine.store.filtering import Where, where

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,7 @@ class Presence(Saving):
         assert new is not None
         session = new.state.session
         await self.journal.fresh()
+        await self.journal.look(run for run, _ in ask.holds)
         return session, *leasing.parted(ask.holds, self._open_of(ns, ask.agent, session))
 
     async def beat(self, ns: str, ask: Beat, lease: float) -> Renewed:
@@ -116,6 +118,9 @@ class Presence(Saving):
             if agent is None or leasing.standing(agent, ask.session, now) == "over":
                 found.append(Renewed(False, [], False))
                 return None
+            if self.journal.behind:  # what it should hold is not all known yet
+                found.append(leasing.renewed(agent, ask, lease, now))
+                return agent
             held = self._open_of(ns, ask.agent, ask.session)
             found.append(leasing.beaten(agent, ask, held, lease, now))
             return agent
@@ -135,15 +140,17 @@ class Presence(Saving):
         await self._change_agent(ns, agent, change)
 
     async def expire(self, lease: float) -> list[Outcome]:
-        """End leases that are over, then lose their runs."""
-        await self._fresh()
+        """End leases that are over, then lose their runs: once all of them are known."""
+        # What ends a lease on an older look loses against the beat that it has not seen.
+        await asyncio.gather(self._lately(), self.settings.lately(2 * self.lately))
+        if self.journal.behind:
+            return []
         if leasing.may_expire(self.liveness, lease, self._now()):
-            for agent in self._all_agents():
-                if leasing.is_over(agent, lease, self._now()):
-                    await self._change_agent(
-                        agent.state.ns, agent.state.agent, lambda a: self._ended(a, lease)
-                    )
-            await self.journal.fresh()  # a claim that was faster is in it
+            over = [a.state for a in self._all_agents() if leasing.is_over(a, lease, self._now())]
+            for state in over:
+                await self._change_agent(state.ns, state.agent, lambda a: self._ended(a, lease))
+            if over:
+                await self.journal.fresh()  # a claim that was faster is in it
         moves: list[tuple[str, Happening]] = []
         emptied = [agent for agent in self._all_agents() if agent.gone]
         for agent in self._all_agents():
@@ -174,7 +181,7 @@ class Presence(Saving):
 
     async def tick(self, lease: float = 15.0, elapsed: float | None = None) -> None:
         """The clock of leases runs: this engine serves, and RUNS can be read."""
-        await self._runs_fresh()
+        await self._lately()
         now = self._now()
         self.liveness, jump = leasing.ticked(self.liveness, lease, elapsed, now)
         if jump:

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 
 from headway.bus import WrongLast
 from headway.wire import decoder, encode
-from headway_engine.store.edge.projection import OF_CHECKPOINTS, OF_RUNS, ref_of
+from headway_engine.store.edge.applying import OF_CHECKPOINTS, OF_RUNS
+from headway_engine.store.edge.rows import ref_of
 from headway_engine.store.edge.timers import Timers
 from headway_engine.store.edge.times import moment, us
 from headway_engine.store.records import Purge
@@ -63,8 +64,10 @@ class Purging(Timers):
     """See the port."""
 
     async def purges(self, limit: int) -> list[Purge]:
-        """Blobs to remove now."""
+        """Blobs to remove now, once it is known which are named."""
         await self._fresh()
+        if self.journal.behind:
+            return []
         now, found = self._now(), list[Purge]()
         for due, ns, run, key in self._waiting_purges(now):
             if len(found) == limit:
@@ -157,8 +160,10 @@ class Purging(Timers):
                 await self._settle(Doomed(ns, run, key, due))
 
     async def unnamed(self, runs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Those that are in no table."""
+        """Those that are in no table; none while not all is known."""
         await self._fresh()
+        if self.journal.behind:
+            return set()
         waiting: set[tuple[str, str]] = set(self.db.execute("SELECT ns, run FROM purges"))
         for name, _ in self.settings.under("purge."):
             value: Doomed = self.settings.value(name, _DOOMED)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from headway.wire import decoder
 from headway.wire.events import Event
 from headway.wire.runs import CheckpointRow
-from headway_engine.store.edge.projection import ref_of
+from headway_engine.store.edge.rows import ref_of
 from headway_engine.store.edge.times import moment
 from headway_engine.store.edge.upkeep import Upkeep
 
@@ -34,13 +34,13 @@ class Reading(Upkeep):
 
     async def get(self, ns: str, run: str) -> Run | None:
         """The record."""
-        await self._fresh()
+        await self._fresh(run)
         record = self._record(run, ns)
         return None if record is None or record.run is None else self._load(record)
 
     async def events(self, ns: str, run: str, after: int, n: int) -> list[Event]:
         """Events with a number above `after`."""
-        await self._fresh()
+        await self._fresh(run)
         if self._record(run, ns) is None:
             return []
         rows = self.db.execute(
@@ -52,7 +52,7 @@ class Reading(Upkeep):
         self, ns: str, run: str, number: int
     ) -> tuple[CheckpointRow, bytes, BlobRef | None] | None:
         """One checkpoint; 0 = the last."""
-        await self._fresh()
+        await self._fresh(run)
         record = self._record(run, ns)
         if record is None or record.run is None:
             return None

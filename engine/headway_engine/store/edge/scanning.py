@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import msgspec
 
 from headway_engine.store import StoreDown
+from headway_engine.store.edge.damage import Damaged, is_damage
 from headway_engine.store.edge.dialect import JOINS, teach, values
 from headway_engine.store.filtering import DERIVED
 
@@ -52,10 +53,17 @@ class Reader:
         self._use = threading.Lock()
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` reads, in another thread. Raises StoreDown."""
+        """What `work` reads, in another thread.
+
+        Raises StoreDown, Damaged if the file is gone, or what SQLite says of a damaged one.
+        """
         try:
             return await asyncio.to_thread(self._read, work)
+        except FileNotFoundError as e:
+            raise Damaged(str(e)) from None
         except (sqlite3.Error, OSError) as e:
+            if is_damage(e):
+                raise
             raise StoreDown(f"the projection cannot be read: {e}") from None
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:

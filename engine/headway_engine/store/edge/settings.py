@@ -7,11 +7,12 @@ that goes by itself after a day, so that every engine sees it go.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headway import fencing, subjects
 from headway.bus import WrongLast
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, TooLarge
 from headway.history import history, next_after
 from headway_engine.store import StoreDown
 from headway_engine.store.edge.journal import ALL, TIMEOUT
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 STREAM = f"KV_{subjects.SETTINGS_BUCKET}"
 _PREFIX = f"$KV.{subjects.SETTINGS_BUCKET}."
+ROOM = 8192
+"""Bytes of a message that headers and subject may take."""
+_SAID = {"deploy": "the deployment", "current": "the table of current versions"}
 GONE_AFTER = 86400
 """Seconds that a dropped key's empty value stays."""
 
@@ -46,6 +50,7 @@ class Settings:
         self._watermark = 0
         self._ahead: set[int] = set()
         self._asked = self._read = 0
+        self._looked_at = float("-inf")
         self._reading = asyncio.Lock()
         self.timeout = TIMEOUT
         self.version = 0
@@ -73,7 +78,7 @@ class Settings:
     async def put(self, key: str, body: bytes, seq: int, ttl: float | None = None) -> int:
         """Write the key if `seq` is its last sequence (0: it is not there); the new one.
 
-        Raises WrongLast (then all that is newer has been read), or StoreDown.
+        Raises WrongLast (then all that is newer has been read), TooLarge, or StoreDown.
         """
         headers = {} if ttl is None else {"Nats-TTL": str(max(1, round(ttl)))}
         return await self._write(key, body, seq, headers)
@@ -84,6 +89,15 @@ class Settings:
 
     async def _write(self, key: str, body: bytes, seq: int, headers: dict[str, str]) -> int:
         subject = _PREFIX + key
+        if len(body) > self._nc.max_payload - ROOM:
+            what = key.partition(".")[0]
+            raise TooLarge(
+                _SAID.get(what, what),
+                len(body),
+                self._nc.max_payload - ROOM,
+                "at the edge it is one message: deploy fewer tasks at once, or raise `max_payload`"
+                " of nats-server",
+            )
         change = fencing.Change(subject, seq, (fencing.Message(subject, body, headers),))
         try:
             new = await fencing.append(self._nc, STREAM, change, timeout=self.timeout)
@@ -124,11 +138,18 @@ class Settings:
         async with self._reading:
             if self._read >= ticket:
                 return True
-            self._read = self._asked
+            self._read, begun = self._asked, time.monotonic()
             try:
-                return await self._catch_up()
+                found = await self._catch_up()
             except HeadwayError as e:
                 raise StoreDown(f"the settings cannot be read: {e}") from None
+            self._looked_at = begun
+            return found
+
+    async def lately(self, seconds: float) -> None:
+        """See all that was there so many seconds ago."""
+        if time.monotonic() - self._looked_at >= seconds:
+            await self.fresh()
 
     async def _catch_up(self) -> bool:
         found = await next_after(self._nc, STREAM, ALL, self._watermark, timeout=self.timeout)

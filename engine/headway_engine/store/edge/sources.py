@@ -41,7 +41,7 @@ class Sources(Details, Jobs):
         needs = needs_of(ask.start)
         query = RunsQuery(query=ask.query, after=ask.after, n=ask.n)
         wanted = query_of(query)
-        await self._fresh()
+        await self._whole()
         if ask.ids:
             sql = (
                 "SELECT id, state, started_at, ended_at FROM runs WHERE ns = ?1"

@@ -24,7 +24,7 @@ class Timers(Claims):
 
     async def due(self, limit: int) -> tuple[list[str], datetime | None, datetime]:
         """(due now, when the next one is due, now)."""
-        await self._runs_fresh()
+        await self._lately()
         now = self._now()
         rows = self.db.execute(
             f"SELECT id FROM runs WHERE {_DUE} AND due_at <= ? ORDER BY due_at, id LIMIT ?",
@@ -38,7 +38,7 @@ class Timers(Claims):
 
     async def overdue(self, limit: int) -> list[str]:
         """Runs for `Overdue`."""
-        await self._runs_fresh()
+        await self._lately()
         now = us(self._now())
         found = [
             run
@@ -78,7 +78,7 @@ class Timers(Claims):
 
     async def late_cancels(self, limit: int) -> list[tuple[str, str, str, str]]:
         """Early cancels of live runs."""
-        await self._runs_fresh()
+        await self._lately()
         found: list[tuple[str, str, str, str]] = []
         rows = self.db.execute(
             "SELECT id FROM runs WHERE early = 1 AND ended_at IS NULL AND state IS NOT NULL"

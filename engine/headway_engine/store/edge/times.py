@@ -27,3 +27,8 @@ def moment(number: int | None) -> datetime | None: ...
 def moment(number: int | None) -> datetime | None:
     """The time of a number; None stays None."""
     return None if number is None else _EPOCH + timedelta(microseconds=number)
+
+
+def us_of(span: timedelta) -> int:
+    """Microseconds of a span."""
+    return span // _MICROSECOND

@@ -38,8 +38,10 @@ class Upkeep(Shipping):
     """See the port."""
 
     async def prune(self) -> int:
-        """What is past its time."""
+        """What is past its time, once all is known."""
         await self._fresh()
+        if self.journal.behind:
+            return 0
         now = self._now()
         count = 0
         rows = self.db.execute(

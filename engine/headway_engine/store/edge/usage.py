@@ -22,7 +22,7 @@ class Usage(Reading):
 
     async def spent(self, ns: str, runs: Sequence[str]) -> dict[str, tuple[int, int, float]]:
         """What each run has used, if anything."""
-        await self._fresh()
+        await self._fresh(*runs)
         rows = self.db.execute(
             "SELECT run, sum(tokens_in), sum(tokens_out), sum(cost_usd) FROM usage"
             " WHERE run IN (SELECT value FROM json_each(?2)) AND ns = ?1 GROUP BY run",
@@ -32,7 +32,7 @@ class Usage(Reading):
 
     async def budgets(self, ns: str, runs: Sequence[str]) -> dict[str, tuple[float, int]]:
         """What persons gave to these runs, if anything."""
-        await self._fresh()
+        await self._fresh(*runs)
         rows = self.db.execute(
             "SELECT id, budget_usd, budget_tokens FROM runs"
             " WHERE id IN (SELECT value FROM json_each(?2)) AND ns = ?1"

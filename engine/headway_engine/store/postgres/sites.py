@@ -106,29 +106,32 @@ async def _write(conn: Any, made: Rows) -> None:
         for table in _BESIDE:
             await conn.execute(_SQL[f"forget_{table}"], sorted(made.anew))
     standing = {run: r for run, r in made.records.items() if r.run is not None}
+    # The last word on each, since one statement can write a row once.
+    ends = dict(made.ends)
+    points = {(run, c.number): (run, at, c) for run, at, c in made.checkpoints}
     whole: list[tuple[str, list[tuple[Any, ...]]]] = [
         ("put_record", [(made.site, run, freeze(r)) for run, r in made.records.items()]),
-        ("put_event", [
-            (run, e.n, e.at, e.kind, e.epoch, e.source, e.target, e.actor,
-             encode(e.data) if e.data else None)
-            for run, e in made.events
-        ]),
-    ]  # fmt: skip
-    parts: list[tuple[str, list[tuple[Any, ...]]]] = [
-        ("put_run", [_run(made.site, r) for r in standing.values()]),
         ("put_payload", [
             (run, m.hash, m.schema, bytes(m.payload), rows.pack(m.payload_ref))
             for run, m in made.made
         ]),
         ("put_result", [
             (run, e.size, bytes(e.result), rows.pack(e.ref), rows.pack(e.error))
-            for run, e in made.ends
+            for run, e in ends.items()
+        ]),
+        ("put_event", [
+            (run, e.n, e.at, e.kind, e.epoch, e.source, e.target, e.actor,
+             encode(e.data) if e.data else None)
+            for run, e in made.events
         ]),
         ("put_checkpoint", [
             (run, c.number, c.name, c.sha256, c.size, c.epoch, at, c.schema, c.keep,
              rows.pack(c.ref), bytes(c.state))
-            for run, at, c in made.checkpoints
+            for run, at, c in points.values()
         ]),
+    ]  # fmt: skip
+    each: list[tuple[str, list[tuple[Any, ...]]]] = [
+        ("put_run", [_run(made.site, r) for r in standing.values()]),
         ("drop_checkpoint", list(made.dropped)),
         ("put_mark", [
             (run, m.record.key, m.record.kind, m.record.fn, m.record.status, m.record.epoch, at,
@@ -146,7 +149,7 @@ async def _write(conn: Any, made: Rows) -> None:
     for name, values in whole:
         if values:
             await conn.execute(_SQL[name], *map(list, zip(*values, strict=True)))
-    for name, values in parts:
+    for name, values in each:
         if values:
             await conn.executemany(_SQL[name], values)
 

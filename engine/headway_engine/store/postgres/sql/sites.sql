@@ -70,11 +70,13 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
         $39, $40, $41, $42, $43, $44, $45, $46, $47);
 
 -- name: put_payload
-INSERT INTO headway_sites.payloads (run, hash, schema, body, ref) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO headway_sites.payloads (run, hash, schema, body, ref)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::bytea[])
 ON CONFLICT (run) DO NOTHING;
 
 -- name: put_result
-INSERT INTO headway_sites.results (run, size, body, ref, error) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO headway_sites.results (run, size, body, ref, error)
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::bytea[], $5::bytea[])
 ON CONFLICT (run) DO UPDATE
    SET size = excluded.size, body = excluded.body, ref = excluded.ref, error = excluded.error;
 
@@ -88,7 +90,11 @@ ON CONFLICT (run, n) DO NOTHING;
 -- name: put_checkpoint
 INSERT INTO headway_sites.checkpoints (run, number, name, sha256, size, epoch, run_epoch, at, schema,
                                        keep, ref, state)
-VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9, $10, $11) ON CONFLICT (run, number) DO UPDATE
+SELECT run, number, name, sha256, size, epoch, epoch, at, schema, keep, ref, state
+  FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
+              $7::timestamptz[], $8::text[], $9::boolean[], $10::bytea[], $11::bytea[])
+       AS c (run, number, name, sha256, size, epoch, at, schema, keep, ref, state)
+ON CONFLICT (run, number) DO UPDATE
    SET name = excluded.name, sha256 = excluded.sha256, size = excluded.size, epoch = excluded.epoch,
        run_epoch = excluded.run_epoch, at = excluded.at, schema = excluded.schema,
        keep = excluded.keep, ref = excluded.ref, state = excluded.state;
