@@ -21,7 +21,7 @@ REPLAYS = ("ls", "plan", "explain", "status", "approve", "hold", "stop", "report
 """They need a script, or its job."""
 ELSEWHERE = {
     "up", "demo", "engine", "agent", "bench", "chaos", "trace", "tui", "ack", "dead", "metrics",
-    "usage", "export", "open", "contexts", "edge backup", "edge restore",
+    "usage", "export", "open", "contexts", "edge backup", "edge kit", "edge restore", "sites",
     *(f"replay {verb}" for verb in REPLAYS),
 }  # fmt: skip
 """Tested by themselves: they keep running, take minutes, write files, or need what failed."""
