@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from textual import events
 
+from headway.config import Settings
+from headway_tui.app import HeadwayApp, Options
 from headway_tui.screens.metrics import MetricsScreen
 from headway_tui.screens.run import RunScreen
 from headway_tui.sheets import Decide
@@ -18,8 +20,6 @@ from support.wait import until
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from headway_tui.app import HeadwayApp
 
 NAMES = {"\r": "enter", "\x1b": "escape", " ": "space", ":": "colon"}
 
@@ -99,3 +99,10 @@ async def test_nobody_answers_a_sheet_that_he_has_not_seen() -> None:
         await pilot.pause()
         assert isinstance(app.screen, Decide)
         assert "1 run on" in text_of(app)
+
+
+async def test_a_key_before_the_first_paint_keeps_nobody_from_connecting() -> None:
+    app = HeadwayApp(Options(Settings(nats_url="nats://127.0.0.1:1")))
+    async with app.run_test(size=(120, 40)):
+        app.push_screen(MetricsScreen())  # the screen that was to be painted first is covered
+        await until(lambda: app.link.tries > 0, what="a try to connect")

@@ -48,6 +48,8 @@ CLOCK = 15
 """Paints a second, as long as nobody sets another number."""
 LATE = 0.04
 """Seconds by which a tick may be late; three times in a row halves the clock."""
+FIRST_PAINT = 0.3
+"""Seconds after which the link is made though no paint was told."""
 CALM = 5.0
 HELD = 3.0
 """Seconds after which keys are held back no longer, whatever became of what was typed before."""
@@ -183,8 +185,13 @@ class HeadwayApp(Commands):
         self.set_class(self.ascii_only, "-ascii")
         self.theme_changed_signal.subscribe(self, self.paint_with, immediate=True)
         self.call_after_refresh(self._begin)
+        # A key typed ahead may have covered the screen that was to be painted first, and a covered
+        # screen tells of no refresh.
+        self.set_timer(FIRST_PAINT, self._begin)
 
     def _begin(self) -> None:
+        if self._linking is not None:
+            return
         if self.options.painted is not None:
             self.options.painted()
         self._linking = self.run_worker(self.link.run, name="link", exit_on_error=True)
