@@ -8,6 +8,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
+from nats.errors import NoRespondersError
 
 from headway import subjects
 from headway.pull import PullLoop, ack
@@ -161,6 +162,15 @@ class ScriptedAgent:
             if not task.cancelled():
                 await task
 
+    async def _claimed(self, runs: list[str]) -> rpc.Claimed:
+        """Claim, again for as long as its engine is not back at a NATS that has started anew."""
+        nonce = secrets.token_hex(8)
+        while True:
+            try:
+                return await self.claim(runs, nonce)
+            except NoRespondersError:
+                await asyncio.sleep(0.05)
+
     async def _work(self) -> None:
         while True:
             batch = await self._arrived.get()
@@ -168,7 +178,7 @@ class ScriptedAgent:
                 batch += self._arrived.get_nowait()
             runs = [decode(rpc.WORK_BODY, m.data).run for m in batch]
             self.work_seen += runs
-            got = await self.claim(list(dict.fromkeys(runs)))
+            got = await self._claimed(list(dict.fromkeys(runs)))
             await ack(self.nc, batch)
             if self.script is None:
                 continue
