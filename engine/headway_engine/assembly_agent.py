@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from headway.bus import connect
 from headway.errors import NotReachable
+from headway_engine.agent.before import hold
 from headway_engine.agent.link import NatsLink
 from headway_engine.agent.service import Agent
 from headway_engine.config import BadConfig
@@ -70,7 +71,17 @@ class AgentProcess:
         return ProcessRuntime(Path(self.agent_config.state_dir).absolute(), uid=self._uid)
 
     async def run(self) -> None:
-        """Until stopped, or until a part of the agent fails: that is raised."""
+        """Until stopped, or until a part of the agent fails: that is raised.
+
+        Raises AgentCannotStart, before it waits for NATS, if another process has its folder.
+        """
+        lock = hold(self.agent_config.state_dir)
+        try:
+            await self._run()
+        finally:
+            lock.close()
+
+    async def _run(self) -> None:
         c = self.agent_config
         settings = nats_settings(self.config.nats)
         nc = await until_reached(

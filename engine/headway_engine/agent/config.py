@@ -44,7 +44,8 @@ class AgentConfig(Struct, frozen=True):
     """Settings of one agent."""
 
     state_dir: str
-    """Its journal and sockets; a short path (a socket's address has 107 bytes), on a local disk."""
+    """Its journal and sockets, for it alone; a short path (a socket's address has 107 bytes), on a
+    local disk."""
     name: str = "agent"
     """Unique in its namespace; `a-z 0-9 _ -`."""
     ns: str = "default"

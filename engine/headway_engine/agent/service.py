@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headway.errors import HeadwayError
 from headway.wire import Malformed, decode
 from headway.wire.rpc import CTL, Registered
 from headway_engine.agent.adoption import adopt, settle
 from headway_engine.agent.attempts import Attempts
+from headway_engine.agent.before import AgentCannotStart
 from headway_engine.agent.bodies import Carrier
 from headway_engine.agent.certificate import NoCertificate
 from headway_engine.agent.claims import Claims
@@ -64,14 +64,11 @@ _DRAINS = {
 }
 
 
-class AgentCannotStart(HeadwayError):
-    """The agent cannot start runners on this host."""
-
-    code = "agent_cannot_start"
-
-
 class Agent:
-    """One agent of one namespace. `start` once; `stop` any number of times, also before `start`."""
+    """One agent of one namespace. `start` once; `stop` any number of times, also before `start`.
+
+    Whoever makes it holds its folder (`before.hold`).
+    """
 
     def __init__(
         self,
