@@ -85,9 +85,7 @@ class Agent:
         self._state = Path(config.state_dir).absolute()
         self.endpoints: Endpoints
         self.host = host or socket.gethostname()
-        self.provider = provider or Provider(
-            Path(config.provider_file) if config.provider_file else None, config.env_prefix
-        )
+        self.provider = provider or Provider(config.provider_file, config.env_prefix)
         self._tasks: set[asyncio.Task[Any]] = set()
         self.metrics: Endpoint | None = None
         """Where Prometheus scrapes, if the settings say so."""
