@@ -278,7 +278,7 @@ def header(detail: RunDetail, now: datetime) -> list[RenderableType]:
     ]
     times = [f"made {age(row.created_at, now)} ago"]
     if row.started_at is not None:
-        time = took(row.created_at, row.started_at, row.ended_at, now)
+        time = took(row, now)
         times.append(f"{'took' if row.ended_at else 'runs for'} {time}")
     lines: list[RenderableType] = [
         first,

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import msgspec
 
+from headway.texts import lasted
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -99,10 +101,7 @@ def numbers(a: RunDetail, b: RunDetail) -> list[Number]:
 
 
 def _duration(d: RunDetail) -> float | None:
-    row = d.row
-    if row.started_at is None or row.ended_at is None:
-        return None
-    return (row.ended_at - row.started_at).total_seconds()
+    return lasted(d.row, d.row.ended_at) if d.row.ended_at else None
 
 
 def _told(d: RunDetail) -> bool:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from headway import texts
 from headway.looks import MARKS, look
-from headway.texts import age, span
+from headway.texts import age, span, took
 from headway_tui.model.cells import Cell, Column
 from headway_tui.model.texts import safe
 
@@ -92,11 +91,6 @@ def _point(row: RunRow, paper: Paper) -> Cell:
 def _named_point(row: RunRow, paper: Paper) -> Cell:
     point = _point(row, paper)
     return point._replace(text=f"{point.text} {safe(row.checkpoint_name, 40)}".rstrip())
-
-
-def took(row: RunRow, now: datetime) -> str:
-    """How long it took, or takes."""
-    return texts.took(row.created_at, row.started_at, row.ended_at, now)
 
 
 def _words(error: ErrorInfo) -> str:

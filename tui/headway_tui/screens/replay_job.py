@@ -13,12 +13,11 @@ from headway.errors import HeadwayError
 from headway.looks import look
 from headway.replays import report as judge
 from headway.replays.compare import next_difference
-from headway.texts import age, plural
+from headway.texts import age, plural, took
 from headway_tui.chrome import Note
 from headway_tui.comparison import Comparison
 from headway_tui.model import drafts, jobs
 from headway_tui.model.compared import VIEWS, Row, matrix_rows, numbers_line
-from headway_tui.model.runlist import took
 from headway_tui.model.sheets import Sheet, texts
 from headway_tui.model.texts import safe
 from headway_tui.screens.base import Pane

@@ -9,11 +9,10 @@ from textual.containers import Vertical
 
 from headway.budgets import told
 from headway.looks import in_ascii, look
-from headway.texts import plural
+from headway.texts import plural, took
 from headway_tui.chrome import Note
 from headway_tui.model.about import about, alike, forks
 from headway_tui.model.loglines import none_yet
-from headway_tui.model.runlist import took
 from headway_tui.model.states import counted
 from headway_tui.model.texts import fit, safe
 from headway_tui.model.timeline import ENDS
