@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 from headway.looks import MARKS
 from headway_tui import contexts
-from headway_tui.actions import footer, shown_keys, tabs
+from headway_tui.actions import fitting, footer, shown_keys, tabs
 from headway_tui.model.bands import band_of
 from headway_tui.model.texts import fit
 
@@ -130,18 +130,17 @@ class Keys(Bar):
         pending = app.pending
         out: list[Segment] = [self.text(" ")]
         items = (
-            [(f"{pending.chord} {keys}", a.title) for keys, a in pending.then]
+            [(a.id, f"{pending.chord} {keys}", a.title) for keys, a in pending.then]
             if pending is not None
-            else [(shown_keys(a).split(" ")[0] or f":{a.name}", a.title)
+            else [(a.id, shown_keys(a).split(" ")[0] or f":{a.name}", a.title)
                   for a in footer(app.places(), app.actions) if not (a.writes and app.readonly)]
         )  # fmt: skip
-        room = width - 1
-        for keys, title in items:
-            words = title if not app.ascii_only else title.replace("…", "...")
-            room -= len(keys) + cell_len(words) + 3
-            if room < 0:
-                break
-            out += [Segment(keys, app.palette.key), self.text(f" {words}  ", "muted")]
+        if app.ascii_only:
+            items = [(id_, keys, title.replace("…", "...")) for id_, keys, title in items]
+        cells = [(id_, len(keys) + cell_len(title) + 3) for id_, keys, title in items]
+        for i in fitting(cells, width + 1):  # the spaces after the last one need no room
+            _, keys, title = items[i]
+            out += [Segment(keys, app.palette.key), self.text(f" {title}  ", "muted")]
         return out
 
 

@@ -157,7 +157,9 @@ def facts_of(row: RunRow, now: datetime) -> list[tuple[str, str]]:
         lines.append((safe(f"reason {row.reason}", 300), "warning"))
     if row.checkpoint:
         lines.append((safe(f"checkpoint {row.checkpoint} {row.checkpoint_name}", 300), "mark"))
-    made = f"made {age(row.created_at, now)} ago   took {took(row, now)}"
+    made = f"made {age(row.created_at, now)} ago"
+    if row.started_at is not None:
+        made += f"   {'took' if row.ended_at else 'runs for'} {took(row, now)}"
     if row.tags:
         made += f"   tags {' '.join(row.tags)}"
     if row.origin:
