@@ -411,11 +411,10 @@ def named(text: str, places: tuple[str, ...], actions: Sequence[Action] = ACTION
     return (exact or (begins if len(begins) == 1 else [None]))[0]
 
 
-def tabs(actions: Sequence[Action] = ACTIONS) -> list[tuple[str, str]]:
-    """Screens that a digit opens: (digit, title)."""
-    found = [(a.keys[0], a.title) for a in actions if a.keys and a.keys[0].isdigit()
-             and "app" in a.where]  # fmt: skip
-    return sorted(found)
+def tabs(actions: Sequence[Action] = ACTIONS) -> list[Action]:
+    """What a digit opens, everywhere: the screens, in their order."""
+    found = [a for a in actions if a.keys and a.keys[0].isdigit() and "app" in a.where]
+    return sorted(found, key=lambda a: a.keys[0])
 
 
 _SHOWN = {"escape": "esc", "pagedown": "PgDn", "pageup": "PgUp"}
