@@ -50,6 +50,11 @@ def took(row: RunRow, now: datetime) -> str:
     return "-" if seconds is None else span(seconds)
 
 
+def tries(row: RunRow, between: str = "/") -> str:
+    """`2/5`, or `2`: a hub, or a dump that is played, does not know how many a run may have."""
+    return f"{row.attempt}{between}{row.max_attempts}" if row.max_attempts else str(row.attempt)
+
+
 def size(count: float) -> str:
     """Bytes in at most 8 cells: `812 B`, `18.2 KiB`, `732 MiB`."""
     for unit in ("B", "KiB", "MiB"):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from headway.texts import age, plural, size, span, took
+from headway.texts import age, plural, size, span, took, tries
 from headway.wire.runs import RunRow
 
 
@@ -41,6 +41,13 @@ def test_a_run_that_ended_in_the_commit_that_began_it_counts_from_its_claim() ->
     assert took(row, ended) == "0.0ms"
     row.claimed_at = ended - timedelta(milliseconds=12)
     assert took(row, ended) == "12ms"
+
+
+def test_tries_that_are_not_known_are_not_told() -> None:
+    row = RunRow("01JD9K4W2M", "t", "running", "q", datetime(2026, 1, 2, tzinfo=UTC), attempt=2)
+    assert (tries(row), tries(row, " of ")) == ("2", "2")
+    row.max_attempts = 5
+    assert (tries(row), tries(row, " of ")) == ("2/5", "2 of 5")
 
 
 @pytest.mark.parametrize(
