@@ -15,6 +15,7 @@ from headway_engine.sites.obeying import Obeying
 from headway_engine.sites.querying import Querying
 from headway_engine.sites.sending import Making, Sending
 from headway_engine.sites.settling import Settler
+from headway_engine.sites.summing import Summing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +59,8 @@ class Hub:
             "commands": listing.commands,
             "send": sending.send,
         }
+        summing = Summing(self._sites, own, reads)
+        own = own | {"dead": summing.dead, "usage": summing.usage}
         if self._store is None:
             return own | table
         books = {site: Logbook(self._nc, site) for site in self._sites}
