@@ -43,7 +43,8 @@ async def edge(nc: Connection, info: Info | None) -> list[Finding]:
 
 def interval_of(shown: dict[str, Any] | None) -> float:
     """Seconds between two fsyncs, by the monitoring port; 0 = it does not say."""
-    return int(shown["config"].get("sync_interval", 0)) / 1e9 if shown else 0.0
+    found: dict[str, Any] = shown["config"] if shown else {}
+    return int(found.get("sync_interval", 0)) / 1e9
 
 
 def fsync(seen: bool | None, url: str, told: str, every: float = 0.0) -> Finding:
@@ -79,7 +80,8 @@ def disk(shown: dict[str, Any], usage: Callable[[str], Any]) -> list[Finding]:
 
     `usage`: of a path, as `shutil.disk_usage`.
     """
-    config, stats = shown["config"], shown.get("stats") or {}
+    config: dict[str, Any] = shown["config"]
+    stats: dict[str, Any] = shown.get("stats") or {}
     store = str(config.get("store_dir", ""))
     try:
         free = int(usage(store).free)
@@ -90,11 +92,8 @@ def disk(shown: dict[str, Any], usage: Callable[[str], Any]) -> list[Finding]:
     if free >= left:
         return [ok("edge", what)]
     todo = "lower max_file_store of nats-server (not below what the streams reserve), or free space"
-    return [
-        note(
-            "edge", f"{what}: the disk is full before a stream is, and that stops the server", todo
-        )
-    ]
+    what += ": the disk is full before a stream is, and that stops the server"
+    return [note("edge", what, todo)]
 
 
 def _mib(size: int) -> str:
