@@ -39,6 +39,7 @@ from headway_engine.metrics.families import Family, engine_families
 from headway_engine.metrics.states import States
 from headway_engine.orphans import Orphans
 from headway_engine.otlp import OtlpExport, make_exporter
+from headway_engine.ownwords import told_of
 from headway_engine.post import Post
 from headway_engine.presence import Beat, Hints, QueueTick
 from headway_engine.pruner import Pruner
@@ -49,7 +50,6 @@ from headway_engine.rescuer import Rescuer, reached
 from headway_engine.sampling import Sampler
 from headway_engine.saves import Attempts, SaveLanes
 from headway_engine.service import Health, Probe, Service, StoreClock
-from headway_engine.sites.homing import told_of
 from headway_engine.sites.hub import Hub, at_site
 from headway_engine.store import StoreDown
 from headway_engine.timers import DueTimer, OverdueTimer

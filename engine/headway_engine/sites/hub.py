@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headway_engine.logbook import Logbook
+from headway_engine.sites.catching import Catching
 from headway_engine.sites.commands import Commands
 from headway_engine.sites.door import SitesDoor
 from headway_engine.sites.following import Follower, Retention
@@ -14,6 +15,7 @@ from headway_engine.sites.obeying import Obeying
 from headway_engine.sites.querying import Querying
 from headway_engine.sites.sending import Making, Sending
 from headway_engine.sites.settling import Settler
+from headway_engine.sites.summing import Summing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +46,9 @@ class Hub:
         self._nc, self._store, self._now = nc, store, now
         self._sites = sites if store is not None else ()
         self._commands = Commands(nc, self._sites, now)
+        self._followers = (
+            {} if store is None else {site: Follower(nc, store, site, now) for site in self._sites}
+        )
 
     def over(self, own: dict[str, Handler], reads: dict[str, Handler]) -> dict[str, Handler]:
         """The table of verbs from that of its own runs; `reads`: over the store of sites."""
@@ -54,12 +59,15 @@ class Hub:
             "commands": listing.commands,
             "send": sending.send,
         }
+        summing = Summing(self._sites, own, reads)
+        own = own | {"dead": summing.dead, "usage": summing.usage}
         if self._store is None:
             return own | table
         books = {site: Logbook(self._nc, site) for site in self._sites}
         seen = {site: {"logs": book.logs, "spans": book.spans} for site, book in books.items()}
+        catching = Catching(self._nc, self._store, self._followers)
         door = SitesDoor(
-            self._store, self._sites, reads, seen.__getitem__, self._commands, self._now
+            self._store, self._sites, reads, seen.__getitem__, self._commands, catching, self._now
         )
         querying = Querying(self._store, self._sites, reads)
         table["facets"] = querying.facets(own["facets"])
@@ -74,8 +82,7 @@ class Hub:
         settlers = [
             Settler(self._nc, site, self._commands, answers, replicas) for site in self._sites
         ]
-        followers = [Follower(self._nc, self._store, site, self._now) for site in self._sites]
-        return [*settlers, *followers, Retention(self._store, prune_every)]
+        return [*settlers, *self._followers.values(), Retention(self._store, prune_every)]
 
 
 def at_site(
