@@ -54,7 +54,9 @@ def join(ask: Ask, *, as_json: bool) -> None:
         raise Fail(str(e), "", Exit.USAGE) from None
     try:
         # The URL may hold a password, the text a seed.
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
+        with open(
+            os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+        ) as f:
             os.fchmod(f.fileno(), 0o600)
             f.write(text)
     except OSError as e:
