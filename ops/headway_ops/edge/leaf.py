@@ -41,7 +41,7 @@ def leaf_conf(
         raise BadJoin(f"--site {site!r}: expected a-z, 0-9, _ and -, at most 64")
     lines = [f"    url: {for_nats(url_of(hub))}"]
     if account:
-        lines.append(f\"    account: {for_nats(account)}\")
+        lines.append(f"    account: {for_nats(account)}")
     if credentials:
         lines.append(f"    credentials: {for_nats(credentials)}")
     if seed:
