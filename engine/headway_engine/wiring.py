@@ -58,7 +58,7 @@ from headway_engine.watch import Watch
 from headway_engine.worksweep import WorkSweep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from headway.bus import Connection
     from headway.wire.events import Sample
@@ -68,6 +68,11 @@ if TYPE_CHECKING:
     from headway_engine.sites import SiteStore
     from headway_engine.store import Store, StoreFacts
     from headway_engine.store.records import Outcome
+
+
+def no_bodies(site: str) -> Blobs:
+    """Where there are no sites."""
+    raise LookupError(site)
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,8 @@ class Parts:
     """Set by the last service."""
     sites: SiteStore | None = None
     """At a hub: what is known of the runs of its sites."""
+    bodies: Callable[[str], Blobs] = no_bodies
+    """At a hub: the blobs of a site, read over the link."""
 
     def info(self, now: datetime) -> Info:
         """Who answers."""
@@ -217,7 +224,7 @@ def wire(p: Parts) -> list[Service]:
     table |= {"logs": logbook.logs, "spans": logbook.spans, "metrics": board.metrics}
     table |= Bundles(store, blobs, dispatcher, relay).table()
     theirs = {} if p.sites is None else ReadVerbs(p.sites, ticks, info, board).table()
-    hub = Hub(work, p.sites, c.sites, p.clock.now)
+    hub = Hub(work, p.sites, c.sites, p.bodies, p.clock.now)
     table = hub.over(table, theirs)
     control = Control(
         answers,

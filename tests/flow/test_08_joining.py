@@ -9,9 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import Raw
 
 from headway.client import Client
 from headway.config import Settings, from_environment
+from headway.errors import Refused
+from headway.ids import new_run_id
+from headway.wire import encode
+from headway.wire.enqueue import EnqueueItem
 from headway.wire.runs import RunsQuery
 from headway.wire.sites import SitesPage
 from headway_ops.local.ports import free_port
@@ -43,6 +48,11 @@ async def forever() -> int:
     await asyncio.sleep(3600)
     return 1
 """
+
+
+def an_item(**payload: int) -> EnqueueItem:
+    """A run of `count`."""
+    return EnqueueItem(new_run_id(), "count", Raw(encode(payload)))
 
 
 class Box:
@@ -174,6 +184,11 @@ async def test_a_site_with_keys_joins_a_hub_with_keys_and_both_reach_each_other(
                 return len(page.runs) == 2
 
             await until(known, what="the hub knows the runs of the site")
+            # A state that does not travel with the events is read over the link.
+            (large,) = await ann.send("berlin", [an_item(to=7, size=300_000)])
+            assert await large.result(20) == 7
+            row, state = await ann.state(large.id)
+            assert (row.size, len(state)) == (300_002, 300_002)
         assert not hub.refused()
         assert not site.refused()
 
@@ -185,6 +200,9 @@ async def test_a_run_for_a_site_says_that_there_is_no_link_and_goes_on_with_it(
     async with joined(database) as at:
         hub, site = at.hub, at.site
         ann = hub.env("ann")
+        async with await Client.open(hub.settings("ann")) as client:
+            (large,) = await client.send("berlin", [an_item(to=7, size=300_000)])
+            assert await large.result(30) == 7
         at.link.cut()
         given = asyncio.ensure_future(
             hub.command("run", "count", "to=5", "--site", "berlin", "--site-ttl", "1h", **ann)
@@ -196,6 +214,12 @@ async def test_a_run_for_a_site_says_that_there_is_no_link_and_goes_on_with_it(
                 return not row.linked and row.waiting == 1
 
             await until(kept, 30, what="the hub says that there is no link")
+            with pytest.raises(Refused, match="kept at site berlin: 300,002 bytes, no link"):
+                await client.state(large.id)
+            shown = await hub.command("show", large.id, **ann)
+            assert "293 KiB" in shown
+            assert "kept at site berlin" in shown
+            assert "counting to 7" in await hub.command("logs", large.id, **ann)
             late = await headway(
                 hub.folder, "run", "count", "to=6", "--site", "berlin", "--site-ttl", "1s", **ann
             )

@@ -31,6 +31,8 @@ from headway.wire.runs import (
 )
 from headway_engine.control import ApiRefused
 from headway_engine.readverbs import Why
+from headway_engine.sites import listing
+from headway_engine.sites.bodies import Bodies
 from headway_engine.sites.commands import in_words
 from headway_engine.sites.merging import meant, merged
 from headway_engine.sites.records import Position
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from datetime import datetime
 
+    from headway_engine.blobs import Blobs
     from headway_engine.control import Asker, Handler
     from headway_engine.sites import SiteStore
     from headway_engine.sites.catching import Catching
@@ -81,6 +84,7 @@ class SitesDoor:
         seen: Callable[[str], Mapping[str, Handler]],
         commands: Commands,
         catching: Catching,
+        bodies: Callable[[str], Blobs],
         now: Callable[[], datetime],
     ) -> None:
         """`reads`: the verbs that read, over the store of sites; `seen`: `logs` and `spans` of one.
@@ -88,7 +92,8 @@ class SitesDoor:
         `now`: the store's clock.
         """
         self._store, self._sites, self._reads, self._seen = store, sites, reads, seen
-        self._commands, self._catching, self._now = commands, catching, now
+        self._commands, self._catching, self._bodies = commands, catching, bodies
+        self._now = now
 
     def over(self, own: dict[str, Handler]) -> dict[str, Handler]:
         """The table of a hub, from that of its own runs."""
@@ -105,7 +110,8 @@ class SitesDoor:
             table[verb] = self._of_site(own[verb], self._give(verb), sent=True)
         for verb in WRITES:
             table[verb] = self._of_site(own[verb], self._refuse(verb))
-        table["blob-get"] = self._of_site(own["blob-get"], self._elsewhere)
+        bodies = Bodies(self._bodies, self.how_old)
+        table["blob-get"] = self._of_site(own["blob-get"], bodies.part)
         return table
 
     def _of_site(
@@ -251,7 +257,7 @@ class SitesDoor:
             elif isinstance(answer, Why):
                 answer.why = await self._whole(site, answer.run)
             elif isinstance(answer, StateAnswer) and answer.key:
-                return await self._elsewhere(asker, body, site)
+                await self._check_link(site, answer.row.size)
             return answer
 
         return theirs
@@ -309,11 +315,15 @@ class SitesDoor:
 
         return theirs
 
-    async def _elsewhere(self, asker: Asker, body: bytes, site: str) -> Any:
-        raise ApiRefused(
-            "refused",
-            f"this body is large and lies at site {site}, which owns the run: read it there",
-        )
+    async def _check_link(self, site: str, size: int) -> None:
+        """Raises ApiRefused where it is known that a body cannot be had now."""
+        known = (await self._store.positions()).get(site) or Position(site)
+        now = self._now()
+        if known.contact_at is None or now - known.contact_at > listing.SILENT:
+            raise ApiRefused(
+                "refused",
+                f"kept at site {site}: {size:,} bytes, no link to it now ({told(known, now)})",
+            )
 
 
 def _about_run(body: bytes) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client as NatsClient
 
+    from headway_engine.blobs import Blobs
     from headway_engine.config import EngineConfig
     from headway_engine.control import Handler
     from headway_engine.post import Post
@@ -40,10 +41,14 @@ class Hub:
         nc: NatsClient,
         store: SiteStore | None,
         sites: tuple[str, ...],
+        bodies: Callable[[str], Blobs],
         now: Callable[[], datetime],
     ) -> None:
-        """`store`: what is known of the runs of sites; `now`: the store's clock."""
-        self._nc, self._store, self._now = nc, store, now
+        """`store`: what is known of the runs of sites; `bodies`: a site's blobs, over the link.
+
+        `now`: the store's clock.
+        """
+        self._nc, self._store, self._bodies, self._now = nc, store, bodies, now
         self._sites = sites if store is not None else ()
         self._commands = Commands(nc, self._sites, now)
         self._followers = (
@@ -67,7 +72,14 @@ class Hub:
         seen = {site: {"logs": book.logs, "spans": book.spans} for site, book in books.items()}
         catching = Catching(self._nc, self._store, self._followers)
         door = SitesDoor(
-            self._store, self._sites, reads, seen.__getitem__, self._commands, catching, self._now
+            self._store,
+            self._sites,
+            reads,
+            seen.__getitem__,
+            self._commands,
+            catching,
+            self._bodies,
+            self._now,
         )
         querying = Querying(self._store, self._sites, reads)
         table["facets"] = querying.facets(own["facets"])

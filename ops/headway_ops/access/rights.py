@@ -158,6 +158,7 @@ def engine_of_hub(sites: Iterable[str]) -> Rights:
             f"down.{site}.>",
             f"{subjects.site_api(site)}.STREAM.INFO.{subjects.RUNS}",
             f"{subjects.site_api(site)}.DIRECT.GET.DONE",
+            f"{subjects.site_api(site)}.DIRECT.GET.OBJ_{subjects.BLOBS_BUCKET}",
         ]
     return Rights(tuple(publish), ())
 
