@@ -15,7 +15,9 @@ from headway.wire import decode
 from headway.wire.events import RUN_EVENTS, Event
 from headway.wire.fleet import Deployment, TaskSpec
 from headway_engine.agent.config import AgentConfig
+from headway_engine.assembly import Engine
 from headway_engine.config import BlobsConfig
+from headway_engine.holding import FolderHeld
 from support.engines import calling, config_for, running_agent, running_engine
 from support.wait import until
 
@@ -149,3 +151,18 @@ async def test_a_run_outlives_its_engine_and_a_nats_server_that_is_killed(
     events = await told(connection, word.run)
     assert [e.n for e in events] == list(range(1, len(events) + 1))
     assert [e.kind for e in events].count("starting") == 1
+
+
+async def test_a_second_engine_in_the_same_folder_is_refused_and_the_first_goes_on(
+    nats: str, config: Config, tmp_path: Path
+) -> None:
+    edge = tmp_path / "edge"
+    async with running_engine(config, edge=edge) as first, calling(nats) as caller:
+        before = (edge / "projection.sqlite3").stat().st_ino
+        with pytest.raises(FolderHeld, match=r"another engine \(pid \d+\).*edge\.folder"):
+            await Engine(config, edge=edge).run()
+        assert (edge / "projection.sqlite3").stat().st_ino == before
+        assert first.ready()
+        assert await caller.api("info", {})
+    async with running_engine(config, edge=edge):
+        pass
