@@ -15,7 +15,7 @@ from rich.text import Text
 
 from headway.looks import UNKNOWN, look
 from headway.safe import safe_line
-from headway.texts import age
+from headway.texts import age, tries
 from headway.wire.runs import UsageRow
 from headway_tui.model.sparks import spark
 
@@ -113,9 +113,7 @@ def sites_line(sites: Mapping[str, datetime | None], now: datetime) -> Text:
 
 
 def _try_of(row: RunRow) -> str:
-    if not row.attempt:
-        return "-"  # nothing that counts as an attempt has begun
-    return f"{row.attempt}/{row.max_attempts}" if row.max_attempts else str(row.attempt)
+    return tries(row) if row.attempt else "-"  # nothing that counts as an attempt has begun
 
 
 def dead_table(classes: Sequence[DeadClass], now: datetime) -> Table:

@@ -14,7 +14,7 @@ from rich.text import Text
 from headway.budgets import told
 from headway.looks import look
 from headway.safe import safe_line, safe_text
-from headway.texts import age, clock, size, span, took
+from headway.texts import age, clock, size, span, took, tries
 from headway.wire.events import gist
 from headway_ops.render import a_table, cut, one_line, pairs, status_text, style_of, unicode_output
 
@@ -262,7 +262,7 @@ def header(detail: RunDetail, now: datetime) -> list[RenderableType]:
     first.append(f"  {safe_line(row.task, 64)}", style="bold").append(f"  {safe_line(row.run, 26)}")
     facts = [
         f"queue {safe_line(row.queue, 64)}",
-        f"attempt {row.attempt} of {row.max_attempts}" if row.attempt and row.max_attempts else "",
+        f"attempt {tries(row, ' of ')}" if row.attempt else "",
         f"epoch {row.epoch}" if row.epoch else "",
         f"version {safe_line(row.version, 24)}" if row.version else "",
         f"agent {safe_line(row.agent, 32)}" if row.agent else "",
@@ -278,7 +278,7 @@ def header(detail: RunDetail, now: datetime) -> list[RenderableType]:
     ]
     times = [f"made {age(row.created_at, now)} ago"]
     if row.started_at is not None:
-        time = took(row.created_at, row.started_at, row.ended_at, now)
+        time = took(row, now)
         times.append(f"{'took' if row.ended_at else 'runs for'} {time}")
     lines: list[RenderableType] = [
         first,

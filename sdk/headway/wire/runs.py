@@ -102,6 +102,8 @@ class RunRow(Struct, omit_defaults=True):
     """At a hub: the site that owns it; empty = it is the hub's own."""
     job: str = ""
     """The replay job that made it."""
+    claimed_at: Instant | None = None
+    """When an agent last took it."""
 
 
 class RunsPage(Struct, omit_defaults=True):
