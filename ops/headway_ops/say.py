@@ -157,6 +157,8 @@ def quiet_library() -> list[str]:
                 refusals.append(text)
 
     logging.getLogger("headway").addHandler(Heard(logging.WARNING))
+    # Python 3.11 says it at the end of each TLS connection of nats-py.
+    logging.getLogger("asyncio").addFilter(lambda r: "eof_received" not in r.getMessage())
     return refusals
 
 
