@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Raw, Struct
 
 from headway.wire import DURATION_LIMIT, NOTHING, BlobRef, Instant
-from headway.wire.fields import Name, RunId, Text
+from headway.wire.fields import Name, RunId, Tags, Text
 
 
 class BodyEdit(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -43,7 +43,7 @@ class ForkAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     version: Text = ""
     """Empty = the current one; `original` = the version it ran with."""
     queue: Name | None = None
-    tags: Annotated[tuple[Text, ...], Meta(max_length=32)] = ()
+    tags: Tags = ()
     """Beside those of the original."""
     dry_run: bool = False
     """Check it, and say what would come of it; nothing is made."""
@@ -157,7 +157,7 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     image: Text = ""
     """As ForkAsk.version."""
     queue: Name | None = None
-    tags: Annotated[tuple[Text, ...], Meta(max_length=32)] = ()
+    tags: Tags = ()
     pace: Pace = Pace()
     checks: Annotated[tuple[Check, ...], Meta(max_length=100)] = ()
     max_failed: Annotated[int, Meta(ge=0)] = 0

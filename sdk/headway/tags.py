@@ -1,0 +1,36 @@
+"""Tags of a run: what may be one, how many there may be, and how they change. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headway.wire import clean_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+TAG_LIMIT = 256
+"""Characters of a tag."""
+TAGS_LIMIT = 32
+"""Tags that a run is given, or has after they were changed."""
+A_TAG = f"1 to {TAG_LIMIT} characters, not blank, without NUL"
+"""What a tag is, in words."""
+
+
+def is_tag(text: str) -> bool:
+    """True if every store keeps it, and a person can see and ask for it."""
+    return len(text) <= TAG_LIMIT and text.strip() != "" and clean_text(text)
+
+
+def flaw_of_tags(tags: Iterable[str]) -> str:
+    """Why one of these is no tag, with its name; empty = all are."""
+    for tag in tags:
+        if not is_tag(tag):
+            return f"{tag[:80]!r} is no tag: {A_TAG}"
+    return ""
+
+
+def retagged(tags: tuple[str, ...], add: Iterable[str], remove: Iterable[str]) -> tuple[str, ...]:
+    """The tags afterwards: those that stay in their order, then the new ones, each once."""
+    gone = frozenset(remove)
+    return tuple(dict.fromkeys((*(tag for tag in tags if tag not in gone), *add)))
