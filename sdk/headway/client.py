@@ -36,6 +36,7 @@ from headway.handles import RunHandle
 from headway.ids import new_run_id
 from headway.results import Results
 from headway.sending import send_all
+from headway.tags import Retag
 from headway.verbs import READ_VERBS
 from headway.wire import (
     BLOB_PART,
@@ -63,7 +64,7 @@ from headway.wire.runs import (
     StateAsk,
 )
 from headway.wire.sites import SEND_TTL
-from headway.wire.steering import CancelAsk, ReplayAsk, ResumeAsk
+from headway.wire.steering import CancelAsk, ReplayAsk, ResumeAsk, TagAsk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -371,6 +372,18 @@ class Client:
     async def cancel(self, run: str, reason: str = "") -> Done:
         """Cancel: final once answered, also for an id that intake has not seen yet."""
         return await self.api("cancel", CancelAsk(run, reason), Done)
+
+    async def tag(
+        self, run: str, add: str | Sequence[str] = (), remove: str | Sequence[str] = ()
+    ) -> Done:
+        """Add tags and remove others, of a run in any state, also one that has ended.
+
+        An attempt that is open goes on with those that it began with. The answer is `already` if
+        nothing changed, `refused` if there would be too many. Raises NoSuchRun, and Refused for
+        what is no tag.
+        """
+        change = Retag.of(add, remove)
+        return await self.api("tag", TagAsk(run, change.add, change.remove), Done)
 
     async def resume(self, ask: ResumeAsk) -> Done:
         """The next attempt now, with decisions on ambiguous once marks where they are asked for."""
