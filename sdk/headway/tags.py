@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
 from headway.wire import clean_text
@@ -59,5 +60,6 @@ class Retag(NamedTuple):
         return flaw_of_tags((*self.add, *self.remove))
 
     def __str__(self) -> str:
-        """As an operator writes it: `+late -canary`."""
-        return " ".join([*(f"+{tag}" for tag in self.add), *(f"-{tag}" for tag in self.remove)])
+        """As an operator writes it: `+late -canary '+two words'`."""
+        words = [*(f"+{tag}" for tag in self.add), *(f"-{tag}" for tag in self.remove)]
+        return " ".join(map(shlex.quote, words))

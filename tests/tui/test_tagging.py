@@ -42,8 +42,11 @@ def test_what_is_typed_is_read_or_its_flaw_is_said(text: str, change: Retag, fla
 
 
 def test_a_change_is_written_as_it_is_read() -> None:
-    change = Retag(("a", "two words"), ("-b",))
-    assert flags(change) == ["--add", "a", "--add", "two words", "--remove", "-b"]
+    change = Retag(("a", "two words", "it's"), ("-b",))
+    assert read(str(change)) == (change, "")
+    assert flags(change) == [
+        "--add", "a", "--add", "two words", "--add", "it's", "--remove", "-b",
+    ]  # fmt: skip
     many = Retag(tuple(f"t{k}" for k in range(TAGS_LIMIT + 1)))
     assert read(str(many))[1] == f"at most {TAGS_LIMIT} tags at once"
 

@@ -146,7 +146,7 @@ def ack(
 def tag(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Run ids, or prefixes that are their own."),
+        typer.Argument(metavar="RUN", help="Run ids, or prefixes that are their own."),
     ] = None,
     add: Annotated[
         list[str] | None, typer.Option("--add", metavar="TAG", help="May be repeated.")
