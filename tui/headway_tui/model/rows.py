@@ -52,6 +52,7 @@ def moved(row: RunRow, event: Event) -> RunRow:
         change["tags"] = tags
     if kind == "starting":
         change["agent"] = _text(data.get("agent"))
+        change["claimed_at"] = event.at
         if isinstance(data.get("attempt"), int):
             change["attempt"] = data["attempt"]
     elif kind == "started":
