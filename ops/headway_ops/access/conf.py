@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from headway_ops.access.plan import BadPlan
+from headway_ops.quoting import for_nats as _q
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -167,11 +167,9 @@ def _user(identity: str, rights: Rights, *, leaf: bool) -> list[str]:
         lines.append('        allowed_connection_types: ["LEAFNODE"]')
     lines.append("        permissions: {")
     for verb, subjects in (("publish", rights.publish), ("subscribe", rights.subscribe)):
-        lines += [f"          {verb}: {{ allow: [", *(f"            {_q(s)}" for s in subjects)]
+        lines += [
+            f"          {verb}: {{ allow: [",
+            *(f"            {_q(s)}" for s in subjects),
+        ]
         lines.append("          ] }")
     return [*lines, "        }", "      }"]
-
-
-def _q(value: str) -> str:
-    """A text as nats-server's configuration reads it."""
-    return json.dumps(value, ensure_ascii=True)

@@ -27,7 +27,9 @@ def join(hub: str, site: str, out: str, credentials: str, ca: str, *, as_json: b
     path = Path(out).absolute()
     try:
         # The URL may hold a password, the text a seed.
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
+        with open(
+            os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+        ) as f:
             os.fchmod(f.fileno(), 0o600)
             f.write(text)
     except OSError as e:

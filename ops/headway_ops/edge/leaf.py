@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from urllib.parse import urlsplit
 
 from headway.errors import HeadwayError
 from headway.subjects import is_name
+from headway_ops.quoting import for_nats
 
 SCHEMES = ("nats-leaf", "nats", "tls", "ws", "wss")
 PORT = 7422
@@ -29,18 +29,18 @@ def leaf_conf(hub: str, site: str, *, credentials: str = "", seed: str = "", ca:
     """
     if not is_name(site):
         raise BadJoin(f"--site {site!r}: expected a-z, 0-9, _ and -, at most 64")
-    lines = [f"    url: {json.dumps(url_of(hub))}"]
+    lines = [f"    url: {for_nats(url_of(hub))}"]
     if credentials:
-        lines.append(f"    credentials: {json.dumps(credentials)}")
+        lines.append(f"    credentials: {for_nats(credentials)}")
     if seed:
-        lines.append(f"    nkey: {json.dumps(seed)}")
+        lines.append(f"    nkey: {for_nats(seed)}")
     if ca:
-        lines.append(f"    tls {{ ca_file: {json.dumps(ca)} }}")
-    deny = json.dumps(OURS)
+        lines.append(f"    tls {{ ca_file: {for_nats(ca)} }}")
+    deny = f"[{', '.join(map(for_nats, OURS))}]"
     return "\n".join(
         [
             f"# Site {site} joins a hub. Put `include` with this file's name into its nats.conf,",
-            f"# give its server a server_name of its own, and `domain: {json.dumps(site)}` in its",
+            f"# give its server a server_name of its own, and `domain: {for_nats(site)}` in its",
             "# jetstream block: the hub finds the site's streams under that name.",
             "leafnodes {",
             '  reconnect: "1s"',
