@@ -49,7 +49,7 @@ from headway_engine.rescuer import Rescuer, reached
 from headway_engine.sampling import Sampler
 from headway_engine.saves import Attempts, SaveLanes
 from headway_engine.service import Health, Probe, Service, StoreClock
-from headway_engine.sites.homing import told_of
+from headway_engine.sites.homing import told_of, unshipped
 from headway_engine.sites.hub import Hub, at_site
 from headway_engine.store import StoreDown
 from headway_engine.timers import DueTimer, OverdueTimer
@@ -273,6 +273,7 @@ def wire(p: Parts) -> list[Service]:
             "store_connections": store.use()[0],
             "spans_exported": export.exported if export else 0,
             "spans_refused": export.failed if export else 0,
+            "unshipped": unshipped(store),
         }
 
     sweep = WorkSweep(

@@ -12,6 +12,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from headway.looks import MARKS
+from headway.texts import plural
 from headway_tui import contexts
 from headway_tui.actions import fitting, footer, shown_keys, tabs
 from headway_tui.model.bands import band_of
@@ -115,6 +116,8 @@ class Header(Bar):
         left += [self.text(f"  agents {alive}/{known} ", "text" if alive else "warning")]
         if lost := link.dropped():
             left += [self.text(f"  dropped {lost:,} ", "warning")]
+        if gone := link.unshipped():
+            left += [self.text(f"  {plural(gone, 'run')} lost to the hub ", "warning")]
         if wide:
             left += [
                 self.text(f"  lag {self._lag()} ", "text" if self._lag() < 1000 else "warning")

@@ -103,3 +103,8 @@ def told_of(store: object) -> dict[str, Any]:
         return {}
     found = store.shipped()
     return {"shipping": {"confirmed": found.seq, "lost": found.lost}}
+
+
+def unshipped(store: object) -> int:
+    """Runs that this site removed before its hub had confirmed them; 0 at anything else."""
+    return store.shipped().lost if isinstance(store, Ships) and store.holds else 0
