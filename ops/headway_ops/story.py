@@ -96,7 +96,7 @@ def _lost(data: dict[str, Any]) -> str:
     told = [
         f"{n:,} {what}{'s' if n > 1 else ''}" for n, what in counts if isinstance(n, int) and n > 0
     ]
-    why = " (over the agent's log_rate)" if data.get("lines_lost") else ""
+    why = " (log_rate)" if data.get("lines_lost") else ""
     return f"{' and '.join(told)} dropped{why}" if told else ""
 
 
