@@ -167,8 +167,12 @@ class Keys(Bar):
         app = self.console_app
         pending = app.pending
         out: list[Segment] = [self.text(" ")]
+        if pending is not None:
+            copies = all(a.title.startswith("copy ") for _, a in pending.then)
+            out.append(self.text(f"{pending.chord}{' copy' if copies else ''}:  "))
+            width -= cell_len(out[-1].text)
         items = (
-            [(a, f"{pending.chord} {keys}", a.title) for keys, a in pending.then]
+            [(a, keys, a.title.removeprefix("copy ")) for keys, a in pending.then]
             if pending is not None
             else [(a, shown_keys(a).split(" ")[0] or f":{a.name}", a.title)
                   for a in footer(app.places(), app.actions) if not (a.writes and app.readonly)]
