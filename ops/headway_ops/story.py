@@ -95,12 +95,13 @@ def event_words(kind: str, data: dict[str, Any], epoch: int = 0) -> str:
 
 
 def _lost(data: dict[str, Any]) -> str:
-    """What of an attempt's output nobody will see: `12 lines and 3 spans dropped`."""
+    """What of an attempt's output nobody will see: `12 lines and 3 spans dropped`, and why."""
     counts = [(data.get(f"{what}s_lost"), what) for what in ("line", "span")]
     told = [
         f"{n:,} {what}{'s' if n > 1 else ''}" for n, what in counts if isinstance(n, int) and n > 0
     ]
-    return f"{' and '.join(told)} dropped" if told else ""
+    why = " (log_rate)" if data.get("lines_lost") else ""
+    return f"{' and '.join(told)} dropped{why}" if told else ""
 
 
 def words_of(value: Any) -> list[str]:

@@ -109,6 +109,8 @@ class LogChunk(Struct, omit_defaults=True):
     """`out` (stdout), `err`, `log` (the logging module) or `process` (not attributable)."""
     dropped: int = 0
     dropped_bytes: int = 0
+    limit: int = 0
+    """With `dropped`: bytes a second that its agent lets an attempt print; 0 = it did not say."""
 
 
 SPAN_NAME = 256

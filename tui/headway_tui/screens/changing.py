@@ -80,8 +80,12 @@ class Changing(Commanding):
             self.say("a fork is made of one run: take the marks off, or use a replay", "warning")
             return
         app = self.console_app
-        work = fork(app, runs[0][0], self.chosen_checkpoint(), edit=edit)
-        app.run_worker(work, group="write", exit_on_error=True)
+
+        async def work() -> None:
+            if await fork(app, runs[0][0], self.chosen_checkpoint(), edit=edit):
+                self.wrote()  # the run has one fork more
+
+        app.run_worker(work(), group="write", exit_on_error=True)
 
     def do_replay(self) -> None:
         """A draft of the chosen runs; nothing is started."""
