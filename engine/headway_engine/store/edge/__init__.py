@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from nats.aio.client import Client as NatsClient
+    from headway.bus import Connection
 
 log = logging.getLogger("headway.engine.edge")
 
@@ -58,7 +58,7 @@ class EdgeStore(Sources, Dead, Usage):
 
     def __init__(
         self,
-        nc: NatsClient,
+        nc: Connection,
         folder: Path,
         engine: str = "edge",
         clock: Clock | None = None,
