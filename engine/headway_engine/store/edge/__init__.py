@@ -7,7 +7,8 @@ may work on one NATS: each has a projection of its own, and a decision on an old
 1. `messages`    the bodies on `hw.run.>`: those of server mode, and a `Change` with all the rest.
 2. `fold`        from the messages of an id to its record; pure.
 3. `projection`  SQLite, the working set: makes the rows of each message once (`applying`, `rows`),
-                 whoever wrote it; `damage` says when its file cannot be trusted.
+                 whoever wrote it; `damage` says when its file cannot be trusted. What lacks much is
+                 made aside by another process (`filler`), which `filling` starts.
 4. `journal`     conditional writes to RUNS, and what others wrote there; `settings` the same for
                  the bucket.
 5. `base`        look, decide, publish on condition, look again: the only way to write;
