@@ -194,8 +194,10 @@ def agree(target: str, wanted: str, name: str, plan: Plan, *, yes: bool, typed: 
             )
         return
     if not wanted or not sys.stdin.isatty():
-        raise Fail(f"{count} runs would start by plan {name[:12]}; not confirmed", again,
-                   Exit.REFUSED)  # fmt: skip
+        lacks = "not confirmed"
+        if yes != bool(wanted):
+            lacks = f"{'--yes' if yes else '--plan'} alone is not enough"
+        raise Fail(f"{count} runs would start by plan {name[:12]}; {lacks}", again, Exit.REFUSED)
     say.tell(f"{count} runs start by plan {name[:12]}. Type the number to go on:")
     if sys.stdin.readline().strip() != str(count):
         raise Fail("not confirmed: nothing was started", "", Exit.REFUSED)

@@ -330,6 +330,11 @@ class HeadwayApp(Commands):
             self.pending = found
             self.pane_screen.paint_keys()
 
+    def clicked(self, action: Action) -> None:
+        """A key was not pressed but clicked on."""
+        self._drop()
+        self.do(action)
+
     def _drop(self) -> None:
         if self._chord:
             self._chord, self.pending = (), None

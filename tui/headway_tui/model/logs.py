@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from headway.wire.events import LogChunk
 
 CAPACITY = 100_000
+_LOOKS = 64
+"""Lines after which it is asked whether it is late."""
 
 
 class Part(NamedTuple):
@@ -311,14 +313,22 @@ class LogStore:
 
     def find(self, test: Callable[[str], bool], start: int, step: int) -> int | None:
         """The next line from `start` on whose text passes, forwards (+1) or backwards (-1)."""
+        return self.look(test, start, step, lambda: False)[0]
+
+    def look(
+        self, test: Callable[[str], bool], start: int, step: int, late: Callable[[], bool]
+    ) -> tuple[int | None, int | None]:
+        """As `find`, until it is `late`: the line that passes, or from which to go on then."""
         if not self.lines:
-            return None
+            return None, None
         index = start - self.base
         last = len(self.lines) if step > 0 else -1
         for i in range(max(0, min(index, len(self.lines) - 1)), last, step):
             if test(self.lines[i].text):
-                return i + self.base
-        return None
+                return i + self.base, None
+            if not i % _LOOKS and i + step != last and late():
+                return None, i + step + self.base
+        return None, None
 
     def near(self, at: datetime) -> int:
         """The absolute number of the first line at or after a time."""

@@ -50,6 +50,7 @@ def moved(row: RunRow, event: Event) -> RunRow:
         change["acked"] = kind == "acknowledged"
     if kind == "starting":
         change["agent"] = _text(data.get("agent"))
+        change["claimed_at"] = event.at
         if isinstance(data.get("attempt"), int):
             change["attempt"] = data["attempt"]
     elif kind == "started":

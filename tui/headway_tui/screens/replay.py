@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import textwrap
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual.containers import Horizontal, Vertical
@@ -69,7 +70,7 @@ class ReplayScreen(DraftPanes):
         super().__init__()
         self._given, self._script, self._job, self._pair = draft, script, job, pair
         self.draft = draft or drafts.new_draft()
-        self.tabs = Note(self._tabs)
+        self.tabs = Note(self._tabs, go=[partial(self._focus, i) for i in range(len(TABS))])
         self.script_line = Note(self._script_line)
         self.cli_line = Note(lambda _: [(f" $ {safe(self.command_line(), 300)}", "accent")])
         self._zoomed = False

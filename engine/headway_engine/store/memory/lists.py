@@ -215,6 +215,7 @@ class Lists(Agents):
             failure=run.failure,
             acked=run.acked,
             job=self._job_of(run.ns, run.id) if run.origin else "",
+            claimed_at=run.claimed_at,
         )
 
     def _job_of(self, ns: str, run: str) -> str:
