@@ -217,6 +217,10 @@ async def test_a_write_that_meets_the_new_file_counts_in_it(
     store = await emptied(edge_kit)
     before = store.projection.made
     await made.wait()
+    told = store.filling()
+    assert told is not None
+    assert told[0] == told[1] > 0
+    assert store.projection.watermark == 0
     await store.save([a_checkpoint(attempt, 2)])  # this is not in the other file
     monkeypatch.setattr(journal.fencing, "append_all", until_it_is_there)
     (saved,) = await store.save([a_checkpoint(attempt, 3)])

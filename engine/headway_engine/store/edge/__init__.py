@@ -136,7 +136,7 @@ class EdgeStore(Sources, Dead, Usage):
         """While the projection lacks much: the message up to which it is, and the last one."""
         if not self.journal.behind:
             return None
-        return self.projection.watermark, self.journal.upto
+        return min(self.journal.reached, self.journal.upto), self.journal.upto
 
     def use(self) -> tuple[int, int]:
         """None are needed."""

@@ -81,8 +81,8 @@ class Journal:
         self._side_by_side = asyncio.Semaphore(SIDE_BY_SIDE)
         self.upto = 0
         """The last message that was there when it began to read in the background."""
-        self._reached = 0
-        """How far that read is."""
+        self._aside = 0
+        """How far the file is that is made aside."""
         self.lost_races = 0
         self.timeout = TIMEOUT
 
@@ -92,6 +92,11 @@ class Journal:
     def behind(self) -> bool:
         """Much is missing, and is being read."""
         return not self._filled.is_set()
+
+    @property
+    def reached(self) -> int:
+        """How far RUNS is read, in the background too."""
+        return max(self._aside, self._projection.watermark)
 
     def begin(self, last: int, messages: int) -> None:
         """RUNS has so many messages, up to this one: if many are missing, they are filled in."""
@@ -106,6 +111,7 @@ class Journal:
         self._known.clear()
         if self._filling is None or self._filling.done():
             self._filled.clear()
+            self._aside = 0
             self._filling = asyncio.create_task(self._fill(), name="headway-edge-fill")
 
     async def _fill(self) -> None:
@@ -147,7 +153,7 @@ class Journal:
 
         def reached(upto: int) -> None:
             nonlocal said
-            self._reached = upto
+            self._aside = upto
             if time.monotonic() - said > SAID_EVERY:
                 said = time.monotonic()
                 log.info("the projection is being filled: message=%d of=%d", upto, self.upto)
@@ -167,8 +173,7 @@ class Journal:
                 async with asyncio.timeout(self.timeout):
                     await self._filled.wait()
             if self.behind:
-                read = max(self._reached, self._projection.watermark)
-                share = min(99, 100 * read // max(1, self.upto))
+                share = min(99, 100 * self.reached // max(1, self.upto))
                 raise StoreDown(f"the list of runs is being made anew: {share} % are read")
         await self.fresh()
 
