@@ -24,6 +24,7 @@ from headway_engine.blobs.memory import MemoryBlobs
 from headway_engine.blobs.objects import ObjectBlobs
 from headway_engine.broker import Broker
 from headway_engine.declared import Limits
+from headway_engine.door import Door
 from headway_engine.reaching import nats_settings, until_reached
 from headway_engine.service import Health, Service, StoreClock, run_services
 from headway_engine.store import StoreDown
@@ -132,6 +133,7 @@ class Engine:
         """Set when all services run and requests are heard."""
         self.broker: Broker | None = None
         self.services: list[Service] = []
+        self._door: Door | None = None
 
     def stop(self) -> None:
         """Drain and end `run`; idempotent, may come before it."""
@@ -144,6 +146,14 @@ class Engine:
             and self.health.ready()
             and all(service.ready() for service in self.services)
         )
+
+    def ask(
+        self, ns: str, agent: str, verb: str, body: bytes, engine: str | None
+    ) -> asyncio.Future[bytes] | None:
+        """See `agent.port.Near`."""
+        if self._door is None:
+            return None
+        return self._door.ask(ns, agent, verb, body, engine)
 
     async def run(self) -> None:
         """Until stopped; raises what ended a service (the process should then end too)."""
@@ -187,6 +197,7 @@ class Engine:
                     sites,
                 )
             )
+            self._door = next((s for s in self.services if isinstance(s, Door)), None)
             log.info(
                 "engine starts: id=%s roles=%s store=%s durability=%s",
                 self.id,

@@ -20,6 +20,7 @@ from headway_engine.config import BadConfig
 from headway_engine.reaching import nats_settings, until_reached
 
 if TYPE_CHECKING:
+    from headway_engine.agent.port import Near
     from headway_engine.agent.ways import Chosen
     from headway_engine.config import Config
     from headway_engine.runtime import Runtime
@@ -29,17 +30,25 @@ class AgentProcess:
     """One agent with its connection and runtime: the agent role of a host."""
 
     def __init__(
-        self, config: Config, *, runtime: Runtime | None = None, base_image: str = "", uid: int = 0
+        self,
+        config: Config,
+        *,
+        runtime: Runtime | None = None,
+        base_image: str = "",
+        uid: int = 0,
+        near: Near | None = None,
     ) -> None:
         """Raises BadConfig without an [agent] section.
 
-        `runtime`: instead of the one that the settings name. `base_image`: docker, for versions
-        that name no image; `uid`: process, the user of the runners if the agent is root.
+        `near`: an engine in this process. `runtime`: instead of the one that the settings name.
+        `base_image`: docker, for versions that name no image; `uid`: process, the user of the
+        runners if the agent is root.
         """
         if config.agent is None:
             raise BadConfig("no [agent] section: give at least agent.state_dir")
         self.config, self.agent_config = config, config.agent
         self._runtime, self._base_image, self._uid = runtime, base_image, uid
+        self._near, self._left = near, False
         self.stop_event = asyncio.Event()
         self.started = asyncio.Event()
         """Set when the agent has registered and takes work."""
@@ -47,6 +56,11 @@ class AgentProcess:
 
     def stop(self) -> None:
         """Drain and end `run`; idempotent, may come before it."""
+        self.stop_event.set()
+
+    def leave(self) -> None:
+        """End `run` without draining: what runs is left to the next agent, as after a crash."""
+        self._left = True
         self.stop_event.set()
 
     def ready(self) -> bool:
@@ -81,7 +95,8 @@ class AgentProcess:
         )
         if nc is None:
             return
-        agent = self.agent = Agent(c, NatsLink(nc, c.ns, c.name), self._make_runtime())
+        link = NatsLink(nc, c.ns, c.name, self._near)
+        agent = self.agent = Agent(c, link, self._make_runtime())
         try:
             await agent.start()
             waits = [
@@ -96,7 +111,7 @@ class AgentProcess:
                 raise agent.failure
         finally:
             self.started.clear()
-            await agent.stop(drain=agent.failure is None)
+            await agent.stop(drain=agent.failure is None and not self._left)
             with contextlib.suppress(Exception):  # it ends either way
                 async with asyncio.timeout(2):
                     await nc.close()
