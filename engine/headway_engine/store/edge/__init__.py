@@ -77,7 +77,7 @@ class EdgeStore(Sources, Dead, Usage):
         self.retention, self.lately = retention, lately
         self.holds, self.identity = holds, ""
         self.projection = Projection(folder / "projection.sqlite3")
-        self.reader = Reader(self.projection.path)
+        self.reader = Reader(self.projection.path, lambda: self.projection.db)
         self.journal = Journal(nc, self.projection)
         self.settings = Settings(nc)
         self.registry = Registry(self.settings)

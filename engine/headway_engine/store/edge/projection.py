@@ -7,6 +7,9 @@ takes back its last commits, never its order (WAL, `synchronous=NORMAL`).
 
 Each message is applied once: one that is not after the record's own sequence is skipped. So the
 writer may apply what it has published at once, and meet it again when it reads the stream.
+
+What the engine itself has published is in its records at once, and in the tables before anybody
+looks at them (`db`), or a moment later: nobody waits for that.
 """
 
 from __future__ import annotations
@@ -19,13 +22,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headway.wire import decoder
+from headway.wire.rpc import MarkRecord
 from headway_engine.changes.messages import thaw
 from headway_engine.store.edge import dialect
 from headway_engine.store.edge.applying import TABLES, Changes
 from headway_engine.store.edge.damage import Damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable
     from pathlib import Path
 
     from headway_engine.changes.messages import Record
@@ -37,21 +42,40 @@ CACHED = 4000
 """Records that are kept decoded."""
 
 
+_MARK = decoder(MarkRecord)
+
+
 class Projection:
     """One file. All calls are short and belong to one thread."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.db: sqlite3.Connection = None  # pyright: ignore[reportAttributeAccessIssue]  # by open
-        self.watermark = 0
-        """All messages up to this one are applied."""
+        self._db: sqlite3.Connection = None  # pyright: ignore[reportAttributeAccessIssue]  # by open
+        self._written = 0
+        """All messages up to this one have their rows."""
         self.skipped = 0
         """Messages that said nothing that could be followed."""
         self._cache: OrderedDict[str, Record] = OrderedDict()
         self._gathered: Changes | None = None
         self._upto = 0
         """All messages up to this one are applied, once what was gathered is written."""
+        self._noted = False
+        """What was gathered is to be written before anybody looks at the tables."""
         self._stream = ""
+        self.lost: Callable[[], object] = lambda: None
+        """Called when rows could not be written: what they tell is read from RUNS again."""
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        """The connection; the tables say all that was noted. Raises sqlite3.Error."""
+        if self._noted:
+            self.flush()
+        return self._db
+
+    @property
+    def watermark(self) -> int:
+        """All messages up to this one are applied."""
+        return max(self._written, self._upto) if self._noted else self._written
 
     # --- the file
 
@@ -85,12 +109,12 @@ class Projection:
                 return f"it is damaged ({sound})"
         if meta.get("stream") != stream:
             return "RUNS was made anew"
-        self.watermark = int(meta["watermark"])
+        self._written = int(meta["watermark"])
         self.db.execute("UPDATE meta SET value = '0' WHERE name = 'closed'")
         return "RUNS has lost messages that it knows" if self.watermark > last else ""
 
     def _plug(self) -> None:
-        self.db = sqlite3.connect(self.path, isolation_level=None, cached_statements=256)
+        self._db = sqlite3.connect(self.path, isolation_level=None, cached_statements=256)
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-16000"):
             self.db.execute(f"PRAGMA {pragma}")
         dialect.teach(self.db)
@@ -111,13 +135,16 @@ class Projection:
         self.db.execute(f"PRAGMA user_version={SCHEMA}")
         meta = [("stream", self._stream), ("watermark", "0"), ("closed", "0")]
         self.db.executemany("INSERT INTO meta VALUES (?, ?)", meta)
-        self.watermark = 0
+        self._written = 0
 
     def close(self) -> None:
         """Close the file; it may be opened again."""
+        if self._noted:
+            with contextlib.suppress(sqlite3.Error):
+                self.flush()
         self._cache.clear()
-        self._gathered, self._upto = None, 0
-        if self.db is not None:  # pyright: ignore[reportUnnecessaryComparison]
+        self._gathered, self._upto, self._noted = None, 0, False
+        if self._db is not None:  # pyright: ignore[reportUnnecessaryComparison]
             with contextlib.suppress(sqlite3.Error):
                 self.db.execute("UPDATE meta SET value = '1' WHERE name = 'closed'")
             with contextlib.suppress(sqlite3.Error):
@@ -133,7 +160,8 @@ class Projection:
         if found is not None:
             self._cache.move_to_end(run)
             return found
-        row = self.db.execute("SELECT record FROM runs WHERE id = ?", (run,)).fetchone()
+        # What is noted of it is above: no need to write that first (nor may we, in `gather`).
+        row = self._db.execute("SELECT record FROM runs WHERE id = ?", (run,)).fetchone()
         if row is None:
             return None
         try:
@@ -147,6 +175,19 @@ class Projection:
         """The run that took this idempotency key last, by the key's subject; empty = none."""
         row = self.db.execute("SELECT run FROM keys WHERE subject = ?", (key,)).fetchone()
         return "" if row is None else row[0]
+
+    def mark(self, run: str, key: str) -> tuple[MarkRecord, str, int] | None:
+        """(record, token, after) of a recorded mark. Raises as `db`."""
+        noted = self._gathered if self._noted else None
+        if noted is not None:
+            if (found := noted.marks.get((run, key))) is not None:
+                return found
+            if run in noted.removed:
+                self.flush()
+        row = self._db.execute(
+            "SELECT record, token, after FROM marks WHERE run = ? AND key = ?", (run, key)
+        ).fetchone()
+        return None if row is None else (_MARK.decode(row[0]), row[1], row[2])
 
     def _keep(self, record: Record) -> None:
         self._cache[record.id] = record
@@ -166,6 +207,11 @@ class Projection:
             self._gathered.take(message)
         self._upto = max(self._upto, watermark)
 
+    def note(self, messages: Iterable[Message], watermark: int) -> None:
+        """As `apply`, but the rows are written when somebody looks at the tables, or by `flush`."""
+        self.gather(messages, watermark)
+        self._noted = True
+
     def apply(self, messages: Iterable[Message], watermark: int | None = None) -> None:
         """Make the rows of these messages, in their order, and note how far RUNS is applied."""
         self.gather(messages, self.watermark if watermark is None else watermark)
@@ -179,21 +225,22 @@ class Projection:
     def flush(self) -> None:
         """Write what was gathered; if that fails it is forgotten, and read from RUNS again."""
         changes, self._gathered = self._gathered, None
-        upto, self._upto = max(self._upto, self.watermark), 0
+        upto, self._upto, self._noted = max(self._upto, self._written), 0, False
         if changes is None:
             return
         try:
             self.db.execute("BEGIN IMMEDIATE")
             changes.write(self.db)
-            if upto != self.watermark:
+            if upto != self._written:
                 self.db.execute("UPDATE meta SET value = ? WHERE name = 'watermark'", (str(upto),))
             self.db.execute("COMMIT")
         except BaseException:
             self._cache.clear()
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")
+            self.lost()
             raise
-        self.watermark = upto
+        self._written = upto
         for record in changes.records.values():
             self._keep(record)
 
