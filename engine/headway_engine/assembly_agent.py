@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from headway.bus import connect
 from headway.errors import NotReachable
+from headway_engine.agent.before import hold
 from headway_engine.agent.link import NatsLink
+from headway_engine.agent.provider import Provider
 from headway_engine.agent.service import Agent
 from headway_engine.config import BadConfig
 from headway_engine.reaching import nats_settings, until_reached
@@ -49,6 +51,7 @@ class AgentProcess:
         self.config, self.agent_config = config, config.agent
         self._runtime, self._base_image, self._uid = runtime, base_image, uid
         self._near, self._left = near, False
+        self._provider = Provider(self.agent_config.provider_file, self.agent_config.env_prefix)
         self.stop_event = asyncio.Event()
         self.started = asyncio.Event()
         """Set when the agent has registered and takes work."""
@@ -84,7 +87,19 @@ class AgentProcess:
         return ProcessRuntime(Path(self.agent_config.state_dir).absolute(), uid=self._uid)
 
     async def run(self) -> None:
-        """Until stopped, or until a part of the agent fails: that is raised."""
+        """Until stopped, or until a part of the agent fails: that is raised.
+
+        Before it waits for NATS: BadProviderFile, and AgentCannotStart if another process has its
+        folder.
+        """
+        self._provider.check()
+        lock = hold(self.agent_config.state_dir)
+        try:
+            await self._run()
+        finally:
+            lock.close()
+
+    async def _run(self) -> None:
         c = self.agent_config
         settings = nats_settings(self.config.nats)
         nc = await until_reached(
@@ -96,7 +111,7 @@ class AgentProcess:
         if nc is None:
             return
         link = NatsLink(nc, c.ns, c.name, self._near)
-        agent = self.agent = Agent(c, link, self._make_runtime())
+        agent = self.agent = Agent(c, link, self._make_runtime(), provider=self._provider)
         try:
             await agent.start()
             waits = [

@@ -25,7 +25,7 @@ from headway.wire.fleet import AgentRow
 from headway_ops import link, say
 from headway_ops.checks import host
 from headway_ops.checks.broker import nats
-from headway_ops.checks.containers import docker
+from headway_ops.checks.containers import PATIENCE, PROBE_PATIENCE, channel, docker
 from headway_ops.checks.database import postgres
 from headway_ops.checks.edge import edge as at_edge
 from headway_ops.checks.engines import engines
@@ -65,10 +65,16 @@ def show(findings: Iterable[Finding]) -> None:
 async def look(settings: Settings) -> list[Finding]:
     """All findings, in the order of the path of a run."""
     here = [*host.look(), where(settings)]
-    containers, (broker, rest) = await asyncio.gather(
-        probe("docker", docker), _broker_and_behind(settings)
-    )
+    containers, (broker, rest) = await asyncio.gather(_containers(), _broker_and_behind(settings))
     return [*here, *broker, *rest, *containers]
+
+
+async def _containers() -> list[Finding]:
+    # It bounds each answer by itself, and there are three.
+    found = await probe("docker", docker, 4 * PATIENCE, late=note)
+    if not any(f.state == "ok" for f in found):
+        return found  # nobody there who could start a container
+    return [*found, *await probe("channel", channel, PROBE_PATIENCE, late=note)]
 
 
 def where(settings: Settings) -> Finding:

@@ -43,8 +43,9 @@ EXIT_HELP = (
 _CHANGED = {"conflict", "stale", "stale_epoch", "already", "too_late", "key_conflict"}
 _USAGE = {
     "ambiguous",
-    "bad_context", "bad_name", "bad_policy", "bad_query", "bad_request", "bad_task", "bad_payload",
-    "too_large", "not_encodable", "bad_config", "bad_dump",
+    "bad_context", "bad_name", "bad_policy", "bad_provider_file", "bad_query",
+    "bad_request", "bad_task", "bad_payload", "too_large",
+    "not_encodable", "bad_config", "bad_dump",
 }  # fmt: skip
 _NO_LINK = {"not_reachable", "unavailable", "store_down", "busy"}
 

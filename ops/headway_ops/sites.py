@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from headway.client import Client
     from headway.wire.sites import CommandRow, SiteRow
 
+NO_HUB = "this is no hub (its engines name them in `sites` of [engine], see `headway edge join`)"
+
 
 def list_sites(site: str, *, as_json: bool) -> None:
     """Print the sites, or one of them with what waits for it. Raises Fail."""
@@ -36,17 +38,15 @@ def list_sites(site: str, *, as_json: bool) -> None:
 
     page, kept = link.with_client(ask)
     rows = [row for row in page.sites if not site or row.site == site]
-    if not rows:
-        if page.sites:
-            names = ", ".join(row.site for row in page.sites)
-            raise Fail(f"no site {site!r} at this hub", f"it has {names}", Exit.USAGE)
-        say.tell(
-            "no sites: this is no hub (its engines name them in `sites` of [engine], see `headway"
-            " edge join`)"
-        )
-        return
+    if site and not rows:
+        names = ", ".join(row.site for row in page.sites)
+        todo = f"it has {names}" if names else NO_HUB
+        raise Fail(f"no site {site!r} at this hub", todo, Exit.USAGE)
     if as_json:
         say.data({"sites": rows, "commands": kept.commands} if kept else {"sites": rows})
+        return
+    if not rows:
+        say.tell(f"no sites: {NO_HUB}")
         return
     say.show(sites_table(rows, page.as_of))
     for row in rows:

@@ -147,6 +147,7 @@ async def test_a_careless_tasks_secrets_are_nowhere(runtime: str) -> None:
         provider.write_text(
             "[secrets]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items())
         )
+        provider.chmod(0o600)
         name = f"s{os.getpid()}"
         site.agent = {
             "runtime": runtime,

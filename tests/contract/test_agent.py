@@ -336,6 +336,29 @@ async def test_a_changed_source_restarts_what_was_loaded_from_it(rig: Rig):
     assert bytes(done.result) == b"102"
 
 
+async def test_a_source_whose_times_alone_changed_leaves_its_runners(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO", "headway.agent")
+    rig.warm = WarmConfig(low=1, high=1)
+    rig.engine.version.dev = True
+    agent = await rig.agent()
+    for task in ("add", "noop"):  # two kinds of runners from one folder
+        run = rig.engine.add(task, {"a": 1, "b": 1} if task == "add" else {}, cpus=len(task))
+        await until(lambda run=run: first(rig.engine.of(run, Finished)))
+    await until(lambda: agent.pool.warm == 2)
+    source = rig.folder / "src" / "hwtasks.py"
+    starts, looks = agent.pool.starts, agent.pool.looks
+    os.utime(source, (1, 1))
+    await until(lambda: agent.pool.looks > looks + 1)
+    assert agent.pool.starts == starts
+    said = "its runners start anew"
+    assert said not in caplog.text
+    source.write_text(source.read_text() + "\n# changed\n")
+    await until(lambda: agent.pool.starts == starts + 2 and agent.pool.warm == 2)
+    assert caplog.text.count(said) == 1
+
+
 @pytest.mark.parametrize("children", [False, True])
 async def test_a_crowd_over_the_rate_is_slowed_and_ends(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, children: bool

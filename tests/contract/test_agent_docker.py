@@ -71,6 +71,27 @@ async def test_a_run_in_a_container_ends_with_its_result_and_a_kill_is_lost(rig:
 
 
 @pytest.mark.docker
+async def test_a_task_folder_that_the_container_cannot_read_is_named_with_what_to_do(rig: Rig):
+    require_docker()
+    source = rig.folder / "src"
+    source.chmod(0o700)
+    config = AgentConfig(state_dir=str(rig.folder / "s"), name="d", warm=WarmConfig(low=0, high=0))
+    agent = Agent(config, FakeLink(rig.engine), DockerRuntime(base_image=base_image()))
+    await agent.start()
+    try:
+        run = rig.engine.add("add", {"a": 2, "b": 3})
+        failed = await until(lambda: first(rig.engine.of(run, AttemptFailed)))
+    finally:
+        await agent.stop(drain=True)
+    assert isinstance(failed, AttemptFailed)
+    assert failed.cause == "image"
+    said = failed.error.message
+    assert said.startswith("No module named 'hwtasks'; /app is closed for user 1000")
+    assert "chmod -R o+rX" in said
+    assert f"/app is {source} on the host" in said
+
+
+@pytest.mark.docker
 async def test_an_agent_whose_sockets_no_container_reaches_says_so_and_does_not_start(rig: Rig):
     require_docker()
     rig.folder.chmod(0o755)

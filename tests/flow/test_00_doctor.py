@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
+import pytest
 
 from headway import bus
 from headway_ops import doctor
+from headway_ops.checks import containers
 from headway_ops.checks.broker import nats
 from headway_ops.checks.database import postgres
 from headway_ops.local.nats import NatsConfig
 from headway_ops.local.postgres import PostgresConfig
+from support.docker import require_docker
 from support.servers import running_nats, running_postgres, settings_for
+from support.unixproxy import HoldingProxy
 
 if TYPE_CHECKING:
-    import pytest
-
     from headway_ops.checks.finding import Finding
 
 
@@ -101,3 +105,33 @@ async def test_without_an_engine_everything_else_is_still_told() -> None:
     assert "headway engine" in found["engine"].todo
     assert found["nats"].state == "ok"
     assert {"disk", "files", "jetstream", "postgres", "docker"} <= set(found)
+
+
+@pytest.mark.docker
+async def test_a_docker_that_answers_late_is_slow_and_not_bad(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    require_docker()
+    async with HoldingProxy(Path("/var/run/docker.sock"), b"/info") as proxy:
+        held = proxy.hold(1)
+        asked = asyncio.create_task(containers.docker(proxy.url))
+        await held.wait()
+        monkeypatch.setattr(containers, "SLOW", 0.0)
+        proxy.release()
+        found = await asked
+        assert [f.state for f in found if "slow" not in f.what][:1] == ["ok"]
+        (slow,) = [f for f in found if "slow" in f.what]
+        assert (slow.name, slow.state) == ("docker", "note")
+
+        proxy.hold(1)
+        (late,) = await containers.docker(proxy.url, patience=1)
+        assert (late.name, late.state) == ("docker", "note")
+        assert "no answer within 1 s: it is slow, or hangs" in late.what
+        assert late.todo
+        proxy.release()
+
+
+async def test_without_docker_that_is_said() -> None:
+    (found,) = await containers.docker("tcp://127.0.0.1:1")
+    assert (found.name, found.state) == ("docker", "note")
+    assert "no engine answers here" in found.what

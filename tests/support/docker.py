@@ -15,7 +15,7 @@ from headway_ops import hostimage
 @functools.cache
 def _reason() -> str:
     try:
-        client = docker.APIClient(version="auto", timeout=5)
+        client = docker.APIClient(version="auto", timeout=30)
         client.ping()
         client.close()
     except (DockerException, OSError) as e:

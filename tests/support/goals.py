@@ -47,8 +47,8 @@ LISTS: dict[str, Line] = {
 
 @asynccontextmanager
 async def _place(server: NatsServer, dsn: str, amount: Amount) -> AsyncGenerator[Place]:
-    # Rows of a busy month are past their retention: they are to stay.
-    config = config_for(server.url, dsn, prune_every=86_400)
+    # The busy month is long ago; its rows are to stay.
+    config = config_for(server.url, dsn, retention=100 * 365 * 86_400.0)
     async with running_engine(config), calling(server.url) as caller:
         await caller.deploy(TaskSpec("noop"))
         yield Place(server, dsn, caller, "", amount)

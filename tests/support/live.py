@@ -87,13 +87,13 @@ def _lay_out(folder: Path, tasks: Any) -> str:
     return Path(shutil.copy(tasks.__file__, folder / "src")).stem
 
 
-async def headway(nats: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command of an operator."""
+async def headway(nats: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """A command of an operator, with `more` in its environment."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("HEADWAY_")}
     return await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "headway_ops", *arguments],
-        env=env | {"HEADWAY_NATS_URL": nats}, cwd="/",
+        env=env | {"HEADWAY_NATS_URL": nats} | more, cwd="/",
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
 

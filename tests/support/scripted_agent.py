@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Raw
 from nats.errors import NoRespondersError
@@ -25,12 +26,14 @@ from headway.wire.reports import (
 from headway.wire.saves import SAVED, Save, Saved, SaveOutcome, Saves
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     import msgspec
     from nats.aio.msg import Msg
 
     from headway.bus import Connection
+
+T = TypeVar("T")
 
 
 def digest_of(holds: Iterable[tuple[str, int]]) -> str:
@@ -162,15 +165,6 @@ class ScriptedAgent:
             if not task.cancelled():
                 await task
 
-    async def _claimed(self, runs: list[str]) -> rpc.Claimed:
-        """Claim, again for as long as its engine is not back at a NATS that has started anew."""
-        nonce = secrets.token_hex(8)
-        while True:
-            try:
-                return await self.claim(runs, nonce)
-            except NoRespondersError:
-                await asyncio.sleep(0.05)
-
     async def _work(self) -> None:
         while True:
             batch = await self._arrived.get()
@@ -178,15 +172,25 @@ class ScriptedAgent:
                 batch += self._arrived.get_nowait()
             runs = [decode(rpc.WORK_BODY, m.data).run for m in batch]
             self.work_seen += runs
-            got = await self._claimed(list(dict.fromkeys(runs)))
+            claim = partial(self.claim, list(dict.fromkeys(runs)), secrets.token_hex(8))
+            got = await _answered(claim)
             await ack(self.nc, batch)
             if self.script is None:
                 continue
             reports = [r for a in got.assignments for r in self.script(a)]
             if reports:
-                await self.report(*reports)
+                await _answered(partial(self.report, *reports))
             for loop in self._loops:
                 loop.wake()
+
+
+async def _answered(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask, again for as long as the engine is not back at a NATS that has started anew."""
+    while True:
+        try:
+            return await ask()
+        except NoRespondersError:
+            await asyncio.sleep(0.05)
 
 
 def finish(result: bytes = b"null") -> Callable[[rpc.Assignment], list[Report]]:

@@ -45,6 +45,29 @@ async def test_rows_keep_their_place_and_keys_move_the_cursor() -> None:
         assert len(screen.marks) == 13
 
 
+async def test_a_paint_between_a_key_and_its_message_moves_nothing_back() -> None:
+    async with console() as (app, pilot):
+        screen = app.screen
+        assert isinstance(screen, RunsScreen)
+        await pilot.press("j")
+        view = screen.view
+        screen.table.do_down()  # its message is in the queue yet
+        view.changed = True
+        screen.settle()
+        assert screen.table.cursor == 2
+        new = replace(rows()[0], run="0" * 26)
+        view.rows[new.run] = new
+        view.order.insert(0, new.run)
+        view.place = {run: k for k, run in enumerate(view.order)}
+        view.changed = True
+        screen.settle()
+        assert screen.table.cursor == 3
+        await pilot.pause()
+        view.changed = True
+        screen.settle()
+        assert screen.table.cursor == 3
+
+
 def matching(link: Any, count: int) -> None:
     """An engine that has so many runs for any bulk request, 5 on a page, and does every plan."""
     ids = [r.run for r in rows()]

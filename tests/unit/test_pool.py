@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
@@ -21,10 +20,10 @@ from headway_engine.agent.shelves import (
     Shelf,
     Tokens,
     discards,
-    newest_change,
     refill_plan,
     target_of,
 )
+from headway_engine.agent.sources import Source
 from headway_engine.agent.worker import Worker
 
 if TYPE_CHECKING:
@@ -112,37 +111,23 @@ def test_limits_never_go_over_the_agents_caps_and_networks_are_on_a_list():
         plan(network="host")
 
 
-@pytest.mark.parametrize(
-    ("mark", "counts"),
-    [("state/FORMAT", False), ("state/pyvenv.cfg", False), ("state/notes", True)],
-)
-def test_only_source_counts_as_a_change(tmp_path: Path, mark: str, counts: bool) -> None:
-    """A state directory or an environment in the folder changes without the tasks changing."""
-    (tmp_path / "app.py").touch()
-    os.utime(tmp_path / "app.py", (50, 50))
-    (tmp_path / "state").mkdir()
-    (tmp_path / mark).touch()
-    (tmp_path / "state" / "client.toml").touch()
-    os.utime(tmp_path / "state" / "client.toml", (90, 90))
-    assert newest_change(tmp_path) == (90 if counts else 50)
-
-
 def test_without_file_descriptors_no_source_has_changed_and_the_numbers_of_the_host_stay(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "app.py").touch()
+    source = Source(tmp_path)
     host = Host()
     host.look()
     seen = host.memory
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
     try:
-        assert newest_change(tmp_path) is None
+        assert source.look() is None
         host.look()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert host.memory == seen > 0
-    assert newest_change(tmp_path) is not None
+    assert source.look() is not None
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ One run through it: `claims` pulls work and asks for it, `attempt` finds it a `w
 `pool`, `handover` sends it, `sockets` brings its frames back, `uplink` carries saves and reports,
 `ending` and `verdict` say how it ended. Beside that: `leases` (beats), `adoption` and `journal` (a
 restart), `port` and `link` (NATS), `ways` (sockets or TCP), `logs` and `redact` (output),
-`provider` (variables and secrets), `bodies` (what is large).
+`provider` (variables and secrets), `bodies` (what is large), `telling` (its numbers).
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ async def _bind(
     values: tuple[str, ...] = ()
     try:
         values = tuple(provider.resolve(worker.plan.secrets).values())
-    except (NotProvided, OSError) as e:
+    except (NotProvided, OSError, ValueError) as e:
         log.warning("secrets of an adopted runner: %s", e)
     worker.redactor = pool.redactor_of(values)
     worker.capacity = max(1, len(entries))

@@ -44,7 +44,8 @@ class AgentConfig(Struct, frozen=True):
     """Settings of one agent."""
 
     state_dir: str
-    """Its journal and sockets; a short path (a socket's address has 107 bytes), on a local disk."""
+    """Its journal and sockets, for it alone; a short path (a socket's address has 107 bytes), on a
+    local disk."""
     name: str = "agent"
     """Unique in its namespace; `a-z 0-9 _ -`."""
     ns: str = "default"
@@ -72,7 +73,7 @@ class AgentConfig(Struct, frozen=True):
     warm: WarmConfig = field(default_factory=WarmConfig)
     caps: Caps = field(default_factory=Caps)
     provider_file: str = ""
-    """TOML or dotenv file with variables and secrets for tasks."""
+    """TOML or dotenv file with variables and secrets for tasks; mode 0600."""
     env_prefix: str = "HEADWAY_TASK_"
     """Variables of the agent's environment with this prefix are for tasks that name them."""
     start_timeout: float = 20.0

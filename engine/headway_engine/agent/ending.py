@@ -7,11 +7,14 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from headway import faults
 from headway.failures import MESSAGE_LIMIT, TRACEBACK_LIMIT, clean
 from headway.wire import RESULT_LIMIT, BlobRef, ErrorInfo, encode
 from headway.wire.frames import Ack, Fail, Finish
 from headway.wire.reports import AttemptFailed, Finished, Report, ReportOutcome, Stopped
+from headway_engine.agent.plans import on_host
 from headway_engine.agent.redact import NO_SECRETS
 from headway_engine.agent.verdict import Ended, Evidence, on_end, on_frame
 
@@ -170,7 +173,9 @@ class Ending:
                 ended = Ended(
                     ended.exit_code, ended.oom, worker.redactor.text(ended.tail), ended.error
                 )
-            load_error = self.clean(worker, worker.load_error) if worker.load_error else None
+            if worker.load_error:
+                said = self.clean(worker, worker.load_error)
+                load_error = replace(said, message=on_host(said.message, worker.plan))
             if not attempt.started:
                 start_error, agent_error = worker.start_error, worker.agent_error
         neighbours = max(0, len(worker.slots) - 1) if worker is not None and attempt.slot else 0

@@ -69,6 +69,13 @@ class Plan(Struct, frozen=True):
     dev: bool = False
 
 
+def on_host(message: str, plan: Plan) -> str:
+    """What a runner says of its task's folder, with the folder's name on the host added."""
+    if not plan.source or plan.source_seen == plan.source or plan.source_seen not in message:
+        return message
+    return f"{message} ({plan.source_seen} is {plan.source} on the host)"
+
+
 def plan_of(spec: TaskSpec, info: VersionInfo, caps: Caps, source_at: str = "") -> Plan:
     """The plan of a task under a version; raises NotAllowed for a network that it may not use.
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headway_engine.agent.lives import Lives
-from headway_engine.agent.shelves import Shelf, Tokens, discards, newest_change, refill_plan
+from headway_engine.agent.shelves import Shelf, Tokens, discards, refill_plan
+from headway_engine.agent.sources import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,10 @@ class Pool(Lives):
         self._shared: dict[str, Worker] = {}
         self._versions: dict[str, str] = {}
         self._tokens = Tokens(config.warm.rate, max(1, config.warm.high), clock())
+        self._sources: dict[str, Source] = {}
         self._scan_at = 0.0
+        self.looks = 0
+        """Times that all development folders have been looked at."""
 
     @property
     def warm(self) -> int:
@@ -78,8 +82,8 @@ class Pool(Lives):
     def _shelf(self, plan: Plan, now: float) -> Shelf:
         shelf = self.shelves.get(plan.key)
         if shelf is None:
-            stamp = newest_change(Path(plan.source)) if plan.dev and plan.source else None
-            shelf = self.shelves[plan.key] = Shelf(plan, now, deque(), stamp=stamp)
+            seen = self._source(plan).look() if _watched(plan) else None
+            shelf = self.shelves[plan.key] = Shelf(plan, now, deque(), source=seen)
         before = self._versions.get(plan.task)
         if before != plan.version:
             # The version that came before keeps nothing warm; its runs start cold.
@@ -166,6 +170,7 @@ class Pool(Lives):
             self.discard(worker)
 
     async def _refill(self, shelf: Shelf, worker: Worker) -> None:
+        source = shelf.source
         try:
             await worker.settled.wait()
         finally:
@@ -173,24 +178,42 @@ class Pool(Lives):
         if not worker.ready:
             # Do not start the same failure again and again: the next run will find out.
             shelf.retired = True
+        elif shelf.source != source and worker in shelf.warm:
+            self.discard(worker)  # the source changed while it loaded
+
+    def _source(self, plan: Plan) -> Source:
+        found = self._sources.get(plan.source)
+        if found is None:
+            found = self._sources[plan.source] = Source(Path(plan.source))
+        return found
 
     async def _scan(self) -> None:
         """Development: a changed source restarts what was loaded from it."""
-        for shelf in list(self.shelves.values()):
-            if not (shelf.plan.dev and shelf.plan.source):
+        shelves = [s for s in self.shelves.values() if _watched(s.plan)]
+        self._sources = {s.plan.source: self._source(s.plan) for s in shelves}
+        for folder, source in list(self._sources.items()):
+            seen = await asyncio.to_thread(source.look)
+            if seen is None:
                 continue
-            stamp = await asyncio.to_thread(newest_change, Path(shelf.plan.source))
-            if stamp is None:
-                continue
-            before, shelf.stamp = shelf.stamp, stamp
-            if before not in (None, stamp):
-                self.reload(shelf)
+            dropped = False
+            for shelf in (s for s in shelves if s.plan.source == folder):
+                before, shelf.source = shelf.source, seen
+                if before not in (None, seen):
+                    dropped |= self.reload(shelf)
+            if dropped:
+                log.info("the source in %s changed: its runners start anew", folder)
+        self.looks += 1
 
-    def reload(self, shelf: Shelf) -> None:
-        """Throw away what waits; a shared worker ends when its runs have."""
-        log.info("the source of %s changed: its runners start anew", shelf.plan.version)
-        for worker in list(shelf.warm):
+    def reload(self, shelf: Shelf) -> bool:
+        """Throw away what waits; a shared worker ends when its runs have. Was there anything?"""
+        waiting = list(shelf.warm)
+        for worker in waiting:
             self.discard(worker)
         worker = self._shared.pop(shelf.plan.key, None)
         if worker is not None and worker.idle and worker.settled.is_set():
             self.discard(worker)
+        return bool(waiting) or worker is not None
+
+
+def _watched(plan: Plan) -> bool:
+    return plan.dev and bool(plan.source)

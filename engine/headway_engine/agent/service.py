@@ -10,31 +10,27 @@ import contextlib
 import logging
 import socket
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headway._version import __version__
-from headway.errors import HeadwayError
-from headway.wire import Malformed, decode, encode
-from headway.wire.events import AgentBeat
+from headway.wire import Malformed, decode
 from headway.wire.rpc import CTL, Registered
 from headway_engine.agent.adoption import adopt, settle
 from headway_engine.agent.attempts import Attempts
+from headway_engine.agent.before import AgentCannotStart
 from headway_engine.agent.bodies import Carrier
 from headway_engine.agent.certificate import NoCertificate
 from headway_engine.agent.claims import Claims
-from headway_engine.agent.host import Host
 from headway_engine.agent.journal import FileJournal, read
 from headway_engine.agent.leases import Leases
 from headway_engine.agent.plans import Plans
 from headway_engine.agent.pool import Pool
 from headway_engine.agent.provider import Provider
 from headway_engine.agent.sockets import BadEndpoint
+from headway_engine.agent.telling import Telling
 from headway_engine.agent.uplink import Uplink
 from headway_engine.agent.ways import NoWay, open_endpoints
 from headway_engine.metrics.endpoint import Endpoint
-from headway_engine.metrics.families import Family, agent_families
 from headway_engine.runtime import RuntimeUnavailable
 
 if TYPE_CHECKING:
@@ -68,14 +64,11 @@ _DRAINS = {
 }
 
 
-class AgentCannotStart(HeadwayError):
-    """The agent cannot start runners on this host."""
-
-    code = "agent_cannot_start"
-
-
 class Agent:
-    """One agent of one namespace. `start` once; `stop` any number of times, also before `start`."""
+    """One agent of one namespace. `start` once; `stop` any number of times, also before `start`.
+
+    Whoever makes it holds its folder (`before.hold`).
+    """
 
     def __init__(
         self,
@@ -92,9 +85,7 @@ class Agent:
         self._state = Path(config.state_dir).absolute()
         self.endpoints: Endpoints
         self.host = host or socket.gethostname()
-        self.provider = provider or Provider(
-            Path(config.provider_file) if config.provider_file else None, config.env_prefix
-        )
+        self.provider = provider or Provider(config.provider_file, config.env_prefix)
         self._tasks: set[asyncio.Task[Any]] = set()
         self.metrics: Endpoint | None = None
         """Where Prometheus scrapes, if the settings say so."""
@@ -114,8 +105,8 @@ class Agent:
         self.degraded = ""
         self.draining = ""
         """An operator's word: `drain` = nothing new is taken, `now` = what runs is given back."""
-        self._open = False
-        """A session that an engine has confirmed."""
+        self.open = False
+        """It has a session that an engine has confirmed."""
 
     # --- start
 
@@ -145,10 +136,10 @@ class Agent:
         session = saved.session if self.attempts.live else 0
         self._go(self.leases.run(session))
         self._go(self._ticks())
-        self._go(self._beats())
+        self._go(self.telling.beats())
         self._go(self.attempts.children.run())
         if self.config.metrics_listen:
-            self.metrics = Endpoint(self.config.metrics_listen, self._families)
+            self.metrics = Endpoint(self.config.metrics_listen, self.telling.families)
             self._go(self.metrics.run())
         await self.link.start(
             queues=self.config.queues,
@@ -190,6 +181,7 @@ class Agent:
             c, self.link, self.attempts, self.plans, session=lambda: self.leases.session,
             session_over=self.leases.session_over, heard=self._heard, spawn=self.uplink.spawn,
         )  # fmt: skip
+        self.telling = Telling(self)
         self._update_pause()
 
     def _go(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -226,7 +218,7 @@ class Agent:
             self.attempts.stopping.leave_all()
         if self._stopped:
             return
-        self._open = True
+        self.open = True
         self._update_pause()
         self._ready.set()
         self.link.wake()
@@ -263,7 +255,7 @@ class Agent:
 
     def _kill_all(self) -> None:
         self.uplink.end_session()
-        self._open = False
+        self.open = False
         self._update_pause()
         self.attempts.stopping.abandon_all()
 
@@ -299,7 +291,7 @@ class Agent:
     def _update_pause(self) -> None:
         if self._stopped:
             self.claims.paused = "stopping"
-        elif not self._open:
+        elif not self.open:
             self.claims.paused = "no session"
         else:
             self.claims.paused = "draining" if self.draining else self.degraded
@@ -340,65 +332,6 @@ class Agent:
                     "%s has not answered for %.0f s, its process lives: run %s",
                     worker.name, SILENT_AFTER, runs[:200],
                 )  # fmt: skip
-
-    def _counters(self) -> dict[str, float]:
-        return {
-            "tasks": len(asyncio.all_tasks()),
-            "ended": self.attempts.finished,
-            "stale": self.attempts.stopping.stale,
-            "frozen": self.attempts.stopping.freezes,
-            "violations": self.attempts.violations,
-            "redelivered": self.link.redelivered,
-            "log_lines": self.attempts.outputs.lines,
-            "log_lines_dropped": self.attempts.outputs.dropped,
-            "spans": self.attempts.spans.taken,
-            "spans_dropped": self.attempts.spans.dropped,
-        }
-
-    def _families(self) -> list[Family]:
-        c = self.config
-        return agent_families(
-            {"agent": c.name, "ns": c.ns, "runtime": c.runtime, "version": __version__},
-            self._counters(),
-            {"start": self.attempts.starts, "attempt": self.attempts.durations},
-            slots=(c.slots, c.shared_slots),
-            free=self.claims.free(),
-            warm=self.pool.warm,
-            ready=self._open,
-            degraded=bool(self.degraded),
-            draining=bool(self.draining),
-        )
-
-    async def _beats(self) -> None:
-        """For the eyes; the lease has its own beat."""
-        host = Host()
-        while True:
-            host.look()
-            free, shared_free = self.claims.free()
-            beat = AgentBeat(
-                agent=self.config.name,
-                ns=self.config.ns,
-                host=self.host,
-                runtime=self.config.runtime,
-                queues=self.config.queues,
-                slots=self.config.slots,
-                open=len(self.attempts.live),
-                warm=self.pool.warm,
-                shared_slots=self.config.shared_slots,
-                degraded=self.degraded,
-                draining=bool(self.draining),
-                at=datetime.now(UTC),
-                counters=self._counters(),
-                version=__version__,
-                cpu=host.cpu(),
-                memory=host.memory,
-                memory_total=host.memory_total,
-                containers=len(self.pool.workers),
-                free=free,
-                shared_free=shared_free,
-            )
-            await self.link.publish_beat(encode(beat))
-            await asyncio.sleep(1.0)
 
     # --- stop
 

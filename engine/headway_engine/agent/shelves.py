@@ -1,9 +1,7 @@
-"""What the warm pool keeps of each plan, and what it should: pure, but for the look at sources."""
+"""What the warm pool keeps of each plan, and what it should; pure."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -13,8 +11,6 @@ from headway_engine.agent.plans import Plan
 from headway_engine.agent.worker import Worker
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from headway_engine.agent.config import WarmConfig
 
 WARM_SIZE = 24 * 1024 * 1024
@@ -36,8 +32,8 @@ class Shelf(Struct):
     starting: int = 0
     retired: bool = False
     """A newer version took over, or the source changed: nothing of it is kept warm."""
-    stamp: float | None = None
-    """Newest change in a development folder."""
+    source: str | None = None
+    """What the development folder said when it was last seen (`sources.Source.look`)."""
 
 
 def target_of(shelf: Shelf, config: WarmConfig, now: float) -> int:
@@ -87,27 +83,3 @@ class Tokens:
             return False
         self._tokens -= 1
         return True
-
-
-_NOT_SOURCE = {"pyvenv.cfg", "FORMAT"}
-"""Files that mark a folder as an environment, or as a state directory that changes all the time."""
-
-
-def newest_change(folder: Path) -> float | None:
-    """The newest mtime of the Python files of a development folder; 0 if there is none.
-
-    None = it cannot be seen now: no file descriptor is free, or a folder may not be read.
-    """
-    newest = 0.0
-    unseen: list[OSError] = []
-    for root, folders, files in os.walk(folder, onerror=unseen.append):
-        if not _NOT_SOURCE.isdisjoint(files):
-            folders.clear()
-            continue
-        folders[:] = [f for f in folders if not f.startswith(".") and f != "__pycache__"]
-        for name in files:
-            if name.endswith((".py", ".toml", ".json")):
-                with contextlib.suppress(OSError):
-                    newest = max(newest, os.stat(os.path.join(root, name)).st_mtime)
-    # A folder that went away while we looked is a change like any other.
-    return newest if all(isinstance(e, FileNotFoundError) for e in unseen) else None

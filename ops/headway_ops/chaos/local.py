@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
 from datetime import UTC, datetime
@@ -17,9 +16,11 @@ from typing import TYPE_CHECKING
 
 from headway.discovery import client_file
 from headway_engine.config import load_config
+from headway_engine.holding import holder
 from headway_ops.bench.procs import all_times
 from headway_ops.chaos.plan import KINDS
 from headway_ops.chaos.runners import container_runners, process_runners, start_ticks
+from headway_ops.local.state import LOCK
 from headway_ops.say import Exit, Fail
 from headway_ops.settings import SERVER_FILE
 
@@ -99,28 +100,11 @@ def find() -> LocalVictims:
     if file is None:
         raise Fail("no `headway up` runs in this folder or above, and headway chaos kills nothing"
                    " else", todo, Exit.REFUSED)  # fmt: skip
-    pid = holder(file.parent / "lock")
+    pid = holder(file.parent / LOCK)
     if not pid:
         raise Fail(f"{file.parent} was left by a `headway up` that does not run any more",
                    todo, Exit.REFUSED)  # fmt: skip
     return LocalVictims(file.parent, pid)
-
-
-def holder(lock: Path) -> int:
-    """The live process that holds a state directory; 0 if nobody does."""
-    try:
-        fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return 0
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        text = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
-        return int(text) if text.isdigit() and start_ticks(int(text)) else 0
-    else:
-        return 0  # the kernel gives a dead holder's lock to whoever asks
-    finally:
-        os.close(fd)
 
 
 def part_of(command: list[str]) -> str:

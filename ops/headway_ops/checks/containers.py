@@ -4,35 +4,66 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from importlib.util import find_spec
 from typing import Any
 
-from headway_ops.checks.finding import Finding, bad, note, ok, probe
+from headway_ops.checks.finding import Finding, bad, note, ok
 
 MIN_API = (1, 41)
 """Docker 20.10."""
+PATIENCE = 15
+"""Seconds for an answer of the engine."""
+SLOW = 5.0
+"""Seconds; what takes longer is told."""
+PROBE_PATIENCE = 30.0
+"""Seconds for the probe containers, of which each has 20."""
 
 
-async def docker() -> list[Finding]:
-    """What its engine says of itself, then a container that looks for a socket."""
+async def docker(url: str = "", patience: int = PATIENCE) -> list[Finding]:
+    """What its engine says of itself, then a container that looks for a socket.
+
+    On a busy host both take many seconds, and containers still work: slow is no fault of Docker's.
+    `url`: the engine, else DOCKER_HOST says, else it is the default; `patience`: seconds for each
+    of its answers.
+    """
     if find_spec("docker") is None:
         return [note("docker", "not looked at: the engine extra is not installed here")]
-
-    def ask() -> tuple[dict[str, Any], dict[str, Any]]:
-        import docker
-
-        client = docker.APIClient(os.environ.get("DOCKER_HOST"), timeout=4)
-        try:
-            return dict(client.version()), dict(client.info())
-        finally:
-            client.close()
-
+    began = time.monotonic()
     try:
-        version, info = await asyncio.to_thread(ask)
+        version, info = await asyncio.to_thread(_ask, url, patience)
     except Exception as e:
+        if _is_timeout(e):
+            todo = "look how busy this host is, and into its log (`journalctl -u docker`)"
+            what = f"no answer within {patience} s: it is slow, or hangs"
+            return [note("docker", what, todo)]
         return [note("docker", f"no engine answers here ({type(e).__name__})",
                      "start it, or agents on this host need --runtime process")]  # fmt: skip
-    return [*docker_facts(version, info), *await probe("channel", channel)]
+    found = docker_facts(version, info)
+    if (took := time.monotonic() - began) > SLOW:
+        found.append(note("docker", f"slow: it took {took:.0f} s to answer", "look how busy this"
+                          " host is: each start of a runner waits like that"))  # fmt: skip
+    return found
+
+
+def _ask(url: str, patience: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    import docker
+
+    url = url or os.environ.get("DOCKER_HOST", "")
+    client = docker.APIClient(url or None, timeout=patience)
+    try:
+        return dict(client.version()), dict(client.info())
+    finally:
+        client.close()
+
+
+def _is_timeout(error: BaseException | None) -> bool:
+    """docker-py wraps what `requests` wrapped of urllib3: somewhere below is the time-out."""
+    while error is not None:
+        if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def docker_facts(version: dict[str, Any], info: dict[str, Any]) -> list[Finding]:

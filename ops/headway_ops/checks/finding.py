@@ -40,13 +40,22 @@ def bad(name: str, what: str, todo: str) -> Finding:
     return Finding(name, "bad", what, todo)
 
 
-async def probe(name: str, look: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:
-    """A probe's findings; its failure is one too."""
+async def probe(
+    name: str,
+    look: Callable[[], Awaitable[list[Finding]]],
+    patience: float = LIMIT,
+    *,
+    late: Callable[[str, str, str], Finding] = bad,
+) -> list[Finding]:
+    """A probe's findings; its failure is one too, and so is (`late`) that there is no answer yet.
+
+    `patience`: seconds.
+    """
     try:
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(patience):
             return await look()
     except TimeoutError:
-        return [bad(name, f"no answer within {LIMIT:g} s", "look whether it hangs")]
+        return [late(name, f"no answer within {patience:g} s", "look whether it hangs")]
     except HeadwayError as e:
         return [bad(name, str(e), "look at its log")]
     except Exception as e:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ARCHIVE = ".tar.gz"
+OTHER_ARCHIVES = (".tgz", ".tar", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".whl")
+"""Who names one of these does not want a folder of that name."""
 SUMS = "SHA256SUMS"
 _README = """\
 Headway {version} for an edge: Python {python} on Linux {machine}, glibc {glibc} or newer.
@@ -69,10 +71,13 @@ def kit(options: Options, *, as_json: bool) -> None:
     out = Path(options.out or name).absolute()
     if out.exists():
         raise Fail(f"{out} is there already", "name a new folder, or a new .tar.gz", Exit.USAGE)
+    if out.name.endswith(OTHER_ARCHIVES):
+        raise Fail(f"{out.name}: a kit is a folder, or a file that ends in {ARCHIVE}",
+                   f"name it so (`{out.name.partition('.')[0]}{ARCHIVE}`)", Exit.USAGE)  # fmt: skip
     if not out.parent.is_dir():
         raise Fail(f"there is no folder {out.parent}", "make it first", Exit.USAGE)
-    say.tell(f"fetching wheels for Python {target.python} on {target.machine} ...")
-    with tempfile.TemporaryDirectory(prefix=".headway-kit-", dir=out.parent) as work:
+    with _workplace(out.parent) as work:
+        say.tell(f"fetching wheels for Python {target.python} on {target.machine} ...")
         folder = Path(work) / "kit"
         fill(folder, target, options.also, Path(work))
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -91,6 +96,15 @@ def kit(options: Options, *, as_json: bool) -> None:
     say.line(str(out))
     first = f"tar xf {out.name}, then " if out.name.endswith(ARCHIVE) else ""
     say.tell(f"{count} wheels, {size / 1e6:.0f} MB. There: {first}./install (README.txt)")
+
+
+def _workplace(beside: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        # Beside it, so that the whole kit comes into its place at once.
+        return tempfile.TemporaryDirectory(prefix=".headway-kit-", dir=beside)
+    except OSError as e:
+        raise Fail(f"{beside} cannot be written to: {e.strerror}",
+                   "name a folder that is yours", Exit.USAGE) from None  # fmt: skip
 
 
 def fill(folder: Path, target: Target, also: Sequence[str], work: Path) -> None:

@@ -11,19 +11,18 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import os
 from typing import TYPE_CHECKING
 
 from headway.discovery import FILE
+from headway_engine.holding import Held, Lock
 from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = 1
+LOCK = "lock"
 
 
 class StateDir:
@@ -32,7 +31,8 @@ class StateDir:
     def __init__(self, path: Path, mode: str = "server") -> None:
         """`mode`: server or edge; a folder keeps the one that it was made with."""
         self.path, self._mode = path.absolute(), mode
-        self._lock = -1
+        self._lock = Lock(self.path / LOCK)
+        self._open = False
 
     def open(self) -> None:
         """Make it if need be, take its lock, check format and mode; Fail says what is in the way.
@@ -56,22 +56,15 @@ class StateDir:
             raise
 
     def _take_lock(self) -> None:
-        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
-            pid = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip()
-            os.close(self._lock)
-            self._lock = -1
-            if e.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
-                raise
+            self._lock.take()
+        except Held as e:
             raise Fail(
-                f"{self.path} is in use by another `headway up` (pid {pid or 'unknown'})",
+                f"{self.path} is in use by another `headway up` (pid {e.pid or 'unknown'})",
                 "use that one, stop it, or choose another --state-dir",
                 Exit.REFUSED,
             ) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        self._open = True
 
     def _check_format(self) -> None:
         path = self.path / "FORMAT"
@@ -122,7 +115,7 @@ class StateDir:
 
     def close(self) -> None:
         """Take the client file away and give the lock back."""
-        if self._lock >= 0:
+        if self._open:
             (self.path / FILE).unlink(missing_ok=True)
-            os.close(self._lock)
-            self._lock = -1
+            self._lock.close()
+            self._open = False

@@ -16,6 +16,8 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from headway import faults, journal, spans
 from headway.channel import parse_address
 from headway.context import AttemptInfo, Context, current_or_none
@@ -133,6 +135,10 @@ class Runner:
             self.spans = spans.install(self._spans, os.environ.get(spans.SWITCH, ""))
         except BaseException as e:  # SystemExit at import is the user's mistake too
             info = error_info(e)
+            from headway.runner.loading import reason  # not needed to start well
+
+            if why := reason(e, env.modules, env.source):
+                info = replace(info, message=f"{info.message}; {why}")
             if self.calls.conn is None:  # nobody hears it; else the agent redacts what it tells
                 os.write(self.watch.stderr, info.traceback.encode())
             self.calls.send(LoadFailed(error=info))

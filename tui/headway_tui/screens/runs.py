@@ -65,7 +65,7 @@ class RunsScreen(Marking):
         self._first_filter = text
         self._rows_file: Path | None = None
         self._shown = ""
-        self._row = ""
+        self._row, self._row_at = "", 0
         self._to_bottom = False
         self._to_top = False
         self._answers: int = 0
@@ -205,9 +205,11 @@ class RunsScreen(Marking):
                 self.table.move(0)
             return
         at = self.view.index_of(self._row) if self._row else -1
-        by = at - self.table.cursor
+        by = at - self._row_at
         if at >= 0 and by:
-            self.table.cursor = at
+            # By that much, not to that row: keys may have moved it on, of which nobody has heard.
+            self._row_at = at
+            self.table.cursor += by
             self.table.settle()
             self.table.place_quietly(max(0, int(self.table.scroll_y) + by))
 
@@ -293,7 +295,7 @@ class RunsScreen(Marking):
             self.feed.want(at + margin)
         elif at - top < margin:
             self.feed.want_bottom(len(self.view.bottom) + margin)
-        self._row = self.view.id_at(at)
+        self._row, self._row_at = self.view.id_at(at), at
         self._extend_range()
         row = self.chosen()
         self._preview_of(row)
@@ -354,7 +356,7 @@ class RunsScreen(Marking):
     def begin_list(self) -> None:
         """Another list: from its top, without marks."""
         self.do_unmark()
-        self.table.cursor, self._row, self._nearest = 0, "", ""
+        self.table.cursor, self._row, self._row_at, self._nearest = 0, "", 0, ""
         self._to_top = True
         self.table.place_quietly(0)
 
