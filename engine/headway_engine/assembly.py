@@ -42,8 +42,8 @@ log = logging.getLogger("headway.engine")
 
 T = TypeVar("T")
 
-LATELY = 0.9
-"""Seconds, at the edge: a little less than the timers' own, so that they share one look."""
+ALONE = 5.0
+"""Seconds, at the edge: what another engine wrote while none was heard may stay unseen so long."""
 
 
 def make_blobs(config: Config, nc: Connection) -> Blobs:
@@ -76,7 +76,7 @@ def make_store(config: Config, engine: str, nc: Connection, edge: Path | None) -
         from headway_engine.store.edge import EdgeStore
 
         return EdgeStore(
-            nc, edge, engine, retention=retention, lately=LATELY, holds=bool(c.site) and c.ship
+            nc, edge, engine, retention=retention, lately=ALONE, holds=bool(c.site) and c.ship
         )
     from headway_engine.store.postgres import PostgresStore
 
@@ -195,6 +195,7 @@ class Engine:
                     self.clock,
                     self.started,
                     sites,
+                    self._company(store),
                 )
             )
             self._door = next((s for s in self.services if isinstance(s, Door)), None)
@@ -219,6 +220,15 @@ class Engine:
             if sites is not None:
                 await sites.close()
             log.info("engine stopped: id=%s", self.id)
+
+    def _company(self, store: Store) -> Callable[[], object]:
+        """What is to be called when another engine was heard."""
+        if self._edge is not None:
+            from headway_engine.store.edge import EdgeStore
+
+            if isinstance(store, EdgeStore):
+                return store.in_company
+        return lambda: None
 
     # --- waiting for servers
 

@@ -48,7 +48,7 @@ from headway_engine.relay import Relay, Sweeper
 from headway_engine.rescuer import Rescuer, reached
 from headway_engine.sampling import Sampler
 from headway_engine.saves import Attempts, SaveLanes
-from headway_engine.service import Health, Probe, Service, StoreClock
+from headway_engine.service import Health, Probe, Service, StoreClock, Ticker
 from headway_engine.sites.homing import told_of
 from headway_engine.sites.hub import Hub, at_site
 from headway_engine.store import StoreDown
@@ -58,7 +58,7 @@ from headway_engine.watch import Watch
 from headway_engine.worksweep import WorkSweep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from headway.bus import Connection
     from headway.wire.events import Sample
@@ -90,6 +90,8 @@ class Parts:
     """Set by the last service."""
     sites: SiteStore | None = None
     """At a hub: what is known of the runs of its sites."""
+    company: Callable[[], object] = lambda: None
+    """Called with each beat of another engine."""
 
     def info(self, now: datetime) -> Info:
         """Who answers."""
@@ -300,7 +302,12 @@ def wire(p: Parts) -> list[Service]:
         sweep.after_loss()
         ticks.stir()
 
-    hints = Hints(work, answers, dispatcher, me, p.started, engine_lost, ticks.heard)
+    def beaten(engine: str, moves: int) -> None:
+        if engine != p.id:
+            p.company()
+        ticks.heard(engine, moves)
+
+    hints = Hints(work, answers, dispatcher, me, p.started, engine_lost, beaten)
 
     async def oldest_enqueue() -> datetime | None:
         return await streams.oldest(work, subjects.INGEST)
@@ -376,4 +383,8 @@ def wire(p: Parts) -> list[Service]:
         ("", hints),
         *extra,
     ]
-    return [service for need, service in services if not need or roles & set(need.split())]
+    chosen = [service for need, service in services if not need or roles & set(need.split())]
+    for service in chosen:
+        if edge and isinstance(service, Ticker):
+            service.gathered = True
+    return chosen

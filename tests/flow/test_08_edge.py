@@ -11,14 +11,16 @@ from msgspec.structs import replace
 
 from headway import subjects
 from headway.history import history
-from headway.wire import decode, decoder, encode
+from headway.wire import decode, decoder, encode, rpc
 from headway.wire.events import RUN_EVENTS, Event
 from headway.wire.fleet import Deployment, TaskSpec
-from headway.wire.rpc import Beat, RpcError
 from headway_engine.agent.config import AgentConfig
+from headway_engine.assembly import ALONE
 from headway_engine.config import BlobsConfig, EdgeConfig
 from headway_engine.door import Door
+from headway_engine.presence import Beat
 from headway_engine.pruner import Pruner
+from headway_engine.store.edge import EdgeStore
 from support.engines import calling, config_for, running_agent, running_both, running_engine
 from support.wait import until
 
@@ -172,10 +174,10 @@ async def test_engine_and_agent_in_one_process_speak_without_nats(
         assert (end.status, bytes(end.result)) == ("succeeded", b'"TIDES"'), end.error
         assert asked.pending_msgs == before
         # Somebody else's word: by this way too an agent speaks for itself alone.
-        beat = encode(Beat("mallory", 1, ""))
+        beat = encode(rpc.Beat("mallory", 1, ""))
         answer = both.engine.ask("default", "a1", "beat", beat, None)
         assert answer is not None
-        assert decode(decoder(RpcError), await answer).rpc_error == "forbidden"
+        assert decode(decoder(rpc.RpcError), await answer).rpc_error == "forbidden"
         assert both.engine.ask("default", "a1", "beat", beat, "another") is None
     assert both.engine.ask("default", "a1", "beat", beat, None) is None, "it has stopped"
 
@@ -195,6 +197,18 @@ async def test_an_agent_asks_another_engine_when_the_one_beside_it_does_not_hear
         word = await caller.enqueue("add", b'{"x":41}')
         assert bytes((await caller.end(word.run)).result) == b"42"
         assert asked.pending_msgs > 0
+
+
+async def test_an_engine_that_hears_of_another_looks_for_what_that_one_wrote(
+    config: Config, tmp_path: Path, connection: bus.Connection
+) -> None:
+    store = EdgeStore(connection, tmp_path / "e1", "e1", lately=ALONE)
+    async with running_engine(config, store=store, edge=tmp_path / "e1") as engine:
+        beats = [s for s in engine.services if isinstance(s, Beat)]
+        await beats[0].passed.after(1)
+        assert store.lately == ALONE, "its own beat is no other engine's"
+        async with running_engine(config, edge=tmp_path / "e2"):
+            await until(lambda: store.lately < 1)
 
 
 async def test_a_run_goes_on_when_its_engine_and_agent_end_with_a_failure(

@@ -20,7 +20,7 @@ from msgspec import Raw
 from headway.client import Client
 from headway.config import Settings
 from headway.errors import NotReachable
-from headway.ids import new_run_id
+from headway.ids import new_run_id, time_of
 from headway.wire.enqueue import EnqueueItem
 from headway.wire.fleet import QueueAsk, QueueRow
 from headway.wire.replays import ForkAsk
@@ -135,7 +135,8 @@ async def test_a_retry_waits_for_its_time_and_a_delayed_run_for_its_own(up: Up) 
         assert [e.kind for e in await story(flaky)].count("retrying") == 2
         assert await late.result(WITHIN) == "hello bo"
         at = {e.kind: e.at for e in await story(late)}
-        assert (at["starting"] - at["delayed"]).total_seconds() >= 0.4
+        # From its enqueue on: on a busy machine it may have been recorded later.
+        assert at["starting"].timestamp() - time_of(late.id) / 1000 >= 0.4
 
 
 async def test_a_paused_queue_holds_its_runs_and_a_query_finds_them(up: Up) -> None:

@@ -75,10 +75,15 @@ async def running_agent(config: Config) -> AsyncGenerator[AgentProcess]:
 
 @asynccontextmanager
 async def running_both(config: Config) -> AsyncGenerator[EngineWithAgent]:
-    """Both in one process, the agent registered; drained in the end, a failure raised."""
+    """Both in one process, both started; drained in the end, a failure raised."""
     both = EngineWithAgent(config)
     task = asyncio.create_task(both.run())
-    started = asyncio.create_task(both.agent.started.wait())
+
+    async def ready() -> None:
+        await both.engine.started.wait()
+        await both.agent.started.wait()
+
+    started = asyncio.create_task(ready())
     await asyncio.wait([task, started], timeout=20, return_when=asyncio.FIRST_COMPLETED)
     started.cancel()
     if task.done():

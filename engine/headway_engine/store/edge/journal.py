@@ -330,7 +330,12 @@ class Journal:
 
     async def lately(self, seconds: float) -> None:
         """See all that was in RUNS so many seconds ago; one look serves all who ask for no more."""
-        if time.monotonic() - self._looked_at >= seconds:
+        since = time.monotonic() - seconds
+        if self._looked_at > since or self.behind:
+            return
+        async with self._reading:  # one that is under way will do
+            pass
+        if self._looked_at <= since:
             await self.fresh()
 
     async def _catch_up(self) -> bool:
