@@ -245,7 +245,7 @@ def load_config(path: Path | None = None, env: Mapping[str, str] | None = None) 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text("utf-8"))
     except OSError as e:
         raise BadConfig(f"{path}: {e.strerror or e}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as e:

@@ -133,6 +133,8 @@ async def ensure_streams(
         if "sources" in config:
             config = await _begun(nc, config)
         info = await ensure_stream(nc, name, config, changed)
+        if "sources" in config:
+            await _begin_again(nc, info)
         created[name] = str(info["created"])
     if what := await ensure_consumer(nc, subjects.INGEST, intake_consumer()):
         changed.append(f"{subjects.INGEST}/{subjects.INTAKE_CONSUMER}: {what}")
@@ -149,7 +151,7 @@ async def _begun(nc: NatsClient, config: Config) -> Config:
     lost and nobody has claimed is dispatched again by the sweep.
     """
     have = await _info(nc, f"STREAM.INFO.{config['name']}", _NO_STREAM)
-    if have is not None:
+    if have is not None and have["config"].get("sources"):
         return _from(config, have["config"])
     sources: list[Config] = []
     for source in config["sources"]:
@@ -166,6 +168,26 @@ def _from(config: Config, have: Config) -> Config:
         for s in config["sources"]
     ]
     return {**config, "sources": sources}
+
+
+async def _begin_again(nc: NatsClient, info: Config) -> None:
+    """Have a stream take from its source at once where nats-server has put that off.
+
+    At its start it restores streams side by side. A source that is not there yet, since it is
+    large, it looks for again after ten seconds, and nothing could be dispatched until then; a
+    source that is new to the stream it looks for at once. Only for a stream that is empty: of
+    another one nats-server does not take our word for where to go on. Interrupted, or with another
+    engine at it: what is left out is dispatched again by the sweep.
+    """
+    config, state, sources = info["config"], info["state"], list[Config]()
+    seen = {s["name"]: int(s.get("seq", 0)) for s in info.get("sources") or () if "error" in s}
+    for source in config["sources"]:
+        at = seen.get(source["name"], -1)
+        if state["messages"] or at < 0 or (not at and state["last_seq"]):
+            return
+        sources.append({**source, "opt_start_seq": at + 1} if at else source)
+    for each in ([], sources):
+        await jsapi(nc, f"STREAM.UPDATE.{config['name']}", {**config, "sources": each})
 
 
 async def mode_of(nc: NatsClient) -> str:
@@ -313,19 +335,28 @@ async def _info(nc: NatsClient, verb: str, absent: int) -> dict[str, Any] | None
 async def fsyncs_always(monitor_url: str, server_id: str = "") -> bool:
     """True if the monitoring port shows `sync_interval: always`.
 
-    There is no other way to see it: without that port *accepted* counts as `lazy`. `server_id`: of
-    the server that is meant; the port of another one says nothing about it.
+    There is no other way to see it: without that port *accepted* counts as `lazy`.
+    """
+    jetstream = await shown_jetstream(monitor_url, server_id)
+    return bool(jetstream and jetstream["config"].get("sync_always"))
+
+
+async def shown_jetstream(monitor_url: str, server_id: str = "") -> dict[str, Any] | None:
+    """JetStream's `config` and `stats`, by the monitoring port; None if it does not show them.
+
+    `server_id`: of the server that is meant; the port of another one says nothing about it.
     """
     try:
         body = await asyncio.to_thread(_read, f"{monitor_url}/varz")
         varz = msgspec.json.decode(body, type=dict[str, Any])
         if server_id and varz["server_id"] != server_id:
             log.warning("the monitoring port %s is that of another nats-server", monitor_url)
-            return False
-        return bool(varz["jetstream"]["config"].get("sync_always"))
+            return None
+        found: dict[str, Any] = varz["jetstream"]
+        return found if found.get("config") else None
     except (OSError, ValueError, KeyError) as e:
         log.warning("no answer of the monitoring port %s: %s", monitor_url, e)
-        return False
+        return None
 
 
 def _read(url: str) -> bytes:

@@ -12,7 +12,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from headway_ops import quick
+from headway_ops import quick, std
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,22 +25,33 @@ HELP = "Durable tasks on NATS JetStream, watched and steered from the terminal."
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code (see `headway_ops.say.Exit`)."""
+    std.fill()
     from headway_ops import say
 
     words = hoisted(sys.argv[1:] if argv is None else argv)
     try:
-        if (start := quick.console_of(words)) is not None:
-            _console(start)
-        elif (role := quick.role_of(words)) is not None:
-            _serve(role)
-        else:
-            build()(args=words, prog_name="headway")
+        _run(words)
     except KeyboardInterrupt:
+        std.finish()
         raise SystemExit(130) from None
+    except SystemExit as e:
+        if (trouble := std.finish()) is not None and not e.code:
+            say.fail(trouble)
+        raise
     except Exception as e:
         if os.environ.get("HEADWAY_DEBUG"):
             raise
+        std.finish()
         say.fail(e)
+
+
+def _run(words: list[str]) -> None:
+    if (start := quick.console_of(words)) is not None:
+        _console(start)
+    elif (role := quick.role_of(words)) is not None:
+        _serve(role)
+    else:
+        build()(args=words, prog_name="headway")
 
 
 def _console(start: Start) -> None:

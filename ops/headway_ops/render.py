@@ -15,7 +15,7 @@ from rich.text import Text
 
 from headway.looks import UNKNOWN, look
 from headway.safe import safe_line
-from headway.texts import age
+from headway.texts import age, tries
 from headway.wire.runs import UsageRow
 from headway_tui.model.sparks import spark
 
@@ -113,14 +113,14 @@ def sites_line(sites: Mapping[str, datetime | None], now: datetime) -> Text:
 
 
 def _try_of(row: RunRow) -> str:
-    if not row.attempt:
-        return "-"  # nothing that counts as an attempt has begun
-    return f"{row.attempt}/{row.max_attempts}" if row.max_attempts else str(row.attempt)
+    return tries(row) if row.attempt else "-"  # nothing that counts as an attempt has begun
 
 
 def dead_table(classes: Sequence[DeadClass], now: datetime) -> Table:
     """Dead letters by class: how many, the last when, how far most had come, the newest of them."""
-    table = a_table("RUNS", "CLASS", "TASK", "LAST", "CHECKPOINT", "SAMPLE", wide=1)
+    sites = any(c.site not in ("", "-") for c in classes)
+    last = ("SAMPLE", "SITE") if sites else ("SAMPLE",)
+    table = a_table("RUNS", "CLASS", "TASK", "LAST", "CHECKPOINT", *last, wide=1)
     for c in classes:
         point = f"#{c.checkpoint} {c.checkpoint_name}" if c.checkpoint else "-"
         table.add_row(
@@ -130,6 +130,7 @@ def dead_table(classes: Sequence[DeadClass], now: datetime) -> Table:
             age(c.last_at, now),
             Text(safe_line(point, 14)),
             Text(safe_line(c.sample, 26)),
+            *([Text(safe_line(c.site, 64))] if sites else []),
         )
     return table
 

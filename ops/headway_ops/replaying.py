@@ -19,7 +19,7 @@ from headway.replays.script import Replay, check
 from headway.texts import plural, span
 from headway_ops import link, say
 from headway_ops.reporting import line_of, tell
-from headway_ops.say import Exit, Fail
+from headway_ops.say import Exit, Fail, in_a_folder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -141,6 +141,8 @@ def start(
 
     `typed`: the number of runs, as somebody wrote it who knows that effects may happen again.
     """
+    if junit:
+        in_a_folder(Path(junit), "--junit")
     loaded = _load(target) if target.endswith((".toml", ".py")) else None
     saved = Path(target).read_bytes() if target.endswith(".json") else b""
 
@@ -194,8 +196,10 @@ def agree(target: str, wanted: str, name: str, plan: Plan, *, yes: bool, typed: 
             )
         return
     if not wanted or not sys.stdin.isatty():
-        raise Fail(f"{count} runs would start by plan {name[:12]}; not confirmed", again,
-                   Exit.REFUSED)  # fmt: skip
+        lacks = "not confirmed"
+        if yes != bool(wanted):
+            lacks = f"{'--yes' if yes else '--plan'} alone is not enough"
+        raise Fail(f"{count} runs would start by plan {name[:12]}; {lacks}", again, Exit.REFUSED)
     say.tell(f"{count} runs start by plan {name[:12]}. Type the number to go on:")
     if sys.stdin.readline().strip() != str(count):
         raise Fail("not confirmed: nothing was started", "", Exit.REFUSED)

@@ -57,7 +57,7 @@ def tell(done: JobReport, junit: str, *, markdown: bool, as_json: bool) -> None:
             new = f" -> {j.item.fork}" if row.mode == "fork" else ""
             word = became(row.mode, j.item)
             say.line(f"{SIGNS[j.verdict]:<5} {j.item.run}{new} {word}  {why}".rstrip())
-        may = f"; {done.failed} failed their checks, {done.detail.max_failed} may"
+        may = f"; checks: {done.failed} failed, {done.detail.max_failed} are allowed to"
         say.line(line_of(row) + (may if row.follow else ""))
     if not done.green:
         raise SystemExit(int(Exit.FAILED))

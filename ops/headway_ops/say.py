@@ -6,14 +6,18 @@ is made safe here or in `headway_ops.render`.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
+
+from headway_ops import std
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from rich.console import Console, RenderableType
 
@@ -58,6 +62,16 @@ class Fail(Exception):
         self.what, self.todo, self.code = what, todo, code
 
 
+def in_a_folder(path: Path, option: str) -> Path:
+    """The path, if a file can be made there: looked at before the work, not after it."""
+    if path.is_dir():
+        raise Fail(f"{option} {path}: it is a folder", "name a file in it", Exit.USAGE)
+    if not path.absolute().parent.is_dir():
+        hint = "make it, or name a file in one that is there"
+        raise Fail(f"{option} {path}: there is no such folder", hint, Exit.USAGE)
+    return path
+
+
 def exit_of(code: str) -> Exit:
     """The exit code for an error code of the wire or of a HeadwayError."""
     if code in _NO_LINK:
@@ -69,6 +83,10 @@ def exit_of(code: str) -> Exit:
     if code == "run_failed":
         return Exit.FAILED
     return Exit.REFUSED
+
+
+_PATHS = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
+"""Errors of a path that somebody gave."""
 
 
 def explain(error: BaseException) -> Fail:
@@ -84,14 +102,22 @@ def explain(error: BaseException) -> Fail:
         return _missing(error)
     if isinstance(error, HeadwayError):
         return Fail(str(error), _hints().get(error.code, ""), exit_of(error.code))
-    if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError):
+    if isinstance(error, _PATHS):
         where = f"{error.filename}: " if error.filename else ""
         return Fail(f"{where}{error.strerror or error}", "look at the path", Exit.USAGE)
     if isinstance(error, ConnectionError | TimeoutError):
         return Fail(
             str(error) or type(error).__name__, _hints()["not_reachable"], code=Exit.NO_LINK
         )
-    return Fail(f"{type(error).__name__}: {error}", "set HEADWAY_DEBUG=1 to see where")
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        todo = "make room there (`df -h` says how much is left)" if full else _SOMEWHERE
+        return Fail(f"{where}{error.strerror}", "look at the path" if where and not full else todo)
+    return Fail(f"{type(error).__name__}: {error}", _SOMEWHERE)
+
+
+_SOMEWHERE = "set HEADWAY_DEBUG=1 to see where"
 
 
 def _hints() -> dict[str, str]:
@@ -106,6 +132,7 @@ def _hints() -> dict[str, str]:
         " KEY='\"3\"' (`headway check FILE --json` shows what the task takes)",
         "too_large": "put it where the task can read it, and pass its address",
         "bad_context": "headway contexts",
+        "bad_bundle": "a file that `headway export` wrote, as it was",
         "bad_config": "the settings, what they mean and their defaults: `headway settings`",
     }
 
@@ -141,6 +168,8 @@ def quiet_library() -> list[str]:
                 refusals.append(text)
 
     logging.getLogger("headway").addHandler(Heard(logging.WARNING))
+    # Python 3.11 says it at the end of each TLS connection of nats-py.
+    logging.getLogger("asyncio").addFilter(lambda r: "eof_received" not in r.getMessage())
     return refusals
 
 
@@ -154,7 +183,7 @@ def console(*, stderr: bool = False) -> Console:
     class Quiet(Console):
         def on_broken_pipe(self) -> None:
             self.quiet = True
-            reader_gone()
+            reader_gone(stream)
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or os.environ.get("COLUMNS") else 80
@@ -199,13 +228,13 @@ def text_of_ours(text: str) -> None:
         reader_gone()
 
 
-def reader_gone() -> NoReturn:
+def reader_gone(stream: TextIO | None = None) -> NoReturn:
     """The reader (`head`, a pager) has seen enough: no error, and nothing more to say.
 
-    Not left to click and rich, which leave with 1.
+    Not left to click and rich, which leave with 1. Without `stream` stdout is meant.
     """
     # Python would complain once more at its end, when it flushes.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    std.let_go(stream or sys.stdout)
     raise SystemExit(int(Exit.OK)) from None
 
 
@@ -268,8 +297,11 @@ def _raw(body: bytes) -> Any:
 
 def tell(text: str) -> None:
     """A line for people on stderr, made safe."""
-    sys.stderr.write(_safe(text) + "\n")
-    sys.stderr.flush()
+    try:
+        sys.stderr.write(_safe(text) + "\n")
+        sys.stderr.flush()
+    except OSError:  # nobody listens, or there is no room: the exit code says it all the same
+        std.let_go(sys.stderr)
 
 
 def fail(error: BaseException) -> NoReturn:

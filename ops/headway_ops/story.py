@@ -14,7 +14,9 @@ from rich.text import Text
 from headway.budgets import told
 from headway.looks import look
 from headway.safe import safe_line, safe_text
-from headway.texts import age, clock, size, span, took
+from headway.tags import Retag
+from headway.texts import age, clock, size, span, took, tries
+from headway.wire import INLINE_LIMIT
 from headway.wire.events import gist
 from headway_ops.render import a_table, cut, one_line, pairs, status_text, style_of, unicode_output
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from headway.wire import ErrorInfo
+    from headway.wire import BlobRef, ErrorInfo
     from headway.wire.events import Event
     from headway.wire.runs import CheckpointRow, MarkRow, RunDetail
 
@@ -80,6 +82,8 @@ def event_words(kind: str, data: dict[str, Any], epoch: int = 0) -> str:
         words = [f"of {get('origin')}", _resumed(data.get("checkpoint")), _edits(data)]
     elif kind == "resolved":
         words = [f"{get('key')} {get('decision')}".strip()]
+    elif kind == "tagged":
+        words = [str(Retag.of(words_of(data.get("added")), words_of(data.get("removed"))))]
     elif kind == "cancelled" and isinstance(data.get("confirmed_dead"), bool):
         words = ["its code has ended" if data["confirmed_dead"] else "its code may still run"]
     elif data.get("why"):
@@ -91,12 +95,13 @@ def event_words(kind: str, data: dict[str, Any], epoch: int = 0) -> str:
 
 
 def _lost(data: dict[str, Any]) -> str:
-    """What of an attempt's output nobody will see: `12 lines and 3 spans dropped`."""
+    """What of an attempt's output nobody will see: `12 lines and 3 spans dropped`, and why."""
     counts = [(data.get(f"{what}s_lost"), what) for what in ("line", "span")]
     told = [
         f"{n:,} {what}{'s' if n > 1 else ''}" for n, what in counts if isinstance(n, int) and n > 0
     ]
-    return f"{' and '.join(told)} dropped" if told else ""
+    why = " (log_rate)" if data.get("lines_lost") else ""
+    return f"{' and '.join(told)} dropped{why}" if told else ""
 
 
 def words_of(value: Any) -> list[str]:
@@ -262,7 +267,7 @@ def header(detail: RunDetail, now: datetime) -> list[RenderableType]:
     first.append(f"  {safe_line(row.task, 64)}", style="bold").append(f"  {safe_line(row.run, 26)}")
     facts = [
         f"queue {safe_line(row.queue, 64)}",
-        f"attempt {row.attempt} of {row.max_attempts}" if row.attempt and row.max_attempts else "",
+        f"attempt {tries(row, ' of ')}" if row.attempt else "",
         f"epoch {row.epoch}" if row.epoch else "",
         f"version {safe_line(row.version, 24)}" if row.version else "",
         f"agent {safe_line(row.agent, 32)}" if row.agent else "",
@@ -278,7 +283,7 @@ def header(detail: RunDetail, now: datetime) -> list[RenderableType]:
     ]
     times = [f"made {age(row.created_at, now)} ago"]
     if row.started_at is not None:
-        time = took(row.created_at, row.started_at, row.ended_at, now)
+        time = took(row, now)
         times.append(f"{'took' if row.ended_at else 'runs for'} {time}")
     lines: list[RenderableType] = [
         first,
@@ -313,15 +318,21 @@ def error_lines(error: ErrorInfo) -> list[Text]:
     return lines
 
 
-def checkpoints_table(rows: list[CheckpointRow]) -> RenderableType:
-    """The checkpoints that are kept."""
-    table = a_table("#", "NAME", "SIZE", "AT", "EPOCH", wide=1)
+def checkpoints_table(rows: list[CheckpointRow], site: str = "") -> RenderableType:
+    """The checkpoints that are kept; `site`: that owns the run, and keeps large states."""
+    away = any(_stays(row.size, site) for row in rows)
+    table = a_table("#", "NAME", "SIZE", "AT", "EPOCH", *(["STATE"] if away else []), wide=1)
     for row in rows:
-        table.add_row(
-            str(row.number), cut(row.name), size(row.size), clock(row.at),
-            str(row.epoch),
-        )  # fmt: skip
+        cells = [str(row.number), cut(row.name), size(row.size), clock(row.at), str(row.epoch)]
+        if away:
+            cells.append(f"kept at site {site}" if _stays(row.size, site) else "here")
+        table.add_row(*cells)
     return table
+
+
+def _stays(count: int, site: str) -> bool:
+    """A body of so many bytes is with the site that owns its run, and not here."""
+    return bool(site) and count > INLINE_LIMIT
 
 
 def marks_table(rows: list[MarkRow]) -> RenderableType:
@@ -345,6 +356,8 @@ def story(detail: RunDetail, now: datetime, *, whole: bool = False) -> Renderabl
 
     if detail.payload:
         section("Payload", Text(f"  {one_line(_body(bytes(detail.payload)), 400)}"))
+    elif detail.payload_ref is not None:
+        section("Payload", Text(f"  {_large(detail.payload_ref, detail.row.site)}"))
     if detail.events:
         lines = timeline(detail.events) if whole else short_timeline(detail.events, run)
         section("Timeline", *lines)
@@ -352,7 +365,7 @@ def story(detail: RunDetail, now: datetime, *, whole: bool = False) -> Renderabl
     many = len(kept) + len(marks) if whole else LINES
     if kept:
         more = [left_out(len(kept) - many, "checkpoints", run)] if len(kept) > many else []
-        section("Checkpoints", *more, checkpoints_table(kept[-many:]))
+        section("Checkpoints", *more, checkpoints_table(kept[-many:], detail.row.site))
     if marks:
         more = [left_out(len(marks) - many, "marks", run)] if len(marks) > many else []
         section("Recorded", *more, marks_table(marks[-many:]))
@@ -361,10 +374,14 @@ def story(detail: RunDetail, now: datetime, *, whole: bool = False) -> Renderabl
     if detail.result:
         section("Result", Text(f"  {one_line(_body(bytes(detail.result)), 2000)}"))
     elif detail.result_ref is not None:
-        section(
-            "Result", Text(f"  {size(detail.result_ref.size)}: headway result {detail.row.run}")
-        )
+        large = _large(detail.result_ref, detail.row.site)
+        section("Result", Text(f"  {large}: headway result {detail.row.run}"))
     return Group(*parts)
+
+
+def _large(ref: BlobRef, site: str) -> str:
+    """How large it is, and where."""
+    return f"{size(ref.size)}, kept at site {site}" if site else size(ref.size)
 
 
 def _body(raw: bytes) -> str:

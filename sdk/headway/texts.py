@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from headway.wire.runs import RunRow
+
 
 def span(seconds: float) -> str:
     """A duration in at most 7 cells: `0.4ms`, `412ms`, `11.9s`, `4m12s`, `3h05m`, `2d04h`."""
@@ -28,17 +30,29 @@ def span(seconds: float) -> str:
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
-def took(created: datetime, started: datetime | None, ended: datetime | None, now: datetime) -> str:
-    """How long a run took, or takes, in at most 8 cells; `-`: it has not begun.
+def lasted(row: RunRow, until: datetime) -> float | None:
+    """Seconds that a run took, or takes `until` now; None: it has not begun.
 
-    Where its start became known with its end, in one commit, it took less than `<` what passed
-    since it was made.
+    The start of a short run gets to the engine with its end, in one commit: then it is counted from
+    when its agent took it. Not from when it was made: it may have been queued for hours.
     """
-    if started is None:
-        return "-"
-    if ended is not None and started == ended:
-        return f"<{span((ended - created).total_seconds())}"
-    return span(((ended or now) - started).total_seconds())
+    began = row.started_at
+    if began is None:
+        return None
+    if began == row.ended_at:
+        began = row.claimed_at or began
+    return ((row.ended_at or until) - began).total_seconds()
+
+
+def took(row: RunRow, now: datetime) -> str:
+    """How long a run took, or takes, in at most 7 cells; `-`: it has not begun."""
+    seconds = lasted(row, now)
+    return "-" if seconds is None else span(seconds)
+
+
+def tries(row: RunRow, between: str = "/") -> str:
+    """`2/5`, or `2`: a hub, or a dump that is played, does not know how many a run may have."""
+    return f"{row.attempt}{between}{row.max_attempts}" if row.max_attempts else str(row.attempt)
 
 
 def size(count: float) -> str:

@@ -84,6 +84,8 @@ async def test_a_row_says_where_the_run_is(kit: Kit) -> None:
     assert (rows["b"].attempt, rows["c"].attempt, rows["d"].attempt) == (1, 1, 0)
     assert (rows["c"].checkpoint, rows["c"].checkpoint_name, rows["c"].agent) == (1, "turn-1", "a1")
     assert (rows["c"].max_attempts, rows["d"].tags) == (3, ("eu", "demo"))
+    assert rows["b"].claimed_at == (await kit.record(RUNS["b"])).claimed_at is not None
+    assert rows["d"].claimed_at is None
 
 
 async def test_a_run_is_shown_with_all_that_belongs_to_it(kit: Kit) -> None:

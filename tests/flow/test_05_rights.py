@@ -37,7 +37,7 @@ CLIENT = ["info", "run", "runs", "result", "cancel", "events", "logs", "tasks", 
           "send"]  # fmt: skip
 WRITE = ["cancel", "resume", "ack", "replay", "fork", "fork-bundle", "queue-set", "bulk",
          "agent-drain", "deploy", "blob-put", "blob-url", "blob-done", "plan-start",
-         "job-approve", "job-hold", "job-stop", "send"]  # fmt: skip
+         "job-approve", "job-hold", "job-stop", "send", "tag"]  # fmt: skip
 RPC = ["register", "beat", "claim", "load", "save", "report", "enqueue", "ends", "child_get",
        "blob_put", "blob_url", "blob_done", "blob_get"]  # fmt: skip
 STREAMS = ["INGEST", "WORK", "RUNS", "LOGS", "SPANS", "KV_headway-agents", "KV_headway-settings",
@@ -299,6 +299,6 @@ def test_each_verb_of_the_engine_is_somebody_s() -> None:
     table = Verbs(*[nothing] * 6).table() | ReadVerbs(*[nothing] * 4).table()
     table |= BlobVerbs(*[nothing] * 2).table() | JobVerbs(*[nothing] * 3).table()
     table |= Bundles(*[nothing] * 4).table()
-    table = Hub(nothing, None, (), nothing).over(table, {})
+    table = Hub(nothing, None, (), nothing, nothing).over(table, {})
     assert {*table, "logs", "metrics", "spans"} == set(rights.OPERATOR_VERBS) == {*READ, *WRITE}
     assert set(READ_VERBS) >= NO_STORE

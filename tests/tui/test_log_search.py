@@ -17,6 +17,7 @@ from headway.wire.events import LogChunk
 from headway.wire.runs import LogsAsk, LogsPage, StoredLog
 from headway_tui.logsearch import find_stored
 from headway_tui.model.logs import LogStore, Part, around
+from headway_tui.widgets import log_tail
 from support import bundled as b
 from support.consoles import T0, show
 from support.offlines import offline
@@ -116,6 +117,45 @@ def _little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LogStore.__init__, "__defaults__", (200,))
 
 
+def hostile_run() -> bytes:
+    """Output on which a search that tries all ways never ends."""
+    chunks = [Chunk(1, Raw(encode(LogChunk(1 + n * LINES, ["a" * 1990 + f"! {n}"] * LINES, T0))))
+              for n in range(400)]  # fmt: skip
+    return b.packed(b.members() | {member(b.RUN, "logs.jsonl"): b.lines(chunks)})
+
+
+@pytest.mark.usefixtures("_little")
+@pytest.mark.parametrize("expression", ["/(a+)+$/", "/(.*a){12}c/"])
+async def test_no_expression_holds_the_console_up(expression: str) -> None:
+    async with offline(hostile_run()) as (app, pilot, run):
+        assert run.logs.store.older
+        run.logs.store.add(1, LogChunk(2001, ["a" * 1990 + "!"] * 300, T0), 401)
+        await pilot.press("slash", *expression, "enter")
+        await until(lambda: "nothing else that is stored has" in text_of(app), 20, what="no hit")
+        run.logs.do_keep_hits()
+        await until(lambda: run.logs.paint() or not run.logs.dirty, 20, what="all are sifted")
+        assert run.logs.count() == 0
+
+
+async def test_a_search_in_memory_that_takes_long_lets_keys_be_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log_tail, "SLICE", 0.0)
+    async with offline(long_run()) as (app, pilot, run):
+        await pilot.press("slash", *"needle", "enter")
+        await until(lambda: hit_of(run) == "INFO needle 900.2", 20, what="the newest")
+        assert run.logs.searching is None
+        run.search.value = "nowhere"
+        run.do_search()
+        await pilot.press(*"nowhere")
+        assert not run.logs.search("nowhere") or run.logs.searching
+        assert run.leave()
+        assert run.logs.searching is None
+        assert app.screen is run
+        await pilot.press("escape", "slash", *"/no(w+)+here/", "enter")
+        await until(lambda: "no line of 6,000 has" in text_of(app), 20, what="it is said")
+
+
 def hit_of(run: RunScreen) -> str:
     """The line that was found."""
     line = run.logs.store.line(run.logs.hit) if run.logs.hit is not None else None
@@ -166,3 +206,12 @@ async def test_a_search_is_stopped_by_escape_and_says_what_failed() -> None:
         await pilot.press("slash", "enter")
         await until(lambda: "not finished: nobody answers" in text_of(app), 20, what="it is said")
         assert hit_of(run) == ""
+
+
+async def test_what_was_said_of_the_search_before_is_not_left_standing() -> None:
+    async with offline(long_run()) as (app, pilot, _):
+        await pilot.press("slash", *"nowhere", "enter")
+        await until(lambda: "has 'nowhere'" in text_of(app), 20, what="it is said")
+        await pilot.press("slash", "ctrl+u", *"needle", "enter")
+        await show(app, pilot)
+        assert "nowhere" not in text_of(app)

@@ -64,6 +64,9 @@ async def test_a_dump_is_played_through_the_same_screens(tmp_path: Path) -> None
         await pilot.press("colon", *f"run {RUN}", "enter")
         await until(lambda: isinstance(app.screen, RunScreen), 20)
         await until(lambda: "attempt 2 (3)" in text_of(app) and "INFO said" in text_of(app), 20)
+        head = text_of(app).splitlines()[1]
+        assert "try 2  " in head, "a dump does not say how many it may have"
+        assert "queue" not in head
         assert "GET /played" in text_of(app)
         await pilot.press("c")
         await pilot.pause()

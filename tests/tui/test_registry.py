@@ -15,6 +15,7 @@ from headway_tui.actions import (
     RESERVED,
     SCREEN_ONLY,
     Action,
+    fitting,
     footer,
     named,
     reference,
@@ -106,6 +107,26 @@ def test_help_and_footer_come_from_the_table() -> None:
     assert shown_keys(BY_ID["top"]) == "gg home"
 
 
+@pytest.mark.parametrize(
+    ("places", "has"),
+    [
+        (("table", "runs", "app"), "open mark replay cancel filter back command help"),
+        (("timeline", "run", "app"), "replay fork edit_fork resume cancel back command help"),
+        (("draft", "replay", "app"), "edit_field start_plan dry_run edit_script back command help"),
+        (("items", "replay", "app"), "approve hold stop_job open_fork back command help"),
+        (("reviews", "dead", "app"), "decide_done decide_rerun decide_fail override help"),
+        (("queues", "app"), "pause limit its_runs sort_rows back command help"),
+    ],
+)
+def test_the_keys_that_matter_most_fit_a_narrow_screen(places: tuple[str, ...], has: str) -> None:
+    shown = footer(places)
+    sizes = [(a.id, len(shown_keys(a).split(" ")[0]) + len(a.title) + 3) for a in shown]
+    fits = fitting(sizes, 81)
+    assert sum(sizes[i][1] for i in fits) <= 81
+    assert fits == sorted(fits)
+    assert set(has.split()) <= {shown[i].id for i in fits}
+
+
 def test_chords_wait_and_can_be_dropped() -> None:
     keys = Keymap()
     first = keys.press((), "y", ("runs", "app"))
@@ -126,7 +147,7 @@ def test_no_letter_alone_changes_anything_without_a_sheet() -> None:
     assert {a.id for a in ACTIONS if a.writes} == {
         "cancel", "resume", "replay", "start_plan", "approve", "hold", "stop_job", "ack",
         "fork", "edit_fork", "fork_class", "replay_class", "ack_class", "decide_done",
-        "decide_rerun", "decide_fail", "override", "pause", "limit", "drain",
+        "decide_rerun", "decide_fail", "override", "pause", "limit", "drain", "tag",
     }  # fmt: skip
     assert all(a.confirm == "sheet" for a in ACTIONS if a.writes)
 

@@ -280,5 +280,5 @@ def test_a_file_that_is_not_there_says_so(tmp_path: Any) -> None:
         Bundle.open(tmp_path / "none")
     bad = tmp_path / "bad.zip"
     bad.write_bytes(b"no")
-    with pytest.raises(HeadwayError, match="no ZIP"):
+    with pytest.raises(HeadwayError, match=r"/bad\.zip: .*no ZIP"):
         Bundle.open(bad)

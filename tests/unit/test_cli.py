@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 COMMANDS = [
     "up", "demo", "engine", "agent", "enqueue", "run", "ls", "show", "watch", "logs", "trace",
-    "dead", "ack", "result", "cancel", "resume", "fork", "replay", "queue", "agents", "check",
-    "deploy", "image", "doctor", "bench",
+    "dead", "ack", "tag", "result", "cancel", "resume", "fork", "replay", "queue", "agents",
+    "check", "deploy", "image", "doctor", "bench",
 ]  # fmt: skip
 
 
@@ -177,6 +177,47 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, words: list[str]) -
     error = process.stderr.read().decode()
     process.stderr.close()
     assert (process.wait(50), error) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("words", [["settings"], ["--help"], ["check", "--json", "task_file.py"]])
+def test_a_full_disk_under_stdout_is_said_in_one_line(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "task_file.py").write_text("x = 1\n")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "headway_ops", *words],
+            stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "headway: No space left on device",
+        "  try: make room there (`df -h` says how much is left)",
+    ]
+
+
+@pytest.mark.parametrize("closed", ["1", "2", "0, 1, 2"])
+def test_a_closed_descriptor_is_as_if_it_were_dev_null(tmp_path: Path, closed: str) -> None:
+    out = tmp_path / "out"
+    script = (
+        f"import os\nfor fd in ({closed},): os.close(fd)\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'headway_ops', 'contexts'])"
+    )
+    with out.open("wb") as file:
+        done = subprocess.run(
+            [sys.executable, "-c", f"import sys\n{script}"], stdout=file, stderr=file, check=False
+        )
+    assert done.returncode == 0
+    assert "Error" not in out.read_text()
+
+
+def test_messages_that_nobody_reads_do_not_change_the_exit_code(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "headway_ops", "show", "x"], stderr=write, cwd=tmp_path, check=False
+    )
+    os.close(write)
+    assert done.returncode == 2
 
 
 def test_json_is_one_object_per_line_and_nothing_else(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from headway.query.machine import LOOKS, compiled
+from headway.query.finding import finder, slim
+from headway.query.machine import KNOWN, LOOKS, compiled
 from headway.query.regex import LENGTH, BadRegex, read
 from support.queries import WORDS, expressions
 
@@ -32,9 +33,36 @@ def test_in_any_case_means_both_cases_of_ascii(source: str, text: str) -> None:
     assert compiled(source, fold=True).search(text.lower()) is (wanted is not None)
 
 
+@settings(max_examples=300)
+@given(expressions(), st.text('aAR4xe /.\\\n"%_', max_size=8))
+@example("^a+", "aa")
+@example("(a+b+){2}$", "abaabbx")
+@example("a+(b|c*)a+", "aa")
+def test_a_finder_finds_what_the_machine_finds(source: str, text: str) -> None:
+    assert finder(source)(text) is compiled(source, fold=True).search(text.lower())
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [("(a+)+$", "a$"), ("a*", ""), ("(a+b*)+", "a"), ("^a+", "^a"), (r"\d{2,9} ms", r"\d\d ms"),
+     ("a+^", "a^"), ("(a+b+){2}", "ab+a+b"), ("x*|y+", "|y")],
+)  # fmt: skip
+def test_what_repeats_at_an_end_is_looked_for_once(source: str, found: str) -> None:
+    assert slim(read(source)) == read(found)
+
+
+def test_a_machine_forgets_what_is_too_much() -> None:
+    machine = compiled(r"[^\d]\d+!$", fold=False)
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + LOOKS - 3))) + "12!"
+    for _ in range(2 * KNOWN // LOOKS + 1):
+        assert machine.search(text)
+
+
 @pytest.mark.parametrize("source", ["(a+)+$", "^(a|a)*$", "(.*a){20}$", "(a+)+b", "a{90}a{0,90}$"])
 def test_no_expression_takes_long(source: str) -> None:
-    assert not compiled(source, fold=False).search("a" * (LOOKS - 1) + "!")
+    text = "a" * (LOOKS - 1) + "!"
+    assert not compiled(source, fold=False).search(text)
+    assert not any(map(finder(source), [text] * 200))
 
 
 def test_the_beginning_of_a_text_is_looked_at() -> None:

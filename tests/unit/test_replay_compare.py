@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from headway.forks import difference, merge
 from headway.replays import compare
 from headway.wire.events import Event
-from headway.wire.runs import CheckpointRow, RunDetail, RunRow
+from headway.wire.runs import CheckpointRow, MarkRow, RunDetail, RunRow
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 A, B = "01JGQ0M4N5B6Q7R8S9T0V1W2XA", "01JGQ0M4N5B6Q7R8S9T0V1W2XB"
@@ -59,6 +59,25 @@ def test_a_fork_is_compared_from_the_checkpoint_that_it_shares() -> None:
     ]  # fmt: skip
     assert lines[0].shared
     assert [line.name for line in compare.checkpoints(lines)] == ["turn-1", "turn-2"]
+
+
+def test_a_once_mark_that_the_fork_kept_is_no_difference() -> None:
+    done = [("once", {"key": "mail", "status": s}) for s in ("started", "done")]
+    a = a_run(A, point(1), *done, point(2), ("once", {"key": "pay", "status": "interrupted"}),
+              ("failed", {}), points={1: "same", 2: "x"})  # fmt: skip
+    b = a_run(B, ("forked", {"origin": A, "checkpoint": 1}), ("started", {"resumed_from": 1}),
+              ("succeeded", {}), points={1: "same"})  # fmt: skip
+    assert told(compare.timeline(a, b))[1:3] == [("-", "mail", 0, -1), ("+", "end", -1, 0)]
+    b.marks = [MarkRow(key, "once", "send", status, 1, AT)
+               for key, status in (("mail", "done"), ("pay", "interrupted"))]  # fmt: skip
+    lines = compare.timeline(a, b)
+    assert told(lines)[1:] == [
+        (" ", "mail", 0, 0), ("+", "end", -1, 0), ("-", "turn-2", 2, -1), ("-", "pay", 0, -1),
+        ("-", "end", 0, -1),
+    ]  # fmt: skip
+    assert lines[1].b == compare.Side("once mail done", note="kept")
+    b.events.insert(2, Event(9, AT, "once", 1, data={"key": "mail", "status": "failed"}))
+    assert told(compare.timeline(a, b))[1] == ("~", "mail", 0, 0)
 
 
 def test_checkpoints_are_aligned_by_name_whatever_their_numbers() -> None:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from headway.texts import age, plural, size, span, took
+from headway.texts import age, plural, size, span, took, tries
+from headway.wire.runs import RunRow
 
 
 @pytest.mark.parametrize(
@@ -19,13 +20,34 @@ def test_durations(seconds: float, text: str) -> None:
     assert span(seconds) == text
 
 
-def test_a_run_that_ended_in_the_commit_that_began_it_took_less_than_it_existed() -> None:
+def test_how_long_a_run_took() -> None:
     made = datetime(2026, 1, 2, tzinfo=UTC)
-    begun, now = made + timedelta(seconds=2), made + timedelta(minutes=1)
-    assert took(made, None, None, now) == "-"
-    assert took(made, begun, None, now) == "58.0s"
-    assert took(made, begun, begun + timedelta(seconds=3), now) == "3.0s"
-    assert took(made, begun, begun, now) == "<2.0s"
+    claimed, begun = made + timedelta(seconds=1), made + timedelta(seconds=2)
+    now = made + timedelta(minutes=1)
+    row = RunRow("01JD9K4W2M", "t", "queued", "q", made)
+    assert took(row, now) == "-"
+    row.claimed_at = claimed
+    assert took(row, now) == "-"
+    row.started_at = begun
+    assert took(row, now) == "58.0s"
+    row.ended_at = begun + timedelta(seconds=3)
+    assert took(row, now) == "3.0s"
+
+
+def test_a_run_that_ended_in_the_commit_that_began_it_counts_from_its_claim() -> None:
+    made = datetime(2026, 1, 2, tzinfo=UTC)
+    ended = made + timedelta(seconds=39, milliseconds=612)
+    row = RunRow("01JD9K4W2M", "t", "succeeded", "q", made, started_at=ended, ended_at=ended)
+    assert took(row, ended) == "0.0ms"
+    row.claimed_at = ended - timedelta(milliseconds=12)
+    assert took(row, ended) == "12ms"
+
+
+def test_tries_that_are_not_known_are_not_told() -> None:
+    row = RunRow("01JD9K4W2M", "t", "running", "q", datetime(2026, 1, 2, tzinfo=UTC), attempt=2)
+    assert (tries(row), tries(row, " of ")) == ("2", "2")
+    row.max_attempts = 5
+    assert (tries(row), tries(row, " of ")) == ("2/5", "2 of 5")
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,8 @@ class Action:
     confirm: Literal["none", "sheet"] = "none"
     footer: int = 0
     """Its place among the keys at the bottom; 0 = not there."""
+    lead: tuple[str, ...] = ()
+    """Places in which it stands before all others there."""
     takes: str = ""
     """What may follow its `:` name, as help shows it: `[QUERY]`; empty = nothing."""
 
@@ -53,6 +55,7 @@ def _view(
 
 
 _REPLAY = ("draft", "plan", "jobs", "items", "compare")
+_JOB = ("items", "compare")
 _DEAD = ("letters", "reviews")
 _BOARD = ("queues", "agents")
 _LISTS = ("table", "timeline", "logs", "state", "attempts", "info", *_REPLAY, *_DEAD)
@@ -174,6 +177,10 @@ ACTIONS: tuple[Action, ...] = (
     Action("ack", ("x",), "ack", "acknowledge…",
            "You have seen this failure: no dead letter any more; recorded with your name.",
            "headway ack {run}", ("runs", "run"), writes=True, confirm="sheet"),
+    Action("tag", ("t",), "tag", "tag…",
+           "Add tags to runs and remove others, ended ones too; recorded with your name.",
+           "headway tag {run} --add TAG --remove TAG", ("runs", "run"), writes=True,
+           confirm="sheet", takes="[+TAG -TAG]"),
     # --- dead letters
     Action("open_class", ("enter",), "class", "runs", "The runs of the class, as a list.",
            "headway ls QUERY", ("letters",), footer=10),
@@ -292,12 +299,15 @@ ACTIONS: tuple[Action, ...] = (
     Action("dry_run", ("D",), "plan", "dry run", "What would start: nothing is sent.",
            "headway replay plan SCRIPT", ("replay",), footer=12),
     Action("approve", ("a",), "approve", "approve…", "Start what is left after the canary.",
-           "headway replay approve JOB", ("replay",), writes=True, confirm="sheet", footer=14),
+           "headway replay approve JOB", ("replay",), writes=True, confirm="sheet", footer=46,
+           lead=_JOB),
     Action("hold", ("h",), "hold", "hold…",
            "Start nothing more until it is approved; held: go on.",
-           "headway replay hold JOB", ("replay",), writes=True, confirm="sheet", footer=16),
+           "headway replay hold JOB", ("replay",), writes=True, confirm="sheet", footer=47,
+           lead=_JOB),
     Action("stop_job", ("X",), "stop", "stop…", "End the job; what runs goes on.",
-           "headway replay stop JOB", ("replay",), writes=True, confirm="sheet", footer=18),
+           "headway replay stop JOB", ("replay",), writes=True, confirm="sheet", footer=48,
+           lead=_JOB),
     _view("edit_field", "enter", "field", "change", "Type another value for the field.", "draft",
           footer=4),
     _view("choose", "space", "choose", "choose", "The next of the field's choices.", "draft"),
@@ -374,7 +384,27 @@ def for_places(places: tuple[str, ...], actions: Sequence[Action] = ACTIONS) -> 
 def footer(places: tuple[str, ...], actions: Sequence[Action] = ACTIONS) -> list[Action]:
     """What stands at the bottom, in its order."""
     have = for_places(places, actions)
-    return sorted((a for a in have if a.footer), key=lambda a: a.footer)
+    lead = places[0] if places else ""
+    return sorted((a for a in have if a.footer), key=lambda a: (lead not in a.lead, a.footer))
+
+
+FIRST = ("help", "back", "command", "decide_done", "decide_rerun", "decide_fail", "override",
+         "cancel", "filter")  # fmt: skip
+"""For these there has to be room before all others: how to get help, and out; what only a person
+can decide; what is needed most in a list."""
+
+
+def fitting(items: Sequence[tuple[str, int]], room: int) -> list[int]:
+    """Of (action, cells) those that fit side by side, by their places."""
+    rank = {id_: i for i, id_ in enumerate(FIRST)}
+    order = sorted(range(len(items)), key=lambda i: (rank.get(items[i][0], len(FIRST)), i))
+    taken: list[int] = []
+    for i in order:
+        room -= items[i][1]
+        if room < 0:
+            break
+        taken.append(i)
+    return sorted(taken)
 
 
 def named(text: str, places: tuple[str, ...], actions: Sequence[Action] = ACTIONS) -> Action | None:
@@ -385,11 +415,10 @@ def named(text: str, places: tuple[str, ...], actions: Sequence[Action] = ACTION
     return (exact or (begins if len(begins) == 1 else [None]))[0]
 
 
-def tabs(actions: Sequence[Action] = ACTIONS) -> list[tuple[str, str]]:
-    """Screens that a digit opens: (digit, title)."""
-    found = [(a.keys[0], a.title) for a in actions if a.keys and a.keys[0].isdigit()
-             and "app" in a.where]  # fmt: skip
-    return sorted(found)
+def tabs(actions: Sequence[Action] = ACTIONS) -> list[Action]:
+    """What a digit opens, everywhere: the screens, in their order."""
+    found = [a for a in actions if a.keys and a.keys[0].isdigit() and "app" in a.where]
+    return sorted(found, key=lambda a: a.keys[0])
 
 
 _SHOWN = {"escape": "esc", "pagedown": "PgDn", "pageup": "PgUp"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from rich.cells import cell_len
@@ -11,21 +12,33 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from headway.looks import MARKS
+from headway.texts import plural
 from headway_tui import contexts
-from headway_tui.actions import footer, shown_keys, tabs
+from headway_tui.actions import fitting, footer, shown_keys, tabs
 from headway_tui.model.bands import band_of
 from headway_tui.model.texts import fit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from textual import events
+
+    from headway_tui.actions import Action
     from headway_tui.app import HeadwayApp
+
+Spot = tuple[int, int, "Callable[[], object]"]
+"""A stretch of cells of a line, and what a click on it does."""
 
 
 class Bar(Widget):
     """One line of pieces; a kind of it says which."""
 
     DEFAULT_CSS = "Bar { height: 1; background: $background; }"
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.spots: list[Spot] = []
+        """Where a click does something, as it was painted last."""
 
     @property
     def console_app(self) -> HeadwayApp:
@@ -47,8 +60,22 @@ class Bar(Widget):
     def render_line(self, y: int) -> Strip:
         """The line, cut to the width."""
         width = self.size.width
+        self.spots = []
         strip = Strip(self.pieces(width)).adjust_cell_length(width)
         return strip.apply_style(self.rich_style)
+
+    def spot(self, before: Sequence[Segment], text: str, do: Callable[[], object]) -> None:
+        """A click on this text, which stands after those pieces, does something."""
+        at = sum(cell_len(s.text) for s in before)
+        self.spots.append((at, at + cell_len(text), do))
+
+    def on_click(self, event: events.Click) -> None:
+        """What stands under the pointer."""
+        for start, end, do in self.spots:
+            if start <= event.x < end:
+                event.stop()
+                do()
+                return
 
 
 class Header(Bar):
@@ -89,6 +116,8 @@ class Header(Bar):
         left += [self.text(f"  agents {alive}/{known} ", "text" if alive else "warning")]
         if lost := link.dropped():
             left += [self.text(f"  dropped {lost:,} ", "warning")]
+        if gone := link.unshipped():
+            left += [self.text(f"  {plural(gone, 'run')} lost to the hub ", "warning")]
         if wide:
             left += [
                 self.text(f"  lag {self._lag()} ", "text" if self._lag() < 1000 else "warning")
@@ -101,47 +130,60 @@ class Header(Bar):
         """The facts, and the place at the right end if there is room."""
         have = sum(cell_len(s.text) for s in left)
         right = self._places(width - have - 1)
-        room = width - have - 1 - sum(cell_len(s.text) for s in right)
-        return [*left, self.text(" " * room), *right] if room >= 0 else left
+        room = width - have - 1 - sum(cell_len(s.text) for s, _ in right)
+        if room < 0:
+            return left
+        out = [*left, self.text(" " * room)]
+        for piece, action in right:
+            if action is not None:
+                self.spot(out, piece.text, partial(self.console_app.do, action))
+            out.append(piece)
+        return out
 
-    def _places(self, room: int) -> list[Segment]:
-        """Where this is; at a screen that a digit opens: all of those, as many as fit."""
+    def _places(self, room: int) -> list[tuple[Segment, Action | None]]:
+        """Where this is, with what a click opens; at a screen that a digit opens: all of those."""
         app, where = self.console_app, self._where()
         have = tabs(app.actions)
-        if not any(title == where for _, title in have):
-            return [self.text(where, "muted")]
+        if not any(a.title == where for a in have):
+            begin, arrow, rest = where.partition(" > ")
+            above = next((a for a in have if arrow and a.title == begin), None)
+            return [(self.text(begin, "muted"), above), (self.text(arrow + rest, "muted"), None)]
         for length in (20, 4, 3):
-            if sum(len(title[:length]) + len(key) + 1 for key, title in have) <= room:
+            if sum(len(a.title[:length]) + len(a.keys[0]) + 1 for a in have) <= room:
                 break
-        out: list[Segment] = []
-        for key, title in have:
-            out.append(self.text(f" {key}", "muted"))
-            style = app.palette.key if title == where else app.palette["muted"]
-            out.append(Segment(title[:length], style))
+        out: list[tuple[Segment, Action | None]] = []
+        for a in have:
+            out.append((self.text(f" {a.keys[0]}", "muted"), a))
+            style = app.palette.key if a.title == where else app.palette["muted"]
+            out.append((Segment(a.title[:length], style), a))
         return out
 
 
 class Keys(Bar):
-    """The keys that matter where the focus is."""
+    """The keys that matter where the focus is; a click on one is as good as the key."""
 
     def pieces(self, width: int) -> list[Segment]:
         """Keys and titles, as many as fit."""
         app = self.console_app
         pending = app.pending
         out: list[Segment] = [self.text(" ")]
+        if pending is not None:
+            copies = all(a.title.startswith("copy ") for _, a in pending.then)
+            out.append(self.text(f"{pending.chord}{' copy' if copies else ''}:  "))
+            width -= cell_len(out[-1].text)
         items = (
-            [(f"{pending.chord} {keys}", a.title) for keys, a in pending.then]
+            [(a, keys, a.title.removeprefix("copy ")) for keys, a in pending.then]
             if pending is not None
-            else [(shown_keys(a).split(" ")[0] or f":{a.name}", a.title)
+            else [(a, shown_keys(a).split(" ")[0] or f":{a.name}", a.title)
                   for a in footer(app.places(), app.actions) if not (a.writes and app.readonly)]
         )  # fmt: skip
-        room = width - 1
-        for keys, title in items:
-            words = title if not app.ascii_only else title.replace("…", "...")
-            room -= len(keys) + cell_len(words) + 3
-            if room < 0:
-                break
-            out += [Segment(keys, app.palette.key), self.text(f" {words}  ", "muted")]
+        if app.ascii_only:
+            items = [(a, keys, title.replace("…", "...")) for a, keys, title in items]
+        cells = [(a.id, len(keys) + cell_len(title) + 3) for a, keys, title in items]
+        for i in fitting(cells, width + 1):  # the spaces after the last one need no room
+            action, keys, title = items[i]
+            self.spot(out, f"{keys} {title}", partial(app.clicked, action))
+            out += [Segment(keys, app.palette.key), self.text(f" {title}  ", "muted")]
         return out
 
 
@@ -149,14 +191,21 @@ class Note(Bar):
     """A line of the screen's own."""
 
     def __init__(
-        self, what: Callable[[int], list[tuple[str, str]]], *, id: str | None = None
-    ) -> None:
+        self, what: Callable[[int], list[tuple[str, str]]], *, id: str | None = None,
+        go: Sequence[Callable[[], object]] = (),
+    ) -> None:  # fmt: skip
+        """`go`: what clicks on the first pieces do."""
         super().__init__(id=id)
-        self._what = what
+        self._what, self._go = what, go
 
     def pieces(self, width: int) -> list[Segment]:
         """What the screen says."""
-        return [self.text(text, role) for text, role in self._what(width)]
+        out: list[Segment] = []
+        for i, (text, role) in enumerate(self._what(width)):
+            if i < len(self._go):
+                self.spot(out, text, self._go[i])
+            out.append(self.text(text, role))
+        return out
 
 
 class Toast(Bar):

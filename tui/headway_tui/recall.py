@@ -78,6 +78,6 @@ def _bare(row: RunRow) -> RunRow:
         row.run, row.task, row.status, row.queue, row.created_at, epoch=row.epoch, n=row.n,
         attempt=row.attempt, max_attempts=row.max_attempts, checkpoint=row.checkpoint,
         checkpoint_name=row.checkpoint_name, due_at=row.due_at, started_at=row.started_at,
-        ended_at=row.ended_at, failure=row.failure, acked=row.acked,
+        ended_at=row.ended_at, claimed_at=row.claimed_at, failure=row.failure, acked=row.acked,
         error=ErrorInfo(row.error.type, "") if row.error is not None else None,
     )  # fmt: skip

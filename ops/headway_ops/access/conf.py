@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from headway_ops.access.plan import BadPlan
+from headway_ops.quoting import for_nats as _q
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -44,15 +44,28 @@ class Server:
     """Where a hub hears the leaf nodes of its sites."""
 
 
-def text(server: Server, accounts: Sequence[Account], identity: Identity) -> str:
-    """The whole file; `identity` gives an account's user his first words."""
+HUB_CONF = "hub.conf"
+"""Beside a site's nats.conf: how it joins its hub."""
+
+
+def text(server: Server, accounts: Sequence[Account], identity: Identity, include: str = "") -> str:
+    """The whole file; `identity` gives an account's user his first words.
+
+    `include`: a file beside it that belongs to it.
+    """
     hub = any(user.kind == "site" for account in accounts for user in account.users)
     edge = any(user.edge for account in accounts for user in account.users)
     lines = [*_server(server, hub=hub, edge=edge), "", "accounts {", "  SYS {}"]
     share = share_of(server, sum(account.jetstream for account in accounts))
     for account in accounts:
         lines += _account(server, share, account, identity)
-    return "\n".join([*lines, "}", "system_account: SYS", ""])
+    lines += ["}", "system_account: SYS"]
+    return "\n".join([*lines, *([include_line(include)] if include else []), ""])
+
+
+def include_line(file: str) -> str:
+    """Includes a file; its name is reckoned from the folder of the file that includes it."""
+    return f"include {_q(file)}"
 
 
 def _server(s: Server, *, hub: bool, edge: bool) -> list[str]:
@@ -167,11 +180,9 @@ def _user(identity: str, rights: Rights, *, leaf: bool) -> list[str]:
         lines.append('        allowed_connection_types: ["LEAFNODE"]')
     lines.append("        permissions: {")
     for verb, subjects in (("publish", rights.publish), ("subscribe", rights.subscribe)):
-        lines += [f"          {verb}: {{ allow: [", *(f"            {_q(s)}" for s in subjects)]
+        lines += [
+            f"          {verb}: {{ allow: [",
+            *(f"            {_q(s)}" for s in subjects),
+        ]
         lines.append("          ] }")
     return [*lines, "        }", "      }"]
-
-
-def _q(value: str) -> str:
-    """A text as nats-server's configuration reads it."""
-    return json.dumps(value, ensure_ascii=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import re
 from urllib.parse import urlsplit
 
 from headway.errors import HeadwayError
 from headway.subjects import is_name
+from headway_ops.quoting import for_nats
 
 SCHEMES = ("nats-leaf", "nats", "tls", "ws", "wss")
 PORT = 7422
@@ -21,26 +22,37 @@ class BadJoin(HeadwayError):
     code = "bad_request"
 
 
-def leaf_conf(hub: str, site: str, *, credentials: str = "", seed: str = "", ca: str = "") -> str:
+def leaf_conf(
+    hub: str,
+    site: str,
+    *,
+    account: str = "",
+    credentials: str = "",
+    seed: str = "",
+    ca: str = "",
+) -> str:
     """Text for the site's nats-server, to be included in its configuration. Raises BadJoin.
 
-    `hub`: `HOST`, `HOST:PORT` or a URL. `credentials` (a user's JWT and seed) and `ca` are files
-    that the site has; `seed` is itself what stands in the text, which is a secret then.
+    `hub`: `HOST`, `HOST:PORT` or a URL. `account`: of the site's server, where its streams are;
+    empty where it has no accounts. `credentials` (a user's JWT and seed) and `ca` are files that
+    the site has; `seed` is itself what stands in the text, which is a secret then.
     """
     if not is_name(site):
         raise BadJoin(f"--site {site!r}: expected a-z, 0-9, _ and -, at most 64")
-    lines = [f"    url: {json.dumps(url_of(hub))}"]
+    lines = [f"    url: {for_nats(url_of(hub))}"]
+    if account:
+        lines.append(f"    account: {for_nats(account)}")
     if credentials:
-        lines.append(f"    credentials: {json.dumps(credentials)}")
+        lines.append(f"    credentials: {for_nats(credentials)}")
     if seed:
-        lines.append(f"    nkey: {json.dumps(seed)}")
+        lines.append(f"    nkey: {for_nats(seed)}")
     if ca:
-        lines.append(f"    tls {{ ca_file: {json.dumps(ca)} }}")
-    deny = json.dumps(OURS)
+        lines.append(f"    tls {{ ca_file: {for_nats(ca)} }}")
+    deny = f"[{', '.join(map(for_nats, OURS))}]"
     return "\n".join(
         [
             f"# Site {site} joins a hub. Put `include` with this file's name into its nats.conf,",
-            f"# give its server a server_name of its own, and `domain: {json.dumps(site)}` in its",
+            f"# give its server a server_name of its own, and `domain: {for_nats(site)}` in its",
             "# jetstream block: the hub finds the site's streams under that name.",
             "leafnodes {",
             '  reconnect: "1s"',
@@ -55,6 +67,32 @@ def leaf_conf(hub: str, site: str, *, credentials: str = "", seed: str = "", ca:
             "",
         ]
     )
+
+
+_WITH_STREAMS = re.compile(r'^\s*"?([\w.-]+)"?\s*[:=]?\s*\{\s*jetstream\b', re.MULTILINE)
+_DOMAIN = re.compile(r'^[^#\n]*\bdomain\s*[:= ]\s*"?([\w-]+)"?', re.MULTILINE)
+
+
+def account_of(conf: str) -> str:
+    """The account of a nats.conf that has the streams; empty if it has no accounts.
+
+    Raises BadJoin where that cannot be told.
+    """
+    if not re.search(r"^\s*accounts\b", conf, re.MULTILINE):
+        return ""
+    found = _WITH_STREAMS.findall(conf)
+    if len(found) != 1:
+        raise BadJoin(
+            "it has accounts, and which one has the streams cannot be told:"
+            f" {', '.join(found) or 'none has `jetstream`'}; name it by --account"
+        )
+    return found[0]
+
+
+def domain_of(conf: str) -> str:
+    """The JetStream domain of a nats.conf; empty if it names none."""
+    found = _DOMAIN.search(conf)
+    return found[1] if found else ""
 
 
 def url_of(hub: str) -> str:

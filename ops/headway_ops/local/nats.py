@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from headway_ops.local.process import Process, Server, find_binary
+from headway_ops.quoting import for_nats
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +65,7 @@ class NatsServer(Server):
         binary = find_binary("nats-server", HINT)
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self.directory / "nats.conf"
-        path.write_text(self._text())
+        path.write_text(self._text(), "utf-8")
         path.chmod(0o600)
         for old in self.directory.glob("*.ports"):
             old.unlink()
@@ -79,19 +80,19 @@ class NatsServer(Server):
     def _text(self) -> str:
         c = self.config
         lines = [
-            f"server_name: {json.dumps('headway-' + self.directory.name)}",
+            f"server_name: {for_nats('headway-' + self.directory.name)}",
             f'listen: "{HOST}:{self.port or -1}"',
-            f"ports_file_dir: {json.dumps(str(self.directory))}",
+            f"ports_file_dir: {for_nats(str(self.directory))}",
             f"max_payload: {c.max_payload}",
             "jetstream {",
-            f"  store_dir: {json.dumps(str(self.directory / 'store'))}",
+            f"  store_dir: {for_nats(str(self.directory / 'store'))}",
             f"  max_file_store: {c.max_store}",
             f"  max_memory_store: {c.max_memory}",
         ]
         if c.sync_always:
             lines.append("  sync_interval: always")
         if c.domain:
-            lines.append(f"  domain: {json.dumps(c.domain)}")
+            lines.append(f"  domain: {for_nats(c.domain)}")
         lines.append("}")
         if c.monitor:
             lines.append(f'http: "{HOST}:{self.monitor_port or -1}"')

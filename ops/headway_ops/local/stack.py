@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import tempfile
 import tomllib
@@ -24,6 +23,7 @@ from headway_ops.local.ports import free_port
 from headway_ops.local.postgres import PostgresConfig, PostgresServer
 from headway_ops.local.process import ServerFailed
 from headway_ops.local.roles import GivesUp, Part, Role, keep_alive
+from headway_ops.quoting import for_toml
 from headway_ops.say import Exit, Fail
 from headway_ops.settings import SERVER_FILE
 
@@ -316,10 +316,12 @@ class Stack:
         lines = ["# Written by `headway up` at each start. It holds a password."]
         for name, values in sections.items():
             lines.append(f"[{name}]")
-            lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+            lines += [f"{key} = {for_toml(value)}" for key, value in values.items()]
         path = self.state.path / SERVER_FILE
         new = path.with_suffix(".new")
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        with os.fdopen(
+            os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+        ) as file:
             file.write("\n".join(lines) + "\n")
         new.replace(path)
 
@@ -334,7 +336,7 @@ class Stack:
     def _queues_before(self) -> set[str]:
         """Queues that the last start served: runs may still wait in them."""
         try:
-            content = tomllib.loads((self.state.path / SERVER_FILE).read_text())
+            content = tomllib.loads((self.state.path / SERVER_FILE).read_text("utf-8"))
             return {str(name) for name in content["agent"]["queues"]}
         except (OSError, ValueError, KeyError, TypeError):
             return set()

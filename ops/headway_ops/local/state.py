@@ -11,11 +11,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from headway.discovery import FILE
 from headway_engine.holding import Held, Lock
+from headway_ops.quoting import for_toml
 from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
@@ -107,10 +107,10 @@ class StateDir:
         """Write what clients find by walking up from their working directory."""
         text = (
             "# Written by `headway up`; gone when it stops.\n"
-            f"nats_url = {json.dumps(nats_url)}\nnamespace = {json.dumps(namespace)}\n"
+            f"nats_url = {for_toml(nats_url)}\nnamespace = {for_toml(namespace)}\n"
         )
         new = self.path / f"{FILE}.new"
-        new.write_text(text)
+        new.write_text(text, "utf-8")
         new.replace(self.path / FILE)
 
     def close(self) -> None:

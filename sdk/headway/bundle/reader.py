@@ -99,6 +99,9 @@ class Bundle:
         file = path.open("rb")
         try:
             return cls(file, path.name)
+        except BadBundle as e:
+            file.close()
+            raise BadBundle(f"{path}: {e}") from None
         except BaseException:
             file.close()
             raise

@@ -258,29 +258,36 @@ def _states(node: Node) -> int:
 
 def folded(node: Node) -> Node:
     """For texts whose ASCII letters are in lower case: either case of a letter is meant."""
+    return _cased(node, ((65, 90, 32),))
+
+
+def any_case(node: Node) -> Node:
+    """For texts as they are: either case of an ASCII letter is meant."""
+    return _cased(node, ((65, 90, 32), (97, 122, -32)))
+
+
+def _cased(node: Node, also: tuple[tuple[int, int, int], ...]) -> Node:
+    """What takes a character from the first to the second also takes the one so far away."""
     match node:
         case Chars(ranges):
-            return Chars(_folded(ranges))
+            both = list(ranges)
+            for low, high in ranges:
+                for first, last, away in also:
+                    begin, end = max(low, first), min(high, last)
+                    both += [(begin + away, end + away)] if begin <= end else []
+            return Chars(_joined(both))
         case Row(parts):
-            return Row(tuple(map(folded, parts)))
+            return Row(tuple(_cased(part, also) for part in parts))
         case Either(parts):
-            return Either(tuple(map(folded, parts)))
+            return Either(tuple(_cased(part, also) for part in parts))
         case Times(part, least, most):
-            return Times(folded(part), least, most)
+            return Times(_cased(part, also), least, most)
         case Edge():
             return node
 
 
-def _folded(ranges: Ranges) -> Ranges:
-    both = list(ranges)
-    for low, high in ranges:
-        begin, end = max(low, 65), min(high, 90)
-        both += [(begin + 32, end + 32)] if begin <= end else []
-    return _joined(both)
-
-
 def postgres(node: Node) -> str:
-    """As Postgres reads it; every character by its number, so that nothing has to be quoted."""
+    """As Postgres and Python read it; each character by its number, so that none is quoted."""
     match node:
         case Chars(ranges):
             return "[" + "".join(f"{_code(a)}-{_code(b)}" for a, b in ranges) + "]"

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import msgspec
 
+from headway.texts import lasted
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -99,10 +101,7 @@ def numbers(a: RunDetail, b: RunDetail) -> list[Number]:
 
 
 def _duration(d: RunDetail) -> float | None:
-    row = d.row
-    if row.started_at is None or row.ended_at is None:
-        return None
-    return (row.ended_at - row.started_at).total_seconds()
+    return lasted(d.row, d.row.ended_at) if d.row.ended_at else None
 
 
 def _told(d: RunDetail) -> bool:
@@ -134,7 +133,7 @@ class Side(NamedTuple):
     """Of a checkpoint."""
     bad: bool = False
     note: str = ""
-    """How long it took; it does not count as a difference."""
+    """How long it took, or that it was kept; it does not count as a difference."""
 
 
 class Line(NamedTuple):
@@ -167,9 +166,14 @@ def shared_checkpoint(a: RunDetail, b: RunDetail) -> int:
 
 
 def timeline(a: RunDetail, b: RunDetail) -> list[Line]:
-    """Both runs from the checkpoint that they share on, aligned by the names of checkpoints."""
+    """Both runs from the checkpoint that they share on, aligned by the names of checkpoints.
+
+    An effect that is done for the fork, because its mark was kept, is one that both have.
+    """
     shared = shared_checkpoint(a, b)
     one, two = _segments(a, shared), _segments(b, shared)
+    kept = {m.key for m in b.marks if (m.kind, m.status) == ("once", "done")}
+    kept -= {key for segment in two for kind, key in segment.items if kind == "once"}
     lines: list[Line] = []
     for left, right in _paired(one, two):
         first = left is one[0] and right is two[0]
@@ -178,6 +182,8 @@ def timeline(a: RunDetail, b: RunDetail) -> list[Line]:
         for key in keys:
             x = left.items.get(key) if left else None
             y = right.items.get(key) if right else None
+            if x is not None and y is None and key[0] == "once" and key[1] in kept and not x.bad:
+                y = Side(x.text, note="kept")
             kind: Any = key[0]
             lines.append(Line(_mark(x, y), kind, key[1], x, y))
     return lines

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from headway.texts import lasted
+
 if TYPE_CHECKING:
     from headway.wire.runs import RunDetail
 
@@ -32,9 +34,7 @@ class RunView(Struct):
 def view(detail: RunDetail) -> RunView:
     """The run's facts."""
     row = detail.row
-    took = (
-        (row.ended_at - row.started_at).total_seconds() if row.ended_at and row.started_at else None
-    )
+    took = lasted(row, row.ended_at) if row.ended_at else None
     told = row.tokens_in or row.tokens_out or row.cost_usd
     return RunView(
         row.run, row.task, row.status, row.queue, row.version, row.tags, row.checkpoint,

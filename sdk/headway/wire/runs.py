@@ -102,6 +102,8 @@ class RunRow(Struct, omit_defaults=True):
     """At a hub: the site that owns it; empty = it is the hub's own."""
     job: str = ""
     """The replay job that made it."""
+    claimed_at: Instant | None = None
+    """When an agent last took it."""
 
 
 class RunsPage(Struct, omit_defaults=True):
@@ -242,6 +244,8 @@ class UsageAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     since: Instant | None = None
     until: Instant | None = None
     n: Annotated[int, Meta(ge=1, le=1000)] = 200
+    site: Text = ""
+    """At a hub: of a site's runs alone, `-` of its own alone; empty = of all."""
 
 
 class UsageRow(Struct, omit_defaults=True):

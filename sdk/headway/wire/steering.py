@@ -1,4 +1,4 @@
-"""What changes runs and agents on `hw.api`: cancel, resume, acknowledge, bulk, replay, drain."""
+"""What changes runs and agents on `hw.api`: cancel, resume, ack, tag, bulk, replay, drain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Raw, Struct
 
 from headway.wire import Instant
-from headway.wire.fields import Name, RunId, Text
+from headway.wire.fields import Name, RunId, Tags, Text
 
 
 class CancelAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -42,12 +42,26 @@ class AckAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Take that back; recorded like the other."""
 
 
+class TagAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`tag`: add tags to a run and remove others, whatever its state; it moves nothing.
+
+    What is so already is left; if all of it is, the answer is `already`. A tag in both is refused,
+    and so is what would leave the run with more tags than an enqueue may give.
+    """
+
+    run: RunId
+    add: Tags = ()
+    remove: Tags = ()
+
+
 class DeadAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """`dead`: failures that nobody has acknowledged, by class."""
 
     by: Literal["task", "error"] = "task"
     """`task`: a class is an error of one task; `error`: of all tasks together."""
     n: Annotated[int, Meta(ge=1, le=1000)] = 200
+    site: Text = ""
+    """At a hub: a site's alone, `-` its own alone; empty = of all."""
 
 
 class DeadClass(Struct, omit_defaults=True):
@@ -68,6 +82,8 @@ class DeadClass(Struct, omit_defaults=True):
     checkpoint_name: str = ""
     message: str = ""
     """Of the sample's error."""
+    site: str = ""
+    """At a hub: whose runs they are, `-` its own; a class never holds those of two."""
 
 
 class DeadPage(Struct, omit_defaults=True):
@@ -82,14 +98,14 @@ class DeadPage(Struct, omit_defaults=True):
 
 
 class BulkAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """`bulk`: which runs cancel, resume or acknowledge would move, oldest first; it moves none.
+    """`bulk`: which runs cancel, resume, ack or tag would change, oldest first; it changes none.
 
     The first request has no `as_of`; those after it repeat the one of its answer, so that relative
     times stand still and nothing that was made since is meant, and go on after `next`. What is to
     be done about them is a plan (`plan-start`) that names them.
     """
 
-    verb: Literal["cancel", "resume", "ack"]
+    verb: Literal["cancel", "resume", "ack", "tag"]
     query: Annotated[str, Meta(max_length=8192)] = ""
     """In the query language, or:"""
     ids: Annotated[tuple[RunId, ...], Meta(max_length=1000)] = ()
@@ -98,7 +114,7 @@ class BulkAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class BulkPage(Struct, omit_defaults=True):
-    """The answer of `bulk`: a page of runs that the verb can move."""
+    """The answer of `bulk`: a page of runs that the verb can change."""
 
     as_of: Instant
     runs: list[str] = []

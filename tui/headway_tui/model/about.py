@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headway.budgets import told
-from headway.texts import plural, size, span
+from headway.texts import plural, size, span, tries
 from headway.wire.runs import ALIKE_HOURS, KIN
 from headway_tui.model.texts import safe
 
@@ -24,7 +24,7 @@ def about(detail: RunDetail, now: datetime) -> list[tuple[str, str]]:
         ("agent", row.agent), ("version", row.version), ("site", row.site),
         ("created", _when(row.created_at, now)), ("started", _when(row.started_at, now)),
         ("ended", _when(row.ended_at, now)), ("due", _when(row.due_at, now)),
-        ("attempts", f"{row.attempt} of {row.max_attempts}" if row.max_attempts else ""),
+        ("attempts", tries(row, " of ") if row.attempt or row.max_attempts else ""),
         ("checkpoint", f"◆{row.checkpoint} {row.checkpoint_name}" if row.checkpoint else ""),
         ("tags", " ".join(row.tags)), ("key", row.key), ("parent", row.parent),
         ("origin", row.origin), ("forks", forks(kin)), ("job", row.job), ("trace", detail.trace),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from headway.query.finding import finder
+from headway.query.regex import BadRegex
 from headway.texts import plural
 from headway_tui.model.texts import LINE_LIMIT, safe
 
@@ -56,15 +58,14 @@ def shape(text: str) -> str:
 def matcher(text: str) -> Callable[[str], bool]:
     """A search: `/re/` is a regular expression, anything else a part of the text, any case.
 
-    Raises ValueError with what is wrong with the expression.
+    The expressions are those of queries, and none takes long, whatever a line holds. Raises
+    ValueError with what is wrong with the expression.
     """
     if len(text) > 2 and text.startswith("/") and text.endswith("/"):
         try:
-            found = re.compile(text[1:-1], re.IGNORECASE)
-        except re.error as e:
-            where = "" if e.pos is None else f" at {e.pos + 1}"
-            raise ValueError(f"the expression is wrong{where}: {e.msg}") from None
-        return lambda line: found.search(line) is not None
+            return finder(text[1:-1])
+        except BadRegex as e:
+            raise ValueError(f"the expression is wrong at {e.at + 1}: {e.what}") from None
     low = text.lower()
     return lambda line: low in line.lower()
 

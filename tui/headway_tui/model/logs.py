@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
+from headway.lines import missing_words
+from headway.wire.events import LogChunk
 from headway_tui.model.loglines import Line, level_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from headway.wire.events import LogChunk
-
 CAPACITY = 100_000
+_LOOKS = 64
+"""Lines after which it is asked whether it is late."""
 
 
 class Part(NamedTuple):
@@ -237,7 +239,7 @@ class LogStore:
         gap = mark.expected - expected
         if gap > 0:
             self.missing += self._new(mark.epoch, expected, mark.expected)
-            extra.append(_missing(gap, at, mark.epoch, ""))
+            extra.append(_gap(gap, LogChunk(mark.expected, [], at), mark.epoch))
         self.lines[:0] = extra
         self.base -= len(extra)
         self._marks[0] = mark._replace(bare=False, rows=mark.rows + len(extra))
@@ -311,14 +313,22 @@ class LogStore:
 
     def find(self, test: Callable[[str], bool], start: int, step: int) -> int | None:
         """The next line from `start` on whose text passes, forwards (+1) or backwards (-1)."""
+        return self.look(test, start, step, lambda: False)[0]
+
+    def look(
+        self, test: Callable[[str], bool], start: int, step: int, late: Callable[[], bool]
+    ) -> tuple[int | None, int | None]:
+        """As `find`, until it is `late`: the line that passes, or from which to go on then."""
         if not self.lines:
-            return None
+            return None, None
         index = start - self.base
         last = len(self.lines) if step > 0 else -1
         for i in range(max(0, min(index, len(self.lines) - 1)), last, step):
             if test(self.lines[i].text):
-                return i + self.base
-        return None
+                return i + self.base, None
+            if not i % _LOOKS and i + step != last and late():
+                return None, i + step + self.base
+        return None, None
 
     def near(self, at: datetime) -> int:
         """The absolute number of the first line at or after a time."""
@@ -356,8 +366,4 @@ def _as_many(parts: Sequence[Part], room: int) -> list[Part]:
 
 
 def _gap(gap: int, chunk: LogChunk, epoch: int) -> Line:
-    return _missing(gap, chunk.at, epoch, ", too much output" if chunk.dropped else "")
-
-
-def _missing(gap: int, at: datetime, epoch: int, why: str) -> Line:
-    return Line(at, "!", epoch, f"{gap:,} line{'s are' if gap > 1 else ' is'} missing{why}")
+    return Line(chunk.at, "!", epoch, missing_words(gap, chunk))

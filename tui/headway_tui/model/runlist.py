@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from headway import texts
 from headway.looks import MARKS, look
-from headway.texts import age, span
+from headway.texts import age, span, took, tries
 from headway_tui.model.cells import Cell, Column
 from headway_tui.model.texts import safe
 
@@ -80,11 +79,6 @@ def _site(row: RunRow, paper: Paper) -> Cell:
     return Cell(safe(row.site, 64) or "-", "text" if row.site else "muted")
 
 
-def _try(row: RunRow, paper: Paper) -> Cell:
-    tries = f"{row.attempt}/{row.max_attempts}" if row.max_attempts else str(row.attempt)
-    return Cell(tries, "muted")
-
-
 def _point(row: RunRow, paper: Paper) -> Cell:
     return Cell(f"{paper.sign('checkpoint')}{row.checkpoint}" if row.checkpoint else "-", "mark")
 
@@ -92,11 +86,6 @@ def _point(row: RunRow, paper: Paper) -> Cell:
 def _named_point(row: RunRow, paper: Paper) -> Cell:
     point = _point(row, paper)
     return point._replace(text=f"{point.text} {safe(row.checkpoint_name, 40)}".rstrip())
-
-
-def took(row: RunRow, now: datetime) -> str:
-    """How long it took, or takes."""
-    return texts.took(row.created_at, row.started_at, row.ended_at, now)
 
 
 def _words(error: ErrorInfo) -> str:
@@ -125,7 +114,7 @@ _CELLS: dict[str, Callable[[RunRow, Paper], Cell]] = {
     "  STATE": _state,
     "RUN": lambda r, p: Cell(safe(r.run[:14] if p.wide else r.run[4:14])),
     "TASK": lambda r, p: Cell(safe(r.task, 64)),
-    "TRY": _try,
+    "TRY": lambda r, p: Cell(tries(r), "muted"),
     "LAST CHECKPOINT": _named_point,
     "CKPT": _point,
     "TIME": lambda r, p: Cell(took(r, p.now), "muted"),
@@ -142,16 +131,12 @@ def cells_of(row: RunRow, columns: tuple[Column, ...], mark: str, paper: Paper) 
     return [Cell(mark, "accent"), *(_CELLS[c.title](row, paper) for c in columns[1:])]
 
 
-def _of(row: RunRow) -> str:
-    """A hub does not know how many attempts a site's run has."""
-    return f"{row.attempt} of {row.max_attempts}" if row.max_attempts else str(row.attempt)
-
-
 def facts_of(row: RunRow, now: datetime) -> list[tuple[str, str]]:
     """A run in some lines: (text, role)."""
     shape = look(row.status)
-    facts = [f"{row.status}", f"attempt {_of(row)}" if row.attempt else "",
-             f"agent {row.agent}" if row.agent else "", f"queue {row.queue}",
+    facts = [f"{row.status}", f"attempt {tries(row, ' of ')}" if row.attempt else "",
+             f"agent {row.agent}" if row.agent else "",
+             f"queue {row.queue}" if row.queue else "",
              f"site {row.site}" if row.site else "",
              f"version {row.version}" if row.version else ""]  # fmt: skip
     lines = [(safe("   ".join(f for f in facts if f), 300), shape.role)]
@@ -163,7 +148,9 @@ def facts_of(row: RunRow, now: datetime) -> list[tuple[str, str]]:
         lines.append((safe(f"reason {row.reason}", 300), "warning"))
     if row.checkpoint:
         lines.append((safe(f"checkpoint {row.checkpoint} {row.checkpoint_name}", 300), "mark"))
-    made = f"made {age(row.created_at, now)} ago   took {took(row, now)}"
+    made = f"made {age(row.created_at, now)} ago"
+    if row.started_at is not None:
+        made += f"   {'took' if row.ended_at else 'runs for'} {took(row, now)}"
     if row.tags:
         made += f"   tags {' '.join(row.tags)}"
     if row.origin:

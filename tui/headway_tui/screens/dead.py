@@ -72,7 +72,10 @@ class DeadScreen(Pane):
         self.feed: DeadFeed | None = None
         self.letters = Letters(self._letter, lambda: len(self.view.classes), id="letters")
         self.reviews = Reviews(self._review, lambda: len(self.view.order), id="reviews")
-        self.tabs = Note(self._tabs_line, id="tabs")
+        self.tabs = Note(
+            self._tabs_line, id="tabs",
+            go=(lambda: self._to(self.letters), lambda: self._to(self.reviews)),
+        )  # fmt: skip
         self.about = [Note(lambda w, i=i: self._about_line(i)) for i in (0, 1)]
         self.heads = TableHead(self.letters), TableHead(self.reviews)
         self.letters_box = Vertical(self.heads[0], self.letters, id="letters-box", classes="pane")

@@ -57,7 +57,10 @@ class QueuesScreen(Switches):
         self.agent_note = Note(self._no_agent, id="no-agent")
         self.queue_foot = Note(lambda _: self._whole(self.queue()), id="queue-foot")
         self.agent_foot = Note(lambda _: self._whole(self.agent()), id="agent-foot")
-        self.tabs = Note(self._tabs, id="tabs")
+        self.tabs = Note(
+            self._tabs, id="tabs", go=(lambda: self.set_focus(self.queue_table),
+                                       lambda: self.set_focus(self.agent_table)),
+        )  # fmt: skip
         self.queue_head = TableHead(self.queue_table)
         self.agent_head = TableHead(self.agent_table)
         self.queue_box = Vertical(

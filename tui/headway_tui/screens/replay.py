@@ -7,7 +7,7 @@ is the file that does the same from a shell.
 from __future__ import annotations
 
 import shlex
-import textwrap
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual.containers import Horizontal, Vertical
@@ -22,7 +22,7 @@ from headway_tui.draftfile import kept
 from headway_tui.jobfeed import JobFeed
 from headway_tui.model import drafts, jobs
 from headway_tui.model.compared import VIEWS
-from headway_tui.model.jobs import Words, plan_words
+from headway_tui.model.jobs import Words, plan_words, wrapped
 from headway_tui.model.sheets import Sheet, count_field, texts
 from headway_tui.model.texts import fit, right, safe
 from headway_tui.screens.replay_draft import DraftPanes
@@ -69,7 +69,7 @@ class ReplayScreen(DraftPanes):
         super().__init__()
         self._given, self._script, self._job, self._pair = draft, script, job, pair
         self.draft = draft or drafts.new_draft()
-        self.tabs = Note(self._tabs)
+        self.tabs = Note(self._tabs, go=[partial(self._focus, i) for i in range(len(TABS))])
         self.script_line = Note(self._script_line)
         self.cli_line = Note(lambda _: [(f" $ {safe(self.command_line(), 300)}", "accent")])
         self._zoomed = False
@@ -254,7 +254,7 @@ class ReplayScreen(DraftPanes):
             planned = await make_plan(client, loaded, self._decide)
         except HeadwayError as e:
             self.planned = None
-            self.plan.say([Words("no plan", "bad"), *(Words(f"  {x}", "bad") for x in _wrap(e))])
+            self.plan.say([Words("no plan", "bad"), *wrapped(str(e), "bad")])
             return None
         fresh = self.planned is None or self.planned.name != planned.name
         self.planned = planned
@@ -377,7 +377,3 @@ class ReplayScreen(DraftPanes):
     def reread(self) -> None:
         """Read the job, or the list, anew."""
         self.open_job(self.draft.job)
-
-
-def _wrap(error: HeadwayError) -> list[str]:
-    return textwrap.wrap(safe(str(error), 600), 60)

@@ -13,12 +13,11 @@ from headway.errors import HeadwayError
 from headway.looks import look
 from headway.replays import report as judge
 from headway.replays.compare import next_difference
-from headway.texts import age, plural
+from headway.texts import age, plural, took, tries
 from headway_tui.chrome import Note
 from headway_tui.comparison import Comparison
 from headway_tui.model import drafts, jobs
 from headway_tui.model.compared import VIEWS, Row, matrix_rows, numbers_line
-from headway_tui.model.runlist import took
 from headway_tui.model.sheets import Sheet, texts
 from headway_tui.model.texts import safe
 from headway_tui.screens.base import Pane
@@ -192,12 +191,11 @@ class JobPanes(Pane):
         ]  # fmt: skip
         if self.small:
             return [*cells, Cell(said.text, said.role)]
-        tries = f"{fork.attempt}/{fork.max_attempts}" if fork and fork.max_attempts else "-"
         time = took(fork, self.now()) if fork is not None else "-"
         was = jobs.against(original, fork) if mode == "fork" else jobs.Words("")
         return [
-            *cells, Cell(tries, "muted"), Cell(time, "muted"), Cell(said.text, said.role),
-            Cell(self.items.plain(was.text), was.role),
+            *cells, Cell(tries(fork) if fork is not None else "-", "muted"), Cell(time, "muted"),
+            Cell(said.text, said.role), Cell(self.items.plain(was.text), was.role),
         ]  # fmt: skip
 
     def _chosen_item(self) -> JobItem | None:

@@ -55,12 +55,16 @@ class RunSearch(RunKin):
             self.say(str(e), "bad")
             return
         if found:
+            self.say("searching; esc stops" if self.logs.searching else "")
             return
         if isinstance(self._searched, Finding):
             self._not_in(self._searched, event.value)
         elif not self._search_on(-1):
-            count = self.logs.store.end - self.logs.store.base
-            self.say(f"no line of {count:,} has {event.value!r}", "warning")
+            self.say(self._none(), "warning")
+
+    def _none(self) -> str:
+        count = self.logs.store.end - self.logs.store.base
+        return f"no line of {count:,} has {self.logs.wanted!r}"
 
     def _not_in(self, pane: Finding, wanted: str) -> None:
         where = ""
@@ -73,7 +77,8 @@ class RunSearch(RunKin):
     def on_log_tail_beyond(self, event: LogTail.Beyond) -> None:
         """No further hit in memory that way."""
         if not self._search_on(event.step):
-            self.say("no further line that way", "warning")
+            what = "no further line that way" if self.logs.hit is not None else self._none()
+            self.say(what, "warning")
 
     def _search_on(self, step: int) -> bool:
         """Go on in what is stored; False if all there is that way is in memory."""
@@ -108,12 +113,12 @@ class RunSearch(RunKin):
             self.say(f"found after {found.lines:,} lines; n N go on", "good")
 
     def _stop(self) -> bool:
-        """End a search beyond memory; False if there was none."""
+        """End a search that goes on; False if there was none."""
         work, self._beyond = self._beyond, None
-        if work is None:
-            return False
-        work.cancel()
-        return True
+        inside, self.logs.searching = self.logs.searching, None
+        if work is not None:
+            work.cancel()
+        return work is not None or inside is not None
 
     def leave(self) -> bool:
         """A search is ended before anything else."""

@@ -9,11 +9,11 @@ from textual.containers import Vertical
 
 from headway.budgets import told
 from headway.looks import in_ascii, look
-from headway.texts import plural
+from headway.texts import plural, took
+from headway.texts import tries as tries_of
 from headway_tui.chrome import Note
 from headway_tui.model.about import about, alike, forks
 from headway_tui.model.loglines import none_yet
-from headway_tui.model.runlist import took
 from headway_tui.model.states import counted
 from headway_tui.model.texts import fit, safe
 from headway_tui.model.timeline import ENDS
@@ -148,11 +148,12 @@ class RunWords(RunPanes):
         """How far it is, and where."""
         assert self.detail is not None
         row, budget = self.detail.row, self.detail.budget
-        facts = [f"try {row.attempt}/{row.max_attempts}" if row.attempt else ""]
+        facts = [f"try {tries_of(row)}" if row.attempt else ""]
         if row.started_at is not None:
             facts.append(took(row, self.now()))
         if not self.small:
-            facts += [f"queue {row.queue}", f"agent {row.agent}" if row.agent else "", row.version,
+            facts += [f"queue {row.queue}" if row.queue else "",
+                      f"agent {row.agent}" if row.agent else "", row.version,
                       f"${row.cost_usd:.2f}" if row.cost_usd >= 0.005 else "",
                       f"budget {told(budget)}" if budget is not None else "",
                       f"tags {' '.join(row.tags)}" if row.tags else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.segment import Segment
-    from textual import events
 
     from headway.wire.runs import Facets
 
@@ -32,13 +32,11 @@ class FacetLine(Bar):
     ) -> None:
         super().__init__()
         self._words, self._facets, self._chosen = words, facets, chosen
-        self._spots: list[tuple[int, int, str, str]] = []
 
     def pieces(self, width: int) -> list[Segment]:
         """The line; where each value stands is kept for clicks."""
         out = [self.text(text, role) for text, role in self._words()]
         at = sum(cell_len(s.text) for s in out)
-        self._spots = []
         found = self._facets()
         if found is None:
             return out
@@ -58,14 +56,7 @@ class FacetLine(Bar):
                 cells = cell_len(text)
                 if at + cells > width:
                     return out
-                self._spots.append((at, at + cells, field, facet.value))
+                self.spot(out, text, partial(self._chosen, field, facet.value))
                 out += [self.text(text, role), self.text("  ")]
                 at += cells + 2
         return out
-
-    def on_click(self, event: events.Click) -> None:
-        """Only runs with this value."""
-        for start, end, field, value in self._spots:
-            if start <= event.x < end:
-                self._chosen(field, value)
-                return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from headway.texts import plural
@@ -13,6 +14,12 @@ from headway_tui.widgets.lines import Lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+SLICE = 0.04
+"""Seconds that a tick takes to sift lines."""
+_LOOKS = 256
+"""Lines that are sifted between two looks at the clock."""
 
 
 class LogLines(Lines):
@@ -85,8 +92,15 @@ class LogLines(Lines):
             kept[:0] = above
             gone = -len(above)
         first = min(max(self._seen, store.base), store.end)
-        kept += self._passing(max(first, kept[-1] + 1) if kept else first, store.end)
-        self._seen = store.end
+        self._seen = max(first, kept[-1] + 1) if kept else first
+        until = monotonic() + SLICE
+        while self._seen < store.end:
+            after = min(store.end, self._seen + _LOOKS)
+            kept += self._passing(self._seen, after)
+            self._seen = after
+            if after < store.end and monotonic() > until:
+                self.touch()  # the rest with the next tick: keys are heard before that
+                break
         return gone
 
     def _passing(self, first: int, after: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from rich.cells import cell_len
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from headway_tui.model.logs import LogStore
 
 _ROLES = {"D": "muted", "I": "text", "W": "warning", "E": "bad", "!": "warning", "-": "muted"}
+SLICE = 0.03
+"""Seconds that a search takes at once: then keys are heard before it goes on."""
 CLOCKS = ("clock", "relative", "delta", "none")
 
 
@@ -67,6 +70,8 @@ class LogTail(LogLines):
         """By epoch: what the rule above an attempt says."""
         self.test: Callable[[str], bool] | None = None
         """What is looked for."""
+        self.searching: tuple[int, int, int] | None = None
+        """A search under way: the line at which it goes on, its direction, the store's life."""
         self._wrapped: list[tuple[int, int]] = []
         """While lines are wrapped: for each row of the screen its line, and which part of it."""
 
@@ -342,13 +347,27 @@ class LogTail(LogLines):
         return self.test is None or self._find(self.store.end - 1, -1)
 
     def _find(self, start: int, step: int) -> bool:
+        """Show the next hit; True too if there may be one and the search goes on by itself."""
         assert self.test is not None
-        found = self.store.find(self.test, start, step)
-        if found is None:
-            return False
-        self.hit = found
-        self.show_line(found)
-        return True
+        self.searching = None
+        until = monotonic() + SLICE
+        found, rest = self.store.look(self.test, start, step, lambda: monotonic() > until)
+        if found is not None:
+            self.hit = found
+            self.show_line(found)
+        elif rest is not None:
+            self.searching = rest, step, self.store.life
+            self.call_later(self._go_on)
+        return found is not None or rest is not None
+
+    def _go_on(self) -> None:
+        if self.searching is None:
+            return
+        start, step, life = self.searching
+        if life != self.store.life:
+            self.searching = None
+        elif not self._find(start, step):
+            self.post_message(self.Beyond(step))
 
     def do_next_hit(self) -> None:
         """The next hit below."""

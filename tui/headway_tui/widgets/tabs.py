@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.segment import Segment
@@ -11,7 +12,6 @@ from headway_tui.chrome import Bar
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from textual import events
     from textual.widget import Widget
 
 
@@ -37,16 +37,9 @@ class TabLine(Bar):
                 style = palette.chosen
             else:
                 style = palette["text" if self._is_shown(pane) else "muted"]
-            out += [Segment(f"[{title[0]}]{title[1:]}", style), self.text(APART)]
+            words = f"[{title[0]}]{title[1:]}"
+            self.spot(out, words, partial(self._go, pane))
+            out += [Segment(words, style), self.text(APART)]
         hint = "tab next"
         room = width - sum(len(s.text) for s in out) - len(hint) - 1
         return [*out, self.text(" " * room + hint, "muted")] if room > 0 else out
-
-    def on_click(self, event: events.Click) -> None:
-        """To the pane under the pointer."""
-        at = 1
-        for title, pane in self._panes:
-            if at <= event.x < at + len(title) + 2:
-                self._go(pane)
-                return
-            at += len(title) + 2 + len(APART)

@@ -28,7 +28,7 @@ _tags = msgspec.json.Decoder(tuple[str, ...])
 COLUMNS = (
     "r.id, r.task, r.state, r.queue, r.created_at, r.version, r.epoch, r.n, r.failures, r.ck,"
     " c.name, r.agent, r.priority, r.tags, r.due_at, r.started_at, r.ended_at, r.reason, b.error,"
-    " r.parent, r.origin, r.key, r.failure, r.acked, k.job"
+    " r.parent, r.origin, r.key, r.failure, r.acked, k.job, r.claimed_at"
 )
 """What `_row` makes a row of."""
 _LIVE = (
@@ -87,7 +87,7 @@ class Pages(Reading):
         (
             run, task, name, queue, created, version, epoch, n, failures, ck, point, agent,
             priority, tags, due, started, ended, reason, error, parent, origin, key, failure, acked,
-            job,
+            job, claimed,
         ) = row  # fmt: skip
         state, known = _STATES[name], self._known(ns, task, version)
         return RunRow(
@@ -95,5 +95,5 @@ class Pages(Reading):
             attempt_of(state, failures), 0 if known is None else known[0].max_attempts, ck,
             point or "", agent, priority, _tags.decode(tags), moment(due), moment(started),
             moment(ended), reason, error_of(error), parent, origin, key, failure=failure,
-            acked=bool(acked), job=job or "",
+            acked=bool(acked), job=job or "", claimed_at=moment(claimed),
         )  # fmt: skip

@@ -203,7 +203,7 @@ class Lists(Agents):
             "" if ck is None else ck.name,
             run.agent,
             run.priority,
-            row.tags,
+            run.tags,
             run.due_at,
             run.started_at,
             run.ended_at,
@@ -215,6 +215,7 @@ class Lists(Agents):
             failure=run.failure,
             acked=run.acked,
             job=self._job_of(run.ns, run.id) if run.origin else "",
+            claimed_at=run.claimed_at,
         )
 
     def _job_of(self, ns: str, run: str) -> str:
@@ -270,7 +271,6 @@ class Lists(Agents):
             row.payload_ref,
             row.hash,
             row.schema,
-            row.tags,
             [_checkpoint(c) for c in kept],
             {c.number: c.ref for c in kept if c.ref is not None},
             [

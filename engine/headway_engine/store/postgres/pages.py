@@ -128,6 +128,7 @@ class Pages(Part):
             acked=row["acked"],
             site=row["site"],
             job=row["job"] or "",
+            claimed_at=row["claimed_at"],
         )
 
 
@@ -184,7 +185,8 @@ def page(asked: Where, query: RunsQuery, n: int, scan: int) -> tuple[Any, ...]:
     return (
         "SELECT r.id, r.task, r.state, r.queue, r.created_at, r.version, r.epoch, r.n, r.failures,"
         " r.ck, c.name AS ck_name, r.agent, r.priority, r.tags, r.due_at, r.started_at, r.ended_at,"
-        " r.reason, s.error, r.parent, r.origin, r.key, r.failure, r.acked, j.job, r.site"
+        " r.reason, s.error, r.parent, r.origin, r.key, r.failure, r.acked, j.job, r.site,"
+        " r.claimed_at"
         f" FROM (SELECT r.* FROM ({rows}) r {_joined(asked)} WHERE {rest}"
         f" ORDER BY r.id {order} LIMIT ${len(args)}) r {_CHECKPOINTS} {_RESULTS} {_JOBS}"
         f" ORDER BY r.id {order}",
