@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from headway_engine.changes.messages import Record
     from headway_engine.store.edge.applying import Message
 
-SCHEMA = 2
+SCHEMA = 3
 """Of `projection.sql`: another number in the file means that it is made anew."""
 CACHED = 4000
 """Records that are kept decoded."""
