@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime, timedelta
 
-    from nats.aio.client import Client as NatsClient
-
+    from headway.bus import Connection
     from headway.wire.fleet import TaskSpec
     from headway.wire.rpc import MarkRecord, VersionInfo
     from headway_engine.clock import Clock
@@ -65,7 +64,7 @@ class EdgeBase:
     retention: timedelta
     lately: float
     """Seconds: what looks again and again by itself is content with a look that is no older."""
-    nc: NatsClient
+    nc: Connection
     projection: Projection
     journal: Journal
     settings: Settings
