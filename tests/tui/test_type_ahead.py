@@ -8,7 +8,9 @@ import pytest
 from textual import events
 
 from headway.config import Settings
+from headway.wire.api import Done
 from headway_tui.app import HeadwayApp, Options
+from headway_tui.model import drafts
 from headway_tui.screens.metrics import MetricsScreen
 from headway_tui.screens.run import RunScreen
 from headway_tui.sheets import Decide
@@ -21,7 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-NAMES = {"\r": "enter", "\x1b": "escape", " ": "space", ":": "colon"}
+NAMES = {
+    "\x15": "ctrl+u",
+    "\x08": "backspace",
+    "\r": "enter",
+    "\x1b": "escape",
+    " ": "space",
+    ":": "colon",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +58,19 @@ async def test_what_follows_an_entered_field_moves_on_in_the_form() -> None:
         )
         assert screen.draft.script.select.query == "status:failed task:x"
         assert screen.form.cursor == 1
+
+
+async def test_what_edits_a_line_does_so_before_what_is_typed_behind_it() -> None:
+    async with console() as (app, pilot):
+        screen = await open_replay(app, pilot)
+        await pilot.press("1", "g", "g", "j")
+        await pilot.press("k")
+        await typed(app, pilot, "\rwrong\x15task:xz\x08\rjjj", lambda: screen.form.cursor == 3)
+        assert screen.draft.script.select.query == "task:x"
+        # Nor does a key that came late mean what it would mean outside of the line.
+        await typed(app, pilot, "j\r\x15model = 1\rjjjj\r", lambda: screen.field.display)
+        assert screen.form.cursor == 8
+        assert drafts.text_of(screen.draft, "state") == '{"model": 1}'
 
 
 async def test_what_follows_a_field_that_was_left_is_no_part_of_it() -> None:
@@ -106,3 +128,28 @@ async def test_a_key_before_the_first_paint_keeps_nobody_from_connecting() -> No
     async with app.run_test(size=(120, 40)):
         app.push_screen(MetricsScreen())  # the screen that was to be painted first is covered
         await until(lambda: app.link.tries > 0, what="a try to connect")
+
+
+async def test_a_sheet_that_is_answered_twice_at_once_is_answered_once() -> None:
+    async with console() as (app, pilot):
+        link: Any = app.link
+
+        def tag(_: object) -> Done:
+            return Done(RUN, "ok", "running")
+
+        link.answers["tag"] = tag
+        for keys in ("+a\r\r", "\r+b\r\r\r"):
+            await pilot.press("t")
+            await until(lambda: isinstance(app.screen, Decide), 20)
+            before = len(link.asked)
+            await typed(app, pilot, keys, lambda n=before: "tag" in dict(link.asked[n:]))
+            assert [verb for verb, _ in link.asked[before:]].count("tag") == 1
+            assert app.screen is app.screen_stack[0]
+
+
+@pytest.mark.parametrize("keys", ["?\x1b\x1b", "?qq"])
+async def test_help_that_is_left_twice_at_once_leaves_the_list_where_it_is(keys: str) -> None:
+    async with console() as (app, pilot):
+        table: Any = app.screen_stack[0].query_one("#table")
+        await typed(app, pilot, keys, lambda: len(app.screen_stack) == 1)
+        await typed(app, pilot, "jj", lambda: table.cursor == 2)
