@@ -167,7 +167,10 @@ class EdgeBase:
                 if drafts:
                     won = await self.journal.write(drafts)
                     todo = [d.run for d, ok in zip(drafts, won, strict=True) if not ok]
-                if quiet and (await self.journal.fresh() or await self.journal.look(quiet)):
+                if quiet:
+                    # Not by what these say: another call may have read it in between.
+                    await self.journal.fresh()
+                    await self.journal.look(quiet)
                     for run, seq in quiet.items():
                         record = self.projection.record(run)
                         if (0 if record is None else record.seq) != seq:
