@@ -28,3 +28,8 @@ def told_of(store: object) -> dict[str, Any]:
         shipped = store.shipped()
         words["shipping"] = {"confirmed": shipped.seq, "lost": shipped.lost}
     return words
+
+
+def unshipped(store: object) -> int:
+    """Runs that this site removed before its hub had confirmed them; 0 at anything else."""
+    return store.shipped().lost if isinstance(store, Ships) and store.holds else 0

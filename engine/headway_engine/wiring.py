@@ -39,7 +39,7 @@ from headway_engine.metrics.families import Family, engine_families
 from headway_engine.metrics.states import States
 from headway_engine.orphans import Orphans
 from headway_engine.otlp import OtlpExport, make_exporter
-from headway_engine.ownwords import told_of
+from headway_engine.ownwords import told_of, unshipped
 from headway_engine.post import Post
 from headway_engine.presence import Beat, Hints, QueueTick
 from headway_engine.pruner import Pruner
@@ -280,6 +280,7 @@ def wire(p: Parts) -> list[Service]:
             "store_connections": store.use()[0],
             "spans_exported": export.exported if export else 0,
             "spans_refused": export.failed if export else 0,
+            "unshipped": unshipped(store),
         }
 
     sweep = WorkSweep(

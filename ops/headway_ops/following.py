@@ -9,11 +9,10 @@ from rich.text import Text
 
 from headway import subjects
 from headway.errors import HeadwayError, RunFailed
-from headway.lines import LineNumbers
+from headway.lines import LineNumbers, missing_words
 from headway.safe import safe_line
 from headway.states import TERMINAL
 from headway.steadynats import settled
-from headway.texts import plural
 from headway.wire import Malformed, decode
 from headway.wire.events import RUN_EVENTS, Event, RunEvents
 from headway_ops import dumping, link, render, say, story
@@ -223,8 +222,8 @@ def print_log(
         say.data(said)
         return
     if log.missing:
-        why = " (too much output)" if log.chunk.dropped else ""
-        say.tell(f"... {plural(log.missing, 'line')} missing{why}")
+        hint = ": print less, or raise it" if log.chunk.dropped else ""
+        say.tell(f"... {missing_words(log.missing, log.chunk)}{hint}")
     for line in log.chunk.lines:
         show(line)
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from headway.budgets import told
 from headway.looks import look
 from headway.safe import safe_line, safe_text
+from headway.tags import Retag
 from headway.texts import age, clock, size, span, took, tries
 from headway.wire import INLINE_LIMIT
 from headway.wire.events import gist
@@ -81,6 +82,8 @@ def event_words(kind: str, data: dict[str, Any], epoch: int = 0) -> str:
         words = [f"of {get('origin')}", _resumed(data.get("checkpoint")), _edits(data)]
     elif kind == "resolved":
         words = [f"{get('key')} {get('decision')}".strip()]
+    elif kind == "tagged":
+        words = [str(Retag.of(words_of(data.get("added")), words_of(data.get("removed"))))]
     elif kind == "cancelled" and isinstance(data.get("confirmed_dead"), bool):
         words = ["its code has ended" if data["confirmed_dead"] else "its code may still run"]
     elif data.get("why"):
@@ -92,12 +95,13 @@ def event_words(kind: str, data: dict[str, Any], epoch: int = 0) -> str:
 
 
 def _lost(data: dict[str, Any]) -> str:
-    """What of an attempt's output nobody will see: `12 lines and 3 spans dropped`."""
+    """What of an attempt's output nobody will see: `12 lines and 3 spans dropped`, and why."""
     counts = [(data.get(f"{what}s_lost"), what) for what in ("line", "span")]
     told = [
         f"{n:,} {what}{'s' if n > 1 else ''}" for n, what in counts if isinstance(n, int) and n > 0
     ]
-    return f"{' and '.join(told)} dropped" if told else ""
+    why = " (log_rate)" if data.get("lines_lost") else ""
+    return f"{' and '.join(told)} dropped{why}" if told else ""
 
 
 def words_of(value: Any) -> list[str]:

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headway.texts import plural, size
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headway.wire.events import LogChunk
+
+
+def missing_words(count: int, chunk: LogChunk) -> str:
+    """What is said of lines that are missing before a chunk: how many, and why.
+
+    Those that are not said to be dropped were lost on the way, or LOGS keeps them no more.
+    """
+    words = f"{plural(count, 'line')} missing"
+    if not chunk.dropped:
+        return f"{words}: not in LOGS"
+    some = f"{chunk.dropped:,} " if chunk.dropped < count else ""
+    rate = f", {size(chunk.limit)}/s" if chunk.limit else ""
+    return f"{words}: {some}over the agent's log_rate{rate}"
 
 
 class LineNumbers:

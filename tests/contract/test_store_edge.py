@@ -159,6 +159,7 @@ async def test_nothing_that_engines_do_all_the_time_looks_at_runs_that_have_ende
         await ask()
     await store.expire(LEASE)
     await store.deployments(NS)
+    await store.kin(NS, run.id, "SmtpError", edge_kit.now())
     db.set_trace_callback(None)
     asked = [s for s in said if s.lstrip().startswith(("SELECT", "WITH"))]
     assert len(asked) > 20

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import statistics
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from headway.wire.runs import RunsQuery
+from headway.wire.runs import ALIKE_HOURS, RunsQuery
 from headway.wire.steering import DeadAsk
 from headway_engine.happenings import Finished
 from headway_engine.store.postgres import PostgresStore
@@ -109,6 +110,13 @@ async def _too_slow(store: Store) -> list[str]:
         )
         if ratio > TIMES_PLAIN:
             slow.append(f"{text}: {ratio:.0f} times a plain page")
+    plain = statistics.median(await timed(lambda: store.runs("default", RunsQuery())))
+    since = million.END - timedelta(hours=ALIKE_HOURS)
+    kin = await timed(lambda: store.kin("default", fork.origin, "SmtpError", since))
+    ratio = statistics.median(kin) / plain
+    print(f"{'kin':42} {statistics.median(kin):8.1f} {kin[-2]:8.1f} {ratio:8.1f}")  # noqa: T201
+    if ratio > TIMES_PLAIN:
+        slow.append(f"kin: {ratio:.0f} times a plain page")
     for by in ("task", "error"):
         plain = statistics.median(await timed(lambda: store.runs("default", RunsQuery())))
         classes = await timed(lambda by=by: store.dead("default", DeadAsk(by)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import timedelta
 from importlib import resources
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import pytest
 
 from headway.errors import Refused
 from headway.states import RunState
+from headway.wire.runs import KIN
 from headway_engine.happenings import Started
 from headway_engine.store.postgres import PostgresStore, statements
 from headway_engine.store.postgres.commit import in_one_write
@@ -190,6 +192,37 @@ async def test_waiting_runs_and_the_longest_wait_are_read_from_the_index_alone(
     assert "Index Only Scan using runs_heads_by_key on runs" in plan
     (state,) = await kit.store.queues()
     assert (state.queued, state.oldest_at) == (3000, kit.now())
+
+
+@pytest.mark.parametrize("plan_of", ["force_generic_plan", "force_custom_plan"])
+async def test_kin_of_a_run_are_counted_by_index_alone(
+    postgres_kit: PostgresKit, plan_of: str
+) -> None:
+    kit = postgres_kit
+    await kit.execute(
+        "INSERT INTO runs (id, ns, task, queue, state, n, created_at, ended_at, origin, failure)"
+        " SELECT '01JD' || lpad(i::text, 22, '0'), $1, 't', 'q', 'FAILED', 1, hw_now(), hw_now(),"
+        " CASE WHEN i % 50 = 0 THEN '01JD' || lpad((i % 500)::text, 22, '0') ELSE '' END,"
+        " CASE WHEN i % 10 = 0 THEN 'SmtpError' ELSE '' END FROM generate_series(1, 20000) i",
+        NS,
+    )
+    conn: Any = await asyncpg.connect(kit.dsn)
+    try:
+        await conn.execute("VACUUM ANALYZE runs")
+        await conn.execute(f"SET plan_cache_mode = {plan_of}")
+        kin = statements.load("lists")["kin"].rstrip().rstrip(";")
+        await conn.execute(f"PREPARE kin (text, text, text, timestamptz, int) AS {kin}")
+        found = await conn.fetch(
+            f"EXPLAIN EXECUTE kin('{NS}', '01JD{50:022}', 'SmtpError', hw_now(), 1000)"
+        )
+    finally:
+        await conn.close()
+    plan = "\n".join(row[0] for row in found)
+    assert "Seq Scan" not in plan, plan
+    assert "runs_origin" in plan, plan
+    assert plan.count("runs_alike") == 2, plan
+    kinds = await kit.store.kin(NS, f"01JD{50:022}", "SmtpError", kit.now() - timedelta(hours=2))
+    assert (kinds.forks, kinds.alike) == (40, KIN)
 
 
 async def test_a_row_without_its_payload_is_refused_in_words(postgres_kit: PostgresKit) -> None:

@@ -18,7 +18,7 @@ from headway.wire import NOTHING, BlobRef
 from headway.wire.fleet import QueueAsk
 from headway.wire.saves import ModelUsage, SaveMark, SaveUsage
 from headway_engine.blobs.memory import MemoryBlobs
-from headway_engine.happenings import Finished, Lost, Started
+from headway_engine.happenings import Finished, Lost, Started, Tag
 from headway_ops.verify import Ask
 from headway_ops.verify.edge import verify_edge
 from support.factories import NS, a_checkpoint, an_enqueue
@@ -67,9 +67,10 @@ async def lived(kit: EdgeKit) -> str:
     )
     await kit.move(run.id, Lost(run.epoch, "its agent is gone"))
     again = (await kit.claimed(run.id, session, nonce="n2")).run
-    await kit.move(again.id, Started(again.epoch))
+    await kit.move(again.id, Started(again.epoch), Tag("user:me", ("c",), ("a",)))
     await kit.store.save([SaveMark(run.id, again.epoch, "o", "once", "f", "done", value=Raw(b"2"))])
     await kit.move(run.id, Finished(again.epoch, Raw(b"7")))
+    await kit.move(run.id, Tag("user:me", ("seen",)))
     return run.id
 
 

@@ -13,7 +13,7 @@ from headway.wire.events import Event
 from headway.wire.replays import Check, JobDetail, JobItem, JobRow, Plan, PlanItem
 from headway.wire.runs import CheckpointRow, RunDetail, RunRow
 from headway_tui.comparison import Comparison
-from headway_tui.model.compared import timeline_rows
+from headway_tui.model.compared import head_row, timeline_rows
 from headway_tui.model.drafts import Decision, Draft
 from headway_tui.model.jobs import plan_words
 from headway_tui.screens.replay import ReplayScreen
@@ -146,7 +146,8 @@ async def open_replay(app: HeadwayApp, pilot: Any, *, job: bool = True) -> Repla
         }
         screen.comparison = a_comparison()
         screen._compared = (RUNS[0], f"{FORKS[0]}ended0")  # pyright: ignore[reportPrivateUsage]
-        screen.sides.show(timeline_rows(screen.comparison.lines))
+        both = screen.comparison
+        screen.sides.show([head_row(both.a.row, both.b.row), *timeline_rows(both.lines)])
     screen.lay_out()
     await pilot.pause()
     await show(app, pilot)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from msgspec.structs import replace
+
 from headway.config import Settings
 from headway.wire import encode
 from headway.wire.events import AgentBeat
@@ -38,6 +40,20 @@ async def test_drops_count_from_when_an_agent_was_heard_first() -> None:
     assert link.dropped() == 12 + 1 + 1
     await hears(link, "a", log_lines_dropped=3)  # started anew
     assert link.dropped() == 13 + 3 + 1
+
+
+async def test_runs_that_a_site_removed_before_its_hub_had_them_are_told_of() -> None:
+    async with console() as (app, pilot):
+        assert "lost to the hub" not in text_of(app)
+        beat, at = next(iter(app.link.engines.values()))
+        beat = replace(beat, counters={"unshipped": 12.0})
+        app.link.engines[beat.engine] = beat, at
+        await show(app, pilot)
+        assert "12 runs lost to the hub" in text_of(app).splitlines()[0]
+        await pilot.press("5")
+        await show(app, pilot)
+        assert "12 runs were removed before the hub had confirmed it all" in text_of(app)
+        assert "Raise edge.runs_bytes" in text_of(app)
 
 
 async def test_the_header_says_it() -> None:

@@ -251,3 +251,23 @@ def test_what_is_no_json_is_said_with_its_place() -> None:
     assert parsed('{"a": 1,}')[1].startswith("line 1, column 9: no JSON")
     assert parsed("[" * 100_000)[1].startswith("no JSON")
     assert parsed(pretty({"a": "\u202e"})) == ({"a": "\u202e"}, "")
+
+
+@pytest.mark.usefixtures("asked")
+async def test_a_run_that_was_forked_is_read_anew_and_one_that_was_left_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[str] = []
+    async with console() as (app, pilot):
+        run = await open_run(app, pilot)
+        monkeypatch.setattr(run, "reread", lambda: read.append(run.run_id))
+        await pilot.press("F")
+        await shown(app, pilot, "Nothing edited")
+        await pilot.press("escape")
+        await shown(app, pilot, "left as it is")
+        assert read == []
+        await pilot.press("F")
+        await shown(app, pilot, "Nothing edited")
+        await pilot.press("enter")
+        await shown(app, pilot, "forked: ")
+        await until(lambda: read == [RUN], what="its forks are counted again")

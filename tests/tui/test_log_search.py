@@ -206,3 +206,12 @@ async def test_a_search_is_stopped_by_escape_and_says_what_failed() -> None:
         await pilot.press("slash", "enter")
         await until(lambda: "not finished: nobody answers" in text_of(app), 20, what="it is said")
         assert hit_of(run) == ""
+
+
+async def test_what_was_said_of_the_search_before_is_not_left_standing() -> None:
+    async with offline(long_run()) as (app, pilot, _):
+        await pilot.press("slash", *"nowhere", "enter")
+        await until(lambda: "has 'nowhere'" in text_of(app), 20, what="it is said")
+        await pilot.press("slash", "ctrl+u", *"needle", "enter")
+        await show(app, pilot)
+        assert "nowhere" not in text_of(app)

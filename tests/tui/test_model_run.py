@@ -145,9 +145,11 @@ def test_missing_lines_are_said_and_attempts_divided() -> None:
     store = LogStore()
     store.add(1, chunk(1, "a"))
     store.add(1, chunk(4, "d", dropped=2))
+    store.add(1, chunk(6, "f"))
     store.add(2, chunk(1, "ERROR: e"))
     assert [(line.level, line.text) for line in store.lines] == [
-        ("I", "a"), ("!", "2 lines are missing, too much output"), ("I", "d"),
+        ("I", "a"), ("!", "2 lines missing: over the agent's log_rate"), ("I", "d"),
+        ("!", "1 line missing: not in LOGS"), ("I", "f"),
         ("-", "attempt 2"), ("E", "ERROR: e"),
     ]  # fmt: skip
 

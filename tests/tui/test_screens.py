@@ -265,7 +265,7 @@ async def test_chords_are_explained_after_a_while() -> None:
         assert app.pending is None
         await pilot.pause(0.5)
         await show(app, pilot)
-        assert "y e copy error" in text_of(app)
+        assert " y copy:  y id  e error  c command  u subject" in text_of(app)
         await pilot.press("escape")
         assert app.pending is None
         assert app.is_running

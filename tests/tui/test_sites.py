@@ -84,5 +84,7 @@ def test_a_line_that_is_too_short_counts_the_rest() -> None:
         "◌ berlin never heard of, 1 command waits, the oldest 0s   ",
         "warning",
     )
+    short = [SiteRow("berlin", linked=True, skipped=9)]
+    assert sites_line(short, NOW, 120)[1] == ("● berlin live, 9 messages skipped   ", "warning")
     halted = [SiteRow("berlin", linked=True, problem="its RUNS was made anew")]
     assert sites_line(halted, NOW, 120)[1][1] == "bad"

@@ -44,7 +44,7 @@ def test_a_secret_cut_in_two_lines_is_found(at: int, rest: str):
 
 def chunks_of(frames: list[Log], secrets: list[str], rate: float = 1e9) -> list[LogChunk]:
     got: list[bytes] = []
-    stream = LogStream(Redactor(secrets), Bucket(rate, rate, 0.0), got.append)
+    stream = LogStream(Redactor(secrets), Bucket(rate, rate, 0.0), got.append, 100)
     for frame in frames:
         stream.add(frame, 0.0)
         stream.flush()
@@ -62,8 +62,8 @@ def test_the_beginning_of_a_secret_waits_for_the_next_frame():
 def test_line_numbers_go_on_and_what_is_over_the_rate_is_a_visible_gap():
     frames = [Log(1, 1, ["a" * 10]), Log(1, 2, ["b" * 500]), Log(1, 3, ["c"])]
     chunks = chunks_of(frames, [], rate=100)
-    assert [(c.first, c.lines, c.dropped) for c in chunks] == [
-        (1, ["a" * 10], 0), (3, [], 1), (3, ["c"], 0),
+    assert [(c.first, c.lines, c.dropped, c.limit) for c in chunks] == [
+        (1, ["a" * 10], 0, 0), (3, [], 1, 100), (3, ["c"], 0, 0),
     ]  # fmt: skip
 
 

@@ -173,8 +173,9 @@ def test_the_story_tells_attempts_checkpoints_and_retries() -> None:
         ("review", {"reason": "once", "key": "mail", "token": "t"}, 2, "once mail, token t"),
         ("cancelled", {"confirmed_dead": False}, 2, "its code may still run"),
         ("succeeded", {"size": 12, "lines": 90, "lines_lost": 1200, "spans_lost": 1}, 1,
-         "result 12 B, 1,200 lines and 1 span dropped"),
-        ("failed", {"cause": "oom", "lines_lost": 1}, 1, "oom, 1 line dropped"),
+         "result 12 B, 1,200 lines and 1 span dropped (log_rate)"),
+        ("failed", {"cause": "oom", "lines_lost": 1}, 1,
+         "oom, 1 line dropped (log_rate)"),
     ],
 )  # fmt: skip
 def test_lines_of_the_timeline_read_well(

@@ -16,6 +16,7 @@ from headway.wire import INLINE_LIMIT
 from headway.wire.enqueue import EnqueueItem
 from headway.wire.sites import SEND_ITEMS, SEND_TTL, SiteRow
 from headway_engine.ownwords import told_of as told_of_store
+from headway_engine.ownwords import unshipped
 from headway_engine.sites.commands import Command, in_words, row_of, state_of
 from headway_engine.sites.listing import site_row
 from headway_engine.sites.records import Position
@@ -122,3 +123,4 @@ def test_sites_and_what_waits_are_printed(capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_store_that_waits_for_no_hub_says_nothing_of_one() -> None:
     assert told_of_store(MemoryStore()) == {}
+    assert unshipped(MemoryStore()) == 0

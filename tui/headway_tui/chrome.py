@@ -12,6 +12,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from headway.looks import MARKS
+from headway.texts import plural
 from headway_tui import contexts
 from headway_tui.actions import fitting, footer, shown_keys, tabs
 from headway_tui.model.bands import band_of
@@ -115,6 +116,8 @@ class Header(Bar):
         left += [self.text(f"  agents {alive}/{known} ", "text" if alive else "warning")]
         if lost := link.dropped():
             left += [self.text(f"  dropped {lost:,} ", "warning")]
+        if gone := link.unshipped():
+            left += [self.text(f"  {plural(gone, 'run')} lost to the hub ", "warning")]
         if wide:
             left += [
                 self.text(f"  lag {self._lag()} ", "text" if self._lag() < 1000 else "warning")
@@ -164,8 +167,12 @@ class Keys(Bar):
         app = self.console_app
         pending = app.pending
         out: list[Segment] = [self.text(" ")]
+        if pending is not None:
+            copies = all(a.title.startswith("copy ") for _, a in pending.then)
+            out.append(self.text(f"{pending.chord}{' copy' if copies else ''}:  "))
+            width -= cell_len(out[-1].text)
         items = (
-            [(a, f"{pending.chord} {keys}", a.title) for keys, a in pending.then]
+            [(a, keys, a.title.removeprefix("copy ")) for keys, a in pending.then]
             if pending is not None
             else [(a, shown_keys(a).split(" ")[0] or f":{a.name}", a.title)
                   for a in footer(app.places(), app.actions) if not (a.writes and app.readonly)]

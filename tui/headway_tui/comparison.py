@@ -13,7 +13,7 @@ from headway.lines import LineNumbers
 from headway.replays import compare
 from headway.replays.reading import output_changes, state_changes
 from headway.wire.events import LogChunk
-from headway_tui.model.compared import Row, change_rows, log_rows, timeline_rows
+from headway_tui.model.compared import Row, change_rows, head_row, log_rows, timeline_rows
 from headway_tui.model.texts import safe
 
 if TYPE_CHECKING:
@@ -39,11 +39,12 @@ class Comparison:
         return cls(*await asyncio.gather(client.run(original), client.run(fork)))
 
     async def rows(self, client: Client, view: str) -> list[Row]:
-        """The rows of a view; what cannot be read is said in its place."""
+        """Which two runs they are, and the rows of a view; what cannot be read is said there."""
+        head = head_row(self.a.row, self.b.row)
         try:
-            return await getattr(self, f"_{view}")(client)
+            return [head, *await getattr(self, f"_{view}")(client)]
         except HeadwayError as e:
-            return [Row(" ", safe(str(e), 300), role="warning", wide=True)]
+            return [head, Row(" ", safe(str(e), 300), role="warning", wide=True)]
 
     async def _timeline(self, client: Client) -> list[Row]:
         return timeline_rows(self.lines)

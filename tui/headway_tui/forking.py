@@ -35,8 +35,11 @@ LIMIT = 256 * 1024
 """Bytes of a body that are edited here; larger ones by `headway fork --edit`."""
 
 
-async def fork(app: HeadwayApp, run: str, number: int, *, edit: bool) -> None:
-    """Ask, and fork; in a worker of the app. `number`: of the checkpoint, 0 = the last."""
+async def fork(app: HeadwayApp, run: str, number: int, *, edit: bool) -> bool:
+    """Ask, and fork; in a worker of the app. `number`: of the checkpoint, 0 = the last.
+
+    False: nothing was forked.
+    """
 
     def told(text: str) -> None:
         app.pane_screen.say(text, "warning")
@@ -46,8 +49,9 @@ async def fork(app: HeadwayApp, run: str, number: int, *, edit: bool) -> None:
         said = await _asked(app, draft, edit=edit, told=told)
     except HeadwayError as e:
         app.pane_screen.say(f"not done: {kindly(e)}", "bad")
-    else:
-        app.pane_screen.say(*((said, "good") if said else ("left as it is",)))
+        return False
+    app.pane_screen.say(*((said, "good") if said else ("left as it is",)))
+    return bool(said)
 
 
 async def _draft(link: Link, run: str, number: int) -> Draft:

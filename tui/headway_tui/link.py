@@ -197,6 +197,11 @@ class Link:
         """Lines and spans that agents have dropped since they were heard first."""
         return sum(now - first for first, now in self._drops.values())
 
+    def unshipped(self) -> int:
+        """Runs that this site had to remove before its hub had confirmed them, ever."""
+        told = (beat.counters.get("unshipped", 0) for beat, _ in self.engines.values())
+        return int(max(told, default=0))
+
     async def ask(self, verb: str, body: Struct | None, kind: type[T]) -> T:
         """A request to the engine; raises HeadwayError, also while there is no connection."""
         if self.client is None or not self.connected:

@@ -44,8 +44,12 @@ class Bucket:
 class LogStream:
     """The lines of one attempt. `emit(body)` gets whole chunks."""
 
-    def __init__(self, redactor: Redactor, bucket: Bucket, emit: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, redactor: Redactor, bucket: Bucket, emit: Callable[[bytes], None], limit: int = 0
+    ) -> None:
+        """`limit`: bytes a second, told to readers where lines were dropped."""
         self._redactor, self._bucket, self._emit = redactor, bucket, emit
+        self._limit = limit
         self._lines: list[str] = []
         self._first = 0
         self._stream = ""
@@ -117,6 +121,7 @@ class LogStream:
                         stream=self._stream or "out",
                         dropped=self._dropped,
                         dropped_bytes=self._dropped_bytes,
+                        limit=self._limit if self._dropped else 0,
                     )
                 )
             )

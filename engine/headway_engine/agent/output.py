@@ -58,8 +58,9 @@ class Outputs:
             redactor = worker.redactor or NO_SECRETS
             bucket = Bucket(2 * self._config.log_rate, 2 * self._config.log_burst, now)
             stream = attempt.log = LogStream(
-                redactor, bucket, partial(self._chunk, attempt.run, attempt.epoch)
-            )
+                redactor, bucket, partial(self._chunk, attempt.run, attempt.epoch),
+                self._config.log_rate,
+            )  # fmt: skip
         self.lines += len(frame.lines)
         before = stream.dropped
         stream.add(frame, now)

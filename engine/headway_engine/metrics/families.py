@@ -52,6 +52,7 @@ ENGINE_GAUGES = {
     "commits_waiting": "transitions that wait for the store",
     "ingest_messages": "messages of enqueues that wait in NATS; every engine says the same",
     "store_connections": "connections to the store that are busy",
+    "unshipped": "runs that a site removed before its hub had confirmed them, for want of room",
 }
 ENGINE_TIMINGS = {
     "save": "one group of saves at the store, from its statement to its commit",

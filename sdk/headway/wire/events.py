@@ -39,6 +39,7 @@ KINDS = {
     "expired": "never started in time",
     "acknowledged": "a person has seen the failure: it is no dead letter any more",
     "unacknowledged": "a person took that back",
+    "tagged": "somebody changed its tags (data: tags as they are now, added, removed)",
     "rejected": "a save was refused as poison (data.why); the run goes on",
     "warning": "something an operator wants to know (data.why)",
 }
@@ -108,6 +109,8 @@ class LogChunk(Struct, omit_defaults=True):
     """`out` (stdout), `err`, `log` (the logging module) or `process` (not attributable)."""
     dropped: int = 0
     dropped_bytes: int = 0
+    limit: int = 0
+    """With `dropped`: bytes a second that its agent lets an attempt print; 0 = it did not say."""
 
 
 SPAN_NAME = 256

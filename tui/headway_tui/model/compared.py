@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from headway.looks import look
 from headway.replays.moving import became
 from headway.texts import plural, span
 from headway_tui.model.texts import safe
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from headway.replays.compare import Change, Line, LogPair, Number
     from headway.replays.verdicts import JobReport
+    from headway.wire.runs import RunRow
 
 VIEWS = ("timeline", "state", "output", "logs", "checks")
 CELLS = {"ok": "✓", "fail": "✗", "warn": "~", "open": " "}
@@ -60,6 +62,14 @@ def numbers_line(numbers: Sequence[Number]) -> list[tuple[str, str]]:
         else:
             different.append((f" {label}{a} → {b} ", "text"))
     return different + same
+
+
+def head_row(a: RunRow, b: RunRow) -> Row:
+    """Which two runs are beside each other, and how they ended."""
+    words = ("ORIGINAL", "FORK" if b.origin == a.run else "OTHER")
+    sides = [f"{look(row.status).glyph} {look(row.status).word}  {word} {safe(row.run, 26)}"
+             for word, row in zip(words, (a, b), strict=True)]  # fmt: skip
+    return Row(" ", *sides, role=look(a.status).role, right_role=look(b.status).role)
 
 
 def timeline_rows(lines: Sequence[Line]) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from headway.replays.moving import PAST
@@ -29,6 +30,15 @@ class Words(NamedTuple):
 
     text: str
     role: str = "text"
+
+
+WIDTH = 44
+"""Cells of a text beside the form, on the smallest terminal where both are seen."""
+
+
+def wrapped(text: str, role: str) -> list[Words]:
+    """A long text as indented lines."""
+    return [Words(f"  {line}", role) for line in textwrap.wrap(safe(text, 600), WIDTH)]
 
 
 def plan_words(planned: Planned) -> list[Words]:

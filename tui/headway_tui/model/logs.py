@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
+from headway.lines import missing_words
+from headway.wire.events import LogChunk
 from headway_tui.model.loglines import Line, level_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
-
-    from headway.wire.events import LogChunk
 
 CAPACITY = 100_000
 _LOOKS = 64
@@ -239,7 +239,7 @@ class LogStore:
         gap = mark.expected - expected
         if gap > 0:
             self.missing += self._new(mark.epoch, expected, mark.expected)
-            extra.append(_missing(gap, at, mark.epoch, ""))
+            extra.append(_gap(gap, LogChunk(mark.expected, [], at), mark.epoch))
         self.lines[:0] = extra
         self.base -= len(extra)
         self._marks[0] = mark._replace(bare=False, rows=mark.rows + len(extra))
@@ -366,8 +366,4 @@ def _as_many(parts: Sequence[Part], room: int) -> list[Part]:
 
 
 def _gap(gap: int, chunk: LogChunk, epoch: int) -> Line:
-    return _missing(gap, chunk.at, epoch, ", too much output" if chunk.dropped else "")
-
-
-def _missing(gap: int, at: datetime, epoch: int, why: str) -> Line:
-    return Line(at, "!", epoch, f"{gap:,} line{'s are' if gap > 1 else ' is'} missing{why}")
+    return Line(chunk.at, "!", epoch, missing_words(gap, chunk))

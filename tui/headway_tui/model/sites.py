@@ -55,7 +55,9 @@ def _site(row: SiteRow, now: datetime, *, wide: bool, ascii_only: bool) -> Piece
         return f"! {name} is not followed: {safe(row.problem, 60)}{waits}   ", "bad"
     if row.linked:
         behind = f", {row.behind:,} behind" if row.behind else ""
-        return f"{MARKS['live'][ascii_only]} {name} live{behind}{waits}   ", "good"
+        behind += f", {plural(row.skipped, 'message')} skipped" if row.skipped else ""
+        role = "warning" if row.skipped else "good"
+        return f"{MARKS['live'][ascii_only]} {name} live{behind}{waits}   ", role
     sign = MARKS["cut off"][ascii_only]
     if row.contact_at is None:
         return f"{sign} {name} never heard of{waits}   ", "warning"

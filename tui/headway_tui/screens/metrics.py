@@ -113,6 +113,11 @@ class MetricsScreen(Pane):
 
     def _drops(self, width: int) -> list[tuple[str, str]]:
         lines, dropped, spans = self.view.totals
+        if gone := self.console_app.link.unshipped():
+            was = "was" if gone == 1 else "were"
+            words = f" {plural(gone, 'run')} {was} removed before the hub had confirmed it all"
+            more = ": RUNS was nearly full. Raise edge.runs_bytes, or mend the link"
+            return [(words, "warning"), (more if width >= 100 else "", "muted")]
         role = "warning" if dropped or spans else "muted"
         text = f" of {lines:,} log lines {dropped:,} were dropped, and {spans:,} spans"
         more = "   since each agent's start; dropped = over its rate" if width >= 100 else ""

@@ -7,7 +7,6 @@ is the file that does the same from a shell.
 from __future__ import annotations
 
 import shlex
-import textwrap
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ from headway_tui.draftfile import kept
 from headway_tui.jobfeed import JobFeed
 from headway_tui.model import drafts, jobs
 from headway_tui.model.compared import VIEWS
-from headway_tui.model.jobs import Words, plan_words
+from headway_tui.model.jobs import Words, plan_words, wrapped
 from headway_tui.model.sheets import Sheet, count_field, texts
 from headway_tui.model.texts import fit, right, safe
 from headway_tui.screens.replay_draft import DraftPanes
@@ -255,7 +254,7 @@ class ReplayScreen(DraftPanes):
             planned = await make_plan(client, loaded, self._decide)
         except HeadwayError as e:
             self.planned = None
-            self.plan.say([Words("no plan", "bad"), *(Words(f"  {x}", "bad") for x in _wrap(e))])
+            self.plan.say([Words("no plan", "bad"), *wrapped(str(e), "bad")])
             return None
         fresh = self.planned is None or self.planned.name != planned.name
         self.planned = planned
@@ -378,7 +377,3 @@ class ReplayScreen(DraftPanes):
     def reread(self) -> None:
         """Read the job, or the list, anew."""
         self.open_job(self.draft.job)
-
-
-def _wrap(error: HeadwayError) -> list[str]:
-    return textwrap.wrap(safe(str(error), 600), 60)

@@ -17,7 +17,7 @@ from headway.errors import HeadwayError
 from headway.replays import load, parse
 from headway_tui.draftfile import draft_file, keep, save
 from headway_tui.model import drafts
-from headway_tui.model.jobs import Words
+from headway_tui.model.jobs import Words, wrapped
 from headway_tui.screens.replay_job import JobPanes
 from headway_tui.widgets.replays import Form, WordLines
 
@@ -75,8 +75,9 @@ class DraftPanes(JobPanes):
     def plan_hint(self) -> None:
         """There is no plan of the draft as it is now."""
         why = drafts.opened(self.draft)
-        hint = f"  {why}" if why else "  D shows what would start; nothing is sent"
-        self.plan.say([Words("no plan yet", "muted"), Words(hint, "warning" if why else "muted")])
+        hint = why or "D shows what would start; nothing is sent"
+        role = "warning" if why else "muted"
+        self.plan.say([Words("no plan yet", "muted"), *wrapped(hint, role)])
 
     def do_edit_field(self) -> None:
         """Type another value."""

@@ -54,8 +54,7 @@ class RunScreen(RunSearch):
             self.now = lambda: link.as_of or datetime.now(UTC)  # what was running, as it was
         self.feed = RunFeed(link, self.run_id, self._on_detail, self._on_event)
         self.logs.source = self.lines
-        self.state.empty = "no checkpoint yet: until there is one, a crash starts over"
-        self.state.show({}, b"", self.state.empty)
+        self.state.show({}, b"", "asking")
         self.error_box.display = False
         self.run_worker(self._follow, name="run", exit_on_error=True)
 

@@ -84,7 +84,9 @@ class RunPanes(Pane):
                 partial(self._load, number), group="state", exclusive=True, exit_on_error=True
             )
         elif not number and self.detail is not None:
-            self.state.show(self._bodies(), b"", self.state.empty)
+            over = self.detail.row.ended_at is not None
+            words = "it made no checkpoint" if over else "no checkpoint: a crash starts over"
+            self.state.show(self._bodies(), b"", words)
 
     def _bodies(self) -> dict[str, Any]:
         detail, bodies = self.detail, dict[str, Any]()

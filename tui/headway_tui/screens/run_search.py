@@ -55,8 +55,7 @@ class RunSearch(RunKin):
             self.say(str(e), "bad")
             return
         if found:
-            if self.logs.searching:
-                self.say("searching; esc stops")
+            self.say("searching; esc stops" if self.logs.searching else "")
             return
         if isinstance(self._searched, Finding):
             self._not_in(self._searched, event.value)

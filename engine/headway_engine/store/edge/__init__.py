@@ -7,7 +7,8 @@ may work on one NATS: each has a projection of its own, and a decision on an old
 1. `messages`    the bodies on `hw.run.>`: those of server mode, and a `Change` with all the rest.
 2. `fold`        from the messages of an id to its record; pure.
 3. `projection`  SQLite, the working set: makes the rows of each message once (`applying`, `rows`),
-                 whoever wrote it; `damage` says when its file cannot be trusted.
+                 whoever wrote it; `damage` says when its file cannot be trusted. What lacks much is
+                 made aside by another process (`filler`), which `filling` starts.
 4. `journal`     conditional writes to RUNS, and what others wrote there; `settings` the same for
                  the bucket.
 5. `base`        look, decide, publish on condition, look again: the only way to write;
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from nats.aio.client import Client as NatsClient
+    from headway.bus import Connection
 
 log = logging.getLogger("headway.engine.edge")
 
@@ -58,7 +59,7 @@ class EdgeStore(Sources, Dead, Usage):
 
     def __init__(
         self,
-        nc: NatsClient,
+        nc: Connection,
         folder: Path,
         engine: str = "edge",
         clock: Clock | None = None,
@@ -135,7 +136,7 @@ class EdgeStore(Sources, Dead, Usage):
         """While the projection lacks much: the message up to which it is, and the last one."""
         if not self.journal.behind:
             return None
-        return self.projection.watermark, self.journal.upto
+        return min(self.journal.reached, self.journal.upto), self.journal.upto
 
     def use(self) -> tuple[int, int]:
         """None are needed."""

@@ -188,7 +188,7 @@ class Claims(Intake):
         marks, more = self._page(run_id, "")
         return Claimed(
             run, _raw(body[0]), ref_of(body[1]), ck[0], ck[1], ck[2], _raw(ck[3]), ref_of(ck[4]),
-            marks, more, record.tags, known[0], known[1], events,
+            marks, more, known[0], known[1], events,
         )  # fmt: skip
 
     def _page(self, run: str, after: str) -> tuple[list[MarkRecord], bool]:
