@@ -14,9 +14,11 @@ import secrets
 import socket
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from headway import subjects
 from headway.bus import Connection, JetStreamRefused, connect
 from headway.errors import NotReachable
 from headway_engine.blobs import BlobsDown
@@ -80,6 +82,16 @@ def make_store(config: Config, engine: str, nc: Connection, edge: Path | None) -
     from headway_engine.store.postgres import PostgresStore
 
     return PostgresStore(config.postgres.dsn, engine=engine, retention=retention)
+
+
+BODY_PATIENCE = 4.0
+"""Seconds for one answer of a site's blob store, over the link."""
+
+
+def make_bodies(nc: Connection, site: str) -> Blobs:
+    """The large bodies of a site's runs, read over the link: an edge has them in its JetStream."""
+    api = subjects.site_api(site)
+    return ObjectBlobs(nc, subjects.BLOBS_BUCKET, timeout=BODY_PATIENCE, api=api)
 
 
 def make_sites(config: Config, engine: str) -> SiteStore | None:
@@ -185,6 +197,7 @@ class Engine:
                     self.clock,
                     self.started,
                     sites,
+                    partial(make_bodies, work),
                 )
             )
             log.info(

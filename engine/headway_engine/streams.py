@@ -313,19 +313,28 @@ async def _info(nc: NatsClient, verb: str, absent: int) -> dict[str, Any] | None
 async def fsyncs_always(monitor_url: str, server_id: str = "") -> bool:
     """True if the monitoring port shows `sync_interval: always`.
 
-    There is no other way to see it: without that port *accepted* counts as `lazy`. `server_id`: of
-    the server that is meant; the port of another one says nothing about it.
+    There is no other way to see it: without that port *accepted* counts as `lazy`.
+    """
+    jetstream = await shown_jetstream(monitor_url, server_id)
+    return bool(jetstream and jetstream["config"].get("sync_always"))
+
+
+async def shown_jetstream(monitor_url: str, server_id: str = "") -> dict[str, Any] | None:
+    """JetStream's `config` and `stats`, by the monitoring port; None if it does not show them.
+
+    `server_id`: of the server that is meant; the port of another one says nothing about it.
     """
     try:
         body = await asyncio.to_thread(_read, f"{monitor_url}/varz")
         varz = msgspec.json.decode(body, type=dict[str, Any])
         if server_id and varz["server_id"] != server_id:
             log.warning("the monitoring port %s is that of another nats-server", monitor_url)
-            return False
-        return bool(varz["jetstream"]["config"].get("sync_always"))
+            return None
+        found: dict[str, Any] = varz["jetstream"]
+        return found if found.get("config") else None
     except (OSError, ValueError, KeyError) as e:
         log.warning("no answer of the monitoring port %s: %s", monitor_url, e)
-        return False
+        return None
 
 
 def _read(url: str) -> bytes:

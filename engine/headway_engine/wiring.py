@@ -39,6 +39,7 @@ from headway_engine.metrics.families import Family, engine_families
 from headway_engine.metrics.states import States
 from headway_engine.orphans import Orphans
 from headway_engine.otlp import OtlpExport, make_exporter
+from headway_engine.ownwords import told_of, unshipped
 from headway_engine.post import Post
 from headway_engine.presence import Beat, Hints, QueueTick
 from headway_engine.pruner import Pruner
@@ -49,7 +50,6 @@ from headway_engine.rescuer import Rescuer, reached
 from headway_engine.sampling import Sampler
 from headway_engine.saves import Attempts, SaveLanes
 from headway_engine.service import Health, Probe, Service, StoreClock
-from headway_engine.sites.homing import told_of, unshipped
 from headway_engine.sites.hub import Hub, at_site
 from headway_engine.store import StoreDown
 from headway_engine.timers import DueTimer, OverdueTimer
@@ -58,7 +58,7 @@ from headway_engine.watch import Watch
 from headway_engine.worksweep import WorkSweep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from headway.bus import Connection
     from headway.wire.events import Sample
@@ -68,6 +68,11 @@ if TYPE_CHECKING:
     from headway_engine.sites import SiteStore
     from headway_engine.store import Store, StoreFacts
     from headway_engine.store.records import Outcome
+
+
+def no_bodies(site: str) -> Blobs:
+    """Where there are no sites."""
+    raise LookupError(site)
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,8 @@ class Parts:
     """Set by the last service."""
     sites: SiteStore | None = None
     """At a hub: what is known of the runs of its sites."""
+    bodies: Callable[[str], Blobs] = no_bodies
+    """At a hub: the blobs of a site, read over the link."""
 
     def info(self, now: datetime) -> Info:
         """Who answers."""
@@ -217,7 +224,7 @@ def wire(p: Parts) -> list[Service]:
     table |= {"logs": logbook.logs, "spans": logbook.spans, "metrics": board.metrics}
     table |= Bundles(store, blobs, dispatcher, relay).table()
     theirs = {} if p.sites is None else ReadVerbs(p.sites, ticks, info, board).table()
-    hub = Hub(work, p.sites, c.sites, p.clock.now)
+    hub = Hub(work, p.sites, c.sites, p.bodies, p.clock.now)
     table = hub.over(table, theirs)
     control = Control(
         answers,

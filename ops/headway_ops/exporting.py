@@ -40,7 +40,7 @@ from headway.wire.runs import (
 from headway_engine.agent.provider import from_dotenv, from_toml
 from headway_ops import link, say
 from headway_ops.redacting import Cleaner
-from headway_ops.say import Exit, Fail
+from headway_ops.say import Exit, Fail, in_a_folder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
@@ -109,7 +109,7 @@ def _free(target: Path, *, force: bool) -> Path:
     """The path, if it may be written; raises Fail."""
     if target.is_file() and not force:
         raise Fail(f"{target} is there already", "another -o FILE, or --force", Exit.USAGE)
-    return target
+    return in_a_folder(target, "-o")
 
 
 def secrets_in(files: Iterable[str], settings_url: str) -> tuple[str, ...]:

@@ -254,7 +254,7 @@ async def _submit(client: Client, asks: list[Ask]) -> list[RunHandle[Any]]:
 
 def enqueue_and_follow(ask: Ask, *, as_json: bool) -> None:
     """Enqueue one run, follow it to its end, print its result; exit 1 if it has none."""
-    from headway_ops import following
+    from headway_ops import following, sending
 
     _ = ask.item(), ask.patience
     run = ""
@@ -265,7 +265,13 @@ def enqueue_and_follow(ask: Ask, *, as_json: bool) -> None:
         run = handle.id
         if not as_json:
             say.tell(f"run {handle.id}" + (" (its key had it already)" if handle.duplicate else ""))
-        return await following.to_the_end(client, handle.id, as_json=as_json)
+        if not ask.site:
+            return await following.to_the_end(client, handle.id, as_json=as_json)
+        await sending.handed_over(client, handle, ask.site)
+        if handle.duplicate and not as_json:
+            say.tell(f"its key has run {handle.id} there already")
+        async with sending.telling_link(client, ask.site):
+            return await following.to_the_end(client, handle.id, as_json=as_json)
 
     try:
         succeeded = link.with_client(work)

@@ -91,9 +91,10 @@ def show_run(run: str, *, whole: bool, as_json: bool) -> None:
         say.show(story.story(found, datetime.now(UTC), whole=whole))
 
 
-def list_dead(by: Literal["task", "error"], limit: int, *, as_json: bool) -> None:
-    """Print failures that nobody has acknowledged, by class."""
-    page = link.with_client(lambda client: client.api("dead", DeadAsk(by, limit), DeadPage))
+def list_dead(by: Literal["task", "error"], limit: int, site: str, *, as_json: bool) -> None:
+    """Print failures that nobody has acknowledged, by class; at a hub maybe of one site."""
+    ask = DeadAsk(by, limit, site)
+    page = link.with_client(lambda client: client.api("dead", ask, DeadPage))
     if as_json:
         say.data(page)
         return
@@ -153,12 +154,13 @@ def show_usage(
     model: str,
     since: str,
     limit: int,
+    site: str,
     *,
     as_json: bool,
 ) -> None:
     """Print what runs used of language models, summed. Raises Fail for a bad `since`."""
     start = moment(since, datetime.now(UTC)) if since else None
-    ask = UsageAsk(by, task, model, since=start, n=limit)
+    ask = UsageAsk(by, task, model, since=start, n=limit, site=site)
     rows = link.with_client(lambda client: client.api("usage", ask, list[UsageRow]))
     if as_json:
         say.rows(rows)

@@ -118,7 +118,9 @@ def _try_of(row: RunRow) -> str:
 
 def dead_table(classes: Sequence[DeadClass], now: datetime) -> Table:
     """Dead letters by class: how many, the last when, how far most had come, the newest of them."""
-    table = a_table("RUNS", "CLASS", "TASK", "LAST", "CHECKPOINT", "SAMPLE", wide=1)
+    sites = any(c.site not in ("", "-") for c in classes)
+    last = ("SAMPLE", "SITE") if sites else ("SAMPLE",)
+    table = a_table("RUNS", "CLASS", "TASK", "LAST", "CHECKPOINT", *last, wide=1)
     for c in classes:
         point = f"#{c.checkpoint} {c.checkpoint_name}" if c.checkpoint else "-"
         table.add_row(
@@ -128,6 +130,7 @@ def dead_table(classes: Sequence[DeadClass], now: datetime) -> Table:
             age(c.last_at, now),
             Text(safe_line(point, 14)),
             Text(safe_line(c.sample, 26)),
+            *([Text(safe_line(c.site, 64))] if sites else []),
         )
     return table
 

@@ -19,7 +19,7 @@ from headway.replays.script import Replay, check
 from headway.texts import plural, span
 from headway_ops import link, say
 from headway_ops.reporting import line_of, tell
-from headway_ops.say import Exit, Fail
+from headway_ops.say import Exit, Fail, in_a_folder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -141,6 +141,8 @@ def start(
 
     `typed`: the number of runs, as somebody wrote it who knows that effects may happen again.
     """
+    if junit:
+        in_a_folder(Path(junit), "--junit")
     loaded = _load(target) if target.endswith((".toml", ".py")) else None
     saved = Path(target).read_bytes() if target.endswith(".json") else b""
 

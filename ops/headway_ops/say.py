@@ -17,6 +17,7 @@ from headway_ops import std
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from rich.console import Console, RenderableType
 
@@ -59,6 +60,16 @@ class Fail(Exception):
     def __init__(self, what: str, todo: str = "", code: Exit = Exit.FAILED) -> None:
         super().__init__(what)
         self.what, self.todo, self.code = what, todo, code
+
+
+def in_a_folder(path: Path, option: str) -> Path:
+    """The path, if a file can be made there: looked at before the work, not after it."""
+    if path.is_dir():
+        raise Fail(f"{option} {path}: it is a folder", "name a file in it", Exit.USAGE)
+    if not path.absolute().parent.is_dir():
+        hint = "make it, or name a file in one that is there"
+        raise Fail(f"{option} {path}: there is no such folder", hint, Exit.USAGE)
+    return path
 
 
 def exit_of(code: str) -> Exit:
@@ -157,6 +168,8 @@ def quiet_library() -> list[str]:
                 refusals.append(text)
 
     logging.getLogger("headway").addHandler(Heard(logging.WARNING))
+    # Python 3.11 says it at the end of each TLS connection of nats-py.
+    logging.getLogger("asyncio").addFilter(lambda r: "eof_received" not in r.getMessage())
     return refusals
 
 

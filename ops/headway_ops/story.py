@@ -15,6 +15,7 @@ from headway.budgets import told
 from headway.looks import look
 from headway.safe import safe_line, safe_text
 from headway.texts import age, clock, size, span, took, tries
+from headway.wire import INLINE_LIMIT
 from headway.wire.events import gist
 from headway_ops.render import a_table, cut, one_line, pairs, status_text, style_of, unicode_output
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from headway.wire import ErrorInfo
+    from headway.wire import BlobRef, ErrorInfo
     from headway.wire.events import Event
     from headway.wire.runs import CheckpointRow, MarkRow, RunDetail
 
@@ -314,15 +315,21 @@ def error_lines(error: ErrorInfo) -> list[Text]:
     return lines
 
 
-def checkpoints_table(rows: list[CheckpointRow]) -> RenderableType:
-    """The checkpoints that are kept."""
-    table = a_table("#", "NAME", "SIZE", "AT", "EPOCH", wide=1)
+def checkpoints_table(rows: list[CheckpointRow], site: str = "") -> RenderableType:
+    """The checkpoints that are kept; `site`: that owns the run, and keeps large states."""
+    away = any(_stays(row.size, site) for row in rows)
+    table = a_table("#", "NAME", "SIZE", "AT", "EPOCH", *(["STATE"] if away else []), wide=1)
     for row in rows:
-        table.add_row(
-            str(row.number), cut(row.name), size(row.size), clock(row.at),
-            str(row.epoch),
-        )  # fmt: skip
+        cells = [str(row.number), cut(row.name), size(row.size), clock(row.at), str(row.epoch)]
+        if away:
+            cells.append(f"kept at site {site}" if _stays(row.size, site) else "here")
+        table.add_row(*cells)
     return table
+
+
+def _stays(count: int, site: str) -> bool:
+    """A body of so many bytes is with the site that owns its run, and not here."""
+    return bool(site) and count > INLINE_LIMIT
 
 
 def marks_table(rows: list[MarkRow]) -> RenderableType:
@@ -346,6 +353,8 @@ def story(detail: RunDetail, now: datetime, *, whole: bool = False) -> Renderabl
 
     if detail.payload:
         section("Payload", Text(f"  {one_line(_body(bytes(detail.payload)), 400)}"))
+    elif detail.payload_ref is not None:
+        section("Payload", Text(f"  {_large(detail.payload_ref, detail.row.site)}"))
     if detail.events:
         lines = timeline(detail.events) if whole else short_timeline(detail.events, run)
         section("Timeline", *lines)
@@ -353,7 +362,7 @@ def story(detail: RunDetail, now: datetime, *, whole: bool = False) -> Renderabl
     many = len(kept) + len(marks) if whole else LINES
     if kept:
         more = [left_out(len(kept) - many, "checkpoints", run)] if len(kept) > many else []
-        section("Checkpoints", *more, checkpoints_table(kept[-many:]))
+        section("Checkpoints", *more, checkpoints_table(kept[-many:], detail.row.site))
     if marks:
         more = [left_out(len(marks) - many, "marks", run)] if len(marks) > many else []
         section("Recorded", *more, marks_table(marks[-many:]))
@@ -362,10 +371,14 @@ def story(detail: RunDetail, now: datetime, *, whole: bool = False) -> Renderabl
     if detail.result:
         section("Result", Text(f"  {one_line(_body(bytes(detail.result)), 2000)}"))
     elif detail.result_ref is not None:
-        section(
-            "Result", Text(f"  {size(detail.result_ref.size)}: headway result {detail.row.run}")
-        )
+        large = _large(detail.result_ref, detail.row.site)
+        section("Result", Text(f"  {large}: headway result {detail.row.run}"))
     return Group(*parts)
+
+
+def _large(ref: BlobRef, site: str) -> str:
+    """How large it is, and where."""
+    return f"{size(ref.size)}, kept at site {site}" if site else size(ref.size)
 
 
 def _body(raw: bytes) -> str:

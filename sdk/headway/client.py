@@ -9,61 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import secrets
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec import Raw
 
 from headway import bus, config, journal, subjects
 from headway.codec import payload_hash
-from headway.direct import Direct
 from headway.enqueues import MESSAGE_ITEMS, Outbox
-from headway.errors import (
-    HeadwayError,
-    NoSuchRun,
-    NotReachable,
-    NotRecorded,
-    ReadOnly,
-    Refused,
-    SomeRefused,
-    TooLarge,
-    refusal_of,
-)
+from headway.errors import HeadwayError, NotRecorded, SomeRefused, refusal_of
 from headway.handles import RunHandle
 from headway.ids import new_run_id
 from headway.results import Results
 from headway.sending import send_all
-from headway.verbs import READ_VERBS
-from headway.wire import (
-    BLOB_PART,
-    INLINE_LIMIT,
-    NOTHING,
-    PAYLOAD_LIMIT,
-    BlobRef,
-    Malformed,
-    decode,
-    encode,
-)
-from headway.wire.api import API_ANSWER, ApiError, Done, Info
-from headway.wire.blobs import BlobGet, BlobPart, BlobPut, BlobUrl, SignedPut
+from headway.steering import Steering
+from headway.wire import INLINE_LIMIT, NOTHING, Malformed, decode, encode
+from headway.wire.api import Done
 from headway.wire.enqueue import ANSWERS, Ended, EnqueueItem
-from headway.wire.replays import ForkAsk, Forked
-from headway.wire.runs import (
-    CheckpointRow,
-    ResultsAnswer,
-    ResultsAsk,
-    RunAsk,
-    RunDetail,
-    RunsPage,
-    RunsQuery,
-    StateAnswer,
-    StateAsk,
-)
 from headway.wire.sites import SEND_TTL
-from headway.wire.steering import CancelAsk, ReplayAsk, ResumeAsk
+from headway.wire.steering import ReplayAsk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -74,25 +38,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("headway.client")
 
-T = TypeVar("T")
 
-_BUSY = frozenset({"busy", "unavailable"})
+class Client(Steering):
+    """A connection to Headway. Make it with `Client.open()` or `default_client()`.
 
-
-class Client:
-    """A connection to Headway. Make it with `Client.open()` or `default_client()`."""
+    Here are enqueues and results; `steering` has the verbs that look at runs and move them,
+    `bodies` what is large, `asking` the requests below all of it.
+    """
 
     def __init__(self, connection: bus.Connection, settings: config.Settings, reply: str) -> None:
         """`reply`: the subject on which this process hears, see `subjects.reply`."""
-        self.connection, self.settings = connection, settings
+        super().__init__(connection, settings)
         self.id = reply.rsplit(".", 1)[-1]
         """Random: of this process and event loop."""
-        self.namespace = settings.namespace
-        self.direct = Direct()
-        """Large payloads straight to S3, where that works."""
         self._listens = False
-        self.durability = "unknown"
-        """What *accepted* is worth on this NATS; the engine says it (DECISIONS C5)."""
         self.outbox = Outbox(connection, settings, settings.user, reply)
         self.results = Results(connection, self.namespace, self.outbox, self.ask_results)
 
@@ -148,7 +107,7 @@ class Client:
         """
         if not items:
             return []
-        self._may("an enqueue")
+        self.may("an enqueue")
         hashes = [payload_hash(bytes(i.payload)) for i in items] if journal.armed else []
         await self._listen()
         for i in items:
@@ -191,7 +150,7 @@ class Client:
         `result()` raises Refused for those two. Raises Refused for a site that the hub does not
         have, or for an item that it cannot send; NotReachable: repeat with the same items.
         """
-        self._may("an enqueue")
+        self.may("an enqueue")
         await self._listen()
         records = await send_all(self, site, items, ttl)
         return [RunHandle(self, record, result_type) for record in records]
@@ -242,65 +201,6 @@ class Client:
         item.payload_ref = await self.upload(item.run, bytes(item.payload), "the payload")
         item.payload = NOTHING
 
-    async def upload(self, run: str, body: bytes, what: str = "the body") -> BlobRef:
-        """Put a large body into blobs, under this (new) run's id. Raises TooLarge, NotReachable."""
-        if len(body) > PAYLOAD_LIMIT:
-            raise TooLarge(what, len(body), PAYLOAD_LIMIT)
-        digest = sha256(body).hexdigest()
-        if (ref := await self._put_directly(run, body, digest)) is not None:
-            return ref
-        upload = secrets.token_hex(8)
-        count = max(1, -(-len(body) // BLOB_PART))
-        answer = b"null"
-        for index in range(count):
-            part = BlobPut(
-                run=run,
-                upload=upload,
-                index=index,
-                last=index == count - 1,
-                data=body[index * BLOB_PART : (index + 1) * BLOB_PART],
-                sha256=digest if index == count - 1 else "",
-            )
-            answer = await self.api("blob-put", part, Raw)
-        return msgspec.json.decode(answer, type=BlobRef)
-
-    async def _put_directly(self, run: str, body: bytes, digest: str) -> BlobRef | None:
-        """Straight to S3 where that is offered and works; None = send parts."""
-        if not self.direct.worth(len(body)):
-            return None
-        ask = BlobUrl(run, len(body), digest)
-
-        async def sign() -> SignedPut:
-            try:
-                return await self.api("blob-url", ask, SignedPut)
-            except Refused as e:
-                if e.code != "not_served":  # an older engine
-                    raise
-                return SignedPut()
-
-        async def check() -> BlobRef | None:
-            try:
-                return await self.api("blob-done", ask, BlobRef)
-            except Refused as e:
-                log.warning("a payload that was uploaded directly is not taken: %s", e)
-                return None
-
-        parts = [body[i : i + BLOB_PART] for i in range(0, len(body), BLOB_PART)]
-        return await self.direct.put(parts, sign, check)
-
-    async def fetch_blob(self, ref: BlobRef) -> bytes:
-        """A body that was too large to travel inline; checked against its hash."""
-        body = bytearray()
-        while len(body) < ref.size:
-            ask = BlobGet(key=ref.key, offset=len(body))
-            part = await self.api("blob-get", ask, BlobPart)
-            if not part.data:
-                break
-            body += part.data
-        if sha256(body).hexdigest() != ref.sha256:
-            raise HeadwayError(f"blob {ref.key} is damaged: its hash differs; see `headway doctor`")
-        return bytes(body)
-
     # --- handles and results
 
     def handle(self, run: str, result_type: Any = Any) -> RunHandle[Any]:
@@ -314,67 +214,6 @@ class Client:
     async def result(self, run: str, result_type: Any = Any, within: float | None = None) -> Any:
         """The result of any run by its id; see RunHandle.result."""
         return await self.handle(run, result_type).result(within)
-
-    # --- the engine's api
-
-    def _may(self, what: str) -> None:
-        if self.settings.readonly:
-            raise ReadOnly(what, self.settings.context)
-
-    async def api(self, verb: str, body: msgspec.Struct | None, answer_type: type[T]) -> T:
-        """A request to the engine. Raises Refused (or a kind of it), NotReachable and ReadOnly.
-
-        `busy` is tried again with jitter until the request timeout is used up; every verb may be
-        repeated.
-        """
-        if verb not in READ_VERBS:
-            self._may(verb)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.settings.request_timeout
-        subject = subjects.api(self.namespace, self.settings.user, verb)
-        data = encode(body) if body is not None else b"{}"
-        pause, why = 0.05, ""
-        while True:
-            rest = max(0.05, deadline - loop.time())
-            try:
-                msg = await bus.ask(self.connection, subject, data, timeout=rest, again=True)
-            except NotReachable:
-                if why:  # it said why before it fell silent
-                    raise NotReachable(why) from None
-                raise
-            answer = decode(API_ANSWER, msg.data)
-            error = answer.error
-            if error is None:
-                return msgspec.json.decode(bytes(answer.data) or b"null", type=answer_type)
-            if error.code not in _BUSY:
-                raise _refusal(error)
-            why = f"the engine cannot answer {verb} now: {error.message}; see `headway doctor`"
-            pause = min(1.0, pause * 2) * random.uniform(0.7, 1.3)
-            if loop.time() + pause > deadline:
-                raise NotReachable(why)
-            await asyncio.sleep(pause)
-
-    async def info(self) -> Info:
-        """Who answers, and how durable its NATS is."""
-        info = await self.api("info", None, Info)
-        self.durability = info.durability or self.durability
-        return info
-
-    async def runs(self, query: RunsQuery | None = None) -> RunsPage:
-        """A page of the list of runs, newest first."""
-        return await self.api("runs", query or RunsQuery(), RunsPage)
-
-    async def run(self, run: str) -> RunDetail:
-        """Everything about one run: its id, or a prefix that only one has. Raises NoSuchRun."""
-        return await self.api("run", RunAsk(run=run), RunDetail)
-
-    async def cancel(self, run: str, reason: str = "") -> Done:
-        """Cancel: final once answered, also for an id that intake has not seen yet."""
-        return await self.api("cancel", CancelAsk(run, reason), Done)
-
-    async def resume(self, ask: ResumeAsk) -> Done:
-        """The next attempt now, with decisions on ambiguous once marks where they are asked for."""
-        return await self.api("resume", ask, Done)
 
     async def replay(
         self,
@@ -390,28 +229,6 @@ class Client:
         ask = ReplayAsk(run, new_run, clear=clear, version=version, queue=queue)
         done = await self.api("replay", ask, Done)
         return self.handle(done.run or new_run, result_type)
-
-    async def state(self, run: str, number: int = 0) -> tuple[CheckpointRow, bytes]:
-        """A checkpoint (0 = the last) with its state as JSON. Raises NoSuchRun if there is none."""
-        answer = await self.api("state", StateAsk(run, number), StateAnswer)
-        row = answer.row
-        if not answer.key:
-            return row, bytes(answer.state)
-        return row, await self.fetch_blob(BlobRef(answer.key, row.size, row.sha256))
-
-    async def fork(self, ask: ForkAsk) -> Forked:
-        """A new run from a checkpoint of another, maybe with edits; asking twice makes one run."""
-        return await self.api("fork", ask, Forked)
-
-    async def ask_results(self, runs: list[str]) -> ResultsAnswer:
-        """Which of these have ended? One request for up to a thousand."""
-        return await self.api("result", ResultsAsk(runs), ResultsAnswer)
-
-
-def _refusal(error: ApiError) -> HeadwayError:
-    if error.code in ("not_found", "no_such_run"):
-        return NoSuchRun(error.message, error.code)
-    return refusal_of(error.code, error.message)
 
 
 _clients: dict[tuple[int, int], asyncio.Future[Client]] = {}

@@ -93,6 +93,10 @@ def test_the_recorded_script_mends_what_failed(up: Up, tmp_path: Path) -> None:
     assert (refused.returncode, f"--plan {name} --yes" in refused.stderr) == (4, True)
     assert up.headway("replay", "ls", "--json").stdout == ""
     out = tmp_path / "out.xml"
+    nowhere = str(tmp_path / "none" / "out.xml")
+    early = up.headway("replay", "run", FIX, "--plan", name, "--yes", "--junit", nowhere)
+    assert early.returncode == 2
+    assert "no such folder" in early.stderr
     go = ("replay", "run", FIX, "--plan", name, "--yes", "--follow", "--junit", str(out))
     done = up.headway(*go)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -299,6 +299,6 @@ def test_each_verb_of_the_engine_is_somebody_s() -> None:
     table = Verbs(*[nothing] * 6).table() | ReadVerbs(*[nothing] * 4).table()
     table |= BlobVerbs(*[nothing] * 2).table() | JobVerbs(*[nothing] * 3).table()
     table |= Bundles(*[nothing] * 4).table()
-    table = Hub(nothing, None, (), nothing).over(table, {})
+    table = Hub(nothing, None, (), nothing, nothing).over(table, {})
     assert {*table, "logs", "metrics", "spans"} == set(rights.OPERATOR_VERBS) == {*READ, *WRITE}
     assert set(READ_VERBS) >= NO_STORE

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
+from headway.wire.saves import ModelUsage, SaveUsage
 from headway_engine.sites import following
 from support.engines import Caller, calling, config_for, running_engine
 from support.islands import Island, islands, quick
@@ -138,3 +139,42 @@ async def test_verbs_with_a_query_count_sites_or_refuse_them(database: str) -> N
             page = await caller.api("bulk", {"verb": "cancel", "query": "!site:berlin,oslo"})
             assert page["runs"] == [own]
             assert await caller.api("usage", {"by": "run", "run": made[0]}) == []
+
+
+def classes(page: dict[str, Any]) -> dict[tuple[str, str], int]:
+    """Runs by (site, task)."""
+    return {(c.get("site", ""), c["task"]): c["count"] for c in page["classes"]}
+
+
+async def test_dead_letters_and_use_are_those_of_hub_and_sites(database: str) -> None:
+    async with islands("berlin", "oslo") as found:
+        config = config_for(found.hub.url, database, sites=("berlin", "oslo"))
+        async with running_engine(config), calling(found.hub.url) as caller:
+            berlin, oslo = found["berlin"], found["oslo"]
+            made = await berlin.ended(2, fails=True)
+            await oslo.ended(1, fails=True)
+            record = await berlin.kit.record(made[0])
+            used = SaveUsage(made[0], record.epoch, [ModelUsage("m", 100, 20, 0.5)])
+            assert (await berlin.kit.store.save([used]))[0].outcome == "ok"
+
+            async def known() -> bool:
+                rows = await caller.api("usage", {"by": "model"})
+                page = await caller.api("dead")
+                return bool(rows) and page["total"] == 3
+
+            await until(known, what="the hub knows dead letters and use of its sites")
+            page = await caller.api("dead")
+            assert classes(page) == {("berlin", "research"): 2, ("oslo", "research"): 1}
+            assert page["classes"][0]["sample"] in made
+            page = await caller.api("dead", {"by": "error", "n": 1})
+            assert (classes(page), page["more"]) == ({("berlin", "research"): 2}, 1)
+            page = await caller.api("dead", {"site": "oslo"})
+            assert (classes(page), page["total"]) == ({("oslo", "research"): 1}, 1)
+            assert not (await caller.api("dead", {"site": "-"}))["classes"]
+            (row,) = await caller.api("usage", {"by": "task"})
+            assert (row["key"], row["runs"], row["cost_usd"]) == ("research", 1, 0.5)
+            assert await caller.api("usage", {"site": "berlin"}) == [row]
+            assert await caller.api("usage", {"site": "oslo"}) == []
+            assert await caller.api("usage", {"site": "-"}) == []
+            for verb in ("dead", "usage"):
+                assert "no site 'paris'" in await refused(caller, verb, {"site": "paris"})

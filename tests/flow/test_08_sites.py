@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,9 @@ from msgspec import Raw
 
 from headway import bus
 from headway.ids import new_run_id
-from headway.wire import encode
+from headway.wire import decode, encode
+from headway.wire.events import RUN_EVENTS
+from headway_engine.sites import following
 from headway_engine.sites.commands import TTL, Command, subject
 from support.engines import Caller, calling, config_for, running_engine
 from support.factories import NS, an_enqueue
@@ -93,6 +96,38 @@ async def test_a_hub_lists_and_opens_the_runs_of_its_sites(joined: Islands, data
         assert state["state"] == {"turn": 1}
         ends = await caller.api("result", {"runs": [berlin[1], own]})
         assert [e["run"] for e in ends["ended"]] == [berlin[1]]
+
+
+async def test_whoever_has_heard_of_a_run_gets_all_of_it_when_he_asks(
+    joined: Islands, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copies are told at once and stored later: asked for in between, they are stored first."""
+    berlin = joined["berlin"]
+    monkeypatch.setattr(following, "EVERY", 3600.0)
+    config = config_for(joined.hub.url, database, sites=SITES)
+    async with running_engine(config), calling(joined.hub.url) as caller:
+        heard: asyncio.Queue[str] = asyncio.Queue()
+
+        async def hear(msg: Any) -> None:
+            body = decode(RUN_EVENTS, msg.data)
+            if any(event.target == "SUCCEEDED" for event in body.events):
+                heard.put_nowait(body.run)
+
+        await caller.nc.subscribe("hw.live.run.>", cb=hear)
+        for verb in ("events", "run", "result", "why"):
+            (run,) = await berlin.ended(1)
+            async with asyncio.timeout(20):
+                assert await heard.get() == run
+            answer = await caller.api(verb, {"runs": [run]} if verb == "result" else {"run": run})
+            match verb:
+                case "events":
+                    assert answer[-1]["target"] == "SUCCEEDED"
+                case "run":
+                    assert answer["row"]["status"] == "succeeded"
+                case "result":
+                    assert [end["run"] for end in answer["ended"]] == [run]
+                case _:
+                    assert "owned by site berlin" in answer["why"]
 
 
 async def test_pages_of_a_hub_and_its_sites_lack_and_double_nothing(

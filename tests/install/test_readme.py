@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from headway_engine.config import sample_toml
+
 ROOT = Path(__file__).parents[2]
 TEXTS = ["README.md", "ops/README.md"]
 SCRIPTS = ["ops/demo", "ops/test", ".ci/run"]
@@ -103,3 +105,42 @@ def test_every_row_of_what_happens_when_is_a_test() -> None:
         for test in tests.split():
             file, _, name = test.partition("::")
             assert f"def {name}(" in (ROOT / file).read_text(), test
+
+
+def test_the_readme_has_every_command() -> None:
+    section = (ROOT / "README.md").read_text().partition("## Commands\n")[2].partition("\n## ")[0]
+    left = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
+    named: set[str] = set()
+    for cell in left:
+        group = ""
+        for text in re.findall(r"`([^`]+)`", cell):
+            # Behind `headway replay ls` the names of its siblings stand alone.
+            words = text.split()
+            words = words[1:] if words[0] == "headway" else [group, *words]
+            named |= {" ".join(words[:n]) for n in (1, 2)}
+            group = words[0]
+    assert not paths() - named
+
+
+INNER = {"HEADWAY_FAULTS", "HEADWAY_FAULTS_SEEN"}
+"""For the project's own tests."""
+
+
+def test_every_variable_that_is_read_is_in_the_texts() -> None:
+    readmes = [
+        ROOT / "README.md",
+        *ROOT.glob("*/README.md"),
+        *ROOT.glob("ops/examples/*/README.md"),
+    ]
+    texts = "".join(path.read_text() for path in readmes)
+    read: set[str] = set()
+    for folder in ("sdk", "engine", "tui", "ops"):
+        for path in (ROOT / folder).rglob("*.py"):
+            read |= set(re.findall(r"[\"']?(HEADWAY_[A-Z_]+[A-Z])\b", path.read_text()))
+    # `HEADWAY_<SECTION>_<FIELD>` is written down once for all: `headway settings` lists the fields.
+    settings: set[str] = set()
+    for part in re.split(r"(?m)^\[", sample_toml())[1:]:
+        fields = re.findall(r"(?m)^(?:# )?([a-z0-9_]+) = ", part)
+        settings |= {f"HEADWAY_{part.partition(']')[0]}_{field}".upper() for field in fields}
+    assert len(settings) > 20
+    assert not {name for name in read - settings - INNER if name not in texts}

@@ -9,6 +9,7 @@ from textual import events
 
 from headway.config import Settings
 from headway_tui.app import HeadwayApp, Options
+from headway_tui.model import drafts
 from headway_tui.screens.metrics import MetricsScreen
 from headway_tui.screens.run import RunScreen
 from headway_tui.sheets import Decide
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-NAMES = {"\r": "enter", "\x1b": "escape", " ": "space", ":": "colon"}
+NAMES = {
+    "\x15": "ctrl+u",
+    "\x08": "backspace",
+    "\r": "enter",
+    "\x1b": "escape",
+    " ": "space",
+    ":": "colon",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +57,19 @@ async def test_what_follows_an_entered_field_moves_on_in_the_form() -> None:
         )
         assert screen.draft.script.select.query == "status:failed task:x"
         assert screen.form.cursor == 1
+
+
+async def test_what_edits_a_line_does_so_before_what_is_typed_behind_it() -> None:
+    async with console() as (app, pilot):
+        screen = await open_replay(app, pilot)
+        await pilot.press("1", "g", "g", "j")
+        await pilot.press("k")
+        await typed(app, pilot, "\rwrong\x15task:xz\x08\rjjj", lambda: screen.form.cursor == 3)
+        assert screen.draft.script.select.query == "task:x"
+        # Nor does a key that came late mean what it would mean outside of the line.
+        await typed(app, pilot, "j\r\x15model = 1\rjjjj\r", lambda: screen.field.display)
+        assert screen.form.cursor == 8
+        assert drafts.text_of(screen.draft, "state") == '{"model": 1}'
 
 
 async def test_what_follows_a_field_that_was_left_is_no_part_of_it() -> None:

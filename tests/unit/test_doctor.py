@@ -4,6 +4,7 @@ import socket
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -191,6 +192,43 @@ def test_at_the_edge_what_the_server_shows_counts_more_than_a_word(
     seen: bool | None, told: str, state: str
 ) -> None:
     assert edge.fsync(seen, "http://127.0.0.1:8222", told).state == state
+
+
+def test_what_a_power_cut_takes_is_told_in_seconds() -> None:
+    shown = {"config": {"sync_interval": 120_000_000_000}}
+    told = edge.fsync(False, "http://127.0.0.1:8222", "fsynced", edge.interval_of(shown))
+    assert told.state == "bad"
+    assert "fsyncs every 120 s" in told.what
+    assert edge.interval_of(None) == 0
+
+
+@pytest.mark.parametrize(("free", "state"), [(60, "ok"), (40, "note")])
+def test_a_disk_that_is_full_before_jetstream_is_told(free: int, state: str) -> None:
+    shown = {
+        "config": {"max_storage": 100 << 20, "store_dir": "/store"},
+        "stats": {"storage": 50 << 20},
+    }
+    asked: list[str] = []
+
+    def usage(path: str) -> SimpleNamespace:
+        asked.append(path)
+        return SimpleNamespace(free=free << 20)
+
+    (told,) = edge.disk(shown, usage)
+    assert (told.state, asked) == (state, ["/store"])
+    assert "may take 50 MiB more" in told.what
+
+    def elsewhere(path: str) -> SimpleNamespace:
+        raise FileNotFoundError(path)
+
+    assert edge.disk(shown, elsewhere) == []
+
+
+def test_lists_that_are_made_anew_are_told_with_how_far_they_are() -> None:
+    told = edge.filled(250_000, 1_000_000)
+    assert told.state == "note"
+    assert "250,000 of 1,000,000 messages of RUNS (25 %)" in told.what
+    assert edge.filled(5, 5).what.count("(99 %)") == 1
 
 
 @pytest.mark.parametrize(("used", "state"), [(10, "ok"), (85, "note"), (96, "bad")])

@@ -57,6 +57,10 @@ def test_what_pip_said_becomes_what_to_do() -> None:
     assert away.code == Exit.NO_LINK
     assert "No matching distribution found for rich>=14" in away.what
     assert "PIP_INDEX_URL" in away.todo
+    full = failure(
+        "  error: [Errno 28] No space left on device\nERROR: Failed to build one or more wheels\n"
+    )
+    assert (full.code, "TMPDIR" in full.todo) == (Exit.FAILED, True)
     none = failure("ERROR: No matching distribution found for uvloop>=0.21\n")
     assert (none.code, "--platform" in none.todo) == (Exit.REFUSED, True)
 

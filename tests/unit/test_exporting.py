@@ -248,3 +248,10 @@ def test_another_run_of_a_tree_is_chosen_by_its_id() -> None:
             chosen(bundle, b.RUN[:8])
         with pytest.raises(Fail, match="no run"):
             chosen(bundle, "01ZZ")
+
+
+def test_a_file_that_cannot_be_made_is_refused_before_the_work(tmp_path: Path) -> None:
+    for to in (tmp_path, tmp_path / "none" / "x.zip"):
+        with pytest.raises(Fail, match=r"-o .*folder") as refused:
+            exporting._free(to, force=True)  # pyright: ignore[reportPrivateUsage]
+        assert refused.value.code == Exit.USAGE

@@ -78,3 +78,18 @@ def test_two_secrets_of_one_name_get_variables_of_their_own() -> None:
         "STATE_TOKEN": "a", "PAYLOAD_TOKEN": "a", "PAYLOAD_KEYS_TOKEN": "b",
         "PAYLOAD_KEYS_TOKEN_2": "c",
     }  # fmt: skip
+
+
+def test_a_secret_with_quotes_is_filled_into_a_text_not_into_json() -> None:
+    text = """
+        version = 1
+        [select]
+        query = "status:failed"
+        [edit]
+        payload = '{"gone": null, "token": "$TOKEN", "a $KEY": "$$"}'
+        [vars]
+        TOKEN = {required = true}
+    """
+    script = parse(text, "x", {"TOKEN": '", "admin": true, "x": "'})
+    _, payload = script.edit.patches()
+    assert payload == {"gone": None, "token": '", "admin": true, "x": "', "a $KEY": "$"}

@@ -15,9 +15,9 @@ from headway.sending import recorded_of, send_parts
 from headway.wire import INLINE_LIMIT
 from headway.wire.enqueue import EnqueueItem
 from headway.wire.sites import SEND_ITEMS, SEND_TTL, SiteRow
+from headway_engine.ownwords import told_of as told_of_store
+from headway_engine.ownwords import unshipped
 from headway_engine.sites.commands import Command, in_words, row_of, state_of
-from headway_engine.sites.homing import told_of as told_of_store
-from headway_engine.sites.homing import unshipped
 from headway_engine.sites.listing import site_row
 from headway_engine.sites.records import Position
 from headway_engine.sites.settling import told_of

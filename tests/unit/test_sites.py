@@ -20,7 +20,6 @@ from headway_engine.sites.copying import Copied, rows_of, runs_of
 from headway_engine.sites.door import told
 from headway_engine.sites.merging import meant, merged
 from headway_engine.sites.records import Position
-from headway_ops.edge.leaf import BadJoin, leaf_conf, url_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NS = "default"
@@ -144,31 +143,3 @@ def test_the_age_of_what_is_known_is_said() -> None:
     behind = Position("berlin", seq=10, head=1210, contact_at=NOW, as_of=NOW)
     assert "1,200 messages" in told(behind, now)
     assert "not followed: so" in told(Position("berlin", problem="so"), now)
-
-
-def test_the_leaf_keeps_our_subjects_on_their_side() -> None:
-    text = leaf_conf("hub.example.org", "berlin", credentials="/etc/b.creds", ca="/etc/ca.pem")
-    assert 'deny_exports: ["hw.>", "down.>"]' in text
-    assert 'deny_imports: ["hw.>", "down.>"]' in text
-    assert 'url: "nats-leaf://hub.example.org:7422"' in text
-    assert 'credentials: "/etc/b.creds"' in text
-
-
-@pytest.mark.parametrize(
-    ("hub", "url"),
-    [
-        ("hub:7000", "nats-leaf://hub:7000"),
-        ("tls://u:p@hub", "tls://u:p@hub:7422"),
-        ("[::1]:7422", "nats-leaf://[::1]:7422"),
-    ],
-)
-def test_a_hub_is_a_host_or_a_url(hub: str, url: str) -> None:
-    assert url_of(hub) == url
-
-
-@pytest.mark.parametrize("hub", ["", "http://hub", "hub:99999", "hub:x"])
-def test_no_other_address_is_taken(hub: str) -> None:
-    with pytest.raises(BadJoin, match="no address of a hub"):
-        url_of(hub)
-    with pytest.raises(BadJoin, match="--site"):
-        leaf_conf("hub", "Berlin.1")

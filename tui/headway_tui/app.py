@@ -12,6 +12,7 @@ from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events
+from textual.binding import Binding
 from textual.reactive import var
 from textual.widgets import Input
 
@@ -53,6 +54,12 @@ FIRST_PAINT = 0.3
 CALM = 5.0
 HELD = 3.0
 """Seconds after which keys are held back no longer, whatever became of what was typed before."""
+_LEAVES = frozenset({"enter", "escape"})
+"""Keys with which a line is done."""
+_EDITS = _LEAVES | {
+    key for b in Input.BINDINGS if isinstance(b, Binding) for key in b.key.split(",")
+}
+"""Keys that an input carries out when they come back to the app, after letters typed later."""
 WHICH_KEY_AFTER = 0.4
 """Seconds after which the keys are listed that a chord waits for."""
 
@@ -147,9 +154,11 @@ class HeadwayApp(Commands):
         self._clock: Timer | None = None
         self._halved_at = 0.0
         self._skip = False
-        self._key: events.Key | None = None
         self._held: list[events.Key] | None = None
-        """Typed since a line was entered or left that still has the focus."""
+        """Typed behind a key that the line with the focus has not carried out yet."""
+        self._awaited: events.Key | None = None
+        """That key."""
+        self._release: Timer | None = None
         self.cast: Cast | None = None
         """A recording of the terminal, if there is one."""
         for name in ROLES:
@@ -268,7 +277,7 @@ class HeadwayApp(Commands):
         if isinstance(event, events.Key):
             # What nobody below wanted comes here once more: by then it may be closed what it was
             # typed into, and the key would mean something else.
-            again = event is self._key
+            again = event.is_forwarded
             screen = self.screen
             if self._held is None and isinstance(screen, Pane) and not screen.is_mounted:
                 self._hold()  # until the screen that was asked for can say what a key means
@@ -276,18 +285,21 @@ class HeadwayApp(Commands):
             if self._held is not None and not again:
                 self._held.append(event)
                 return
-            self._key = event
             if not again and self._take(event):
                 return
-            if not again and event.key in {"enter", "escape"} and self._typing():
+            if not again and event.key in _EDITS and self._typing():
                 # The line gets this key in its own time: what is typed next is for whoever has
-                # the focus after that.
-                self._hold()
+                # the focus after that, and for the text as it is then.
+                self._hold(event)
+            await super().on_event(event)
+            if again and event is self._awaited and event.key not in _LEAVES:
+                self.give_back()  # it is carried out; a line that is left says so by itself
+            return
         await super().on_event(event)
 
-    def _hold(self) -> None:
-        self._held = []
-        self.set_timer(HELD, self.give_back)
+    def _hold(self, event: events.Key | None = None) -> None:
+        self._held, self._awaited = [], event
+        self._release = self.set_timer(HELD, self.give_back)
 
     def give_back(self) -> None:
         """The line that was typed in is done with: the keys after it may go on."""
@@ -295,7 +307,9 @@ class HeadwayApp(Commands):
             self.call_next(self._go_on)
 
     async def _go_on(self) -> None:
-        held, self._held = self._held or [], None
+        held, self._held, self._awaited = self._held or [], None, None
+        if self._release is not None:
+            self._release.stop()  # it is not meant for what is held later
         while held and self._held is None:
             if not isinstance(self.screen, Pane):
                 return  # a sheet is answered by who has seen it

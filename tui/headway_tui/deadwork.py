@@ -14,7 +14,7 @@ from headway.texts import plural
 from headway.wire.api import Done
 from headway.wire.replays import JobRow, Pace, Plan, PlanItem
 from headway.wire.runs import RunsPage, RunsQuery
-from headway_tui.model.dead import query_of
+from headway_tui.model.dead import query_of, site_of
 from headway_tui.sending import send
 from headway_tui.writes import carried_out, start
 
@@ -31,6 +31,7 @@ LIMIT = 20_000
 
 async def acknowledge(link: Link, c: DeadClass, told: Callable[[str], None]) -> str:
     """All dead letters of the class that there are now; in words. A job of the engine does it."""
+    _check_own(c)
     query = query_of(c, dead=False)
     found = await meant(link.ask, "ack", query)
     rows: list[JobRow] = []
@@ -48,6 +49,7 @@ async def again(
 
     The plan names the job: sent twice, nothing starts twice.
     """
+    _check_own(c)
     items: list[PlanItem] = []
     query = RunsQuery(query=query_of(c), n=PAGE)
     while True:
@@ -68,6 +70,15 @@ async def again(
     said = f"job {row.job}: {plural(row.items, 'run')}, {row.state}"
     then = f"; the first {canary}, then: headway replay approve {row.job}"
     return said + then if canary and row.state == "running" else said
+
+
+def _check_own(c: DeadClass) -> None:
+    """Raises HeadwayError for runs of a site: what moves many moves the hub's own alone."""
+    if site := site_of(c):
+        raise HeadwayError(
+            f"these are runs of site {site}: acknowledge them there; replay one by one here (enter"
+            " lists them)"
+        )
 
 
 async def resolve(link: Link, ask: ResumeAsk, told: Callable[[str], None]) -> str:

@@ -17,7 +17,7 @@ import msgspec
 
 from headway.bus import JetStreamRefused, ask, jsapi, publish_acked
 from headway.errors import HeadwayError, NotReachable
-from headway.history import history, last
+from headway.history import API, history, last
 from headway.natspy import NUID
 from headway_engine.blobs import BlobsDown, NoBlob
 
@@ -55,10 +55,15 @@ _INFO = msgspec.json.Decoder(_Info)
 
 
 class ObjectBlobs:
-    """One bucket on the given connection."""
+    """One bucket on the given connection.
 
-    def __init__(self, nc: NatsClient, bucket: str, *, timeout: float = 10.0) -> None:
-        self._nc, self._bucket, self._timeout = nc, bucket, timeout
+    `api`: another server's, by a link: such a bucket is read alone (`size`, `get`).
+    """
+
+    def __init__(
+        self, nc: NatsClient, bucket: str, *, timeout: float = 10.0, api: str = API
+    ) -> None:
+        self._nc, self._bucket, self._timeout, self._api = nc, bucket, timeout, api
         self._stream = f"OBJ_{bucket}"
         self._nuid = NUID()
 
@@ -146,7 +151,9 @@ class ObjectBlobs:
         await jsapi(self._nc, f"STREAM.PURGE.{self._stream}", {"filter": subject})
 
     async def _info(self, key: str) -> _Info | None:
-        found = await last(self._nc, self._stream, self._meta(key))
+        found = await last(
+            self._nc, self._stream, self._meta(key), timeout=self._timeout, api=self._api
+        )
         return None if found is None else _INFO.decode(found.data)
 
     async def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
@@ -175,7 +182,7 @@ class ObjectBlobs:
     async def _chunk(self, key: str, seq: int) -> bytes:
         msg = await ask(
             self._nc,
-            f"$JS.API.DIRECT.GET.{self._stream}",
+            f"{self._api}.DIRECT.GET.{self._stream}",
             b'{"seq":%d}' % seq,
             timeout=self._timeout,
         )
@@ -189,7 +196,8 @@ class ObjectBlobs:
     async def _scan(self, info: _Info) -> bytes:
         """An object of another client: all messages on its chunk subject."""
         subject = f"$O.{self._bucket}.C.{info.nuid}"
-        parts = [m.data async for m in history(self._nc, self._stream, subject)]
+        read = history(self._nc, self._stream, subject, timeout=self._timeout, api=self._api)
+        parts = [m.data async for m in read]
         body = b"".join(parts)
         if len(body) != info.size:
             raise NoBlob(info.name)

@@ -20,15 +20,19 @@ from headway.texts import age
 from headway.wire import Malformed, decode, decoder
 from headway.wire.api import Done
 from headway.wire.runs import (
+    LogsPage,
     ResultsAnswer,
     ResultsAsk,
     RunDetail,
     RunsPage,
     RunsQuery,
+    SpansPage,
     StateAnswer,
 )
 from headway_engine.control import ApiRefused
 from headway_engine.readverbs import Why
+from headway_engine.sites import listing
+from headway_engine.sites.bodies import Bodies
 from headway_engine.sites.commands import in_words
 from headway_engine.sites.merging import meant, merged
 from headway_engine.sites.records import Position
@@ -38,9 +42,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from datetime import datetime
 
+    from headway_engine.blobs import Blobs
     from headway_engine.control import Asker, Handler
     from headway_engine.sites import SiteStore
+    from headway_engine.sites.catching import Catching
     from headway_engine.sites.commands import Commands
+
+    _Theirs = Callable[[Asker, bytes, str], Awaitable[Any]]
+    """Answers for a run of this site."""
 
 log = logging.getLogger("headway.engine.sites")
 
@@ -51,6 +60,9 @@ GIVEN = ("cancel", "resume", "replay")
 """Verbs that are kept for the site, which does them as soon as there is a link."""
 WRITES = ("ack", "fork", "bundle")
 """Verbs that are asked of the site itself."""
+
+FEW = 10
+"""Results in one question for which the newest word is waited for."""
 
 
 class _About(Struct):
@@ -71,6 +83,8 @@ class SitesDoor:
         reads: dict[str, Handler],
         seen: Callable[[str], Mapping[str, Handler]],
         commands: Commands,
+        catching: Catching,
+        bodies: Callable[[str], Blobs],
         now: Callable[[], datetime],
     ) -> None:
         """`reads`: the verbs that read, over the store of sites; `seen`: `logs` and `spans` of one.
@@ -78,7 +92,8 @@ class SitesDoor:
         `now`: the store's clock.
         """
         self._store, self._sites, self._reads, self._seen = store, sites, reads, seen
-        self._commands, self._now = commands, now
+        self._commands, self._catching, self._bodies = commands, catching, bodies
+        self._now = now
 
     def over(self, own: dict[str, Handler]) -> dict[str, Handler]:
         """The table of a hub, from that of its own runs."""
@@ -86,20 +101,23 @@ class SitesDoor:
         table["runs"] = self._runs(own["runs"])
         table["result"] = self._result(own["result"])
         for verb in READS:
-            table[verb] = self._of_site(self._or_sent(own[verb]), self._read(verb))
+            read = self._read(verb)
+            table[verb] = self._of_site(self._or_sent(own[verb], read), read)
         for verb in SEEN:
-            table[verb] = self._of_site(own[verb], self._stream(verb))
+            stream = self._stream(verb)
+            table[verb] = self._of_site(self._or_sent(own[verb], stream), stream)
         for verb in GIVEN:
             table[verb] = self._of_site(own[verb], self._give(verb), sent=True)
         for verb in WRITES:
             table[verb] = self._of_site(own[verb], self._refuse(verb))
-        table["blob-get"] = self._of_site(own["blob-get"], self._elsewhere)
+        bodies = Bodies(self._bodies, self.how_old)
+        table["blob-get"] = self._of_site(own["blob-get"], bodies.part)
         return table
 
     def _of_site(
         self,
         own: Handler,
-        theirs: Callable[[Asker, bytes, str], Awaitable[Any]],
+        theirs: _Theirs,
         *,
         sent: bool = False,
     ) -> Handler:
@@ -144,19 +162,29 @@ class SitesDoor:
         site, command = found
         return site, f"{in_words(command, self._now())}; site {site} has not told of the run yet"
 
-    def _or_sent(self, own: Handler) -> Handler:
-        """Says of a run that nobody has made yet that it waits for a site."""
+    def _or_sent(self, own: Handler, theirs: _Theirs) -> Handler:
+        """Of a run that is nobody's: a site may have made it just now, or it waits for one."""
 
         async def handler(asker: Asker, body: bytes) -> Any:
+            unknown: HeadwayError | None = None
+            answer: Any = None
             try:
-                return await own(asker, body)
+                answer = await own(asker, body)
             except HeadwayError as e:
                 if e.code != "not_found":
                     raise
+                unknown = e
+            run = _about_run(body)
+            if not is_run_id(run) or (unknown is None and not _nothing(answer)):
+                if unknown is not None:
+                    raise unknown
+                return answer
+            if site := await self._catching.find(asker.ns, run):
+                return await theirs(asker, body, site)
+            if unknown is not None:
                 _, words = await self._sent_to(asker, body)
-                if not words:
-                    raise
-                raise ApiRefused("not_found", words) from None
+                raise (ApiRefused("not_found", words) if words else unknown) from None
+            return answer
 
         return handler
 
@@ -182,6 +210,7 @@ class SitesDoor:
             answer: ResultsAnswer = await own(asker, body)
             unknown = [run for run, status in answer.others.items() if status == "unknown"]
             if unknown:
+                await self._catch_up_few(asker.ns, unknown)
                 theirs = await self._store.ends(asker.ns, unknown)
                 answer.ended += theirs.ended
                 for end in theirs.ended:
@@ -191,6 +220,16 @@ class SitesDoor:
             return answer
 
         return handler
+
+    async def _catch_up_few(self, ns: str, runs: list[str]) -> None:
+        """Whoever waits for one result has subscribed before he asks: its end may be told."""
+        if len(runs) > FEW:
+            return
+        owners = await self._store.owners(ns, runs)
+        await asyncio.gather(
+            *(self._catching.up(site, ns, run) for run, site in owners.items()),
+            *(self._catching.find(ns, run) for run in runs if run not in owners),
+        )
 
     async def _add_sent(self, ns: str, answer: ResultsAnswer) -> None:
         """Of enqueues for sites it is known what became of them, if not yet of their runs."""
@@ -208,20 +247,22 @@ class SitesDoor:
             else:
                 answer.others[run] = "sent"
 
-    def _read(self, verb: str) -> Callable[[Asker, bytes, str], Awaitable[Any]]:
+    def _read(self, verb: str) -> _Theirs:
         async def theirs(asker: Asker, body: bytes, site: str) -> Any:
+            if is_run_id(run := _about_run(body)):
+                await self._catching.up(site, asker.ns, run)
             answer = await self._reads[verb](asker, body)
             if isinstance(answer, RunDetail):
                 answer.why = await self._whole(site, answer.row.run)
             elif isinstance(answer, Why):
                 answer.why = await self._whole(site, answer.run)
             elif isinstance(answer, StateAnswer) and answer.key:
-                return await self._elsewhere(asker, body, site)
+                await self._check_link(site, answer.row.size)
             return answer
 
         return theirs
 
-    def _stream(self, verb: str) -> Callable[[Asker, bytes, str], Awaitable[Any]]:
+    def _stream(self, verb: str) -> _Theirs:
         async def theirs(asker: Asker, body: bytes, site: str) -> Any:
             return await self._seen(site)[verb](asker, body)
 
@@ -244,7 +285,7 @@ class SitesDoor:
 
     # --- what only the site can do
 
-    def _give(self, verb: str) -> Callable[[Asker, bytes, str], Awaitable[Any]]:
+    def _give(self, verb: str) -> _Theirs:
         async def theirs(asker: Asker, body: bytes, site: str) -> Done:
             run = decode(_ABOUT, body).run
             try:
@@ -264,7 +305,7 @@ class SitesDoor:
 
         return theirs
 
-    def _refuse(self, verb: str) -> Callable[[Asker, bytes, str], Awaitable[Any]]:
+    def _refuse(self, verb: str) -> _Theirs:
         async def theirs(asker: Asker, body: bytes, site: str) -> Any:
             raise ApiRefused(
                 "refused",
@@ -274,11 +315,34 @@ class SitesDoor:
 
         return theirs
 
-    async def _elsewhere(self, asker: Asker, body: bytes, site: str) -> Any:
-        raise ApiRefused(
-            "refused",
-            f"this body is large and lies at site {site}, which owns the run: read it there",
-        )
+    async def _check_link(self, site: str, size: int) -> None:
+        """Raises ApiRefused where it is known that a body cannot be had now."""
+        known = (await self._store.positions()).get(site) or Position(site)
+        now = self._now()
+        if known.contact_at is None or now - known.contact_at > listing.SILENT:
+            raise ApiRefused(
+                "refused",
+                f"kept at site {site}: {size:,} bytes, no link to it now ({told(known, now)})",
+            )
+
+
+def _about_run(body: bytes) -> str:
+    """The run that is asked about, as it was written; empty = none."""
+    try:
+        return decode(_ABOUT, body or b"{}").run
+    except Malformed:
+        return ""
+
+
+def _nothing(answer: object) -> bool:
+    """It would be the same for a run that nobody knows."""
+    match answer:
+        case LogsPage():
+            return not answer.logs
+        case SpansPage():
+            return not answer.spans
+        case _:
+            return answer == []
 
 
 def told(known: Position, now: datetime) -> str:

@@ -278,7 +278,7 @@ class Follower(Ticker):
         read = history(self._nc, self._stream, ">", first, batch=PAGE, max_bytes=PAGE_BYTES)
         async with aclosing(read):
             async for stored in read:
-                page.copies.append(Copied(_origin(stored), stored.subject, stored.data))
+                page.copies.append(Copied(origin(stored), stored.subject, stored.data))
                 page.last = stored.seq
                 page.trimmed = page.trimmed or (fresh and stored.seq > 1)
                 fresh = False
@@ -323,7 +323,7 @@ class Follower(Ticker):
         self._cleared = last
 
 
-def _origin(stored: Stored) -> int:
+def origin(stored: Stored) -> int:
     """The sequence at the site: `RUNS 17 ...` in the header that sourcing writes."""
     parts = stored.headers.get(SOURCE, "").split(" ")
     return int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0

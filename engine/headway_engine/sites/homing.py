@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -95,16 +95,3 @@ class Homing(Ticker):
         if word is not None:
             await self._store.confirm(word.stream, word.seq)
         return None
-
-
-def told_of(store: object) -> dict[str, Any]:
-    """For `info`: how far the hub is with what this site did; nothing where nobody waits for it."""
-    if not isinstance(store, Ships) or not store.holds:
-        return {}
-    found = store.shipped()
-    return {"shipping": {"confirmed": found.seq, "lost": found.lost}}
-
-
-def unshipped(store: object) -> int:
-    """Runs that this site removed before its hub had confirmed them; 0 at anything else."""
-    return store.shipped().lost if isinstance(store, Ships) and store.holds else 0

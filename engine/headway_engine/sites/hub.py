@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headway_engine.logbook import Logbook
+from headway_engine.sites.catching import Catching
 from headway_engine.sites.commands import Commands
 from headway_engine.sites.door import SitesDoor
 from headway_engine.sites.following import Follower, Retention
@@ -14,6 +15,7 @@ from headway_engine.sites.obeying import Obeying
 from headway_engine.sites.querying import Querying
 from headway_engine.sites.sending import Making, Sending
 from headway_engine.sites.settling import Settler
+from headway_engine.sites.summing import Summing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from nats.aio.client import Client as NatsClient
 
+    from headway_engine.blobs import Blobs
     from headway_engine.config import EngineConfig
     from headway_engine.control import Handler
     from headway_engine.post import Post
@@ -38,12 +41,19 @@ class Hub:
         nc: NatsClient,
         store: SiteStore | None,
         sites: tuple[str, ...],
+        bodies: Callable[[str], Blobs],
         now: Callable[[], datetime],
     ) -> None:
-        """`store`: what is known of the runs of sites; `now`: the store's clock."""
-        self._nc, self._store, self._now = nc, store, now
+        """`store`: what is known of the runs of sites; `bodies`: a site's blobs, over the link.
+
+        `now`: the store's clock.
+        """
+        self._nc, self._store, self._bodies, self._now = nc, store, bodies, now
         self._sites = sites if store is not None else ()
         self._commands = Commands(nc, self._sites, now)
+        self._followers = (
+            {} if store is None else {site: Follower(nc, store, site, now) for site in self._sites}
+        )
 
     def over(self, own: dict[str, Handler], reads: dict[str, Handler]) -> dict[str, Handler]:
         """The table of verbs from that of its own runs; `reads`: over the store of sites."""
@@ -54,12 +64,22 @@ class Hub:
             "commands": listing.commands,
             "send": sending.send,
         }
+        summing = Summing(self._sites, own, reads)
+        own = own | {"dead": summing.dead, "usage": summing.usage}
         if self._store is None:
             return own | table
         books = {site: Logbook(self._nc, site) for site in self._sites}
         seen = {site: {"logs": book.logs, "spans": book.spans} for site, book in books.items()}
+        catching = Catching(self._nc, self._store, self._followers)
         door = SitesDoor(
-            self._store, self._sites, reads, seen.__getitem__, self._commands, self._now
+            self._store,
+            self._sites,
+            reads,
+            seen.__getitem__,
+            self._commands,
+            catching,
+            self._bodies,
+            self._now,
         )
         querying = Querying(self._store, self._sites, reads)
         table["facets"] = querying.facets(own["facets"])
@@ -74,8 +94,7 @@ class Hub:
         settlers = [
             Settler(self._nc, site, self._commands, answers, replicas) for site in self._sites
         ]
-        followers = [Follower(self._nc, self._store, site, self._now) for site in self._sites]
-        return [*settlers, *followers, Retention(self._store, prune_every)]
+        return [*settlers, *self._followers.values(), Retention(self._store, prune_every)]
 
 
 def at_site(

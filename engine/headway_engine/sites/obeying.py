@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 EVERY = 1.0
 PAGE, PAGE_BYTES = 100, 4 * 1024 * 1024
 """Of commands that are asked for at once."""
+PATIENCE = 2.0
+"""Seconds that the hub gets to answer: a link may have nobody behind it."""
 
 
 class _Said(Struct):
@@ -101,6 +103,7 @@ class Obeying(Ticker):
             self._seen + 1,
             batch=PAGE,
             max_bytes=PAGE_BYTES,
+            timeout=PATIENCE,
             api=self._api,
         )
         async with aclosing(read):

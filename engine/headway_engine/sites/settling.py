@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from headway_engine.sites.commands import Commands
 
 EVERY = 1.0
+PATIENCE = 2.0
+"""Seconds that the site gets to answer: it may not have said anything yet."""
 
 
 class Settler(Ticker):
@@ -66,7 +68,8 @@ class Settler(Ticker):
 
     async def _answer(self, command: Command) -> Answer | None:
         where = done_subject(self._site, command)
-        found = await last(self._nc, DONE, where, api=site_api(self._site))
+        api = site_api(self._site)
+        found = await last(self._nc, DONE, where, timeout=PATIENCE, api=api)
         return None if found is None else decode(ANSWER, found.data)
 
     async def _settle(self, where: str, seq: int, command: Command, answer: Answer) -> None:

@@ -44,15 +44,28 @@ class Server:
     """Where a hub hears the leaf nodes of its sites."""
 
 
-def text(server: Server, accounts: Sequence[Account], identity: Identity) -> str:
-    """The whole file; `identity` gives an account's user his first words."""
+HUB_CONF = "hub.conf"
+"""Beside a site's nats.conf: how it joins its hub."""
+
+
+def text(server: Server, accounts: Sequence[Account], identity: Identity, include: str = "") -> str:
+    """The whole file; `identity` gives an account's user his first words.
+
+    `include`: a file beside it that belongs to it.
+    """
     hub = any(user.kind == "site" for account in accounts for user in account.users)
     edge = any(user.edge for account in accounts for user in account.users)
     lines = [*_server(server, hub=hub, edge=edge), "", "accounts {", "  SYS {}"]
     share = share_of(server, sum(account.jetstream for account in accounts))
     for account in accounts:
         lines += _account(server, share, account, identity)
-    return "\n".join([*lines, "}", "system_account: SYS", ""])
+    lines += ["}", "system_account: SYS"]
+    return "\n".join([*lines, *([include_line(include)] if include else []), ""])
+
+
+def include_line(file: str) -> str:
+    """Includes a file; its name is reckoned from the folder of the file that includes it."""
+    return f"include {_q(file)}"
 
 
 def _server(s: Server, *, hub: bool, edge: bool) -> list[str]:

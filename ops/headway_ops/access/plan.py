@@ -43,6 +43,8 @@ class Principal(NamedTuple):
     """Of an agent."""
     edge: bool = False
     """Of an engine: without Postgres, its streams are the truth."""
+    own_site: str = ""
+    """Of an engine at an edge: the name by which it may join a hub."""
     sites: tuple[str, ...] = ()
     """Of an engine at a hub: those that it follows."""
     hub: str = "hub"
@@ -81,7 +83,10 @@ class Principal(NamedTuple):
     @property
     def _work(self) -> rights.Rights:
         work = rights.engine_work() | rights.engine_of_hub(self.sites)
-        return work | rights.engine_edge() if self.edge else work
+        if not self.edge:
+            return work
+        work |= rights.engine_edge()
+        return work | rights.engine_of_site(self.own_site) if self.own_site else work
 
 
 class Tenant(NamedTuple):

@@ -114,6 +114,22 @@ def engine_edge() -> Rights:
     )
 
 
+def engine_of_site(name: str) -> Rights:
+    """What an edge's first connection needs besides when it is a site of a hub.
+
+    Over the link it reads what the hub keeps for it, under whatever name the hub has.
+    """
+    return Rights(
+        (
+            f"$JS.*.API.DIRECT.GET.{subjects.site_stream('DOWN', name)}",
+            "hw.done.>",
+            *(f"$JS.API.STREAM.{verb}.DONE" for verb in _STREAM_VERBS),
+            "$JS.API.DIRECT.GET.DONE",
+        ),
+        (),
+    )
+
+
 def backup(user: str) -> Rights:
     """Somebody who copies an edge while it works, and can change nothing."""
     kept = (
@@ -142,6 +158,7 @@ def engine_of_hub(sites: Iterable[str]) -> Rights:
             f"down.{site}.>",
             f"{subjects.site_api(site)}.STREAM.INFO.{subjects.RUNS}",
             f"{subjects.site_api(site)}.DIRECT.GET.DONE",
+            f"{subjects.site_api(site)}.DIRECT.GET.OBJ_{subjects.BLOBS_BUCKET}",
         ]
     return Rights(tuple(publish), ())
 

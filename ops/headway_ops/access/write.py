@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from headway_ops import say
 from headway_ops.access import conf, plan
+from headway_ops.access.conf import HUB_CONF
 from headway_ops.access.files import seed_in, write_public
 from headway_ops.access.plan import CORE, BadPlan, Principal, Tenant
 from headway_ops.say import Exit, Fail
@@ -96,7 +97,8 @@ def write(wanted: Wanted) -> Written:
     # Passwords stand in a URL, of which an engine has one.
     users = plan.ONE if wanted.passwords else plan.TWO
     if wanted.edge:
-        users = (*(one._replace(edge=True) for one in users), plan.BACKUP)
+        name = wanted.server.domain
+        users = (*(one._replace(edge=True, own_site=name) for one in users), plan.BACKUP)
     made = plan.accounts(tenants, users)
     server = wanted.server
     if wanted.self_signed:
@@ -105,11 +107,13 @@ def write(wanted: Wanted) -> Written:
         certificate, key, ca = self_signed(folder / "tls", wanted.hosts)
         server = replace(server, tls=(str(certificate), str(key), str(ca)))
     folder.mkdir(parents=True, exist_ok=True)
+    # Written by `headway edge join`: users that change must not cut the site off.
+    include = HUB_CONF if wanted.edge and (folder / HUB_CONF).exists() else ""
     if wanted.passwords:
         names = [user.name for account in made for user in account.users]
         if len(set(names)) != len(names):
             raise BadPlan("with passwords every name can be there once, whatever its namespace")
-        text = conf.text(server, made, _password)
+        text = conf.text(server, made, _password, include)
         write_public(folder / "nats.conf", text.encode())
         return Written(folder / "nats.conf", {}, [])
     alone = len(tenants) == 1
@@ -120,7 +124,7 @@ def write(wanted: Wanted) -> Written:
         seeds[path] = seed_in(path).public
         return f"nkey: {seeds[path]}  # {_label(one)}"
 
-    text = conf.text(server, made, identity)
+    text = conf.text(server, made, identity, include)
     environments: dict[str, Path] = {}
     for account in made:
         tenant = "" if alone else account.name.partition(".")[0]

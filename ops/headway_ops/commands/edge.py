@@ -65,7 +65,20 @@ def join(
         str, typer.Argument(metavar="HUB_URL", help="HOST, HOST:PORT or nats-leaf://HOST:PORT.")
     ],
     site: Annotated[str, typer.Option("--site", help="This site's name, its JetStream domain.")],
-    out: Annotated[str, typer.Option("--out", help="The file to write.")] = "hub.conf",
+    conf: Annotated[
+        str,
+        typer.Option("--conf", help="This site's nats.conf: it is made to include the file."),
+    ] = "",
+    out: Annotated[
+        str,
+        typer.Option("--out", help="The file to write; else hub.conf beside --conf, or here."),
+    ] = "",
+    account: Annotated[
+        str,
+        typer.Option(
+            "--account", help="Of nats.conf, with the streams; else the one that has jetstream."
+        ),
+    ] = "",
     credentials: Annotated[
         str, typer.Option("--credentials", help="File with this site's user at the hub.")
     ] = "",
@@ -75,4 +88,4 @@ def join(
     """Write what this site's nats-server includes to join a hub as a leaf node."""
     from headway_ops.edge import joining
 
-    joining.join(hub, site, out, credentials, ca, as_json=as_json)
+    joining.join(joining.Ask(hub, site, out, credentials, ca, conf, account), as_json=as_json)

@@ -70,14 +70,17 @@ def run(
     tag: Tags = None,
     queue: Queue = "",
     priority: Priority = 0,
+    site: Site = "",
+    site_ttl: SiteTtl = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Enqueue and follow: timeline and logs live, then the result. Exit 1 if the run failed.
 
-    Ctrl+C stops the watching only; the run goes on.
+    Ctrl+C stops the watching only; the run goes on. With --site it is said while there is no link;
+    exit 4 if the site refuses it or hears of it too late.
     """
     from headway_ops import giving
 
     ask = giving.Ask(task, giving.payload_of(payload, parameters or []), key, delay,
-                     tuple(tag or ()), queue, priority)  # fmt: skip
+                     tuple(tag or ()), queue, priority, site, site_ttl)  # fmt: skip
     giving.enqueue_and_follow(ask, as_json=as_json)

@@ -8,6 +8,10 @@ import typer
 
 from headway_ops.commands.options import JsonFlag, RunArgument
 
+OfSite = Annotated[
+    str, typer.Option("--site", help="At a hub: of this site alone, or - for the hub's own.")
+]
+
 
 def _begun(incomplete: str) -> list[str]:
     """How a word of a query may go on."""
@@ -70,12 +74,13 @@ def dead(
     limit: Annotated[
         int, typer.Option("--limit", min=1, max=1000, help="At most so many classes.")
     ] = 50,
+    site: OfSite = "",
     as_json: JsonFlag = False,
 ) -> None:
     """List failures that nobody has acknowledged, by class."""
     from headway_ops import looking
 
-    looking.list_dead(by, limit, as_json=as_json)
+    looking.list_dead(by, limit, site, as_json=as_json)
 
 
 def agents(ctx: typer.Context, as_json: JsonFlag = False) -> None:
@@ -134,9 +139,10 @@ def usage(
         str, typer.Option("--since", help="Told since: 24h; or a time, local without a zone.")
     ] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")] = 50,
+    site: OfSite = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Sum the tokens and dollars that runs used of models."""
     from headway_ops import looking
 
-    looking.show_usage(by, task, model, since, limit, as_json=as_json)
+    looking.show_usage(by, task, model, since, limit, site, as_json=as_json)

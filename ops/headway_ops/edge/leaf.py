@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from headway.errors import HeadwayError
@@ -21,15 +22,26 @@ class BadJoin(HeadwayError):
     code = "bad_request"
 
 
-def leaf_conf(hub: str, site: str, *, credentials: str = "", seed: str = "", ca: str = "") -> str:
+def leaf_conf(
+    hub: str,
+    site: str,
+    *,
+    account: str = "",
+    credentials: str = "",
+    seed: str = "",
+    ca: str = "",
+) -> str:
     """Text for the site's nats-server, to be included in its configuration. Raises BadJoin.
 
-    `hub`: `HOST`, `HOST:PORT` or a URL. `credentials` (a user's JWT and seed) and `ca` are files
-    that the site has; `seed` is itself what stands in the text, which is a secret then.
+    `hub`: `HOST`, `HOST:PORT` or a URL. `account`: of the site's server, where its streams are;
+    empty where it has no accounts. `credentials` (a user's JWT and seed) and `ca` are files that
+    the site has; `seed` is itself what stands in the text, which is a secret then.
     """
     if not is_name(site):
         raise BadJoin(f"--site {site!r}: expected a-z, 0-9, _ and -, at most 64")
     lines = [f"    url: {for_nats(url_of(hub))}"]
+    if account:
+        lines.append(f"    account: {for_nats(account)}")
     if credentials:
         lines.append(f"    credentials: {for_nats(credentials)}")
     if seed:
@@ -55,6 +67,32 @@ def leaf_conf(hub: str, site: str, *, credentials: str = "", seed: str = "", ca:
             "",
         ]
     )
+
+
+_WITH_STREAMS = re.compile(r'^\s*"?([\w.-]+)"?\s*[:=]?\s*\{\s*jetstream\b', re.MULTILINE)
+_DOMAIN = re.compile(r'^[^#\n]*\bdomain\s*[:= ]\s*"?([\w-]+)"?', re.MULTILINE)
+
+
+def account_of(conf: str) -> str:
+    """The account of a nats.conf that has the streams; empty if it has no accounts.
+
+    Raises BadJoin where that cannot be told.
+    """
+    if not re.search(r"^\s*accounts\b", conf, re.MULTILINE):
+        return ""
+    found = _WITH_STREAMS.findall(conf)
+    if len(found) != 1:
+        raise BadJoin(
+            "it has accounts, and which one has the streams cannot be told:"
+            f" {', '.join(found) or 'none has `jetstream`'}; name it by --account"
+        )
+    return found[0]
+
+
+def domain_of(conf: str) -> str:
+    """The JetStream domain of a nats.conf; empty if it names none."""
+    found = _DOMAIN.search(conf)
+    return found[1] if found else ""
 
 
 def url_of(hub: str) -> str:

@@ -138,6 +138,9 @@ def failure(said: str) -> Fail:
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
     what = "; ".join((errors or lines or ["it did not say why"])[-2:])
     text = said.lower()
+    if "no space left" in text:
+        todo = "make room where OUT is to be, and in the folder for temporary files (TMPDIR)"
+        return Fail("pip has no room: No space left on device", todo)
     if any(word in text for word in _NETWORK):
         todo = ("a kit is made where an index of packages can be reached: look at the network, or"
                 " set PIP_INDEX_URL, or PIP_NO_INDEX=1 and PIP_FIND_LINKS=DIR")  # fmt: skip

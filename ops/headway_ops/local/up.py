@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.text import Text
 
-from headway import subjects
+from headway import discovery, subjects
 from headway.safe import safe_line
 from headway_ops import render, say
 from headway_ops.checking import print_report
@@ -175,7 +175,10 @@ class _Up:
         if self._options.tasks and not tasks:
             example = "mend the tasks' file: it is watched, and registered as soon as it is right"
         say.show(Text(f"  try    {example}"), Text("         headway ls"))
-        say.show(Text(f"  else   export HEADWAY_NATS_URL={stack.nats.url}   (in other folders)"))
+        # A folder of another name is not looked for by commands.
+        found = stack.state.path.name == discovery.DIRECTORY
+        where = "in other folders" if found else "with this --state-dir: in every folder"
+        say.show(Text(f"  else   export HEADWAY_NATS_URL={stack.nats.url}   ({where})"))
 
     def _rows(self, stack: Stack) -> list[tuple[str, str, str]]:
         state = stack.state.path

@@ -6,6 +6,7 @@ alone; the engine gets the plan, which is data.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import glob
 import os
@@ -13,7 +14,7 @@ import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -192,7 +193,7 @@ def parse(text: str, name: str, environment: Mapping[str, str] = os.environ) -> 
         raise BadScript(f"{name}: {e}") from None
     try:
         declared = msgspec.convert(data.get("vars", {}), dict[str, Variable])
-        script = msgspec.convert(_filled(data, declared, environment), Script)
+        script = msgspec.convert(_filled(_parted(data), declared, environment), Script)
         check(script)
     except msgspec.ValidationError as e:
         raise BadScript(f"{name}{_place(text, str(e))}: {e}{_expected(str(e))}") from None
@@ -232,6 +233,24 @@ def check(script: Script) -> None:
 
 _VARIABLE = re.compile(r"\$(\$|[A-Z][A-Z0-9_]*)")
 """`$NAME` is a variable of [vars], `$$` a dollar."""
+
+
+def _parted(data: dict[str, Any]) -> dict[str, Any]:
+    """The script with its patches as values where they stand as JSON text.
+
+    Variables are filled into the texts of a patch, never into its JSON: what comes from the
+    environment may hold quotes.
+    """
+    edit: Any = data.get("edit")
+    if not isinstance(edit, dict):
+        return data
+    patches: dict[str, Any] = {}
+    for what, patch in cast("dict[str, Any]", edit).items():
+        patches[what] = patch
+        if isinstance(patch, str):
+            with contextlib.suppress(msgspec.MsgspecError):  # said once it is filled in
+                patches[what] = msgspec.json.decode(patch, type=dict[str, Any])
+    return data | {"edit": patches}
 
 
 def _filled(value: Any, known: dict[str, Variable], environment: Mapping[str, str]) -> Any:

@@ -244,6 +244,8 @@ class UsageAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     since: Instant | None = None
     until: Instant | None = None
     n: Annotated[int, Meta(ge=1, le=1000)] = 200
+    site: Text = ""
+    """At a hub: of a site's runs alone, `-` of its own alone; empty = of all."""
 
 
 class UsageRow(Struct, omit_defaults=True):

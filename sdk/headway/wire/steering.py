@@ -48,6 +48,8 @@ class DeadAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     by: Literal["task", "error"] = "task"
     """`task`: a class is an error of one task; `error`: of all tasks together."""
     n: Annotated[int, Meta(ge=1, le=1000)] = 200
+    site: Text = ""
+    """At a hub: a site's alone, `-` its own alone; empty = of all."""
 
 
 class DeadClass(Struct, omit_defaults=True):
@@ -68,6 +70,8 @@ class DeadClass(Struct, omit_defaults=True):
     checkpoint_name: str = ""
     message: str = ""
     """Of the sample's error."""
+    site: str = ""
+    """At a hub: whose runs they are, `-` its own; a class never holds those of two."""
 
 
 class DeadPage(Struct, omit_defaults=True):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _DEAD = {s.value for s in FAILURES}
 _SEEN = {"acknowledged", "unacknowledged"}
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
+OWN = "-"
+"""The site of the hub's own dead letters, where there are others."""
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 Piece = tuple[str, str]
@@ -119,7 +121,14 @@ def query_of(c: DeadClass, *, dead: bool = True) -> str:
     words.append(f"failure:{value_of(c.failure)}")
     if c.tasks == 1:
         words.append(f"task:{c.task}")
+    if c.site:
+        words.append('site:""' if c.site == OWN else f"site:{c.site}")
     return " ".join(words)
+
+
+def site_of(c: DeadClass) -> str:
+    """The site whose runs these are; empty = the runs are those of who answers."""
+    return "" if c.site == OWN else c.site
 
 
 def resume_words(
@@ -151,6 +160,8 @@ def letter_cells(c: DeadClass, now: datetime, sign: str, *, wide: bool) -> list[
     """A class: how many, what, where, since when, how far, the newest."""
     point = f"{sign}{c.checkpoint}" if c.checkpoint else "-"
     task = safe(c.task, 64) if c.tasks == 1 else f"{c.tasks} tasks"
+    if site := site_of(c):
+        task += f" at {safe(site, 64)}"
     cells: list[Piece] = [(f"{c.count:,}", "bad"), (safe(c.failure, 120), "text"), (task, "text")]
     if not wide:
         return [*cells, (age(c.last_at, now), "muted"), (point, "mark"), (_told(c), "bad-soft")]

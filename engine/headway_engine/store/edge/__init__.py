@@ -131,6 +131,12 @@ class EdgeStore(Sources, Dead, Usage):
         self.reader.close()
         self.projection.close()
 
+    def filling(self) -> tuple[int, int] | None:
+        """While the projection lacks much: the message up to which it is, and the last one."""
+        if not self.journal.behind:
+            return None
+        return self.projection.watermark, self.journal.upto
+
     def use(self) -> tuple[int, int]:
         """None are needed."""
         return 0, 0

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from headway.wire.steering import DeadAsk, DeadPage
     from headway_engine.changes.messages import Record
     from headway_engine.sites.copying import Rows
 
@@ -91,6 +92,10 @@ class PostgresSites(PostgresStore):
             return await self.db.call(op)
         except Poison as e:
             raise Unstorable(str(e)) from None
+
+    async def dead(self, ns: str, ask: DeadAsk) -> DeadPage:
+        """Classes, the largest first; each of one site."""
+        return await self._dead_of_sites(ns, ask)
 
     async def prune(self) -> int:
         """Remove runs past the hub's retention; how many. Their blobs lie at their site."""

@@ -61,8 +61,9 @@ class Usage(Part):
 
     async def usage(self, ns: str, ask: UsageAsk) -> list[UsageRow]:
         """Sums over a window."""
+        window = ask.since, ask.until, ask.n
         rows = await self.db.read(
-            _SQL["sums"], ns, ask.by, ask.task, ask.model, ask.since, ask.until, ask.n, ask.run
+            _SQL["sums"], ns, ask.by, ask.task, ask.model, *window, ask.run, ask.site
         )
         return [UsageRow(*row) for row in rows]
 

@@ -23,7 +23,7 @@ SELECT run, sum(tokens_in)::bigint, sum(tokens_out)::bigint, sum(cost_usd) FROM 
  WHERE run = ANY($1::text[]) AND ns = $2 GROUP BY run;
 
 -- name: sums
--- Sums over a window, by task, model, run or day (UTC); the dearest first.
+-- Sums over a window, by task, model, run or day (UTC); the dearest first ($9: of one site's runs alone).
 SELECT key, count(DISTINCT run) AS runs, count(DISTINCT (run, epoch)) AS attempts,
        sum(tokens_in)::bigint AS tokens_in, sum(tokens_out)::bigint AS tokens_out,
        sum(cost_usd) AS cost_usd
@@ -32,7 +32,8 @@ SELECT key, count(DISTINCT run) AS runs, count(DISTINCT (run, epoch)) AS attempt
           FROM usage
          WHERE ns = $1 AND ($3::text = '' OR task = $3) AND ($4::text = '' OR model = $4)
            AND ($5::timestamptz IS NULL OR at >= $5) AND ($6::timestamptz IS NULL OR at < $6)
-           AND ($8::text = '' OR run = $8)) x
+           AND ($8::text = '' OR run = $8)
+           AND ($9::text = '' OR run IN (SELECT id FROM runs WHERE ns = $1 AND site = $9))) x
  GROUP BY key ORDER BY sum(cost_usd) DESC, sum(tokens_in + tokens_out) DESC, key LIMIT $7;
 
 -- name: set_budget
