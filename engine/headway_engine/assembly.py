@@ -27,6 +27,7 @@ from headway_engine.blobs.objects import ObjectBlobs
 from headway_engine.broker import Broker
 from headway_engine.declared import Limits
 from headway_engine.door import Door
+from headway_engine.holding import hold
 from headway_engine.reaching import nats_settings, until_reached
 from headway_engine.service import Health, Service, StoreClock, run_services
 from headway_engine.store import StoreDown
@@ -168,7 +169,18 @@ class Engine:
         return self._door.ask(ns, agent, verb, body, engine)
 
     async def run(self) -> None:
-        """Until stopped; raises what ended a service (the process should then end too)."""
+        """Until stopped; raises what ended a service (the process should then end too).
+
+        At an edge FolderHeld, if another engine works in the same folder.
+        """
+        if self._edge is None:
+            return await self._run()
+        # Two would take each other's lists for damaged, and make them anew again and again.
+        self._edge.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with contextlib.closing(hold(self._edge, "engine", "edge.folder")):
+            await self._run()
+
+    async def _run(self) -> None:
         work = await self._until("NATS", self._connect("work"), NotReachable)
         if work is None:
             return

@@ -15,9 +15,10 @@ from headway.wire import decode, decoder, encode, rpc
 from headway.wire.events import RUN_EVENTS, Event
 from headway.wire.fleet import Deployment, TaskSpec
 from headway_engine.agent.config import AgentConfig
-from headway_engine.assembly import ALONE
+from headway_engine.assembly import ALONE, Engine
 from headway_engine.config import BlobsConfig, EdgeConfig
 from headway_engine.door import Door
+from headway_engine.holding import FolderHeld
 from headway_engine.presence import Beat
 from headway_engine.pruner import Pruner
 from headway_engine.store.edge import EdgeStore
@@ -238,3 +239,18 @@ async def test_a_run_goes_on_when_its_engine_and_agent_end_with_a_failure(
 async def broken() -> None:
     """What ends a service."""
     raise ValueError("broken on purpose")
+
+
+async def test_a_second_engine_in_the_same_folder_is_refused_and_the_first_goes_on(
+    nats: str, config: Config, tmp_path: Path
+) -> None:
+    edge = tmp_path / "edge"
+    async with running_engine(config, edge=edge) as first, calling(nats) as caller:
+        before = (edge / "projection.sqlite3").stat().st_ino
+        with pytest.raises(FolderHeld, match=r"another engine \(pid \d+\).*edge\.folder"):
+            await Engine(config, edge=edge).run()
+        assert (edge / "projection.sqlite3").stat().st_ino == before
+        assert first.ready()
+        assert await caller.api("info", {})
+    async with running_engine(config, edge=edge):
+        pass

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime, timedelta
 
-    from nats.aio.client import Client as NatsClient
-
+    from headway.bus import Connection
     from headway.wire.fleet import TaskSpec
     from headway.wire.rpc import MarkRecord, VersionInfo
     from headway_engine.clock import Clock
@@ -65,7 +64,7 @@ class EdgeBase:
     retention: timedelta
     lately: float
     """Seconds: what looks again and again by itself is content with a look that is no older."""
-    nc: NatsClient
+    nc: Connection
     projection: Projection
     journal: Journal
     settings: Settings
@@ -168,7 +167,10 @@ class EdgeBase:
                 if drafts:
                     won = await self.journal.write(drafts)
                     todo = [d.run for d, ok in zip(drafts, won, strict=True) if not ok]
-                if quiet and (await self.journal.fresh() or await self.journal.look(quiet)):
+                if quiet:
+                    # Not by what these say: another call may have read it in between.
+                    await self.journal.fresh()
+                    await self.journal.look(quiet)
                     for run, seq in quiet.items():
                         record = self.projection.record(run)
                         if (0 if record is None else record.seq) != seq:

@@ -102,7 +102,8 @@ class Settings:
         try:
             new = await fencing.append(self._nc, STREAM, change, timeout=self.timeout)
         except WrongLast as e:
-            if not await self.fresh() and e.last == 0:
+            await self.fresh()
+            if e.last == 0 and self.seq(key) == seq:
                 self._forget(key)  # it has gone by itself
             raise
         except HeadwayError as e:
