@@ -14,7 +14,9 @@ used: they cost memory for as long as they work, and they work only for a while.
 from __future__ import annotations
 
 import asyncio
-import uuid
+import itertools
+import os
+import secrets
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -58,8 +60,13 @@ class Message(Struct, frozen=True):
     headers: dict[str, str] = {}
 
 
+_numbers = itertools.count(1)
+_process = secrets.token_hex(12)
+
+
 def _fresh() -> str:
-    return uuid.uuid4().hex
+    # With the pid: a fork counts on from where we are.
+    return f"{_process}-{os.getpid():x}-{next(_numbers):x}"
 
 
 class Change(Struct, frozen=True):

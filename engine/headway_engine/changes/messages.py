@@ -208,7 +208,10 @@ def difference(old: Run | None, new: Run) -> Any:
     """`Fields` that differ; without an old one all that is not as in a blank run, and the state."""
     base = _BLANK if old is None else old
     changed = {
-        name: value for name in NAMES if (value := getattr(new, name)) != getattr(base, name)
+        name: value
+        for name in NAMES
+        # Nearly all are the same objects: a save changes two of them.
+        if (value := getattr(new, name)) is not (before := getattr(base, name)) and value != before
     }
     if old is None:
         changed["state"] = new.state
