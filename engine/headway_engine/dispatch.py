@@ -18,6 +18,7 @@ from headway.errors import HeadwayError, NotReachable
 from headway.states import OPEN, RunState
 from headway.wire import encode
 from headway.wire.rpc import Work
+from headway_engine.clock import on_grid
 from headway_engine.service import STORE_PAUSE, Service
 from headway_engine.store import StoreDown
 
@@ -311,7 +312,7 @@ class Dispatcher(Service):
 
     async def _note(self) -> None:
         while True:
-            await asyncio.sleep(NOTE_EVERY)
+            await asyncio.sleep(on_grid(self._loop.time(), NOTE_EVERY))
             await self._note_written()
 
     async def _note_written(self) -> None:

@@ -148,8 +148,13 @@ class Settings:
             return found
 
     async def lately(self, seconds: float) -> None:
-        """See all that was there so many seconds ago."""
-        if time.monotonic() - self._looked_at >= seconds:
+        """See all that was there so many seconds ago; a look that is under way will do."""
+        since = time.monotonic() - seconds
+        if self._looked_at > since:
+            return
+        async with self._reading:
+            pass
+        if self._looked_at <= since:
             await self.fresh()
 
     async def _catch_up(self) -> bool:
