@@ -44,7 +44,7 @@ API = {
     "resume": "ResumeAsk", "replay": "ReplayAsk", "queue-set": "QueueAsk", "deploy": "Deployment",
     "agent-drain": "DrainAsk", "blob-put": "BlobPut", "blob-url": "BlobUrl", "blob-done": "BlobUrl",
     "blob-get": "BlobGet", "bulk": "BulkAsk", "plan-rows": "SourcesAsk",
-    "send": "SendAsk", "commands": "CommandsAsk",
+    "send": "SendAsk", "commands": "CommandsAsk", "tag": "TagAsk",
 }  # fmt: skip
 RPC = {
     "register": "Register", "beat": "Beat", "claim": "Claim", "load": "Load", "save": "Saves",

@@ -161,6 +161,19 @@ async def test_one_epoch_changed(stand: Stand, kind: str) -> None:
     assert found(report) == [("I5", run, n)]
 
 
+async def test_the_tags_of_a_run_are_others_than_those_told_last(stand: Stand) -> None:
+    run = stand.run("small")
+    last = await stand.value("SELECT n FROM runs WHERE id = $1", run)
+    told = (
+        "INSERT INTO events (run, n, at, kind, epoch, data)"
+        " SELECT run, n + 1, at, 'tagged', epoch, $2 FROM events WHERE run = $1 AND n = $3",
+        run, b'{"tags":["a","b"]}', last,
+    )  # fmt: skip
+    for tags, broken in ((["a", "b"], []), (["a"], [("I4", run, last + 1)])):
+        row = ("UPDATE runs SET n = n + 1, tags = $2 WHERE id = $1", run, tags)
+        assert found(await stand.damaged(run, told, row)) == broken
+
+
 async def test_one_checkpoints_bytes_or_hash_changed(stand: Stand) -> None:
     run = stand.run("small")
     sql = "SELECT n FROM events WHERE run = $1 AND kind = 'checkpoint'"

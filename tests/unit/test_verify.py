@@ -112,6 +112,14 @@ def test_after_its_end_a_run_is_only_acknowledged_and_tagged() -> None:
     assert places(judged(late.history(state="FAILED", ended_at=T0))) == [("I3", 8)]
 
 
+def test_a_run_has_the_tags_that_were_told_last() -> None:
+    story = ran().note("tagged", tags=["a"]).note("tagged", tags=["a", "b"])
+    assert judged(story.history(tags=("a", "b"))) == []
+    assert places(judged(story.history(tags=("a",)))) == [("I4", 10)]
+    assert places(judged(story.history())) == [("I4", 10)]
+    assert judged(ran().history(tags=("at the enqueue",))) == []
+
+
 def test_epochs_must_grow_over_claims() -> None:
     story = Story().claimed().note("given_back", "QUEUED")
     story.epoch = 0

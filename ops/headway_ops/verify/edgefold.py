@@ -226,7 +226,8 @@ class Told:
         run = Run(
             self.id, self.ns, self.fields.get("task", ""), self.fields.get("queue", ""),
             self.fields.get("state", ""), created, keep_ck=self.keep, timeout_s=self.timeout,
-            dispatch=self.dispatch or None, key_scope=self.scope, result=self.ended, **known,
+            dispatch=self.dispatch or None, key_scope=self.scope, result=self.ended,
+            tags=self.fields.get("tags", ()), **known,
         )  # fmt: skip
         return History(
             run,

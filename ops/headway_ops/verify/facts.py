@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
 TERMINAL = frozenset({"SUCCEEDED", "FAILED", "TIMED_OUT", "CANCELLED", "EXPIRED"})
@@ -54,6 +55,7 @@ class Run(NamedTuple):
     origin: str = ""
     result: bool = False
     """It has a row in `results`."""
+    tags: Sequence[str] = ()
 
 
 class Event(NamedTuple):

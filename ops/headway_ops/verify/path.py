@@ -51,6 +51,7 @@ def check(h: History, report: Report) -> Iterator[Violation]:
     yield from _moves(h)
     yield from _end(h)
     yield from _cancel(h)
+    yield from _tags(h)
 
 
 def _numbers(h: History) -> Iterator[Violation]:
@@ -114,6 +115,13 @@ def _cancel(h: History) -> Iterator[Violation]:
             cancelled = cancelled or e.n
         elif cancelled and e.kind == "starting":
             yield _of(h, "I14", e, f"claimed after the cancel of event {cancelled}")
+
+
+def _tags(h: History) -> Iterator[Violation]:
+    """Each change tells all that there are then: the last one told what the run has."""
+    last = next((e for e in reversed(h.events) if e.kind == "tagged"), None)
+    if last is not None and list(h.run.tags) != list(last.data.get("tags", ())):
+        yield _of(h, "I4", last, f"it told other tags than the run has: {', '.join(h.run.tags)}")
 
 
 def _of(h: History, invariant: str, e: Event, what: str) -> Violation:

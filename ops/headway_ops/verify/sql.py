@@ -10,7 +10,8 @@ RUNS = """
 SELECT r.id, r.ns, r.task, r.queue, r.state, r.created_at, r.version, r.due_at, r.ttl_at,
        r.deadline_at, r.claimed_at, r.started_at, r.attempt_at, r.ended_at, r.epoch, r.n, r.ck,
        r.failures, r.keep_ck, r.timeout_s, r.dispatch, r.agent, r.session, r.reason, r.key,
-       r.key_scope, r.root, r.origin, EXISTS (SELECT FROM results s WHERE s.run = r.id) AS result
+       r.key_scope, r.root, r.origin, EXISTS (SELECT FROM results s WHERE s.run = r.id) AS result,
+       r.tags
   FROM runs r WHERE r.id > $1 AND r.id <= $2 AND ($3 = '' OR r.ns = $3) ORDER BY r.id LIMIT $4
 """
 """A page in the order of the primary key. The columns of `facts.Run`."""
@@ -19,7 +20,8 @@ RUNS_BY_ID = """
 SELECT r.id, r.ns, r.task, r.queue, r.state, r.created_at, r.version, r.due_at, r.ttl_at,
        r.deadline_at, r.claimed_at, r.started_at, r.attempt_at, r.ended_at, r.epoch, r.n, r.ck,
        r.failures, r.keep_ck, r.timeout_s, r.dispatch, r.agent, r.session, r.reason, r.key,
-       r.key_scope, r.root, r.origin, EXISTS (SELECT FROM results s WHERE s.run = r.id) AS result
+       r.key_scope, r.root, r.origin, EXISTS (SELECT FROM results s WHERE s.run = r.id) AS result,
+       r.tags
   FROM runs r WHERE r.id = ANY($1::text[]) ORDER BY r.id
 """
 
