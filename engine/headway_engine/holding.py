@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 from typing import TYPE_CHECKING
 
+from headway.errors import HeadwayError
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+LOCK = "lock"
+"""In a folder that one process alone may work in: held while that lives."""
+
+
+class FolderHeld(HeadwayError):
+    """A process cannot have its folder: another one works in it, or it cannot be locked."""
+
+    code = "folder_held"
 
 
 class Held(Exception):
@@ -39,8 +51,9 @@ class Lock:
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            with contextlib.suppress(OSError):  # a full disk: the lock is held all the same
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         except OSError as e:
             pid = _pid_in(fd)
             os.close(fd)
@@ -54,6 +67,31 @@ class Lock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def hold(folder: Path, what: str, setting: str) -> Lock:
+    """A folder, made if need be, for this process alone until the lock is closed.
+
+    Whoever dies without closing it holds nobody up. `what` works in it, `setting` names it. Raises
+    FolderHeld, and OSError for a folder that cannot be made or written.
+    """
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = Lock(folder / LOCK)
+    try:
+        lock.take()
+    except Held as e:
+        raise FolderHeld(
+            f"{folder} is in use by another {what} (pid {e.pid or 'unknown'}): stop that one, or"
+            f" give this one a folder of its own in {setting}"
+        ) from None
+    except PermissionError:
+        raise
+    except OSError as e:
+        raise FolderHeld(
+            f"cannot lock {folder / LOCK}: {e.strerror}; put {setting} on a local disk"
+        ) from e
+    return lock
 
 
 def holder(path: Path) -> int | None:

@@ -184,8 +184,7 @@ class Verbs:
         if not ask.create:
             await self._check_queue(asker, ask.queue)
         row = await self._store.set_queue(asker.ns, ask, asker.actor)
-        self._dispatcher.mark((asker.ns, ask.queue))
-        self._dispatcher.hint((asker.ns, ask.queue))
+        self._dispatcher.changed((asker.ns, ask.queue))
         self._ticks.wake()
         return row
 

@@ -53,6 +53,13 @@ def agent_folder() -> Path | None:
     return Path(value) if value else None
 
 
+def provider_file() -> Path | None:
+    """The file with variables and secrets of the agent on this host, if its settings name one."""
+    given = os.environ.get("HEADWAY_AGENT_PROVIDER_FILE", "")
+    value = given or _value(_server_file(), "agent", "provider_file")
+    return Path(value) if value else None
+
+
 def shown_dsn(dsn: str) -> str:
     """Where a Postgres is, without password: fit for logs and findings."""
     parts = urlsplit(dsn)

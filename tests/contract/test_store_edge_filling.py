@@ -21,8 +21,8 @@ from headway.wire.rpc import Beat
 from headway.wire.runs import RunsQuery
 from headway_engine.happenings import Cancel, Finished
 from headway_engine.store import StoreDown
-from headway_engine.store.edge import FILLING, journal, projection
-from headway_engine.store.edge.filling import aside
+from headway_engine.store.edge import FILLING, filler, journal, projection
+from headway_engine.store.edge.filling import Job, aside
 from support.edgestories import rows, story
 from support.factories import NS, a_checkpoint, an_agent, an_enqueue
 from support.stores import LEASE
@@ -231,6 +231,38 @@ async def test_a_write_that_meets_the_new_file_counts_in_it(
     read_on.set()
     await store.journal.whole()
     assert rows(store) == rows(await filled(edge_kit, "other"))
+
+
+async def test_a_process_that_finds_the_disk_full_gives_its_room_back(
+    edge_kit: EdgeKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = filler._opened  # pyright: ignore[reportPrivateUsage]
+
+    def small(job: Job, path: Path) -> projection.Projection:
+        found = opened(job, path)
+        ((pages,),) = found.db.execute("PRAGMA page_count")
+        found.db.execute(f"PRAGMA max_page_count={pages + 3}")
+        return found
+
+    def job() -> Job:
+        nc = edge_kit.edge.nc
+        assert nc.settings is not None
+        stream = edge_kit.edge.projection.stream
+        return Job(nc.settings, str(path), 0, stream, edge_kit.edge.projection.watermark)
+
+    await edge_kit.enqueued(*(an_enqueue({"text": "x" * 3000}) for _ in range(30)))
+    path = edge_kit.folder / "e2" / "projection.sqlite3"
+    monkeypatch.setattr(filler, "APPLIED", 1)
+    monkeypatch.setattr(filler, "TAKEN", 1)
+    monkeypatch.setattr(filler, "_opened", small)
+    said: list[int] = []
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        await filler.fill(job(), said.append)
+    assert said  # it had begun
+    assert not list(path.parent.iterdir())
+    monkeypatch.undo()
+    await filler.fill(job(), said.append)
+    assert said[-1] == edge_kit.edge.projection.watermark
 
 
 def fillers(folder: Path) -> list[int]:

@@ -43,7 +43,8 @@ async def nc(edge_kit: EdgeKit) -> AsyncGenerator[Connection]:
 
 
 async def look(kit: EdgeKit, nc: Connection, *, blobs: Blobs | None = None, **more: Any) -> Report:
-    """One check without patience."""
+    """One check without patience: what the engine has noted is written before."""
+    kit.edge.projection.flush()
     ask = Ask("", second_look=0, patience=0, **more)
     return await verify_edge(nc, kit.edge.projection.path, ask, blobs=blobs, now=kit.now)
 
@@ -113,6 +114,7 @@ async def test_a_row_that_differs_from_its_messages_is_said(
     edge_kit: EdgeKit, nc: Connection, damage: str, said: str
 ) -> None:
     run = await lived(edge_kit)
+    edge_kit.edge.projection.flush()
     with sqlite3.connect(edge_kit.edge.projection.path) as db:
         db.execute(damage, (run,))
     db.close()

@@ -50,6 +50,10 @@ async def test_rows_are_sorted_and_the_window_is_changed() -> None:
         assert "metrics  1m" in text_of(app)
         await pilot.press("colon", *"window 1h", "enter")
         assert metrics.window == 3600
+        await pilot.press("colon", *"metrics 15m", "enter")
+        await until(lambda: metrics.window == 900, 5, what="`:met 15m`, from here")
+        await pilot.press("1", "colon", *"met 1m", "enter")
+        await until(lambda: getattr(app.screen, "window", 0) == 60, 5, what="and from elsewhere")
 
 
 async def test_a_switch_can_be_typed_with_its_name() -> None:

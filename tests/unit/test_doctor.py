@@ -155,6 +155,21 @@ def test_a_folder_that_sockets_cannot_be_in_is_told(length: int, mode: int, told
     assert (finding.state == "ok") == (told == "open for containers")
 
 
+def test_secrets_that_are_missing_or_open_to_others_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "given.env"
+    assert host.provider(None) == []
+    (missing,) = host.provider(file)
+    assert (missing.name, missing.state) == ("provider", "bad")
+    assert "does not start" in missing.what
+    file.touch(0o644)
+    file.chmod(0o644)
+    (wide,) = host.provider(file)
+    assert (wide.state, wide.todo) == ("bad", f"chmod 600 {file}")
+    assert "0644" in wide.what
+    file.chmod(0o600)
+    assert [f.state for f in host.provider(file)] == ["ok"]
+
+
 def events(*told: tuple[str, int, dict[str, Any]]) -> list[Event]:
     return [Event(n, NOW, kind, epoch, data=data) for n, (kind, epoch, data) in enumerate(told, 1)]
 

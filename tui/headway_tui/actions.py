@@ -100,7 +100,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("go_queues", ("2",), "queues", "Queues", "To queues and agents.", "headway queue ls",
            ("app",)),
     Action("go_metrics", ("5",), "metrics", "Metrics", "To the curves of engines and agents.",
-           "headway metrics", ("app",)),
+           "headway metrics", ("app",), takes="[1m | 15m | 1h]"),
     _view("replays", "6", "replays", "Replay", "The replay console, with the draft as it was left"
           " or with a script.", "app", takes="[SCRIPT]"),
     _view("job", "", "job", "job", "Follow a replay job, by its id.", "app", takes="ID"),
@@ -231,7 +231,7 @@ ACTIONS: tuple[Action, ...] = (
            "headway agents", ("agents",), footer=18),
     _view("sort_rows", "o", "sort", "sort", "The next order of the rows.", *_BOARD, footer=19),
     _view("window", "w", "window", "window", "The next window: 1, 15 or 60 minutes.", "metrics",
-          footer=15),
+          footer=15, takes="[1m | 15m | 1h]"),
     # --- timeline
     _view("details", "enter", "details", "details", "All that is known of the row.", "timeline",
           "attempts", "info"),

@@ -98,9 +98,18 @@ class Commands(App[None]):
         """Queues and agents."""
         places.go(self, "queues")
 
-    def do_go_metrics(self) -> None:
-        """The curves."""
+    def do_go_metrics(self, argument: str = "") -> None:
+        """The curves, of a certain window if one is given."""
         places.go(self, "metrics")
+        if argument:
+            self.call_after_refresh(self._to_window, argument)
+
+    def _to_window(self, word: str) -> None:
+        from headway_tui.screens.metrics import MetricsScreen
+
+        screen = self.pane_screen
+        if isinstance(screen, MetricsScreen):
+            screen.show_window(word)
 
     def do_review(self) -> None:
         """What waits for a person."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from headway.discovery import client_file
 from headway_ops.checks.finding import Finding, bad, note, ok
-from headway_ops.settings import agent_folder
+from headway_ops.settings import agent_folder, provider_file
 
 DISK_BAD, DISK_NOTE = 1 << 30, 5 << 30
 """Bytes: below the first JetStream and Postgres stop soon."""
@@ -24,7 +24,8 @@ SOCKET_PATH = 60
 
 def look() -> list[Finding]:
     """All of them."""
-    return [python(), *disks(), files(resource.getrlimit(resource.RLIMIT_NOFILE)[0]), *channel()]
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return [python(), *disks(), files(soft), *channel(), *provider(provider_file())]
 
 
 def python() -> Finding:
@@ -95,3 +96,24 @@ def channel_folder(folder: Path, length: int, mode: int) -> list[Finding]:
         return [bad("channel", f"{folder} is closed for others: containers do not reach a socket",
                     f"chmod 711 {folder}")]  # fmt: skip
     return [ok("channel", f"{folder}: short enough, open for containers")]
+
+
+def provider(file: Path | None) -> list[Finding]:
+    """The agent's file of secrets: there, and for nobody else? It is not read."""
+    if file is None:
+        return []
+    from headway_engine.agent.provider import too_open
+
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return [bad("provider", f"{file} is not there: the agent does not start",
+                    "make it, with mode 0600, or take agent.provider_file out")]  # fmt: skip
+    except OSError as e:
+        return [note("provider", f"{file} is not seen by this user: {e.strerror}")]
+    # Whoever asks may be another user than the agent, which alone knows what it can read.
+    if too_open(status.st_mode, status.st_uid, reader=1):
+        mode = stat.S_IMODE(status.st_mode)
+        return [bad("provider", f"{file} has mode {mode:04o}: the agent does not start with secrets"
+                    " that others can get at", f"chmod 600 {file}")]  # fmt: skip
+    return [ok("provider", f"{file}: for its owner alone")]

@@ -159,8 +159,6 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     queue: Name | None = None
     tags: Tags = ()
     """Of the forks, beside those of their originals; of `tag`: those to add."""
-    untag: Tags = ()
-    """Of `tag`: those to remove."""
     pace: Pace = Pace()
     checks: Annotated[tuple[Check, ...], Meta(max_length=100)] = ()
     max_failed: Annotated[int, Meta(ge=0)] = 0
@@ -176,6 +174,8 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     planned_at: Instant | None = None
     """Tells a plan that moves runs from the same one of another time: when they were counted, or,
     of a script, when the last of them came to where it is."""
+    untag: Tags = ()
+    """Of `tag`: those to remove."""
     format: Literal[1] = 1
 
 

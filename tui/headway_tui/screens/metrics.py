@@ -125,9 +125,12 @@ class MetricsScreen(Pane):
 
     # --- what the keys do
 
-    def do_window(self) -> None:
-        """The next window."""
-        self._show(WINDOWS[(WINDOWS.index(self.window) + 1) % len(WINDOWS)])
+    def do_window(self, argument: str = "") -> None:
+        """The window that is called so, or the next one."""
+        if argument:
+            self.show_window(argument)
+        else:
+            self._show(WINDOWS[(WINDOWS.index(self.window) + 1) % len(WINDOWS)])
 
     def _show(self, window: int) -> None:
         self.window = window
@@ -144,15 +147,8 @@ class MetricsScreen(Pane):
         """The nearest thing in a shell."""
         return "headway metrics" + (" --last 60" if self.window == WINDOWS[0] else "")
 
-    def run_command(self, text: str) -> None:
-        """`window 15m`, beside what every screen knows."""
-        name, _, word = text.partition(" ")
-        if name == "window" and word.strip():
-            self._to(word.strip())
-        else:
-            super().run_command(text)
-
-    def _to(self, word: str) -> None:
+    def show_window(self, word: str) -> None:
+        """The window that is called so."""
         found = [seconds for seconds, known in _WORDS.items() if known == word]
         if not found:
             self.say(f"no window {word!r}: {', '.join(_WORDS.values())}", "warning")

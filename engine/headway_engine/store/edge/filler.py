@@ -11,6 +11,7 @@ file, in the transaction of what it applied.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -38,9 +39,11 @@ if TYPE_CHECKING:
 
 NICE = 5
 """It gives way to the engine and to tasks."""
+FIRST_TO_GO = "500"
+"""Its `oom_score_adj`."""
 PAGE, PAGE_BYTES = 2000, 4 * 1024 * 1024
 """Of RUNS asked for at once."""
-TAKEN = 500
+TAKEN, TAKEN_BYTES = 500, 1024 * 1024
 """Messages that are handed over at once."""
 AHEAD = 4
 """So many of these wait, at most, while others are applied: NATS reads on meanwhile."""
@@ -99,11 +102,12 @@ def _opened(job: Job, path: Path) -> Projection:
 
 async def _read(nc: NatsClient, projection: Projection, say: Callable[[int], None]) -> None:
     """Apply what follows, to the end of RUNS; what was read is written also if the rest fails."""
-    parts: asyncio.Queue[list[Message]] = asyncio.Queue(AHEAD)
-    reading = asyncio.create_task(_hand_over(nc, projection.watermark + 1, parts))
+    parts, room = asyncio.Queue[list[Message]](), asyncio.Semaphore(AHEAD)
+    reading = asyncio.create_task(_hand_over(nc, projection.watermark + 1, parts, room))
     try:
         changes, upto, count, size = Changes(projection), projection.watermark, 0, 0
         while part := await parts.get():
+            room.release()
             for message in part:
                 changes.take(message)
                 size += len(message.data)
@@ -120,21 +124,25 @@ async def _read(nc: NatsClient, projection: Projection, say: Callable[[int], Non
         await asyncio.gather(reading, return_exceptions=True)
 
 
-async def _hand_over(nc: NatsClient, first: int, parts: asyncio.Queue[list[Message]]) -> None:
+async def _hand_over(
+    nc: NatsClient, first: int, parts: asyncio.Queue[list[Message]], room: asyncio.Semaphore
+) -> None:
     """Read to the end, which is an empty part; so is what ends it early."""
-    part: list[Message] = []
+    part, size = list[Message](), 0
     read = history(nc, subjects.RUNS, ">", first, batch=PAGE, max_bytes=PAGE_BYTES, timeout=TIMEOUT)
     try:
         async with aclosing(read):
             async for stored in read:
                 part.append(Message(stored.subject, stored.seq, stored.data))
-                if len(part) >= TAKEN or len(stored.data) > PAGE_BYTES // TAKEN * 50:
-                    await parts.put(part)
-                    part = []
+                size += len(stored.data)
+                if len(part) >= TAKEN or size >= TAKEN_BYTES:
+                    await room.acquire()
+                    parts.put_nowait(part)
+                    part, size = [], 0
         if part:
-            await parts.put(part)
+            parts.put_nowait(part)
     finally:
-        await parts.put([])
+        parts.put_nowait([])
 
 
 def _end_with_the_engine() -> None:
@@ -154,6 +162,8 @@ def main() -> int:
     job = JOB.decode(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_the_engine, daemon=True).start()
     os.nice(NICE)
+    with contextlib.suppress(OSError):  # where memory is short it goes first: the next goes on
+        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
     folder = os.open(Path(job.projection).parent, os.O_RDONLY)
     try:
         # One that a killed engine has left ends by itself, in a moment.

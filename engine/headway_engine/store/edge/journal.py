@@ -48,6 +48,8 @@ PAUSE, LONGEST_PAUSE = 0.5, 15.0
 """Seconds until a read in the background that broke off goes on; twice as many each time."""
 SAID_EVERY = 10.0
 """Seconds between two lines that say how far it is."""
+WRITE_WITHIN = 0.1
+"""Seconds until rows of what was published are written, if nobody looks at them before."""
 ALL = ">"
 
 
@@ -83,6 +85,8 @@ class Journal:
         """The last message that was there when it began to read in the background."""
         self._aside = 0
         """How far the file is that is made aside."""
+        self._writing: asyncio.TimerHandle | None = None
+        projection.lost = self._lost
         self.lost_races = 0
         self.timeout = TIMEOUT
 
@@ -217,7 +221,9 @@ class Journal:
             return bool(page)
 
     async def close(self) -> None:
-        """Read no more in the background."""
+        """Read no more in the background; what was noted is the projection's to write."""
+        if self._writing is not None:
+            self._writing.cancel()
         if self._filling is not None:
             self._filling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -266,14 +272,34 @@ class Journal:
         if not mine:
             return
         mine.sort(key=lambda m: m.seq)
-        self._apply(mine, self._projection.watermark, self._ahead.union(m.seq for m in mine))
+        upto, ahead = self._projection.watermark, self._ahead.union(m.seq for m in mine)
+        self._apply(mine, upto, ahead, at_once=self.behind)
+        if self._writing is None and not self.behind:
+            self._writing = asyncio.get_running_loop().call_later(WRITE_WITHIN, self._write_noted)
 
-    def _apply(self, messages: list[Message], upto: int, ahead: set[int]) -> None:
-        """Make their rows; what could not be applied is read from RUNS again by the next look."""
+    def _apply(
+        self, messages: list[Message], upto: int, ahead: set[int], *, at_once: bool = True
+    ) -> None:
+        """Make their rows, or note them until somebody looks (`Projection.note`).
+
+        What could not be applied is read from RUNS again by the next look.
+        """
         while upto + 1 in ahead:
             upto += 1
-        self._write_rows(lambda: self._projection.apply(messages, upto))
+        apply = self._projection.apply if at_once else self._projection.note
+        self._write_rows(lambda: apply(messages, upto))
         self._ahead = {seq for seq in ahead if seq > upto}
+
+    def _write_noted(self) -> None:
+        self._writing = None
+        try:
+            self._write_rows(self._projection.flush)
+        except StoreDown as e:
+            log.warning("rows are written later: why=%s", e)
+
+    def _lost(self) -> None:
+        """Rows were not written, also of messages above the watermark: all of them come again."""
+        self._ahead.clear()
 
     def _write_rows(self, work: Callable[[], None]) -> None:
         """Raises StoreDown; what was not written is read from RUNS again by the next look."""
@@ -335,7 +361,12 @@ class Journal:
 
     async def lately(self, seconds: float) -> None:
         """See all that was in RUNS so many seconds ago; one look serves all who ask for no more."""
-        if time.monotonic() - self._looked_at >= seconds:
+        since = time.monotonic() - seconds
+        if self._looked_at > since or self.behind:
+            return
+        async with self._reading:  # one that is under way will do
+            pass
+        if self._looked_at <= since:
             await self.fresh()
 
     async def _catch_up(self) -> bool:
