@@ -26,6 +26,7 @@ from headway_engine.blobs.memory import MemoryBlobs
 from headway_engine.blobs.objects import ObjectBlobs
 from headway_engine.broker import Broker
 from headway_engine.declared import Limits
+from headway_engine.door import Door
 from headway_engine.reaching import nats_settings, until_reached
 from headway_engine.service import Health, Service, StoreClock, run_services
 from headway_engine.store import StoreDown
@@ -43,8 +44,8 @@ log = logging.getLogger("headway.engine")
 
 T = TypeVar("T")
 
-LATELY = 0.9
-"""Seconds, at the edge: a little less than the timers' own, so that they share one look."""
+ALONE = 5.0
+"""Seconds, at the edge: what another engine wrote while none was heard may stay unseen so long."""
 
 
 def make_blobs(config: Config, nc: Connection) -> Blobs:
@@ -77,7 +78,7 @@ def make_store(config: Config, engine: str, nc: Connection, edge: Path | None) -
         from headway_engine.store.edge import EdgeStore
 
         return EdgeStore(
-            nc, edge, engine, retention=retention, lately=LATELY, holds=bool(c.site) and c.ship
+            nc, edge, engine, retention=retention, lately=ALONE, holds=bool(c.site) and c.ship
         )
     from headway_engine.store.postgres import PostgresStore
 
@@ -144,6 +145,7 @@ class Engine:
         """Set when all services run and requests are heard."""
         self.broker: Broker | None = None
         self.services: list[Service] = []
+        self._door: Door | None = None
 
     def stop(self) -> None:
         """Drain and end `run`; idempotent, may come before it."""
@@ -156,6 +158,14 @@ class Engine:
             and self.health.ready()
             and all(service.ready() for service in self.services)
         )
+
+    def ask(
+        self, ns: str, agent: str, verb: str, body: bytes, engine: str | None
+    ) -> asyncio.Future[bytes] | None:
+        """See `agent.port.Near`."""
+        if self._door is None:
+            return None
+        return self._door.ask(ns, agent, verb, body, engine)
 
     async def run(self) -> None:
         """Until stopped; raises what ended a service (the process should then end too)."""
@@ -198,8 +208,10 @@ class Engine:
                     self.started,
                     sites,
                     partial(make_bodies, work),
+                    self._company(store),
                 )
             )
+            self._door = next((s for s in self.services if isinstance(s, Door)), None)
             log.info(
                 "engine starts: id=%s roles=%s store=%s durability=%s",
                 self.id,
@@ -221,6 +233,15 @@ class Engine:
             if sites is not None:
                 await sites.close()
             log.info("engine stopped: id=%s", self.id)
+
+    def _company(self, store: Store) -> Callable[[], object]:
+        """What is to be called when another engine was heard."""
+        if self._edge is not None:
+            from headway_engine.store.edge import EdgeStore
+
+            if isinstance(store, EdgeStore):
+                return store.in_company
+        return lambda: None
 
     # --- waiting for servers
 

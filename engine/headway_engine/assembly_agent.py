@@ -22,6 +22,7 @@ from headway_engine.config import BadConfig
 from headway_engine.reaching import nats_settings, until_reached
 
 if TYPE_CHECKING:
+    from headway_engine.agent.port import Near
     from headway_engine.agent.ways import Chosen
     from headway_engine.config import Config
     from headway_engine.runtime import Runtime
@@ -31,17 +32,25 @@ class AgentProcess:
     """One agent with its connection and runtime: the agent role of a host."""
 
     def __init__(
-        self, config: Config, *, runtime: Runtime | None = None, base_image: str = "", uid: int = 0
+        self,
+        config: Config,
+        *,
+        runtime: Runtime | None = None,
+        base_image: str = "",
+        uid: int = 0,
+        near: Near | None = None,
     ) -> None:
         """Raises BadConfig without an [agent] section.
 
-        `runtime`: instead of the one that the settings name. `base_image`: docker, for versions
-        that name no image; `uid`: process, the user of the runners if the agent is root.
+        `near`: an engine in this process. `runtime`: instead of the one that the settings name.
+        `base_image`: docker, for versions that name no image; `uid`: process, the user of the
+        runners if the agent is root.
         """
         if config.agent is None:
             raise BadConfig("no [agent] section: give at least agent.state_dir")
         self.config, self.agent_config = config, config.agent
         self._runtime, self._base_image, self._uid = runtime, base_image, uid
+        self._near, self._left = near, False
         self._provider = Provider(self.agent_config.provider_file, self.agent_config.env_prefix)
         self.stop_event = asyncio.Event()
         self.started = asyncio.Event()
@@ -50,6 +59,11 @@ class AgentProcess:
 
     def stop(self) -> None:
         """Drain and end `run`; idempotent, may come before it."""
+        self.stop_event.set()
+
+    def leave(self) -> None:
+        """End `run` without draining: what runs is left to the next agent, as after a crash."""
+        self._left = True
         self.stop_event.set()
 
     def ready(self) -> bool:
@@ -96,7 +110,7 @@ class AgentProcess:
         )
         if nc is None:
             return
-        link = NatsLink(nc, c.ns, c.name)
+        link = NatsLink(nc, c.ns, c.name, self._near)
         agent = self.agent = Agent(c, link, self._make_runtime(), provider=self._provider)
         try:
             await agent.start()
@@ -112,7 +126,7 @@ class AgentProcess:
                 raise agent.failure
         finally:
             self.started.clear()
-            await agent.stop(drain=agent.failure is None)
+            await agent.stop(drain=agent.failure is None and not self._left)
             with contextlib.suppress(Exception):  # it ends either way
                 async with asyncio.timeout(2):
                     await nc.close()

@@ -1,4 +1,4 @@
-"""What cancel, resume or acknowledge would do to the runs that a query means: counted, not done.
+"""What cancel, resume, ack or tag would do to the runs that a query means: counted, not done.
 
 It is done by a job (`jobs.py`), whose plan names the runs that were counted here.
 """
@@ -26,8 +26,9 @@ MOVABLE = {
     "cancel": tuple(sorted(s.status for s in LIVE - {RunState.CANCELLING})),
     "resume": (RunState.DELAYED.status, RunState.RETRYING.status, RunState.REVIEW.status),
     "ack": ("dead",),
+    "tag": (),
 }
-"""What a verb can move: other runs are not meant, whatever the query says."""
+"""What a verb can change (empty = any): other runs are not meant, whatever the query says."""
 
 
 def meant(ask: BulkAsk, as_of: datetime) -> RunsQuery:

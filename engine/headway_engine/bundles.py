@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from headway.errors import Refused
 from headway.ids import is_run_id
+from headway.tags import flaw_of_tags
 from headway.wire import (
     CHECKPOINT_LIMIT,
     INLINE_LIMIT,
@@ -224,13 +225,13 @@ def check_fork(ask: BundleFork) -> None:
             raise Refused(f"{what}: no run id", "bad_request")
     if ask.new_run in (ask.origin, ask.root):
         raise Refused("new_run: a new id, not the run's own", "bad_request")
-    texts: list[Any] = [ask.site, ask.version, ask.limit_key, *ask.clear, *ask.tags]
+    texts: list[Any] = [ask.site, ask.version, ask.limit_key, *ask.clear]
     if ask.point is not None:
         texts += [ask.point.name, ask.point.schema]
     for text in texts:
         check_text(text, "bundle")
-    if any(not tag.strip() for tag in ask.tags):
-        raise Refused("tags: a tag is not blank", "bad_request")
+    if flaw := flaw_of_tags(ask.tags):
+        raise Refused(f"tags: {flaw}", "bad_request")
 
 
 def check_text(text: str, what: str) -> None:

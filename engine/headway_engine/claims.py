@@ -342,7 +342,7 @@ def assignment_of(given: Given, spec: TaskSpec | None) -> Assignment:
         trace=run.trace,
         max_attempts=given.spec.max_attempts,
         queue=run.queue,
-        tags=given.tags,
+        tags=run.tags,
         created_ms=int(run.created_at.timestamp() * 1000),
         unconfirmed=bool(run.unconfirmed),
         budget=given.budget,

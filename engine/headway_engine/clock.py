@@ -8,6 +8,21 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+_EARLY = 0.01
+"""Seconds that a loop's timer may be early."""
+
+
+def on_grid(now: float, seconds: float) -> float:
+    """How long to rest for at most `seconds`, to wake when others wake too. Pure.
+
+    `now`: monotonic seconds. From a second on: until a whole one; from half a second on: until a
+    half one; less is left as it is.
+    """
+    if seconds < 0.5:
+        return seconds
+    step = 1.0 if seconds >= 1.0 else 0.5
+    return max(0.0, (now + seconds + _EARLY) // step * step - now)
+
 
 class Clock(Protocol):
     """Where the time comes from."""

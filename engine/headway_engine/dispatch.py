@@ -18,6 +18,7 @@ from headway.errors import HeadwayError, NotReachable
 from headway.states import OPEN, RunState
 from headway.wire import encode
 from headway.wire.rpc import Work
+from headway_engine.clock import on_grid
 from headway_engine.service import STORE_PAUSE, Service
 from headway_engine.store import StoreDown
 
@@ -109,10 +110,24 @@ class Dispatcher(Service):
                 self.hint((run.ns, run.queue))
             elif self._limited and run.state not in OPEN and (run.ns, run.queue) in self._limited:
                 self.mark((run.ns, run.queue))
+                if self.credits.engines > 1:
+                    self._post.put(subjects.WAKE, left_hint((run.ns, run.queue)).encode())
+
+    def changed(self, place: Place) -> None:
+        """Its settings are others now: all engines look, each has its own copy at an edge."""
+        self.mark(place)
+        if self.credits.engines > 1:
+            self._post.put(subjects.WAKE, place_hint(place).encode())
 
     def hint(self, place: Place) -> None:
-        """Tell other engines, if there are any and our share of the slots is taken."""
-        if self.credits.engines > 1 and not any(self.credits.room(place, self._loop.time())):
+        """Tell other engines, if there are any and it may not be ours to dispatch.
+
+        That is so when our share of the slots is taken, and where a queue has limits: at an edge
+        one engine at a time has its turn there.
+        """
+        if self.credits.engines == 1:
+            return
+        if place in self._limited or not any(self.credits.room(place, self._loop.time())):
             self._post.put(subjects.WAKE, place_hint(place).encode())
 
     def hinted(self, body: bytes) -> None:
@@ -297,7 +312,7 @@ class Dispatcher(Service):
 
     async def _note(self) -> None:
         while True:
-            await asyncio.sleep(NOTE_EVERY)
+            await asyncio.sleep(on_grid(self._loop.time(), NOTE_EVERY))
             await self._note_written()
 
     async def _note_written(self) -> None:

@@ -2,7 +2,8 @@
 
 Callbacks of NATS only decode and enqueue (DECISIONS E5). Nothing is answered unless the reply is an
 inbox, since broker permissions do not check reply subjects; and the sender in the subject, which
-the broker vouches for, must be the one in the body.
+the broker vouches for, must be the one in the body. An agent in the same process asks without NATS,
+by the name in the settings that both of them have (`ask`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from headway import subjects
@@ -43,25 +45,22 @@ PENDING_BYTES = 256 * 1024 * 1024
 class Asked:
     """One request of an agent."""
 
-    __slots__ = ("_post", "agent", "body", "ns", "reply")
+    __slots__ = ("agent", "body", "ns", "send")
 
-    def __init__(self, post: Post, ns: str, agent: str, reply: str, body: bytes) -> None:
-        self._post, self.ns, self.agent, self.reply, self.body = post, ns, agent, reply, body
+    def __init__(self, send: Callable[[bytes], None], ns: str, agent: str, body: bytes) -> None:
+        """`send`: answers with what is encoded already; never waits, never raises."""
+        self.send, self.ns, self.agent, self.body = send, ns, agent, body
 
     def answer(self, answer: Any) -> None:
         """Encode and send."""
-        self._post.put(self.reply, encode(answer))
-
-    def send(self, body: bytes) -> None:
-        """Send what is encoded already."""
-        self._post.put(self.reply, body)
+        self.send(encode(answer))
 
     def refuse(self, code: str, message: str) -> None:
         """Not served, and asking the same again will not help."""
         self.answer(RpcError(code, message[:500]))
 
     def is_from(self, agent: str) -> bool:
-        """True if the body names the sender that the broker vouches for; else it is refused."""
+        """True if the body names who the broker says has sent it; else it is refused."""
         if agent == self.agent:
             return True
         self.refuse("forbidden", f"this subject belongs to agent {self.agent!r}")
@@ -96,6 +95,8 @@ class Door(Service):
         self._queue: asyncio.Queue[tuple[str, Slow, Asked] | None] = asyncio.Queue(capacity)
         self._workers, self._store_down = workers, store_down
         self._strikes = Strikes("an rpc")
+        self._open = False
+        """Requests are heard; what came before the end is still served."""
 
     @property
     def strikes(self) -> int:
@@ -117,7 +118,24 @@ class Door(Service):
         if not subjects.may_answer(reply, "agent", ns, agent):
             self._strikes.add(msg.subject, reply)
             return
-        asked = Asked(self._post, ns, agent, reply, msg.data)
+        self._hear(verb, Asked(partial(self._post.put, reply), ns, agent, msg.data))
+
+    def ask(
+        self, ns: str, agent: str, verb: str, body: bytes, engine: str | None
+    ) -> asyncio.Future[bytes] | None:
+        """See `agent.port.Near`."""
+        if not self._open or engine not in (None, self._engine):
+            return None
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def send(body: bytes) -> None:
+            if not answer.done():  # whoever asked may have stopped waiting
+                answer.set_result(body)
+
+        self._hear(verb, Asked(send, ns, agent, body))
+        return answer
+
+    def _hear(self, verb: str, asked: Asked) -> None:
         quick = self._quick.get(verb)
         try:
             if quick is not None:
@@ -150,11 +168,13 @@ class Door(Service):
         )
         own = await self._nc.subscribe(subjects.rpc_of(self._engine), cb=self._on_message, **limits)
         await settled(self._nc)
+        self._open = True
         self.passed.fire()
         async with asyncio.TaskGroup() as group:
             for i in range(self._workers):
                 group.create_task(self._work(), name=f"headway-door-{i}")
             await self.stopping.wait()
+            self._open = False
             if not self._nc.is_closed:
                 with contextlib.suppress(Exception):  # the link may be away
                     await shared.unsubscribe()

@@ -86,6 +86,10 @@ class Elsewhere(Dispatcher):
         """The same."""
         self.mark(place)
 
+    def changed(self, place: Place) -> None:
+        """The same."""
+        self.mark(place)
+
     def freed(self, places: Iterable[Place]) -> None:
         """`FarCredits` has told it."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from headway.errors import Refused
 from headway.forks import apply, check_edit, check_start, choose, failures_of, no_checkpoint
+from headway.tags import flaw_of_tags
 from headway.wire import (
     CHECKPOINT_LIMIT,
     INLINE_LIMIT,
@@ -247,8 +248,8 @@ def check_ask(ask: ForkAsk) -> None:
             check_edit(edit, what)
     if ask.run == ask.new_run:
         raise Refused("new_run: a new id, not the run's own", "bad_request")
-    for text in (ask.start, ask.version, *ask.clear, *ask.tags):
+    for text in (ask.start, ask.version, *ask.clear):
         if not clean_text(text):
             raise Refused("NUL and lone surrogates cannot be stored", "bad_request")
-    if any(not tag.strip() for tag in ask.tags):
-        raise Refused("tags: a tag is not blank", "bad_request")
+    if flaw := flaw_of_tags(ask.tags):
+        raise Refused(f"tags: {flaw}", "bad_request")

@@ -144,6 +144,14 @@ class Acknowledge(Struct, frozen=True):
     undo: bool = False
 
 
+class Tag(Struct, frozen=True):
+    """Somebody adds tags to the run and removes others."""
+
+    actor: str
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
 class Overdue(Struct, frozen=True):
     """The timer: TTL, deadline or the attempt's timeout (the agent's timer is the first one)."""
 
@@ -167,6 +175,7 @@ Happening = (
     | Stopped
     | Resume
     | Acknowledge
+    | Tag
     | Overdue
     | VersionMissing
 )

@@ -24,6 +24,7 @@ from headway.wire import Malformed, decode, encode
 from headway.wire.enqueue import ENQUEUE, ITEM, Answers, EnqueueItem, Recorded
 from headway_engine.blobs import BlobsDown
 from headway_engine.checks import Unfit
+from headway_engine.clock import on_grid
 from headway_engine.counters import Counters
 from headway_engine.declared import INTAKE_ACK_WAIT
 from headway_engine.recorder import Specs
@@ -203,7 +204,7 @@ class Intake(Service):
     async def _mark(self) -> None:
         """What waits for the store, or for its turn, shall not be delivered to others meanwhile."""
         while True:
-            await asyncio.sleep(MARK_EVERY)
+            await asyncio.sleep(on_grid(self._loop.time(), MARK_EVERY))
             now = self._loop.time()
             # A lane that hangs must not keep them for ever.
             first, last = now - 2 * HOLD, now - MARK_EVERY / 2

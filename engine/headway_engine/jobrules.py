@@ -89,12 +89,12 @@ def job_id(plan: str) -> str:
 
 def moves_only(plan: Plan) -> bool:
     """An item of this plan has ended as soon as its run was moved."""
-    return plan.mode in ("cancel", "ack") or (plan.mode == "resume" and not plan.follow)
+    return plan.mode in ("cancel", "ack", "tag") or (plan.mode == "resume" and not plan.follow)
 
 
 def fork_id(at: datetime, plan: str, run: str, mode: str = "fork") -> str:
     """The id of an item's fork: the same however often, and by whichever engine, it is made.
 
-    A run that is resumed, cancelled or acknowledged stays itself.
+    A run that is resumed, cancelled, acknowledged or tagged stays itself.
     """
     return run if mode != "fork" else derived_run_id(int(at.timestamp() * 1000), plan, run)

@@ -1,6 +1,6 @@
 """Jobs: plans of many runs carried out at their pace, by whichever engine holds the job.
 
-A plan forks runs, or moves them: resume, cancel, acknowledge.
+A plan forks runs, or changes them: resume, cancel, acknowledge, tag.
 
 A job is held for one lease at a time; after a crash another engine takes it then. Items have their
 forks' ids before they are made, so what a dead engine had begun is found, not made twice.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from headway import faults, subjects
 from headway.errors import Refused
 from headway.replays.plans import name_of, read
+from headway.tags import Retag
 from headway.wire import PAYLOAD_LIMIT, decode, decoder, encode
 from headway.wire.replays import (
     ForkAsk,
@@ -28,7 +29,7 @@ from headway.wire.replays import (
 from headway_engine.blobs import NoBlob
 from headway_engine.control import ApiRefused, Asker
 from headway_engine.forks import check_ask
-from headway_engine.happenings import Acknowledge, Cancel, Resume
+from headway_engine.happenings import Acknowledge, Cancel, Resume, Tag
 from headway_engine.jobrules import LIVE, OPEN, decide, fork_id, job_id, moves_only, paced
 from headway_engine.service import Ticker
 from headway_engine.verbs import check_text
@@ -119,11 +120,11 @@ class Jobs(Ticker):
         return ""
 
     async def _move(self, ns: str, plan: Plan, row: JobRow, items: list[tuple[int, str]]) -> None:
-        """Resume, cancel or acknowledge these runs, and book what became of each.
+        """Resume, cancel, acknowledge or tag these runs, and book what became of each.
 
-        A crash in between moves the same runs again, which does nothing: one that was cancelled or
-        acknowledged is so already, one that goes on cannot be resumed, and its own event tells that
-        it was this job that did it.
+        A crash in between moves the same runs again, which does nothing: one that was cancelled,
+        acknowledged or tagged is so already, one that goes on cannot be resumed, and its own event
+        tells that it was this job that did it.
         """
         happening = _happening(plan, row.actor)
         for at in range(0, len(items), CHUNK):
@@ -229,6 +230,8 @@ class JobVerbs:
             raise ApiRefused("bad_request", "reason: only with mode cancel")
         if plan.mode != "fork":
             _check_moves(plan)
+        elif plan.untag:
+            raise ApiRefused("bad_request", "untag: only with mode tag")
         for item in plan.items if plan.mode == "fork" else ():
             fork = fork_id(now, ask.sha256, item.run)
             try:
@@ -287,6 +290,8 @@ def _happening(plan: Plan, actor: str) -> Happening:
             return Cancel(actor, plan.reason)
         case "ack":
             return Acknowledge(actor)
+        case "tag":
+            return Tag(actor, plan.tags, plan.untag)
         case _:
             return Resume(actor)
 
@@ -294,5 +299,8 @@ def _happening(plan: Plan, actor: str) -> Happening:
 def _check_moves(plan: Plan) -> None:
     """A run that is moved is not edited; raises ApiRefused."""
     edits = any(i.state is not None or i.payload is not None or i.checkpoint for i in plan.items)
-    if edits or plan.clear or plan.image or plan.queue or plan.tags:
+    tags = plan.mode != "tag" and (plan.tags or plan.untag)
+    if edits or plan.clear or plan.image or plan.queue or tags:
         raise ApiRefused("bad_request", f"a plan to {plan.mode} runs changes nothing else of them")
+    if plan.mode == "tag" and (flaw := Retag(plan.tags, plan.untag).flaw):
+        raise ApiRefused("bad_request", f"tags: {flaw}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headway.states import FAILURES, LIVE, OPEN, SAVEABLE, TERMINAL, RunState
+from headway.tags import TAGS_LIMIT, retagged
 from headway.wire import ErrorInfo
 from headway.wire.events import Event
 from headway.wire.rpc import MarkRecord
@@ -34,6 +35,7 @@ from headway_engine.happenings import (
     Started,
     Stopped,
     Suspended,
+    Tag,
     VersionMissing,
 )
 from headway_engine.moves import ALREADY, Move, error_data, refuse
@@ -263,6 +265,22 @@ def _acknowledge(run: Run, h: Acknowledge, now: datetime) -> Transition:
     return m.done()
 
 
+def _tag(run: Run, h: Tag, now: datetime) -> Transition:
+    """Not fenced: state and epoch stay, so an attempt that is open goes on and may save."""
+    added = [tag for tag in dict.fromkeys(h.add) if tag not in run.tags]
+    removed = [tag for tag in run.tags if tag in h.remove]
+    if not added and not removed:
+        return ALREADY
+    tags = retagged(run.tags, h.add, h.remove)
+    if added and len(tags) > TAGS_LIMIT:
+        return refuse(f"the run would have {len(tags)} tags, at most {TAGS_LIMIT}: remove some")
+    m = Move(run, now)
+    m.run.tags = tags
+    # All that there are now, too: who hears of this event alone need not know those before.
+    m.event("tagged", actor=h.actor, tags=list(tags), added=added or None, removed=removed or None)
+    return m.done()
+
+
 def _version_missing(run: Run, h: VersionMissing, now: datetime) -> Transition:
     if run.state is not S.QUEUED:
         return ALREADY
@@ -283,6 +301,7 @@ _RULES: dict[type[Any], Callable[[Run, Any, datetime], Transition]] = {
     Stopped: attempt.stopped,
     Resume: _resume,
     Acknowledge: _acknowledge,
+    Tag: _tag,
     Overdue: _overdue,
     VersionMissing: _version_missing,
 }

@@ -50,11 +50,10 @@ def new_run(
         keep_key=item.keep_key,
         reply=reply,
         trace=item.trace,
+        tags=item.tags,
         policy=spec.policy(),
         timeout=spec.timeout,
     )
     scope = item.parent or "" if item.key_scope == "parent" else ""
     until = base + timedelta(seconds=item.key_ttl) if item.key else None
-    return NewRun(
-        run, body, ref, digest, scope, until, item.tags, item.schema or spec.schema_hash, base
-    )
+    return NewRun(run, body, ref, digest, scope, until, item.schema or spec.schema_hash, base)

@@ -14,6 +14,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from headway_engine.clock import on_grid
 from headway_engine.store import StoreDown
 
 if TYPE_CHECKING:
@@ -106,6 +107,9 @@ class Ticker(Service):
     While the store is down it tries again after a short pause.
     """
 
+    gathered = False
+    """Passes of several tickers come together (`on_grid`): a small machine wakes less often."""
+
     def __init__(self, period: float) -> None:
         super().__init__()
         self.period = period
@@ -138,6 +142,8 @@ class Ticker(Service):
         if seconds <= 0 or self.stopping.is_set():
             await asyncio.sleep(0)
             return
+        if self.gathered:
+            seconds = on_grid(asyncio.get_running_loop().time(), seconds)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._event.wait()

@@ -133,6 +133,8 @@ async def ensure_streams(
         if "sources" in config:
             config = await _begun(nc, config)
         info = await ensure_stream(nc, name, config, changed)
+        if "sources" in config:
+            await _begin_again(nc, info)
         created[name] = str(info["created"])
     if what := await ensure_consumer(nc, subjects.INGEST, intake_consumer()):
         changed.append(f"{subjects.INGEST}/{subjects.INTAKE_CONSUMER}: {what}")
@@ -149,7 +151,7 @@ async def _begun(nc: NatsClient, config: Config) -> Config:
     lost and nobody has claimed is dispatched again by the sweep.
     """
     have = await _info(nc, f"STREAM.INFO.{config['name']}", _NO_STREAM)
-    if have is not None:
+    if have is not None and have["config"].get("sources"):
         return _from(config, have["config"])
     sources: list[Config] = []
     for source in config["sources"]:
@@ -166,6 +168,26 @@ def _from(config: Config, have: Config) -> Config:
         for s in config["sources"]
     ]
     return {**config, "sources": sources}
+
+
+async def _begin_again(nc: NatsClient, info: Config) -> None:
+    """Have a stream take from its source at once where nats-server has put that off.
+
+    At its start it restores streams side by side. A source that is not there yet, since it is
+    large, it looks for again after ten seconds, and nothing could be dispatched until then; a
+    source that is new to the stream it looks for at once. Only for a stream that is empty: of
+    another one nats-server does not take our word for where to go on. Interrupted, or with another
+    engine at it: what is left out is dispatched again by the sweep.
+    """
+    config, state, sources = info["config"], info["state"], list[Config]()
+    seen = {s["name"]: int(s.get("seq", 0)) for s in info.get("sources") or () if "error" in s}
+    for source in config["sources"]:
+        at = seen.get(source["name"], -1)
+        if state["messages"] or at < 0 or (not at and state["last_seq"]):
+            return
+        sources.append({**source, "opt_start_seq": at + 1} if at else source)
+    for each in ([], sources):
+        await jsapi(nc, f"STREAM.UPDATE.{config['name']}", {**config, "sources": each})
 
 
 async def mode_of(nc: NatsClient) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from headway.budgets import over
 from headway.states import RunState
+from headway.tags import Retag
 from headway.wire import clean_text, decode, decoder
 from headway.wire.api import Done
 from headway.wire.budget import Budget
@@ -20,10 +21,11 @@ from headway.wire.steering import (
     DrainAsk,
     ReplayAsk,
     ResumeAsk,
+    TagAsk,
 )
 from headway_engine.bulk import counted
 from headway_engine.control import ApiRefused, Asker
-from headway_engine.happenings import Acknowledge, Cancel, Resume
+from headway_engine.happenings import Acknowledge, Cancel, Resume, Tag
 from headway_engine.names import unknown_queue
 from headway_engine.readverbs import budget_of, record_of
 
@@ -44,7 +46,9 @@ REPEATS = 200
 
 _CANCEL, _RESUME, _ACK = decoder(CancelAsk), decoder(ResumeAsk), decoder(AckAsk)
 _REPLAY, _QUEUE, _DEPLOY = decoder(ReplayAsk), decoder(QueueAsk), decoder(Deployment)
-_BULK, _DRAIN, _FORK = decoder(BulkAsk), decoder(DrainAsk), decoder(ForkAsk)
+_BULK, _DRAIN, _FORK, _TAG = (
+    decoder(BulkAsk), decoder(DrainAsk), decoder(ForkAsk), decoder(TagAsk),
+)  # fmt: skip
 
 
 class Verbs:
@@ -68,6 +72,7 @@ class Verbs:
             "cancel": self._cancel,
             "resume": self._resume,
             "ack": self._ack,
+            "tag": self._tag,
             "bulk": self._bulk,
             "replay": self._replay,
             "fork": self._fork,
@@ -123,6 +128,14 @@ class Verbs:
         happening = Acknowledge(asker.actor, ask.undo)
         return done_of(ask.run, await self._commits.move(ask.run, happening))
 
+    async def _tag(self, asker: Asker, body: bytes) -> Done:
+        ask = decode(_TAG, body)
+        if flaw := Retag(ask.add, ask.remove).flaw:
+            raise ApiRefused("bad_request", f"tags: {flaw}")
+        await record_of(self._store, asker.ns, ask.run)
+        happening = Tag(asker.actor, ask.add, ask.remove)
+        return done_of(ask.run, await self._commits.move(ask.run, happening))
+
     async def _give_budget(self, asker: Asker, run: Run, ask: ResumeAsk) -> None:
         """Write it down, before the run goes on: the next claim reads it.
 
@@ -171,8 +184,7 @@ class Verbs:
         if not ask.create:
             await self._check_queue(asker, ask.queue)
         row = await self._store.set_queue(asker.ns, ask, asker.actor)
-        self._dispatcher.mark((asker.ns, ask.queue))
-        self._dispatcher.hint((asker.ns, ask.queue))
+        self._dispatcher.changed((asker.ns, ask.queue))
         self._ticks.wake()
         return row
 

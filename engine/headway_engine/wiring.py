@@ -49,7 +49,7 @@ from headway_engine.relay import Relay, Sweeper
 from headway_engine.rescuer import Rescuer, reached
 from headway_engine.sampling import Sampler
 from headway_engine.saves import Attempts, SaveLanes
-from headway_engine.service import Health, Probe, Service, StoreClock
+from headway_engine.service import Health, Probe, Service, StoreClock, Ticker
 from headway_engine.sites.hub import Hub, at_site
 from headway_engine.store import StoreDown
 from headway_engine.timers import DueTimer, OverdueTimer
@@ -97,6 +97,8 @@ class Parts:
     """At a hub: what is known of the runs of its sites."""
     bodies: Callable[[str], Blobs] = no_bodies
     """At a hub: the blobs of a site, read over the link."""
+    company: Callable[[], object] = lambda: None
+    """Called with each beat of another engine."""
 
     def info(self, now: datetime) -> Info:
         """Who answers."""
@@ -308,7 +310,12 @@ def wire(p: Parts) -> list[Service]:
         sweep.after_loss()
         ticks.stir()
 
-    hints = Hints(work, answers, dispatcher, me, p.started, engine_lost, ticks.heard)
+    def beaten(engine: str, moves: int) -> None:
+        if engine != p.id:
+            p.company()
+        ticks.heard(engine, moves)
+
+    hints = Hints(work, answers, dispatcher, me, p.started, engine_lost, beaten)
 
     async def oldest_enqueue() -> datetime | None:
         return await streams.oldest(work, subjects.INGEST)
@@ -384,4 +391,8 @@ def wire(p: Parts) -> list[Service]:
         ("", hints),
         *extra,
     ]
-    return [service for need, service in services if not need or roles & set(need.split())]
+    chosen = [service for need, service in services if not need or roles & set(need.split())]
+    for service in chosen:
+        if edge and isinstance(service, Ticker):
+            service.gathered = True
+    return chosen

@@ -1,4 +1,4 @@
-"""cancel, resume and ack by query: count, confirm, then a job of the engine that does it."""
+"""cancel, resume, ack and tag by query: count, confirm, then a job of the engine that does it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from headway.replays import jobs as replay_jobs
 from headway.replays.moving import PAST, meant, plans
+from headway.tags import Retag
 from headway.texts import plural
 from headway_ops import link, say
 from headway_ops.say import Exit, Fail
@@ -32,13 +33,20 @@ class Consent(NamedTuple):
 
 
 def bulk(
-    verb: Verb, query: str, consent: Consent, reason: str = "", *, as_json: bool = False
+    verb: Verb,
+    query: str,
+    consent: Consent,
+    reason: str = "",
+    tags: Retag | None = None,
+    *,
+    as_json: bool = False,
 ) -> None:
     """Count what the query means, ask, start a job, follow it. Ctrl+C leaves the job to the engine.
 
-    Raises Fail: 3 if the count is not the expected one, 4 without consent, 1 if runs were refused
-    or the job was stopped.
+    `tags`: with the verb `tag`. Raises Fail: 3 if the count is not the expected one, 4 without
+    consent, 1 if runs were refused or the job was stopped.
     """
+    tags = tags or Retag()
     counted = link.with_client(lambda client: meant(client.api, verb, query))
     count = len(counted.runs)
     if consent.expect is not None and count != consent.expect:
@@ -47,14 +55,14 @@ def bulk(
             "--dry-run, then --expect with the new number", Exit.CHANGED,
         )  # fmt: skip
     if consent.dry_run or not count:
-        _planned(verb, counted, as_json=as_json)
+        _planned(verb, counted, tags, as_json=as_json)
         return
     if not as_json:
-        _planned(verb, counted, as_json=False)
+        _planned(verb, counted, tags, as_json=False)
     refusal = unconfirmed(verb, count, consent, _asked)
     if refusal is not None:
         raise refusal
-    bodies = plans(verb, counted, query, reason)
+    bodies = plans(verb, counted, query, reason, tags)
     rows, refused = link.with_client(lambda client: _carried_out(client, bodies))
     _told(verb, rows, refused, as_json=as_json)
     if any(row.failed or row.state != "done" for row in rows):
@@ -111,14 +119,14 @@ def _asked(prompt: str) -> str | None:
     return sys.stdin.readline()
 
 
-def _planned(verb: Verb, found: Meant, *, as_json: bool) -> None:
+def _planned(verb: Verb, found: Meant, tags: Retag, *, as_json: bool) -> None:
     """What would be done."""
     count = len(found.runs)
     if as_json:
         told = {"as_of": found.as_of, "matched": count, "runs": found.runs[:SHOWN]}
         say.data({"verb": verb, "dry_run": True} | told)
         return
-    say.tell(f"{plural(count, 'run')} would be {PAST[verb]}")
+    say.tell(f"{plural(count, 'run')} would be {PAST[verb]} {tags}".rstrip())
     for run in found.runs[:SHOWN]:
         say.tell(f"  {run}")
     if count > SHOWN:

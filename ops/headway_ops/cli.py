@@ -65,7 +65,7 @@ def _serve(role: Role) -> None:
     from headway_ops import serving
 
     if role.name == "engine":
-        serving.engine(role.config, role.roles)
+        serving.engine(role.config, role.roles, with_agent=role.with_agent)
     else:
         serving.agent(role.config)
 

@@ -15,6 +15,7 @@ from headway.errors import BadPolicy
 from headway.ids import new_run_id
 from headway.retry import seconds
 from headway.subjects import name
+from headway.tags import A_TAG, is_tag
 from headway.wire.enqueue import EnqueueItem
 from headway.wire.sites import SEND_TTL, SEND_TTL_MAX
 from headway_ops import link, say
@@ -71,8 +72,8 @@ class Ask:
 
 
 def _tag(value: str) -> str:
-    if not value.strip():
-        raise BadPolicy("--tag", value, "a word, not blank")
+    if not is_tag(value):
+        raise BadPolicy("--tag", value, A_TAG)
     return value
 
 

@@ -104,6 +104,8 @@ class Role(NamedTuple):
     config: str = ""
     roles: str = ""
     """engine: its `--roles`."""
+    with_agent: bool = False
+    """engine: the agent runs in the same process."""
 
 
 def role_of(argv: Sequence[str]) -> Role | None:
@@ -114,8 +116,12 @@ def role_of(argv: Sequence[str]) -> Role | None:
     if argv[0] == "engine":
         options["--roles"] = "roles"
     found: dict[str, str] = {}
+    with_agent = False
     words = iter(argv[1:])
     for word in words:
+        if word == "--with-agent" and argv[0] == "engine":
+            with_agent = True
+            continue
         name, given, value = word.partition("=")
         if name not in options or (given and not name.startswith("--")):
             return None
@@ -123,7 +129,7 @@ def role_of(argv: Sequence[str]) -> Role | None:
         if value.startswith("-"):
             return None
         found[options[name]] = value
-    return Role(argv[0], **found)
+    return Role(argv[0], **found, with_agent=with_agent)
 
 
 def set_environment(values: dict[str, str]) -> None:

@@ -131,23 +131,38 @@ def with_roles(made: Config, roles: str) -> Config:
     return structs.replace(made, engine=structs.replace(made.engine, roles=named))
 
 
-def engine(config: str, roles: str = "") -> None:
-    """`headway engine`: until stopped; what ends one of its services ends the process."""
-    from headway_engine.assembly import Engine
+def engine(config: str, roles: str = "", *, with_agent: bool = False) -> None:
+    """`headway engine`: until stopped; what ends one of its services ends the process.
 
+    `with_agent`: and what ends the agent. Raises Fail where the settings have none.
+    """
     logs()
     made = with_roles(settings(config), roles)
+    if with_agent and made.agent is None:
+        raise _no_agent()
     nats = Settings(nats_url=made.nats.url).shown_url
     folder = made.edge.folder
     truth = f"edge={folder}" if folder else f"postgres={shown_dsn(made.postgres.dsn)}"
     logging.getLogger("headway.engine").info("engine: nats=%s %s", nats, truth)
 
     async def main() -> None:
-        one = Engine(made)
+        if with_agent:
+            from headway_engine.assembly_both import EngineWithAgent
+
+            one = EngineWithAgent(made)
+        else:
+            from headway_engine.assembly import Engine
+
+            one = Engine(made)
         on_stop(one.stop)
         await one.run()
 
     serve(main())
+
+
+def _no_agent() -> Fail:
+    return Fail("the settings have no [agent] section", "give at least agent.state_dir, in a"
+                " file (--config) or as HEADWAY_AGENT_STATE_DIR", Exit.USAGE)  # fmt: skip
 
 
 def agent(config: str) -> None:
@@ -157,8 +172,7 @@ def agent(config: str) -> None:
     logs()
     made = settings(config)
     if made.agent is None:
-        raise Fail("the settings have no [agent] section", "give at least agent.state_dir, in a"
-                   " file (--config) or as HEADWAY_AGENT_STATE_DIR", Exit.USAGE)  # fmt: skip
+        raise _no_agent()
 
     async def main() -> None:
         one = AgentProcess(made)

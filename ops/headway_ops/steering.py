@@ -1,4 +1,4 @@
-"""cancel, resume, ack, replay, queue settings: one request, one line of answer."""
+"""cancel, resume, ack, tag, replay, queue settings: one request, one line of answer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from msgspec import Raw
 from headway.ids import new_run_id
 from headway.wire.api import Done
 from headway.wire.fleet import AgentRow, QueueAsk, QueueRow
-from headway.wire.steering import AckAsk, CancelAsk, DrainAsk, ReplayAsk, ResumeAsk
+from headway.wire.steering import AckAsk, CancelAsk, DrainAsk, ReplayAsk, ResumeAsk, TagAsk
 from headway_ops import link, say
 from headway_ops.say import Exit, Fail
 
 if TYPE_CHECKING:
     from headway.client import Client
+    from headway.tags import Retag
 
 Decision = Literal["done", "rerun", "fail"]
 
@@ -83,6 +84,36 @@ def ack(run: str, *, undo: bool, as_json: bool) -> None:
     word = "a dead letter again" if undo else "acknowledged"
     was = " already" if done.outcome == "already" else ""
     say.tell(f"{done.run} is {word}{was}: {done.status}")
+
+
+def tag(runs: list[str], tags: Retag, *, as_json: bool) -> None:
+    """Change the tags of these runs, which are all known before the first one is changed.
+
+    Raises Fail with the first refusal, after all were asked for.
+    """
+    for run in runs:
+        link.prefix_of(run)
+
+    async def work(client: Client) -> list[Done]:
+        known = [await link.run_id(client, run) for run in runs]
+        asks = [TagAsk(run, *tags) for run in dict.fromkeys(known)]
+        return [await client.api("tag", ask, Done) for ask in asks]
+
+    told = link.with_client(work)
+    for done in told:
+        if as_json:
+            say.data(done)
+        elif done.outcome == "ok":
+            say.tell(f"{done.run} tagged {tags}: {done.status}")
+        elif done.outcome == "already":
+            say.tell(f"{done.run} is tagged so already: {done.status}")
+        elif done.outcome == "sent":
+            say.tell(f"{done.run}: {done.message}")
+    for done in told:
+        try:
+            _check(done)
+        except Fail as e:
+            raise Fail(f"{done.run}: {e.what}", e.todo, e.code) from None
 
 
 _DECISIONS: dict[str, Decision] = {"done": "done", "rerun": "rerun", "fail": "fail"}

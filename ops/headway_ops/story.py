@@ -14,6 +14,7 @@ from rich.text import Text
 from headway.budgets import told
 from headway.looks import look
 from headway.safe import safe_line, safe_text
+from headway.tags import Retag
 from headway.texts import age, clock, size, span, took, tries
 from headway.wire import INLINE_LIMIT
 from headway.wire.events import gist
@@ -81,6 +82,8 @@ def event_words(kind: str, data: dict[str, Any], epoch: int = 0) -> str:
         words = [f"of {get('origin')}", _resumed(data.get("checkpoint")), _edits(data)]
     elif kind == "resolved":
         words = [f"{get('key')} {get('decision')}".strip()]
+    elif kind == "tagged":
+        words = [str(Retag.of(words_of(data.get("added")), words_of(data.get("removed"))))]
     elif kind == "cancelled" and isinstance(data.get("confirmed_dead"), bool):
         words = ["its code has ended" if data["confirmed_dead"] else "its code may still run"]
     elif data.get("why"):

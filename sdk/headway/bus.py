@@ -107,6 +107,8 @@ class Connection(FastClient):
         super().__init__()
         self.shown_url = shown_url
         """The servers without secrets, for messages."""
+        self.settings: Settings | None = None
+        """How it was made: for a process that needs one of its own."""
         self.reconnect_hooks: dict[int, Callable[[], None]] = {}
         self.disconnect_hooks: dict[int, Callable[[], None]] = {}
         self.attempts: set[asyncio.Timeout] = set()
@@ -199,6 +201,7 @@ async def connect(
     only set flags or events. Raises BadCredentials for a file that cannot be used.
     """
     nc = Connection(settings.shown_url)
+    nc.settings = settings
     who = (ident,) if isinstance(ident, str) else ident
     nc.principal = f"{'user' if kind == 'client' else kind} {'/'.join(who)}"
     if on_reconnect is not None:

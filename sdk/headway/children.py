@@ -103,11 +103,11 @@ class ChildHandle(Generic[T]):
 
     async def _outside(self, *_: Any, **__: Any) -> NoReturn:
         raise HeadwayError(
-            "inside a task a child's handle has `id` and `result()`; its status, logs, events and"
-            " cancel are for clients: Client.handle(run_id), or the command line"
+            "inside a task a child's handle has `id` and `result()`; its status, logs, events,"
+            " cancel and tag are for clients: Client.handle(run_id), or the command line"
         )
 
-    status = detail = cancel = events = logs = _outside
+    status = detail = cancel = tag = events = logs = _outside
 
     def __repr__(self) -> str:
         return f"ChildHandle({self.id!r})"

@@ -12,7 +12,7 @@ from headway.follow import follow_events, follow_logs
 from headway.states import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from headway.client import Client
     from headway.enqueues import RunRecord
@@ -105,6 +105,10 @@ class RunHandle(Generic[T]):
     async def cancel(self, reason: str = "") -> Done:
         """Ask for a cancel; once answered it is final. Also for a run not yet recorded."""
         return await self._client.cancel(self.id, reason)
+
+    async def tag(self, add: str | Sequence[str] = (), remove: str | Sequence[str] = ()) -> Done:
+        """Add tags to the run and remove others; see `Client.tag`."""
+        return await self._client.tag(self.id, add, remove)
 
     def events(self, after: int = 0) -> AsyncGenerator[Event]:
         """The run's events from number `after` + 1 on, as they come, until it has ended."""

@@ -207,7 +207,7 @@ class PullLoop:
         deliver: Callable[[list[Msg]], None],
         repair: Callable[[], Awaitable[None]] | None = None,
         expires: float = 5.0,
-        heartbeat: float = 1.0,
+        heartbeat: float = 2.5,
         max_batch: int = 1000,
         priority: int | None = None,
     ) -> None:

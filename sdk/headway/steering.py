@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from headway.bodies import Bodies
+from headway.tags import Retag
 from headway.wire import BlobRef
 from headway.wire.api import Done
 from headway.wire.replays import ForkAsk, Forked
@@ -17,7 +20,10 @@ from headway.wire.runs import (
     StateAnswer,
     StateAsk,
 )
-from headway.wire.steering import CancelAsk, ResumeAsk
+from headway.wire.steering import CancelAsk, ResumeAsk, TagAsk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Steering(Bodies):
@@ -34,6 +40,18 @@ class Steering(Bodies):
     async def cancel(self, run: str, reason: str = "") -> Done:
         """Cancel: final once answered, also for an id that intake has not seen yet."""
         return await self.api("cancel", CancelAsk(run, reason), Done)
+
+    async def tag(
+        self, run: str, add: str | Sequence[str] = (), remove: str | Sequence[str] = ()
+    ) -> Done:
+        """Add tags and remove others, of a run in any state, also one that has ended.
+
+        An attempt that is open goes on with those that it began with. The answer is `already` if
+        nothing changed, `refused` if there would be too many. Raises NoSuchRun, and Refused for
+        what is no tag.
+        """
+        change = Retag.of(add, remove)
+        return await self.api("tag", TagAsk(run, change.add, change.remove), Done)
 
     async def resume(self, ask: ResumeAsk) -> Done:
         """The next attempt now, with decisions on ambiguous once marks where they are asked for."""

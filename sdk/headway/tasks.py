@@ -27,6 +27,7 @@ from headway.ids import new_run_id
 from headway.payloads import Signature, import_name, place
 from headway.retry import Duration, Retry, seconds
 from headway.spans import traceparent
+from headway.tags import A_TAG, TAGS_LIMIT, is_tag
 from headway.wire import KEY_LIMIT, NOTHING, clean_text
 from headway.wire.enqueue import EnqueueItem
 from headway.wire.fleet import TaskSpec
@@ -226,8 +227,8 @@ def _text(what: str, value: str, limit: int = KEY_LIMIT) -> str:
 
 
 def _tag(value: str) -> str:
-    if not _text("tag", value).strip():
-        raise BadPolicy("tag", value, "a word, not blank")
+    if not isinstance(value, str) or not is_tag(value):  # pyright: ignore[reportUnnecessaryIsInstance]  # from users
+        raise BadPolicy("tag", value, A_TAG)
     return value
 
 
@@ -248,8 +249,8 @@ def _checked(options: Options) -> dict[str, Any]:
         subjects.name(out["queue"], "queue")
     if "tags" in out:
         tags = (out["tags"],) if isinstance(out["tags"], str) else tuple(out["tags"])
-        if len(tags) > 32:
-            raise BadPolicy("tags", tags[:3], "at most 32 tags")
+        if len(tags) > TAGS_LIMIT:
+            raise BadPolicy("tags", tags[:3], f"at most {TAGS_LIMIT} tags")
         out["tags"] = tuple(_tag(t) for t in tags)
     if "at" in out:
         at: datetime = out["at"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
@@ -78,7 +79,7 @@ class Bench:
         """The attempt enqueues a child under the key `k`."""
         item = EnqueueItem(child_run_id(parent.root, parent.id, "k"), parent.task)
         body = ChildrenBody("a1", 1, [Child(parent.id, parent.epoch, "k", Raw(encode(item)))])
-        asked = Asked(self.post, NS, "a1", "_INBOX.x", encode(body))
+        asked = Asked(partial(self.post.put, "_INBOX.x"), NS, "a1", encode(body))
         await self.children._enqueue(asked)  # pyright: ignore[reportPrivateUsage]  # as the door does
         return decode(ENQUEUED, self.post.letters[-1][1])
 

@@ -34,7 +34,7 @@ async def test_a_claim_raises_the_epoch_and_brings_what_the_attempt_needs(kit: K
     await dispatched(kit)
     (got,) = (await claim(kit, session, run.id)).claimed
     assert (got.run.state, got.run.epoch, got.run.version) == (RunState.STARTING, 1, "v1")
-    assert (got.payload, got.tags) == (Raw(b'{"topic":"tides"}'), ("a", "b"))
+    assert (got.payload, got.run.tags) == (Raw(b'{"topic":"tides"}'), ("a", "b"))
     assert (got.spec.timeout, got.run.timeout, got.version.modules) == (7.0, 7.0, ("app",))
     assert [e.kind for e in got.events] == ["starting"]
     assert await kit.record(run.id) == got.run

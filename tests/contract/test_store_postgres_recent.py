@@ -75,7 +75,7 @@ async def test_a_run_of_this_engine_is_never_read_on_its_way(
     now = await kit.advance(1)
     (claimed,) = (await claim(kit, session, new.run.id)).claimed
     assert len(statements.taken()) == 1
-    assert (bytes(claimed.payload), claimed.tags) == (b'{"a":1}', ("t",))
+    assert (bytes(claimed.payload), claimed.run.tags) == (b'{"a":1}', ("t",))
     assert claimed.run.claimed_at == claimed.events[0].at == now
     now = await kit.advance(1)
     (outcome,) = await kit.move(new.run.id, Finished(claimed.run.epoch, Raw(b"7")))

@@ -51,6 +51,8 @@ def happenings(epoch: int) -> list[h.Happening]:
         h.Resume("user:me"),
         h.Acknowledge("user:me"),
         h.Acknowledge("user:me", undo=True),
+        h.Tag("user:me", ("late", 'q"\\'), ("early",)),
+        h.Tag("user:me", (), ("never",)),
         h.VersionMissing("v1"),
     ]
 

@@ -18,7 +18,7 @@ from headway.wire import NOTHING, BlobRef
 from headway.wire.fleet import QueueAsk
 from headway.wire.saves import ModelUsage, SaveMark, SaveUsage
 from headway_engine.blobs.memory import MemoryBlobs
-from headway_engine.happenings import Finished, Lost, Started
+from headway_engine.happenings import Finished, Lost, Started, Tag
 from headway_ops.verify import Ask
 from headway_ops.verify.edge import verify_edge
 from support.factories import NS, a_checkpoint, an_enqueue
@@ -43,7 +43,8 @@ async def nc(edge_kit: EdgeKit) -> AsyncGenerator[Connection]:
 
 
 async def look(kit: EdgeKit, nc: Connection, *, blobs: Blobs | None = None, **more: Any) -> Report:
-    """One check without patience."""
+    """One check without patience: what the engine has noted is written before."""
+    kit.edge.projection.flush()
     ask = Ask("", second_look=0, patience=0, **more)
     return await verify_edge(nc, kit.edge.projection.path, ask, blobs=blobs, now=kit.now)
 
@@ -67,9 +68,10 @@ async def lived(kit: EdgeKit) -> str:
     )
     await kit.move(run.id, Lost(run.epoch, "its agent is gone"))
     again = (await kit.claimed(run.id, session, nonce="n2")).run
-    await kit.move(again.id, Started(again.epoch))
+    await kit.move(again.id, Started(again.epoch), Tag("user:me", ("c",), ("a",)))
     await kit.store.save([SaveMark(run.id, again.epoch, "o", "once", "f", "done", value=Raw(b"2"))])
     await kit.move(run.id, Finished(again.epoch, Raw(b"7")))
+    await kit.move(run.id, Tag("user:me", ("seen",)))
     return run.id
 
 
@@ -112,6 +114,7 @@ async def test_a_row_that_differs_from_its_messages_is_said(
     edge_kit: EdgeKit, nc: Connection, damage: str, said: str
 ) -> None:
     run = await lived(edge_kit)
+    edge_kit.edge.projection.flush()
     with sqlite3.connect(edge_kit.edge.projection.path) as db:
         db.execute(damage, (run,))
     db.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
@@ -13,14 +13,14 @@ from headway.errors import HeadwayError, NotReachable, QueueFull
 from headway.fencing import Change, Message, append, append_all, stored
 from headway.ids import new_run_id
 from headway_engine import streams
-from headway_engine.declared import Limits
+from headway_engine.declared import Limits, declared_edge
 from headway_ops.local.nats import NatsConfig
 from support import servers
 from support.proxy import Proxy
 from support.wait import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable
 
     from headway_ops.local.nats import NatsServer
 
@@ -256,3 +256,39 @@ async def test_the_streams_of_the_edge_are_made_once_and_truth_is_synced(
     }
     synced = {name for name, mode in modes.items() if mode in (None, "default")}
     assert synced == {"INGEST", "RUNS", "KV_headway-settings"}
+
+
+async def test_what_was_put_off_while_runs_was_not_there_goes_on_at_once(
+    connection: bus.Connection,
+) -> None:
+    """As after a restart, when nats-server has WORK back before RUNS."""
+
+    async def work() -> dict[str, Any]:
+        return await bus.jsapi(connection, f"STREAM.INFO.{subjects.WORK}")
+
+    async def failed() -> bool:
+        return "error" in (await work())["sources"][0]
+
+    async def ready(run: str) -> None:
+        change = Change(
+            subjects.run_all(NS, run), 0, (Message(subjects.of_run(NS, run, "ready.q"), b"{}"),)
+        )
+        await append(connection, RUNS, change)
+
+    await bus.jsapi(connection, f"STREAM.CREATE.{subjects.WORK}", declared_edge()[subjects.WORK])
+    await until(failed, what="WORK looks for RUNS")
+    await streams.ensure_streams(connection, "edge", fsynced=True)
+    await ready(new_run_id())
+    # By itself nats-server looks again after ten seconds.
+    await until(lambda: streams.waiting(connection, subjects.WORK), 5, what="WORK has it")
+    for k in range(2):
+        await streams.ensure_streams(connection, "edge", fsynced=True)
+        await ready(new_run_id())
+        await until(
+            lambda n=k + 2: _is(streams.waiting(connection, subjects.WORK), n), what="WORK has it"
+        )
+    assert await streams.drift(connection) == []
+
+
+async def _is(count: Awaitable[int], wanted: int) -> bool:
+    return await count == wanted

@@ -37,6 +37,7 @@ CALLS: dict[str, list[str]] = {
     "result": [RUN],
     "resume": [HELD],
     "cancel": [HELD],
+    "tag": [RUN, "--add", "seen"],
     "fork": [RUN, "--from", "start"],
     "replay run": [RUN],
     "queue ls": [],
@@ -58,6 +59,7 @@ TELLS_ONLY = {
     "restored",
     "cancel",
     "resume",
+    "tag",
     "queue pause",
     "queue resume",
     "queue limit",
@@ -165,3 +167,29 @@ def test_runs_of_a_query_are_counted_confirmed_and_moved_by_a_job(up: Up) -> Non
     assert (status["row"]["state"], status["row"]["name"]) == ("done", "cancel tag:bulk")
     again = up.headway("cancel", *query, "--yes")
     assert (again.returncode, "0 runs" in again.stderr) == (0, True)
+
+
+def test_tags_of_several_runs_and_of_a_query_change(up: Up, ended: str) -> None:
+    held = one_held(up)
+    done = up.headway("tag", ended, held[:20], "--add", "mine", "--add", "new", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["outcome"] for line in done.stdout.splitlines()] == ["ok", "ok"]
+    again = up.headway("tag", ended, "--add", "mine")
+    assert (again.returncode, "tagged so already" in again.stderr) == (0, True)
+    assert {r["run"] for r in up.runs("tag:mine")} == {ended, held}
+    query = ("--query", "tag:mine status:succeeded", "--remove", "new", "--add", "golden")
+    assert "would be tagged +golden -new" in up.headway("tag", *query, "--dry-run").stderr
+    done = up.headway("tag", *query, "--yes", "--json")
+    assert (json.loads(done.stdout)["done"], done.returncode) == (1, 0)
+    assert {r["run"]: set(r["tags"]) for r in up.runs("tag:mine")} == {
+        ended: {"mine", "golden"} | ({"seen"} & set(up.runs(f"id:{ended}")[0]["tags"])),
+        held: {"mine", "new"},
+    }
+    shown = up.headway("show", ended).stdout
+    assert "+golden -new  by" in shown
+    for words in (("tag", ended), ("tag", "--add", "x"), ("tag", ended, "--add", " "),
+                  ("tag", ended, "--add", "x", "--remove", "x")):  # fmt: skip
+        assert up.headway(*words).returncode == 2
+    many = [word for k in range(32) for word in ("--add", f"t{k}")]
+    refused = up.headway("tag", held, *many)
+    assert (refused.returncode, "at most 32" in refused.stderr) == (4, True)

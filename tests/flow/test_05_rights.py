@@ -37,7 +37,7 @@ CLIENT = ["info", "run", "runs", "result", "cancel", "events", "logs", "tasks", 
           "send"]  # fmt: skip
 WRITE = ["cancel", "resume", "ack", "replay", "fork", "fork-bundle", "queue-set", "bulk",
          "agent-drain", "deploy", "blob-put", "blob-url", "blob-done", "plan-start",
-         "job-approve", "job-hold", "job-stop", "send"]  # fmt: skip
+         "job-approve", "job-hold", "job-stop", "send", "tag"]  # fmt: skip
 RPC = ["register", "beat", "claim", "load", "save", "report", "enqueue", "ends", "child_get",
        "blob_put", "blob_url", "blob_done", "blob_get"]  # fmt: skip
 STREAMS = ["INGEST", "WORK", "RUNS", "LOGS", "SPANS", "KV_headway-agents", "KV_headway-settings",

@@ -11,12 +11,17 @@ from msgspec.structs import replace
 
 from headway import subjects
 from headway.history import history
-from headway.wire import decode
+from headway.wire import decode, decoder, encode, rpc
 from headway.wire.events import RUN_EVENTS, Event
 from headway.wire.fleet import Deployment, TaskSpec
 from headway_engine.agent.config import AgentConfig
-from headway_engine.config import BlobsConfig
-from support.engines import calling, config_for, running_agent, running_engine
+from headway_engine.assembly import ALONE
+from headway_engine.config import BlobsConfig, EdgeConfig
+from headway_engine.door import Door
+from headway_engine.presence import Beat
+from headway_engine.pruner import Pruner
+from headway_engine.store.edge import EdgeStore
+from support.engines import calling, config_for, running_agent, running_both, running_engine
 from support.wait import until
 
 if TYPE_CHECKING:
@@ -149,3 +154,87 @@ async def test_a_run_outlives_its_engine_and_a_nats_server_that_is_killed(
     events = await told(connection, word.run)
     assert [e.n for e in events] == list(range(1, len(events) + 1))
     assert [e.kind for e in events].count("starting") == 1
+
+
+def together(config: Config, tmp_path: Path) -> Config:
+    """The same settings for one process of both."""
+    return replace(config, edge=EdgeConfig(folder=str(tmp_path / "edge")))
+
+
+async def test_engine_and_agent_in_one_process_speak_without_nats(
+    nats: str, config: Config, tmp_path: Path, connection: bus.Connection
+) -> None:
+    asked = await connection.subscribe("hw.rpc.>")
+    await connection.flush()
+    async with running_both(together(config, tmp_path)) as both, calling(nats) as caller:
+        await caller.api("deploy", version(tmp_path))
+        before = asked.pending_msgs  # it may have asked for its session before the door was open
+        body = b'{"topic":"tides","folder":"%s"}' % str(tmp_path).encode()
+        end = await caller.end((await caller.enqueue("report", body)).run)
+        assert (end.status, bytes(end.result)) == ("succeeded", b'"TIDES"'), end.error
+        assert asked.pending_msgs == before
+        # Somebody else's word: by this way too an agent speaks for itself alone.
+        beat = encode(rpc.Beat("mallory", 1, ""))
+        answer = both.engine.ask("default", "a1", "beat", beat, None)
+        assert answer is not None
+        assert decode(decoder(rpc.RpcError), await answer).rpc_error == "forbidden"
+        assert both.engine.ask("default", "a1", "beat", beat, "another") is None
+    assert both.engine.ask("default", "a1", "beat", beat, None) is None, "it has stopped"
+
+
+async def test_an_agent_asks_another_engine_when_the_one_beside_it_does_not_hear(
+    nats: str, config: Config, tmp_path: Path, connection: bus.Connection
+) -> None:
+    asked = await connection.subscribe("hw.rpc.>")
+    await connection.flush()
+    other = running_engine(config, edge=tmp_path / "other")
+    both_here = running_both(together(config, tmp_path))
+    async with other, calling(nats) as caller, both_here as both:
+        await caller.api("deploy", version(tmp_path))
+        (door,) = [s for s in both.engine.services if isinstance(s, Door)]
+        door.stopping.set()  # it drains
+        await until(lambda: both.engine.ask("default", "a1", "beat", b"", None) is None)
+        word = await caller.enqueue("add", b'{"x":41}')
+        assert bytes((await caller.end(word.run)).result) == b"42"
+        assert asked.pending_msgs > 0
+
+
+async def test_an_engine_that_hears_of_another_looks_for_what_that_one_wrote(
+    config: Config, tmp_path: Path, connection: bus.Connection
+) -> None:
+    store = EdgeStore(connection, tmp_path / "e1", "e1", lately=ALONE)
+    async with running_engine(config, store=store, edge=tmp_path / "e1") as engine:
+        beats = [s for s in engine.services if isinstance(s, Beat)]
+        await beats[0].passed.after(1)
+        assert store.lately == ALONE, "its own beat is no other engine's"
+        async with running_engine(config, edge=tmp_path / "e2"):
+            await until(lambda: store.lately < 1)
+
+
+async def test_a_run_goes_on_when_its_engine_and_agent_end_with_a_failure(
+    nats: str, config: Config, tmp_path: Path, connection: bus.Connection
+) -> None:
+    config = together(config, tmp_path)
+    body, run = b'{"folder":"%s"}' % str(tmp_path).encode(), ""
+    async with calling(nats) as caller:
+        with pytest.raises(ExceptionGroup, match="unhandled"):  # noqa: PT012 - it ends by itself
+            async with running_both(config) as both:
+                await caller.api("deploy", version(tmp_path))
+                run = (await caller.enqueue("patient", body)).run
+                await until((tmp_path / "at-0").exists)
+                (pruner,) = [s for s in both.engine.services if isinstance(s, Pruner)]
+                pruner.once = broken  # pyright: ignore[reportAttributeAccessIssue]
+                pruner.wake()
+                await until(lambda: not both.agent.started.is_set())
+        for number in range(3):
+            (tmp_path / f"go-{number}").touch()
+        async with running_both(config):
+            end = await caller.end(run)
+            assert (end.status, bytes(end.result)) == ("succeeded", b"3"), end.error
+    events = await told(connection, run)
+    assert [e.kind for e in events].count("starting") == 1, "its process went on"
+
+
+async def broken() -> None:
+    """What ends a service."""
+    raise ValueError("broken on purpose")

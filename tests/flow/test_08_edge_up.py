@@ -1,4 +1,4 @@
-"""`headway up --edge` as a user runs it: nats-server, engine, agent, and nothing else.
+"""`headway up --edge` as a user runs it: nats-server, engine with agent, and nothing else.
 
 What a run is promised holds there too: each part is killed while a run is in the middle of it.
 """
@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import signal
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,13 +19,15 @@ from msgspec import Raw
 
 from headway.client import Client
 from headway.config import Settings
-from headway.ids import new_run_id
+from headway.errors import NotReachable
+from headway.ids import new_run_id, time_of
 from headway.wire.enqueue import EnqueueItem
 from headway.wire.fleet import QueueAsk, QueueRow
 from headway.wire.replays import ForkAsk
 from headway.wire.runs import RunsQuery
 from headway.wire.steering import ResumeAsk
 from support.up import WITHIN, Up, begin, project, start
+from support.wait import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -103,8 +105,8 @@ async def reached(handle: RunHandle[Any], kind: str, times: int) -> None:
             return
 
 
-async def test_nats_engine_and_agent_are_all_that_runs(up: Up) -> None:
-    assert (up.facts["mode"], set(up.facts["pids"])) == ("edge", {"nats", "engine", "agent"})
+async def test_nats_and_one_process_of_engine_and_agent_are_all_that_runs(up: Up) -> None:
+    assert (up.facts["mode"], set(up.facts["pids"])) == ("edge", {"nats", "engine"})
     family = psutil.Process(up.process.pid).children(recursive=True)
     assert not [p for p in family if "postgres" in p.name()]
     done = up.headway("run", "greet", "name=ana")
@@ -135,7 +137,8 @@ async def test_a_retry_waits_for_its_time_and_a_delayed_run_for_its_own(up: Up) 
         assert [e.kind for e in await story(flaky)].count("retrying") == 2
         assert await late.result(WITHIN) == "hello bo"
         at = {e.kind: e.at for e in await story(late)}
-        assert (at["starting"] - at["delayed"]).total_seconds() >= 0.4
+        # From its enqueue on: on a busy machine it may have been recorded later.
+        assert at["starting"].timestamp() - time_of(late.id) / 1000 >= 0.4
 
 
 async def test_a_paused_queue_holds_its_runs_and_a_query_finds_them(up: Up) -> None:
@@ -165,7 +168,23 @@ async def test_a_task_killed_inside_of_once_waits_for_a_person_who_decides(
     assert ledger.read_text() == "charged\n"
 
 
-@pytest.mark.parametrize("victim", ["task", "engine", "nats", "agent"])
+async def test_a_task_on_a_new_queue_is_served_as_soon_as_it_is_written(up: Up) -> None:
+    with (up.folder / "more.py").open("a") as file:
+        file.write('\n\n@task(queue="fresh")\nasync def late() -> str:\n    return "served"\n')
+    async with client_of(up) as client:
+
+        async def known() -> bool:
+            with suppress(NotReachable):  # engine and agent are started anew
+                tasks = await client.api("tasks", None, list[dict[str, Any]])
+                return "late" in {row["task"] for row in tasks}
+            return False
+
+        await until(known, WITHIN)
+        run = await enqueue(client, "late")
+        assert await run.result(WITHIN) == "served"
+
+
+@pytest.mark.parametrize("victim", ["task", "engine", "nats"])
 async def test_a_run_survives_kill_9_of(victim: str, up: Up, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     async with client_of(up) as client:
@@ -174,7 +193,7 @@ async def test_a_run_survives_kill_9_of(victim: str, up: Up, tmp_path: Path) -> 
         family = psutil.Process(up.process.pid).children()
         parts = {part_of(p): p for p in family}
         if victim == "task":
-            for runner in parts["agent"].children(recursive=True):
+            for runner in parts["engine"].children(recursive=True):
                 runner.kill()
         else:
             os.kill(parts[victim].pid, signal.SIGKILL)

@@ -14,6 +14,7 @@ from headway import bus
 from headway.ids import new_run_id
 from headway.wire import decode, encode
 from headway.wire.events import RUN_EVENTS
+from headway_engine.happenings import Tag
 from headway_engine.sites import following
 from headway_engine.sites.commands import TTL, Command, subject
 from support.engines import Caller, calling, config_for, running_engine
@@ -314,6 +315,25 @@ async def test_a_command_waits_for_the_link_and_is_done_once(
         assert cancelled.actor == "user:tester@hub"
         page = await known(caller, f"origin:{old}", 1)
         assert page["runs"][0]["site"] == "berlin"
+
+
+async def test_a_run_of_a_site_is_tagged_at_its_hub(joined: Islands, database: str) -> None:
+    berlin = joined["berlin"]
+    config = config_for(joined.hub.url, database, sites=SITES)
+    async with at_site(berlin), running_engine(config), calling(joined.hub.url) as caller:
+        (run,) = await berlin.ended(1)
+        await known(caller, "site:berlin status:succeeded", 1)
+        answer = await caller.api("tag", {"run": run, "add": ["golden", "seen"]})
+        assert answer["outcome"] == "sent"
+        await known(caller, f"tag:golden id:{run}", 1)
+        await said(caller, run, "the site did it")
+        assert (await berlin.kit.record(run)).tags == ("golden", "seen")
+        (event,) = [e for e in await berlin.events(run) if e.kind == "tagged"]
+        assert event.actor == "user:tester@hub"
+        # Also what somebody says there is known here.
+        await berlin.kit.move(run, Tag("user:ana", (), ("golden",)))
+        await known(caller, f"!tag:golden tag:seen id:{run}", 1)
+        await agree(caller, berlin, [run])
 
 
 async def test_what_the_site_refuses_is_told_at_the_hub(joined: Islands, database: str) -> None:

@@ -20,6 +20,7 @@ from headway_engine.happenings import (
     Resume,
     Started,
     Suspended,
+    Tag,
 )
 from support.factories import NS, a_checkpoint, a_once, a_step, an_enqueue
 from support.stores import LEASE
@@ -77,7 +78,9 @@ async def step(kit: Kit, dice: random.Random, run: Run, session: int) -> None:
         RunState.RUNNING: ["save", "save", "mark", "mark", "end"],
         RunState.CANCELLING: ["mark", "lose"],
     }.get(run.state, ["due"])
-    match dice.choice(fits) if dice.random() < 0.85 else dice.choice(["claim", "save", "end"]):
+    match (
+        dice.choice(fits) if dice.random() < 0.85 else dice.choice(["claim", "save", "end", "tag"])
+    ):
         case "claim":
             await store.dispatch(NS, "default", 3, 3)
             await store.claim(NS, "a1", session, f"n{run.n}", [run.id], None)
@@ -104,5 +107,7 @@ async def step(kit: Kit, dice: random.Random, run: Run, session: int) -> None:
                 Lost(epoch, "gone"),
             ]
             await store.commit([(run.id, dice.choice(options))])
+        case "tag":
+            await store.commit([(run.id, Tag("user:me", (f"n{run.n}", "late"), run.tags[:1]))])
         case _:
             await store.commit([(run.id, Due()), (run.id, Resume("user:me"))])

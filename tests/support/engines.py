@@ -18,6 +18,7 @@ from headway.wire.enqueue import ANSWERS, Ended, EnqueueBatch, EnqueueItem, Reco
 from headway.wire.fleet import Deployment, TaskSpec
 from headway_engine.assembly import Engine
 from headway_engine.assembly_agent import AgentProcess
+from headway_engine.assembly_both import EngineWithAgent
 from headway_engine.config import BlobsConfig, Config, EngineConfig, NatsConfig, PostgresConfig
 from support.servers import settings_for
 from support.wait import until
@@ -69,6 +70,28 @@ async def running_agent(config: Config) -> AsyncGenerator[AgentProcess]:
         yield agent
     finally:
         agent.stop()
+        await task
+
+
+@asynccontextmanager
+async def running_both(config: Config) -> AsyncGenerator[EngineWithAgent]:
+    """Both in one process, both started; drained in the end, a failure raised."""
+    both = EngineWithAgent(config)
+    task = asyncio.create_task(both.run())
+
+    async def ready() -> None:
+        await both.engine.started.wait()
+        await both.agent.started.wait()
+
+    started = asyncio.create_task(ready())
+    await asyncio.wait([task, started], timeout=20, return_when=asyncio.FIRST_COMPLETED)
+    started.cancel()
+    if task.done():
+        await task
+    try:
+        yield both
+    finally:
+        both.stop()
         await task
 
 

@@ -42,7 +42,6 @@ def an_enqueue(
     scope: str = "",
     key_until: datetime | None = None,
     queued_at: datetime | None = None,
-    tags: tuple[str, ...] = (),
     **fields: Any,
 ) -> NewRun:
     """One enqueue on its way into the store; `fields` are of the run."""
@@ -54,7 +53,6 @@ def an_enqueue(
         sha256(body).hexdigest(),
         key_scope=scope,
         key_until=key_until,
-        tags=tags,
         queued_at=queued_at,
     )
 

@@ -29,6 +29,7 @@ STORY: list[tuple[str, str, str, dict[str, Any]]] = [
     ("queued", "RETRYING", "QUEUED", {}),
     ("starting", "QUEUED", "STARTING", {"agent": "a2", "attempt": 2}),
     ("succeeded", "STARTING", "SUCCEEDED", {}),
+    ("tagged", "", "", {"tags": ["a", "b"], "added": ["b"]}),
 ]  # fmt: skip
 
 

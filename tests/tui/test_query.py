@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headway.query import parse
 from headway.query.evaluate import matches
 from headway.states import RunState
 from headway.wire.events import Event, RunEvents
@@ -139,3 +140,38 @@ def test_no_run_that_comes_to_match_is_passed_over(
     body = RunEvents(row.run, "default", task, [Event(3, NOW, "x", target=state.value)], queue)
     if matches(query, row, NOW):
         assert possible(query, body)
+
+
+@given(queries(st.just("01JD")), st.data())
+def test_no_run_that_comes_to_match_by_its_tags_is_passed_over(
+    query: Query, data: st.DataObject
+) -> None:
+    """In whatever state: if it matches since it was tagged, and did not before, it was possible."""
+    word = st.text("abc-", max_size=3)
+    task, queue, state = (
+        data.draw(word),
+        data.draw(word),
+        data.draw(st.sampled_from(list(RunState))),
+    )
+    before, after = (tuple(data.draw(st.lists(word, max_size=3))) for _ in range(2))
+    run, made = "01JD9K4W2M8QZ5V7N3XBTRFHCA", NOW - timedelta(minutes=1)
+    event = Event(3, NOW, "tagged", data={"tags": list(after)})
+    body = RunEvents(run, "default", task, [event], queue)
+    had, has = (RunRow(run, task, state.status, queue, made, tags=t) for t in (before, after))
+    if matches(query, has, NOW) and not matches(query, had, NOW):
+        assert possible(query, body)
+
+
+def test_a_run_that_was_tagged_is_asked_for_only_where_its_tags_are() -> None:
+    event = Event(3, NOW, "tagged", data={"tags": ["golden", "a"]})
+    body = RunEvents("01JD9K4W2M8QZ5V7N3XBTRFHCA", "default", "t", [event], "q")
+    for text in (
+        "tag:golden",
+        "tag:gold* status:failed",
+        "!tag:canary",
+        "golden",
+        "tag:/^a$/ since:2h",
+    ):
+        assert possible(parse(text), body), text
+    for text in ("tag:canary", "!tag:golden", "status:failed", "task:t", "tag:a task:other"):
+        assert not possible(parse(text), body), text

@@ -147,7 +147,7 @@ def test_no_letter_alone_changes_anything_without_a_sheet() -> None:
     assert {a.id for a in ACTIONS if a.writes} == {
         "cancel", "resume", "replay", "start_plan", "approve", "hold", "stop_job", "ack",
         "fork", "edit_fork", "fork_class", "replay_class", "ack_class", "decide_done",
-        "decide_rerun", "decide_fail", "override", "pause", "limit", "drain",
+        "decide_rerun", "decide_fail", "override", "pause", "limit", "drain", "tag",
     }  # fmt: skip
     assert all(a.confirm == "sheet" for a in ACTIONS if a.writes)
 

@@ -8,6 +8,7 @@ import pytest
 from textual import events
 
 from headway.config import Settings
+from headway.wire.api import Done
 from headway_tui.app import HeadwayApp, Options
 from headway_tui.model import drafts
 from headway_tui.screens.metrics import MetricsScreen
@@ -127,3 +128,28 @@ async def test_a_key_before_the_first_paint_keeps_nobody_from_connecting() -> No
     async with app.run_test(size=(120, 40)):
         app.push_screen(MetricsScreen())  # the screen that was to be painted first is covered
         await until(lambda: app.link.tries > 0, what="a try to connect")
+
+
+async def test_a_sheet_that_is_answered_twice_at_once_is_answered_once() -> None:
+    async with console() as (app, pilot):
+        link: Any = app.link
+
+        def tag(_: object) -> Done:
+            return Done(RUN, "ok", "running")
+
+        link.answers["tag"] = tag
+        for keys in ("+a\r\r", "\r+b\r\r\r"):
+            await pilot.press("t")
+            await until(lambda: isinstance(app.screen, Decide), 20)
+            before = len(link.asked)
+            await typed(app, pilot, keys, lambda n=before: "tag" in dict(link.asked[n:]))
+            assert [verb for verb, _ in link.asked[before:]].count("tag") == 1
+            assert app.screen is app.screen_stack[0]
+
+
+@pytest.mark.parametrize("keys", ["?\x1b\x1b", "?qq"])
+async def test_help_that_is_left_twice_at_once_leaves_the_list_where_it_is(keys: str) -> None:
+    async with console() as (app, pilot):
+        table: Any = app.screen_stack[0].query_one("#table")
+        await typed(app, pilot, keys, lambda: len(app.screen_stack) == 1)
+        await typed(app, pilot, "jj", lambda: table.cursor == 2)

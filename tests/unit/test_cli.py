@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 COMMANDS = [
     "up", "demo", "engine", "agent", "enqueue", "run", "ls", "show", "watch", "logs", "trace",
-    "dead", "ack", "result", "cancel", "resume", "fork", "replay", "queue", "agents", "check",
-    "deploy", "image", "doctor", "bench",
+    "dead", "ack", "tag", "result", "cancel", "resume", "fork", "replay", "queue", "agents",
+    "check", "deploy", "image", "doctor", "bench",
 ]  # fmt: skip
 
 

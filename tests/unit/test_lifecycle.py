@@ -327,6 +327,28 @@ def test_a_mark_that_nobody_decided_on_stays_open() -> None:
     assert moved(decide(run, h.Resume("user:me"), EPOCH)).marks == (MARK,)
 
 
+@pytest.mark.parametrize("state", list(S))
+def test_a_tag_moves_and_fences_nothing_in_any_state(state: RunState) -> None:
+    run = run_in(state, tags=("a", "b"))
+    t = decide(run, h.Tag("user:me", ("c", "b"), ("a", "never")), later(1e6))
+    assert moved(t) == msgspec.structs.replace(run, n=run.n + 1, tags=("b", "c"))
+    (event,) = t.events
+    assert (event.kind, event.epoch, event.actor) == ("tagged", run.epoch, "user:me")
+    assert event.data == {"tags": ["b", "c"], "added": ["c"], "removed": ["a"]}
+    assert (t.end, t.stop, t.marks) == (None, None, [])
+    # What its attempt says next is judged as if nobody had tagged it.
+    for report in happenings(1):
+        was, now = decide(run, report, later(1)), decide(moved(t), report, later(1))
+        assert (now.outcome, now.message) == (was.outcome, was.message)
+    assert decide(moved(t), h.Tag("user:you", ("c",), ("a",)), EPOCH).outcome == "already"
+
+
+def test_a_run_with_too_many_tags_can_lose_some() -> None:
+    run = run_in(S.RUNNING, tags=tuple(f"t{k}" for k in range(40)))  # a fork may have them
+    assert decide(run, h.Tag("user:me", ("x",)), EPOCH).outcome == "refused"
+    assert len(moved(decide(run, h.Tag("user:me", (), ("t1",)), EPOCH)).tags) == 39
+
+
 @pytest.mark.parametrize("state", [S.STARTING, S.RUNNING])
 def test_a_cancel_is_final_whatever_the_attempt_reports(state: RunState) -> None:
     t = decide(run_in(state), h.Cancel("user:me", "enough"), EPOCH)

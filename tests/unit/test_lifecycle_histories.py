@@ -66,7 +66,7 @@ class _Histories(RuleBasedStateMachine):
     def something_late_arrives(self) -> None:
         self.act("wire")
 
-    @rule(who=st.sampled_from(["caller", "operator"]))
+    @rule(who=st.sampled_from(["caller", "operator", "tag"]))
     def a_person_acts(self, who: str) -> None:
         self.act(who)
 

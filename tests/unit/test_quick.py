@@ -81,11 +81,13 @@ def test_a_theme_that_is_none_is_refused_with_those_there_are(
 
 SERVED = [
     ["engine"], ["agent"], ["engine", "--config", "a.toml"], ["agent", "-c", "a.toml"],
-    ["engine", "--config=a.toml", "--roles", "api,timers"], ["agent", "--config=a=b.toml"],
+    ["engine", "--config=a.toml", "--roles", "api,timers"],
+    ["engine", "--with-agent", "-c", "a.toml"], ["agent", "--config=a=b.toml"],
 ]  # fmt: skip
 NOT_SERVED = [
     [], ["engine", "--help"], ["agent", "--roles", "api"], ["engine", "--config"],
     ["engine", "-c=a.toml"], ["agent", "more"], ["engine", "--config", "--roles"], ["ls"],
+    ["agent", "--with-agent"], ["engine", "--with-agent=yes"],
 ]  # fmt: skip
 
 
@@ -93,13 +95,13 @@ NOT_SERVED = [
 def test_a_role_is_served_as_the_parser_would(
     argv: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[str, str, str]] = []
+    asked: list[tuple[str, str, str, bool]] = []
 
-    def engine(config: str, roles: str = "") -> None:
-        asked.append(("engine", config, roles))
+    def engine(config: str, roles: str = "", *, with_agent: bool = False) -> None:
+        asked.append(("engine", config, roles, with_agent))
 
     def agent(config: str) -> None:
-        asked.append(("agent", config, ""))
+        asked.append(("agent", config, "", False))
 
     monkeypatch.setattr(serving, "engine", engine)
     monkeypatch.setattr(serving, "agent", agent)

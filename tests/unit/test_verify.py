@@ -104,12 +104,12 @@ def test_a_run_that_is_not_where_its_events_lead() -> None:
     assert places(judged(ran().history(result=False))) == [("I3", 8)]
 
 
-def test_after_its_end_a_run_is_only_acknowledged() -> None:
+def test_after_its_end_a_run_is_only_acknowledged_and_tagged() -> None:
     failed = Story().claimed().note("failed", "FAILED")
-    seen = failed.note("acknowledged").note("unacknowledged").note("acknowledged")
+    seen = failed.note("acknowledged").note("unacknowledged").note("tagged").note("acknowledged")
     assert judged(seen.history(state="FAILED", ended_at=T0)) == []
     late = seen.note("step")
-    assert places(judged(late.history(state="FAILED", ended_at=T0))) == [("I3", 7)]
+    assert places(judged(late.history(state="FAILED", ended_at=T0))) == [("I3", 8)]
 
 
 def test_epochs_must_grow_over_claims() -> None:

@@ -177,6 +177,10 @@ ACTIONS: tuple[Action, ...] = (
     Action("ack", ("x",), "ack", "acknowledge…",
            "You have seen this failure: no dead letter any more; recorded with your name.",
            "headway ack {run}", ("runs", "run"), writes=True, confirm="sheet"),
+    Action("tag", ("t",), "tag", "tag…",
+           "Add tags to runs and remove others, ended ones too; recorded with your name.",
+           "headway tag {run} --add TAG --remove TAG", ("runs", "run"), writes=True,
+           confirm="sheet", takes="[+TAG -TAG]"),
     # --- dead letters
     Action("open_class", ("enter",), "class", "runs", "The runs of the class, as a list.",
            "headway ls QUERY", ("letters",), footer=10),

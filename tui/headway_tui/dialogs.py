@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
 from textual.containers import Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 
 from headway_tui.actions import ACTIONS, Action, for_places, shown_keys
+from headway_tui.modal import Modal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
 
-class Choice(ModalScreen[str]):
+class Choice(Modal[str]):
     """A list of which one thing is chosen; nothing = `None`."""
 
     CSS = """
@@ -62,7 +62,7 @@ class Choice(ModalScreen[str]):
                 pass
 
 
-class Help(ModalScreen[None]):
+class Help(Modal[None]):
     """Keys and what they do, of the focused pane first; `/` finds."""
 
     CSS = """

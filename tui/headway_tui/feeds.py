@@ -71,7 +71,7 @@ class RunFeed:
                 async for event in follow_events(client, self.run_id, n):
                     n = event.n
                     self._on_event(event)
-                    if event.target:
+                    if event.target or event.kind == "tagged":
                         self._moved.set()
                 self._moved.set()
                 return

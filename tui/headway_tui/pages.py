@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual.containers import Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Static
+
+from headway_tui.modal import Modal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
 
-class PageSheet(ModalScreen[None]):
+class PageSheet(Modal[None]):
     """Lines to read, safe to paint already; any of the usual keys closes it."""
 
     CSS = """

@@ -12,6 +12,7 @@ from headway.query.evaluate import glob, moment
 from headway.query.fields import BY_NAME, FIELDS, states_of
 from headway.query.machine import compiled
 from headway.query.tree import Ago, Pattern, Regex, Status
+from headway_tui.model.rows import tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -150,13 +151,16 @@ def window(text: str, now: datetime) -> str:
 def possible(query: Query, body: RunEvents) -> bool:
     """False if no event says that the run is, or came to be, one that the query means.
 
-    Only what events tell of every run is looked at: its state, task, queue. The engine decides.
+    Only what events tell of every run is looked at: its state, task, queue, and the tags that
+    somebody has just changed. The engine decides.
     """
     targets = {e.target.lower() for e in body.events if e.target}
-    if not targets:
+    changes = [tags for e in body.events if (tags := tags_of(e)) is not None]
+    by_tag = bool(changes) and any(term.field in {"tag", ""} for term in query.terms)
+    if not targets and not by_tag:
         return False
     for term in query.terms:
-        if term.field == "status":
+        if term.field == "status" and targets:
             words = frozenset(v.word for v in term.values if isinstance(v, Status))
             if term.negated and "dead" in words:
                 continue  # an ended run that somebody has acknowledged is none
@@ -165,14 +169,20 @@ def possible(query: Query, body: RunEvents) -> bool:
                 return False
         elif term.field in {"task", "queue"}:
             text = body.task if term.field == "task" else body.queue
-            hit = any(
-                glob(v.parts, text) if isinstance(v, Pattern)
-                else isinstance(v, Regex) and compiled(v.source, fold=False).search(text)
-                for v in term.values
-            )  # fmt: skip
-            if hit is term.negated:
+            if _fits(term, (text,)) is term.negated:
                 return False
+        elif term.field == "tag" and changes and _fits(term, changes[-1]) is term.negated:
+            return False
     return True
+
+
+def _fits(term: Term, texts: Iterable[str]) -> bool:
+    """One of the values fits one of the texts."""
+    return any(
+        glob(v.parts, text) if isinstance(v, Pattern)
+        else isinstance(v, Regex) and compiled(v.source, fold=False).search(text)
+        for v in term.values for text in texts
+    )  # fmt: skip
 
 
 def hints_of(words: Iterable[str], begun: str) -> list[Hint]:

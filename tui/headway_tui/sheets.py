@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from rich.text import Text
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from headway_tui.contexts import as_typed
+from headway_tui.modal import Modal
 from headway_tui.model.sheets import guarded
 from headway_tui.model.texts import safe
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Box(ModalScreen[T]):
+class Box(Modal[T]):
     """Lines in a box over what was there; nothing below it hears a key."""
 
     SCOPED_CSS = False  # it is that of its kinds as well

@@ -19,14 +19,17 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
+    from headway_engine.agent.port import Near
+
 log = logging.getLogger("headway.agent")
 
 
 class NatsLink:
     """The link of one agent over one connection, which the caller opens and closes."""
 
-    def __init__(self, nc: bus.Connection, ns: str, agent: str) -> None:
-        self._nc, self._ns, self._agent = nc, ns, agent
+    def __init__(self, nc: bus.Connection, ns: str, agent: str, near: Near | None = None) -> None:
+        """`near`: the engine of this process, which is asked first."""
+        self._nc, self._ns, self._agent, self._near = nc, ns, agent, near
         self._loops: list[pull.PullLoop] = []
         self._acks = pull.LateAcks(nc)
         self._tasks: list[asyncio.Task[None]] = []
@@ -115,6 +118,10 @@ class NatsLink:
         timeout: float,  # noqa: ASYNC109 - ends in NoAnswer
     ) -> bytes:
         """See the port."""
+        if self._near is not None:
+            answer = self._near.ask(self._ns, self._agent, verb, body, engine)
+            if answer is not None:
+                return await _within(answer, verb, timeout)
         subject = subjects.rpc(self._ns, self._agent, verb, engine)
         try:
             return (await bus.ask(self._nc, subject, body, timeout=timeout)).data
@@ -192,3 +199,11 @@ class NatsLink:
         for sub in subs:
             if not self._nc.is_closed:
                 await sub.unsubscribe()
+
+
+async def _within(answer: asyncio.Future[bytes], verb: str, seconds: float) -> bytes:
+    try:
+        async with asyncio.timeout(seconds):
+            return await answer
+    except TimeoutError:
+        raise NoAnswer(f"no answer to {verb} from this engine within {seconds:.1f} s") from None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from headway.errors import HeadwayError
 
 if TYPE_CHECKING:
+    from asyncio import Future
     from collections.abc import Callable, Sequence
 
 
@@ -21,6 +22,19 @@ class WorkItem(NamedTuple):
 
     body: bytes
     raw: Any
+
+
+class Near(Protocol):
+    """An engine in the agent's own process: asked without NATS, as the same door."""
+
+    def ask(
+        self, ns: str, agent: str, verb: str, body: bytes, engine: str | None
+    ) -> Future[bytes] | None:
+        """The same bytes as by NATS, and the same answer; it may never come.
+
+        None = not here: another engine is asked for, or this one does not hear yet, or no more.
+        """
+        ...
 
 
 class Link(Protocol):

@@ -30,6 +30,7 @@ from headway_engine.agent.sockets import BadEndpoint
 from headway_engine.agent.telling import Telling
 from headway_engine.agent.uplink import Uplink
 from headway_engine.agent.ways import NoWay, open_endpoints
+from headway_engine.clock import on_grid
 from headway_engine.metrics.endpoint import Endpoint
 from headway_engine.runtime import RuntimeUnavailable
 
@@ -318,7 +319,8 @@ class Agent:
                 ping_at = self.clock()
                 self._ping_all(ping_at)
             busy = self.attempts.live or self.attempts.superseded or self.pool.shelves
-            await asyncio.sleep(TICK if busy or self.pool.workers else IDLE_TICK)
+            tick = TICK if busy or self.pool.workers else IDLE_TICK
+            await asyncio.sleep(on_grid(asyncio.get_running_loop().time(), tick))
 
     def _ping_all(self, now: float) -> None:
         # A warning only (DECISIONS B5): the process lives, so it is a timeout or a cancel that ends

@@ -13,6 +13,7 @@ from headway._version import __version__
 from headway.wire import encode
 from headway.wire.events import AgentBeat
 from headway_engine.agent.host import Host
+from headway_engine.clock import on_grid
 from headway_engine.metrics.families import Family, agent_families
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Telling:
         while True:
             host.look()
             await self._agent.link.publish_beat(encode(self._beat(host)))
-            await asyncio.sleep(BEAT_EVERY)
+            await asyncio.sleep(on_grid(asyncio.get_running_loop().time(), BEAT_EVERY))
 
     def _beat(self, host: Host) -> AgentBeat:
         a = self._agent

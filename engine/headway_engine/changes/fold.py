@@ -34,7 +34,7 @@ def fold(record: Record | None, body: Body, ns: str, seq: int) -> Record:
     new.seq = seq
     if change.made is not None:
         made = change.made
-        new.hash, new.schema, new.scope, new.tags = made.hash, made.schema, made.scope, made.tags
+        new.hash, new.schema, new.scope = made.hash, made.schema, made.scope
         new.queued_at, new.removed_at = change.at, None
     if change.fields is not None:
         _move(new, change)

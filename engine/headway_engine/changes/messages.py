@@ -48,7 +48,6 @@ class Made(Struct, omit_defaults=True):
     payload_ref: BlobRef | None = None
     schema: str = ""
     scope: str = ""
-    tags: tuple[str, ...] = ()
 
 
 class Ended(Struct, omit_defaults=True):
@@ -168,7 +167,6 @@ class Record(Struct, omit_defaults=True):
     hash: str = ""
     schema: str = ""
     scope: str = ""
-    tags: tuple[str, ...] = ()
     dispatch: int = 0
     """Sequence of the `ready` message; 0 = it waits."""
     dispatched_at: datetime | None = None

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 DONE = "DONE"
 ENQUEUE = "enqueue"
-VERBS = frozenset({"cancel", "resume", "replay"})
+VERBS = frozenset({"cancel", "resume", "replay", "tag"})
 """What a hub may ask of a site's run; each is safe to repeat at the site's api."""
 TTL = timedelta(seconds=SEND_TTL)
 """So long a command waits for its site, unless an enqueue says otherwise."""

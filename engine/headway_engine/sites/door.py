@@ -56,7 +56,7 @@ log = logging.getLogger("headway.engine.sites")
 READS = ("run", "events", "checkpoints", "state", "why", "usage")
 """Verbs that are answered from what is known of a site's run."""
 SEEN = ("logs", "spans")
-GIVEN = ("cancel", "resume", "replay")
+GIVEN = ("cancel", "resume", "replay", "tag")
 """Verbs that are kept for the site, which does them as soon as there is a link."""
 WRITES = ("ack", "fork", "bundle")
 """Verbs that are asked of the site itself."""

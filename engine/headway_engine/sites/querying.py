@@ -68,6 +68,6 @@ class Querying:
 
 def _refusal(verb: str, why: str) -> str:
     return (
-        f"{verb} moves the hub's own runs alone, and {why}: cancel, resume or replay those one by"
-        " one (each is kept for its site), or do it at the site"
+        f"{verb} moves the hub's own runs alone, and {why}: cancel, resume, replay or tag those one"
+        " by one (each is kept for its site), or do it at the site"
     )

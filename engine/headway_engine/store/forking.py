@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from headway.codec import payload_hash
 from headway.forks import kept_marks
 from headway.states import TERMINAL, RunState
+from headway.tags import retagged
 from headway.wire import BlobRef
 from headway.wire.runs import CheckpointRow
 from headway_engine.store.records import Body, ForkPoint, GivenMark, GivenPoint, NewRun, Run, Start
@@ -31,7 +32,6 @@ class ForkSource(Struct):
     payload_ref: BlobRef | None
     payload_hash: str
     schema_hash: str
-    tags: tuple[str, ...]
     checkpoints: list[CheckpointRow]
     """Those that are kept."""
     states: dict[int, BlobRef]
@@ -72,6 +72,7 @@ def given(
         priority=ask.priority,
         root=ask.new_run if gone else ask.root,
         origin=ask.origin,
+        tags=retagged((), ask.tags, ()),
         policy=spec.policy(),
         timeout=spec.timeout,
         ck=number,
@@ -90,7 +91,6 @@ def given(
         b"" if payload.ref is not None else payload.body,
         payload.ref,
         payload.sha256 if payload.ref is not None else payload_hash(payload.body),
-        tags=tuple(dict.fromkeys(ask.tags)),
         queued_at=now,
         start=Start(point, taken, data),
     )
@@ -124,7 +124,6 @@ def forked(
     number = 0 if start is None else start.number
     known = [(key, kind, after) for key, kind, after, _ in source.marks]
     marks, kept, gone = kept_marks(known, number, ask.clear)
-    tags = tuple(dict.fromkeys((*source.tags, *ask.tags)))
     new = Run(
         id=ask.new_run,
         ns=run.ns,
@@ -140,6 +139,7 @@ def forked(
         root=ask.new_run if gone else run.root,
         origin=run.id,
         trace=run.trace,
+        tags=retagged(run.tags, ask.tags, ()),
         policy=run.policy,
         timeout=run.timeout,
         ck=number,
@@ -169,7 +169,6 @@ def forked(
         body,
         ref,
         digest,
-        tags=tags,
         # An edited payload was checked by the engine, against no hash of a client's.
         schema_hash=source.schema_hash if payload is None else "",
         queued_at=now,

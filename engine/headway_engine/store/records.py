@@ -88,6 +88,7 @@ class Run(Struct):
     reply: str = ""
     """Where the caller hears the end."""
     trace: str = ""
+    tags: tuple[str, ...] = ()
     failure: str = ""
     """FAILED, TIMED_OUT: the class of its error."""
     acked: bool = False
@@ -218,7 +219,6 @@ class NewRun(Struct):
     """`` (namespace) or the parent's run id."""
     key_until: datetime | None = None
     """End of the key's fixed window."""
-    tags: tuple[str, ...] = ()
     schema_hash: str = ""
     queued_at: datetime | None = None
     """The INGEST message's time."""
@@ -264,7 +264,6 @@ class Claimed(Struct):
     state_ref: BlobRef | None
     marks: list[MarkRecord]
     marks_more: bool
-    tags: tuple[str, ...]
     spec: TaskSpec
     version: VersionInfo
     events: list[Event]

@@ -21,8 +21,7 @@ CLIENT_VERBS = (
 """What a program needs that enqueues runs and waits for them."""
 _STEER_VERBS = (
     "ack", "agent-drain", "bulk", "deploy", "fork", "fork-bundle", "job-approve", "job-hold",
-    "job-stop",
-    "plan-start", "queue-set", "replay", "resume",
+    "job-stop", "plan-start", "queue-set", "replay", "resume", "tag",
 )  # fmt: skip
 OPERATOR_VERBS = tuple(sorted({*READ_VERBS, *CLIENT_VERBS, *_STEER_VERBS}))
 """All of them."""

@@ -49,8 +49,9 @@ class LocalVictims:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What can be hit here: an edge has no Postgres."""
-        return tuple(k for k in KINDS if k != "postgres" or not self.config.edge.folder)
+        """What can be hit here: an edge has no Postgres, and its agent is the engine's process."""
+        edge = bool(self.config.edge.folder)
+        return tuple(k for k in KINDS if not edge or k not in {"postgres", "agent"})
 
     @property
     def since(self) -> datetime:

@@ -29,6 +29,7 @@ TABLE = {
     "cancel": "steer.cancel",
     "resume": "steer.resume",
     "ack": "steer.ack",
+    "tag": "steer.tag",
     "fork": "steer.fork",
     "export": "bundles.export",
     "open": "bundles.open_",

@@ -79,12 +79,16 @@ def engine(
             " Each must run somewhere.",
         ),
     ] = "",
+    with_agent: Annotated[
+        bool,
+        typer.Option("--with-agent", help="And the agent of these settings, in this process."),
+    ] = False,
 ) -> None:
     """The engine: intake, dispatch, checkpoints, timers, control."""
     from headway_ops import serving
 
     quick.no_context("engine", own=False)
-    serving.engine(config, roles)
+    serving.engine(config, roles, with_agent=with_agent)
 
 
 def agent(config: Config = "") -> None:

@@ -1,4 +1,4 @@
-"""cancel, resume, ack, fork, queue, agents drain: change what happens."""
+"""cancel, resume, ack, tag, fork, queue, agents drain: change what happens."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from headway_ops.commands.options import JsonFlag, QueueArgument
 
 if TYPE_CHECKING:
     from headway.replays.moving import Verb
+    from headway.tags import Retag
 
 OneRun = Annotated[
     str, typer.Argument(metavar="[RUN]", help="Run id, or a prefix that is its own.")
@@ -47,12 +48,14 @@ def cancel(
         steering.cancel(run, reason, as_json=as_json)
 
 
-def _by_query(run: str, query: str, *, dry_run: bool, yes: bool, expect: int | None) -> bool:
+def _by_query(
+    run: str | list[str], query: str, *, dry_run: bool, yes: bool, expect: int | None
+) -> bool:
     """True if a query says which runs; raises Fail unless exactly one of the two does."""
     from headway_ops.say import Exit, Fail
 
     if bool(run) == bool(query.strip()):
-        raise Fail("which runs?", "give one RUN, or --query '...'", Exit.USAGE)
+        raise Fail("which runs?", "give RUN, or --query '...'", Exit.USAGE)
     if run and (dry_run or yes or expect is not None):
         raise Fail("--dry-run, --yes and --expect go with --query", "leave them out", Exit.USAGE)
     return not run
@@ -63,12 +66,14 @@ def _bulk(
     query: str,
     consent: tuple[bool, int | None, bool],
     reason: str = "",
+    tags: Retag | None = None,
     *,
     as_json: bool,
 ) -> None:
     from headway_ops import bulk, querying
 
-    bulk.bulk(verb, querying.canonical([query]), bulk.Consent(*consent), reason, as_json=as_json)
+    canonical = querying.canonical([query])
+    bulk.bulk(verb, canonical, bulk.Consent(*consent), reason, tags, as_json=as_json)
 
 
 def resume(
@@ -136,6 +141,37 @@ def ack(
     if undo:
         raise Fail("it is taken back run by run", "leave --query out", Exit.USAGE)
     _bulk("ack", query, (yes, expect, dry_run), as_json=as_json)
+
+
+def tag(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN", help="Run ids, or prefixes that are their own."),
+    ] = None,
+    add: Annotated[
+        list[str] | None, typer.Option("--add", metavar="TAG", help="May be repeated.")
+    ] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option("--remove", metavar="TAG", help="May be repeated.")
+    ] = None,
+    query: Query = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    expect: Expect = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Change the tags of runs, or of all of a query; ended ones too."""
+    from headway.tags import Retag
+    from headway_ops import steering
+    from headway_ops.say import Exit, Fail
+
+    tags = Retag(tuple(add or ()), tuple(remove or ()))
+    if tags.flaw:
+        raise Fail(tags.flaw, "--add TAG, --remove TAG", Exit.USAGE)
+    if _by_query(runs or [], query, dry_run=dry_run, yes=yes, expect=expect):
+        _bulk("tag", query, (yes, expect, dry_run), "", tags, as_json=as_json)
+    else:
+        steering.tag(runs or [], tags, as_json=as_json)
 
 
 def fork(

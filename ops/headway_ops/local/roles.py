@@ -57,9 +57,9 @@ class Part(Protocol):
 class Role:
     """`headway engine` or `headway agent` as a child process, its log in a file."""
 
-    def __init__(self, name: str, config: Path, log: Path, grace: float) -> None:
+    def __init__(self, name: str, config: Path, log: Path, grace: float, *options: str) -> None:
         self.name = name
-        self._config, self._grace = config, grace
+        self._config, self._grace, self._options = config, grace, options
         self._process = Process(f"headway {name}", log)
         self.starts = 0
         """How often it was started."""
@@ -87,8 +87,12 @@ class Role:
         env["PYTHONUNBUFFERED"] = "1"
         self.starts += 1
         self._process.spawn(
-            [sys.executable, "-m", "headway_ops", self.name, "--config", str(self._config)], env=env
-        )
+            [
+                sys.executable, "-m", "headway_ops", self.name, *self._options,
+                "--config", str(self._config),
+            ],
+            env=env,
+        )  # fmt: skip
 
     async def stop(self) -> None:
         """SIGTERM, the grace, then SIGKILL."""

@@ -108,8 +108,14 @@ class Stack:
         self.postgres = None if plan.edge else self._a_postgres()
         """None at the edge."""
         file, logs = state.path / SERVER_FILE, state.folder("logs")
-        self.engine = Role("engine", file, logs / "engine.log", 15.0)
-        self.agent = Role("agent", file, logs / "agent.log", DRAIN + 15.0)
+        if plan.edge:
+            grace = DRAIN + 30.0
+            self.engine = Role("engine", file, logs / "engine.log", grace, "--with-agent")
+            self.agent = self.engine
+        else:
+            self.engine = Role("engine", file, logs / "engine.log", 15.0)
+            self.agent = Role("agent", file, logs / "agent.log", DRAIN + 15.0)
+            """At the edge the same process as the engine."""
         self.image: Image | None = None
         """Docker: what tasks under development run in."""
         self._client: Client | None = None
@@ -131,7 +137,8 @@ class Stack:
         found: dict[str, Part] = {"nats": self.nats}
         if self.postgres is not None:
             found["postgres"] = self.postgres
-        return {**found, "engine": self.engine, "agent": self.agent}
+        found["engine"] = self.engine
+        return found if self.plan.edge else {**found, "agent": self.agent}
 
     @property
     def agent_name(self) -> str:
@@ -178,7 +185,7 @@ class Stack:
 
         await asyncio.gather(
             *([postgres.start()] if postgres else []),
-            self.engine.start(),
+            *([] if self.plan.edge else [self.engine.start()]),
             agent(),
         )
         self._watchers = [
@@ -262,6 +269,8 @@ class Stack:
             self._tell(f"agent: now also serves {', '.join(sorted(queues))}")
             await self.agent.stop()
             await self.agent.start()
+            if self.plan.edge:
+                await self.ready()
 
     async def stop(self) -> None:
         """Agent, engine, Postgres, NATS: what writes goes first. May be called again."""

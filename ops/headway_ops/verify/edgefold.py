@@ -43,7 +43,6 @@ class _Event(Struct):
 
 class _Made(Struct):
     hash: str = ""
-    tags: tuple[str, ...] = ()
     scope: str = ""
     payload_ref: BlobRef | None = None
 
@@ -135,7 +134,6 @@ class Told:
     usage: dict[tuple[int, str], tuple[int, int, float]] = field(
         default_factory=dict[tuple[int, str], tuple[int, int, float]]
     )
-    tags: tuple[str, ...] = ()
     scope: str = ""
     budget: tuple[float, int] = (0.0, 0)
     dispatch: int = 0
@@ -172,7 +170,7 @@ class Told:
     def _move(self, change: _Change, seq: int) -> None:
         self.seq = seq
         if (made := change.made) is not None:
-            self.tags, self.scope, self.hash = made.tags, made.scope, made.hash
+            self.scope, self.hash = made.scope, made.hash
             self.payload = _body(self.id, "payload", made.payload_ref)
         self.fields |= change.fields
         if "state" in change.fields:

@@ -85,7 +85,7 @@ class Rows:
         want |= {name: int(f.get(name, 0)) for name in _NUMBERS}
         want |= {name: _us(told.time(name)) for name in _TIMES}
         want |= {"dispatch": told.dispatch, "budget_usd": told.budget[0]}
-        want |= {"budget_tokens": told.budget[1], "tags": told.tags}
+        want |= {"budget_tokens": told.budget[1], "tags": tuple(f.get("tags", ()))}
         have = {name: row[name] for name in _COLUMNS}
         have["tags"] = tuple(msgspec.json.decode(row["tags"]))
         return [

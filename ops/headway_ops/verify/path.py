@@ -34,8 +34,8 @@ MOVES: dict[str, frozenset[str]] = {
 }  # fmt: skip
 """Every legal move. A copy on purpose: a wrong table in the engine must not hide itself here."""
 
-SEEN = frozenset({"acknowledged", "unacknowledged"})
-"""What a person may still say of a run that has failed: it moves nothing."""
+SAID = frozenset({"acknowledged", "unacknowledged", "tagged"})
+"""What a person may still say of a run that has ended: it moves nothing."""
 
 
 def check(h: History, report: Report) -> Iterator[Violation]:
@@ -96,7 +96,7 @@ def _end(h: History) -> Iterator[Violation]:
     for e in ends[1:]:
         yield _of(h, "I3", e, f"the run ended before, with event {ends[0].n}")
     later = h.events[h.events.index(ends[0]) + 1 :] if len(ends) == 1 else []
-    for late in [e for e in later if e.kind not in SEEN][:1]:
+    for late in [e for e in later if e.kind not in SAID][:1]:
         yield _of(h, "I3", late, f"{late.kind} after the end, which was event {ends[0].n}")
     run = h.run
     if run.state in TERMINAL and run.ended_at is None:

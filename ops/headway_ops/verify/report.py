@@ -8,7 +8,7 @@ from typing import NamedTuple
 INVARIANTS = {
     "I1": "every acknowledged enqueue has its run",
     "I2": "every run goes on or has ended",
-    "I3": "one terminal event, and nothing but acknowledgements after it",
+    "I3": "one terminal event, and nothing but what persons say of it after it",
     "I4": "events form a legal path without gaps",
     "I5": "epochs grow over claims, one attempt at a time",
     "I6": "every save is of the attempt that was open at its commit",

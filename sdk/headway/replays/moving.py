@@ -1,4 +1,4 @@
-"""Cancel, resume or acknowledge many runs: counted first, then a job of the engine for each plan.
+"""Cancel, resume, acknowledge or tag many runs: counted first, then a job for each plan.
 
 The plan names the runs, so what is done is what was counted. Whoever started it may leave; sent
 twice, it is one job.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from headway.replays.plans import canonical
+from headway.tags import Retag
 from headway.wire.replays import Pace, Plan, PlanItem
 from headway.wire.steering import BulkAsk, BulkPage
 
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
 
     from headway.wire.replays import JobItem
 
-Verb = Literal["cancel", "resume", "ack"]
-PAST: dict[str, str] = {"cancel": "cancelled", "resume": "resumed", "ack": "acknowledged"}
+Verb = Literal["cancel", "resume", "ack", "tag"]
+PAST: dict[str, str] = {
+    "cancel": "cancelled", "resume": "resumed", "ack": "acknowledged", "tag": "tagged",
+}  # fmt: skip
 """What a run is then, by verb and by `Plan.mode`."""
 PACE = Pace(rate=1000.0, max_in_flight=1000, stop_after_failures=0)
 LARGEST = 100_000
 """Runs of one plan; more are several."""
+_SAME = Retag()
 IDS = 1000
 """Ids that are asked about at once."""
 
@@ -65,14 +69,21 @@ async def meant(ask: Ask, verb: Verb, query: str = "", ids: Sequence[str] = ()) 
     return Meant(as_of, runs)
 
 
-def plans(verb: Verb, found: Meant, name: str, reason: str = "") -> list[bytes]:
-    """Canonical plans that do it; none for no runs. `name`: what is shown in the list of jobs."""
+def plans(
+    verb: Verb, found: Meant, name: str, reason: str = "", tags: Retag = _SAME
+) -> list[bytes]:
+    """Canonical plans that do it; none for no runs. `name`: what is shown in the list of jobs.
+
+    `tags`: of the verb `tag`, what is to become of them.
+    """
     runs = sorted(set(found.runs))
+    name = " ".join(filter(None, (verb, str(tags), name)))[:256]
     return [
         canonical(
             Plan(
-                tuple(PlanItem(run) for run in runs[at : at + LARGEST]), f"{verb} {name}"[:256],
-                pace=PACE, mode=verb, follow=False, reason=reason, planned_at=found.as_of,
+                tuple(PlanItem(run) for run in runs[at : at + LARGEST]), name, tags=tags.add,
+                untag=tags.remove, pace=PACE, mode=verb, follow=False, reason=reason,
+                planned_at=found.as_of,
             )
         )
         for at in range(0, len(runs), LARGEST)

@@ -11,7 +11,7 @@ from headway.wire import NOTHING, Instant, decoder
 from headway.wire.enqueue import Answers, EnqueueBatch, EnqueueItem
 from headway.wire.fleet import Deployment, QueueAsk
 from headway.wire.runs import FacetsAsk, ResultsAsk, RunAsk, RunsQuery
-from headway.wire.steering import AckAsk, BulkAsk, CancelAsk, ReplayAsk, ResumeAsk
+from headway.wire.steering import AckAsk, BulkAsk, CancelAsk, ReplayAsk, ResumeAsk, TagAsk
 
 # --- hw.api
 
@@ -79,6 +79,7 @@ def schemas() -> dict[str, Any]:
         CancelAsk,
         ResumeAsk,
         AckAsk,
+        TagAsk,
         BulkAsk,
         ReplayAsk,
         ForkAsk,

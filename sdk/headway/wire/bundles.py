@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Raw, Struct
 
 from headway.wire import KEY_LIMIT, NOTHING, BlobRef, ErrorInfo, Instant
-from headway.wire.fields import Name, Priority, RunId, Text
+from headway.wire.fields import Name, Priority, RunId, Tags, Text
 from headway.wire.fleet import DeploymentRow, TaskSpec
 
 MARKS_LIMIT = 10_000
@@ -112,4 +112,4 @@ class BundleFork(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """None = the task's own here."""
     priority: Priority = 0
     limit_key: Text = ""
-    tags: Annotated[tuple[Text, ...], Meta(max_length=32)] = ()
+    tags: Tags = ()

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Raw, Struct
 
 from headway.wire import NOTHING, BlobRef, ErrorInfo, decoder
-from headway.wire.fields import Name, Priority, RunId, Seconds, Text
+from headway.wire.fields import Name, Priority, RunId, Seconds, Tags, Text
 
 
 class EnqueueItem(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -38,7 +38,7 @@ class EnqueueItem(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """EXPIRED if not started within that time after it is due."""
     deadline: Seconds | None = None
     """The whole run, from its enqueue."""
-    tags: Annotated[tuple[Text, ...], Meta(max_length=32)] = ()
+    tags: Tags = ()
     limit_key: Text = ""
     """The key of the queue's per-key limit (a tenant, say)."""
     version: Text | None = None

@@ -39,6 +39,7 @@ KINDS = {
     "expired": "never started in time",
     "acknowledged": "a person has seen the failure: it is no dead letter any more",
     "unacknowledged": "a person took that back",
+    "tagged": "somebody changed its tags (data: tags as they are now, added, removed)",
     "rejected": "a save was refused as poison (data.why); the run goes on",
     "warning": "something an operator wants to know (data.why)",
 }

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Raw, Struct
 
 from headway.wire import DURATION_LIMIT, NOTHING, BlobRef, Instant
-from headway.wire.fields import Name, RunId, Text
+from headway.wire.fields import Name, RunId, Tags, Text
 
 
 class BodyEdit(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -43,7 +43,7 @@ class ForkAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     version: Text = ""
     """Empty = the current one; `original` = the version it ran with."""
     queue: Name | None = None
-    tags: Annotated[tuple[Text, ...], Meta(max_length=32)] = ()
+    tags: Tags = ()
     """Beside those of the original."""
     dry_run: bool = False
     """Check it, and say what would come of it; nothing is made."""
@@ -157,22 +157,25 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     image: Text = ""
     """As ForkAsk.version."""
     queue: Name | None = None
-    tags: Annotated[tuple[Text, ...], Meta(max_length=32)] = ()
+    tags: Tags = ()
+    """Of the forks, beside those of their originals; of `tag`: those to add."""
     pace: Pace = Pace()
     checks: Annotated[tuple[Check, ...], Meta(max_length=100)] = ()
     max_failed: Annotated[int, Meta(ge=0)] = 0
     """The gate: more failed items than this, and the report is red."""
-    mode: Literal["fork", "resume", "cancel", "ack"] = "fork"
-    """`resume`: the next attempt of runs that have not ended; `cancel`, `ack`: what these verbs do.
-    There are no new runs then."""
+    mode: Literal["fork", "resume", "cancel", "ack", "tag"] = "fork"
+    """`resume`: the next attempt of runs that have not ended; `cancel`, `ack`, `tag`: what these
+    verbs do. There are no new runs then."""
     follow: bool = True
     """Of `resume`: an item has ended when its run has; false: as soon as the run was moved, as it
-    always is with `cancel` and `ack`."""
+    always is with `cancel`, `ack` and `tag`."""
     reason: Text = ""
     """Of `cancel`."""
     planned_at: Instant | None = None
     """Tells a plan that moves runs from the same one of another time: when they were counted, or,
     of a script, when the last of them came to where it is."""
+    untag: Tags = ()
+    """Of `tag`: those to remove."""
     format: Literal[1] = 1
 
 

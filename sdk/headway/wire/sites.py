@@ -33,7 +33,7 @@ class CommandRow(Struct, omit_defaults=True):
 
     site: str
     verb: str
-    """`enqueue`, `cancel`, `resume` or `replay`."""
+    """`enqueue`, `cancel`, `resume`, `replay` or `tag`."""
     run: str
     at: Instant
     until: Instant

@@ -1,4 +1,4 @@
-"""What changes runs and agents on `hw.api`: cancel, resume, acknowledge, bulk, replay, drain."""
+"""What changes runs and agents on `hw.api`: cancel, resume, ack, tag, bulk, replay, drain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Raw, Struct
 
 from headway.wire import Instant
-from headway.wire.fields import Name, RunId, Text
+from headway.wire.fields import Name, RunId, Tags, Text
 
 
 class CancelAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -40,6 +40,18 @@ class AckAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
     run: RunId
     undo: bool = False
     """Take that back; recorded like the other."""
+
+
+class TagAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """`tag`: add tags to a run and remove others, whatever its state; it moves nothing.
+
+    What is so already is left; if all of it is, the answer is `already`. A tag in both is refused,
+    and so is what would leave the run with more tags than an enqueue may give.
+    """
+
+    run: RunId
+    add: Tags = ()
+    remove: Tags = ()
 
 
 class DeadAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -86,14 +98,14 @@ class DeadPage(Struct, omit_defaults=True):
 
 
 class BulkAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """`bulk`: which runs cancel, resume or acknowledge would move, oldest first; it moves none.
+    """`bulk`: which runs cancel, resume, ack or tag would change, oldest first; it changes none.
 
     The first request has no `as_of`; those after it repeat the one of its answer, so that relative
     times stand still and nothing that was made since is meant, and go on after `next`. What is to
     be done about them is a plan (`plan-start`) that names them.
     """
 
-    verb: Literal["cancel", "resume", "ack"]
+    verb: Literal["cancel", "resume", "ack", "tag"]
     query: Annotated[str, Meta(max_length=8192)] = ""
     """In the query language, or:"""
     ids: Annotated[tuple[RunId, ...], Meta(max_length=1000)] = ()
@@ -102,7 +114,7 @@ class BulkAsk(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class BulkPage(Struct, omit_defaults=True):
-    """The answer of `bulk`: a page of runs that the verb can move."""
+    """The answer of `bulk`: a page of runs that the verb can change."""
 
     as_of: Instant
     runs: list[str] = []

@@ -44,6 +44,8 @@ AT_ONCE = 500
 QUEUE, AGENT = "archive", "archivist"
 LEASE = 15.0
 EVENTS_A_SECOND = 20_000.0
+MEANWHILE = 0.5
+"""Seconds that all but one in a hundred runs may take while the projection is made anew."""
 PACE = 0.1
 """Seconds between two runs that are asked for while the projection is made anew."""
 FILLS = 600.0
@@ -74,7 +76,7 @@ async def ended(url: str, folder: Path, count: int, say: Say) -> int:
             claimed = (await store.claim(NS, AGENT, session, "n", ids, None)).claimed
             await store.save([a_checkpoint(c.run, 1, {"text": "x" * 200}) for c in claimed])
             out = await store.commit([(c.run.id, Finished(c.run.epoch)) for c in claimed])
-            assert {o.outcome for o in out} == {"ok"}
+            assert {o.outcome for o in out} == {"ok"}, out[0]
             if done % 10_000 == 0:
                 say(f"{done:,} of {count:,} runs have ended")
         ((events,),) = store.db.execute("SELECT count(*) FROM events")
@@ -154,11 +156,13 @@ async def _rebuild(stack: Stack, events: int) -> list[Line]:
     since = time.monotonic()
     await stack.engine.start()
     ready = await answers(stack, since)
-    meter = procs.Meter([procs.Part("engine", stack.engine.pid)])
+    pid = stack.engine.pid
+    filler = procs.Part("filler", pid, itself=False, descendants=True)
+    meter = procs.Meter([procs.Part("engine", pid), filler])
     full = asyncio.Event()
     working = asyncio.create_task(_working(stack, full))
     said = await until(lambda: _filled(log, before), FILLS, what="the projection is full")
-    spent = meter.spent()["engine"]
+    spent = meter.spent()
     full.set()
     took = await working
     rate = events / float(said[1])
@@ -172,8 +176,12 @@ async def _rebuild(stack: Stack, events: int) -> list[Line]:
             ok=rate >= EVENTS_A_SECOND,
         ),
         note(f"{int(said[0]):,} messages, {events:,} events", f"{said[1]} s"),
-        note("CPU of the engine meanwhile", f"{spent:.1f} s"),
-        note(f"a run meanwhile ({len(took)}), p50", f"{statistics.median(took) * 1000:.0f} ms"),
+        note(
+            "CPU of the process that makes it, of the engine",
+            f"{spent['filler']:.1f} s, {spent['engine']:.1f} s",
+        ),
+        under(f"a run meanwhile ({len(took)}), p99", MEANWHILE, p(took, 99)),
+        note("p50", f"{statistics.median(took) * 1000:.0f} ms"),
         note("slowest", f"{p(took, 100) * 1000:.0f} ms"),
     ]
 

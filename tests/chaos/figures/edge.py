@@ -38,6 +38,7 @@ SETTLE, WATCHED = 10.0, 60.0
 SAVES, ROUNDS = 300, 3
 RATIO = 2.5
 CUTS = "tests/chaos/test_power_cuts_edge.py"
+ROOT = Path(__file__).parents[3]
 _MB = 1024 * 1024
 
 
@@ -78,7 +79,7 @@ async def idle(say: Say) -> list[Line]:
     by = ", ".join(f"{name} {mb:.0f}" for name, mb in size.items())
     cpu = ", ".join(f"{name} {percent:.2f}" for name, percent in spent.items())
     return [
-        under("idle: memory of nats-server, engine, agent", 120.0, sum(size.values()), "MB"),
+        under("idle: memory of nats-server, engine with agent", 120.0, sum(size.values()), "MB"),
         note(f"RSS: {by}; PSS together", f"{share:.0f} MB"),
         under("idle: CPU of a core", 1.0, sum(spent.values()), "%"),
         note(cpu, ""),
@@ -174,7 +175,7 @@ async def power_cuts(say: Say) -> list[Line]:
     say("20 power cuts")
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "nightly",
-        CUTS, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        CUTS, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=ROOT,
         env={**os.environ, "HEADWAY_REQUIRE": "powercut"},
     )  # fmt: skip
     out, _ = await process.communicate()

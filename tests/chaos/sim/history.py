@@ -75,6 +75,7 @@ class History:
             "stubborn": self.a_timeout_is_missed,
             "zombie": self.an_agent_goes_inside_once,
             "resolve": self.a_decision_is_rushed,
+            "tag": world.people.tag,
         }
 
     # --- the phases

@@ -154,6 +154,20 @@ class People:
             refused = outcome == "refused" and len(once) == len(marks) and bool(once)
             w.oracle.reached["decision refused: maybe alive"] += refused
 
+    def tag(self) -> None:
+        """Somebody tags any run at any moment; it goes on as if nobody had."""
+        w = self.w
+        if (engine := w.engine()) is None or not w.tables.runs:
+            return
+        run = w.rng.choice(sorted(w.tables.runs))
+        before, had = w.before(run), w.tables.runs[run].run.tags
+        add, remove = w.rng.choice(("x", "y")), w.rng.choice(("x", "z"))
+        happening = h.Tag("user:me", (add,), (remove,) if add != remove else ())
+        outcome = w.move(engine, run, happening)
+        w.oracle.need(w.before(run) == before, "a tag has moved or fenced its run", before)
+        w.oracle.need(add in w.tables.runs[run].run.tags, "a tag is not there", run, outcome)
+        w.oracle.reached["tagged"] += w.tables.runs[run].run.tags != had
+
     def rash(self) -> None:
         """An operator who does not wait for the dead."""
         self.decide(override=True)

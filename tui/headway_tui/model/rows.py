@@ -48,6 +48,8 @@ def moved(row: RunRow, event: Event) -> RunRow:
         change["acked"] = event.actor.startswith("user:")
     elif kind in {"acknowledged", "unacknowledged"}:
         change["acked"] = kind == "acknowledged"
+    elif (tags := tags_of(event)) is not None:
+        change["tags"] = tags
     if kind == "starting":
         change["agent"] = _text(data.get("agent"))
         change["claimed_at"] = event.at
@@ -63,6 +65,14 @@ def moved(row: RunRow, event: Event) -> RunRow:
     if isinstance(data.get("max_attempts"), int):
         change["max_attempts"] = data["max_attempts"]
     return replace(row, **change)
+
+
+def tags_of(event: Event) -> tuple[str, ...] | None:
+    """The run's tags after an event that changed them; None = it is another one."""
+    tags = event.data.get("tags")
+    if event.kind != "tagged" or not isinstance(tags, list):
+        return None
+    return tuple(tag for tag in tags if isinstance(tag, str))  # pyright: ignore[reportUnknownVariableType] data of an event is open
 
 
 def error_of(value: Any) -> ErrorInfo | None:

@@ -1,4 +1,4 @@
-"""What every screen can do to the runs it means: cancel, resume, fork, replay, acknowledge."""
+"""What every screen can do to the runs it means: cancel, resume, fork, replay, ack, tag."""
 
 from __future__ import annotations
 
@@ -101,6 +101,20 @@ class Changing(Commanding):
         """Acknowledge, after a sheet."""
         self._write("ack")
 
+    def do_tag(self, argument: str = "") -> None:
+        """Change their tags, after a sheet; `argument`: what is typed there then."""
+        from headway_tui.tagging import tag_many, tag_one
+
+        runs, query, tags = self.chosen_runs(), self.meant_query(), self.chosen_tags()
+        if not runs:
+            self.say("no run is meant: put the cursor on one, or mark some", "warning")
+        elif query or len(runs) > 1:
+            work = tag_many(self, runs, query, tags, argument)
+            self.run_worker(work, group="write", exit_on_error=True)
+        else:
+            run, what = runs[0]
+            tag_one(self, run, what, [tags[run]] if run in tags else [], argument)
+
     def _write(self, verb: Verb) -> None:
         runs, query = self.chosen_runs(), self.meant_query()
         if not runs:
@@ -118,7 +132,7 @@ class Changing(Commanding):
         """Counted by the engine, then asked, then done by a job of the engine."""
         # Not before it is needed: nothing of it is on the first screen.
         from headway.replays.moving import meant, plans
-        from headway_tui.writes import IDS, carried_out, outcome, start
+        from headway_tui.writes import IDS
 
         app = self.console_app
         link, ids = app.link, [run for run, _ in runs]
@@ -137,19 +151,24 @@ class Changing(Commanding):
         cli = quoted("headway", verb, "--query", query or f"id:{','.join(ids[:IDS])}")
         asked = Meant(count, shown, cli, query, 0 if query else len(runs) - count)
 
-        async def work() -> None:
-            try:
-                for body in plans(verb, found, query or "marked runs"):
-                    row = await start(link, body, self._unsure)
-                    self._progress(row)
-                    row = await carried_out(link, row, self._progress)
-                    said = await outcome(link, verb, row)
-                    app.pane_screen.say(said, "bad" if row.failed or row.waiting else "good")
-            except HeadwayError as e:
-                app.pane_screen.say(f"not done: {kindly(e)}; {verb} again does the rest", "bad")
-            self.wrote()
+        bodies = plans(verb, found, query or "marked runs")
+        app.confirm(BY_ID[verb], asked, partial(self.carry, verb, bodies))
 
-        app.confirm(BY_ID[verb], asked, work)
+    async def carry(self, verb: Verb, bodies: list[bytes]) -> None:
+        """Jobs of these plans, one after the other; how far they are and what came of them."""
+        from headway_tui.writes import carried_out, outcome, start
+
+        app = self.console_app
+        try:
+            for body in bodies:
+                row = await start(app.link, body, self.unsure)
+                self._progress(row)
+                row = await carried_out(app.link, row, self._progress)
+                said = await outcome(app.link, verb, row)
+                app.pane_screen.say(said, "bad" if row.failed or row.waiting else "good")
+        except HeadwayError as e:
+            app.pane_screen.say(f"not done: {kindly(e)}; {verb} again does the rest", "bad")
+        self.wrote()
 
     def _progress(self, row: JobRow) -> None:
         """A job that moves runs, in the last line."""
@@ -166,7 +185,7 @@ class Changing(Commanding):
         words = ""
         for run in runs:
             try:
-                words = await write(self.console_app.link, verb, run, self._unsure)
+                words = await write(self.console_app.link, verb, run, self.unsure)
                 done += 1
             except HeadwayError as e:
                 refusal = refusal or f"{run}: {kindly(e)}"
@@ -176,7 +195,8 @@ class Changing(Commanding):
             self.say(words if done == 1 else f"{verb}: {done} runs", "good")
         self.wrote()
 
-    def _unsure(self, text: str) -> None:
+    def unsure(self, text: str) -> None:
+        """A request has no answer yet: it is asked again."""
         self.console_app.pane_screen.say(text, "warning")
 
 

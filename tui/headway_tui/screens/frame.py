@@ -89,6 +89,11 @@ class Frame(Screen[None]):
         """The run under the cursor, if its row is here."""
         return None
 
+    def chosen_tags(self) -> dict[str, tuple[str, ...]]:
+        """Tags of the runs whose rows are here, those under the cursor at least."""
+        row = self.chosen_row()
+        return {} if row is None else {row.run: row.tags}
+
     def chosen_checkpoint(self) -> int:
         """The checkpoint under the cursor; 0 = the last."""
         return 0

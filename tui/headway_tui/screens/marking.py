@@ -52,6 +52,10 @@ class Marking(Filtered):
             runs = [row.run]
         return [(r, f"{rows[r].task}  {rows[r].status}") for r in runs]
 
+    def chosen_tags(self) -> dict[str, tuple[str, ...]]:
+        """Of all rows that are here."""
+        return {run: row.tags for run, row in self.view.rows.items()}
+
     def chosen_lines(self) -> bytes:
         """The marked runs whose rows are here, else the one under the cursor, as JSON lines."""
         rows = self.view.rows

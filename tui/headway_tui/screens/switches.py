@@ -92,7 +92,7 @@ class Switches(Pane):
         )  # fmt: skip
 
     async def _set_queue(self, ask: QueueAsk) -> str:
-        row = await send(self.console_app.link, "queue-set", ask, QueueRow, self._unsure)
+        row = await send(self.console_app.link, "queue-set", ask, QueueRow, self.unsure)
         self.queues.answered(row)
         if ask.limit is not None:
             return f"queue {row.queue}: limit {row.limit or 'none'}"
@@ -122,7 +122,7 @@ class Switches(Pane):
         )  # fmt: skip
 
     async def _drain(self, ask: DrainAsk) -> str:
-        row = await send(self.console_app.link, "agent-drain", ask, AgentRow, self._unsure)
+        row = await send(self.console_app.link, "agent-drain", ask, AgentRow, self.unsure)
         self.agents.answered(row)
         return f"agent {row.agent} takes {'runs again' if ask.undo else 'nothing new'}"
 

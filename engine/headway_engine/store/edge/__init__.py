@@ -7,7 +7,8 @@ may work on one NATS: each has a projection of its own, and a decision on an old
 1. `messages`    the bodies on `hw.run.>`: those of server mode, and a `Change` with all the rest.
 2. `fold`        from the messages of an id to its record; pure.
 3. `projection`  SQLite, the working set: makes the rows of each message once (`applying`, `rows`),
-                 whoever wrote it; `damage` says when its file cannot be trusted.
+                 whoever wrote it; `damage` says when its file cannot be trusted. What lacks much is
+                 made aside by another process (`filler`), which `filling` starts.
 4. `journal`     conditional writes to RUNS, and what others wrote there; `settings` the same for
                  the bucket.
 5. `base`        look, decide, publish on condition, look again: the only way to write;
@@ -44,10 +45,12 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from nats.aio.client import Client as NatsClient
+    from headway.bus import Connection
 
 log = logging.getLogger("headway.engine.edge")
 
+LATELY = 0.9
+"""Seconds: a little less than the timers' own, so that they share one look."""
 FILLING = "the list of runs is being made anew: until it is full, lists and numbers lack runs"
 """Said of a projection that lacks much."""
 
@@ -58,7 +61,7 @@ class EdgeStore(Sources, Dead, Usage):
 
     def __init__(
         self,
-        nc: NatsClient,
+        nc: Connection,
         folder: Path,
         engine: str = "edge",
         clock: Clock | None = None,
@@ -77,7 +80,7 @@ class EdgeStore(Sources, Dead, Usage):
         self.retention, self.lately = retention, lately
         self.holds, self.identity = holds, ""
         self.projection = Projection(folder / "projection.sqlite3")
-        self.reader = Reader(self.projection.path)
+        self.reader = Reader(self.projection.path, lambda: self.projection.db)
         self.journal = Journal(nc, self.projection)
         self.settings = Settings(nc)
         self.registry = Registry(self.settings)
@@ -135,7 +138,7 @@ class EdgeStore(Sources, Dead, Usage):
         """While the projection lacks much: the message up to which it is, and the last one."""
         if not self.journal.behind:
             return None
-        return self.projection.watermark, self.journal.upto
+        return min(self.journal.reached, self.journal.upto), self.journal.upto
 
     def use(self) -> tuple[int, int]:
         """None are needed."""
@@ -144,8 +147,12 @@ class EdgeStore(Sources, Dead, Usage):
     async def now(self) -> datetime:
         """The store's clock; a probe that RUNS can be read."""
         self._check()
-        await self.journal.lately(self.lately)
+        await self.journal.lately(min(self.lately, LATELY))
         return self._now()
+
+    def in_company(self) -> None:
+        """Another engine works here: from now on all of them look for what others wrote."""
+        self.lately = min(self.lately, LATELY)
 
     def _check(self) -> None:
         if not self._open:

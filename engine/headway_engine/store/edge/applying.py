@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
+    from headway.wire.rpc import MarkRecord
     from headway_engine.changes.messages import Body
     from headway_engine.store.edge.projection import Projection
 
@@ -49,6 +50,10 @@ class Changes:
         self._loud: set[str] = set()
         self._rows: list[tuple[str, Sequence[Any]]] = []
         self._events: list[tuple[str, int, bytes]] = []
+        self.marks: dict[tuple[str, str], tuple[MarkRecord, str, int]] = {}
+        """(record, token, after) of the marks among them, by run and key."""
+        self.removed: set[str] = set()
+        """Ids of which nothing is left."""
 
     def take(self, message: Message) -> None:
         """Book one message."""
@@ -107,6 +112,8 @@ class Changes:
     def _beside(self, body: Body, ns: str, at: int, new: Record) -> None:
         change, run, put = body.edge, body.run, self._rows
         if change.removed:
+            self.removed.add(run)
+            self.marks = {place: m for place, m in self.marks.items() if place[0] != run}
             self._events = [e for e in self._events if e[0] != run]
             put += [(f"DELETE FROM {table} WHERE run = ?", (run,)) for table in TABLES]
             if change.blobs:
@@ -131,6 +138,7 @@ class Changes:
             put.append((_DROP, (run, number)))
         for m in change.marks:
             r = m.record
+            self.marks[run, r.key] = (r, m.token, m.after)
             put.append(
                 (_MARK, (run, r.key, r.kind, r.status, r.epoch, at, m.token, m.size, m.after,
                          text_of(r.ref), encode(r)))

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from headway import fencing, subjects
-from headway.wire import Malformed, decode, decoder, encode
-from headway.wire.rpc import MarkRecord
+from headway.wire import Malformed, decode, encode
 from headway_engine.changes.messages import BODY, Body, Change, Record
 from headway_engine.store import StoreDown
 from headway_engine.store.edge.journal import Draft
@@ -25,10 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime, timedelta
 
-    from nats.aio.client import Client as NatsClient
-
+    from headway.bus import Connection
     from headway.wire.fleet import TaskSpec
-    from headway.wire.rpc import VersionInfo
+    from headway.wire.rpc import MarkRecord, VersionInfo
     from headway_engine.clock import Clock
     from headway_engine.store.edge.journal import Journal
     from headway_engine.store.edge.locks import Locks
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
 
 ROUNDS = 50
 """Lost races in a row until a write counts as impossible now."""
-_MARK = decoder(MarkRecord)
 
 
 class Unstorable(Exception):
@@ -67,7 +64,7 @@ class EdgeBase:
     retention: timedelta
     lately: float
     """Seconds: what looks again and again by itself is content with a look that is no older."""
-    nc: NatsClient
+    nc: Connection
     projection: Projection
     journal: Journal
     settings: Settings
@@ -132,10 +129,7 @@ class EdgeBase:
 
     def _mark_of(self, run: str, key: str) -> tuple[MarkRecord, str, int] | None:
         """(record, token, after) of a recorded mark."""
-        row = self.db.execute(
-            "SELECT record, token, after FROM marks WHERE run = ? AND key = ?", (run, key)
-        ).fetchone()
-        return None if row is None else (_MARK.decode(row[0]), row[1], row[2])
+        return self.projection.mark(run, key)
 
     def _change_now(self) -> Change:
         return Change(self.engine, self._now())
@@ -173,7 +167,10 @@ class EdgeBase:
                 if drafts:
                     won = await self.journal.write(drafts)
                     todo = [d.run for d, ok in zip(drafts, won, strict=True) if not ok]
-                if quiet and (await self.journal.fresh() or await self.journal.look(quiet)):
+                if quiet:
+                    # Not by what these say: another call may have read it in between.
+                    await self.journal.fresh()
+                    await self.journal.look(quiet)
                     for run, seq in quiet.items():
                         record = self.projection.record(run)
                         if (0 if record is None else record.seq) != seq:

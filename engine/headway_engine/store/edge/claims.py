@@ -60,6 +60,9 @@ class Claims(Intake):
             answer.session_over, answer.overdue = stands == "over", stands == "overdue"
             return answer
         await self.journal.look(runs, again=False)
+        if any(self._held_back(run) for run in runs):
+            # Another engine may have made it, let its queue go on, or heard of a slot's end.
+            await self._fresh()
         said: dict[str, _Said] = {}
         budget: dict[tuple[str, str], int] = {}
         planned: set[str] = set()
@@ -140,6 +143,15 @@ class Claims(Intake):
         change.dispatch = "over"
         return Write(record.ns, Body(run.id, change, record.ns), subjects.SET)
 
+    def _held_back(self, run_id: str) -> bool:
+        """By what is known here there is no such run, or its queue gives it no slot now."""
+        record = self.projection.record(run_id)
+        if record is None or record.run is None:
+            return True
+        if self._queue(record.ns, record.run.queue).paused:
+            return True
+        return 0 in self._free(record.run)
+
     def _has_checkpoint(self, run: Run) -> bool:
         return run.ck > 0 and bool(
             self.db.execute(
@@ -188,7 +200,7 @@ class Claims(Intake):
         marks, more = self._page(run_id, "")
         return Claimed(
             run, _raw(body[0]), ref_of(body[1]), ck[0], ck[1], ck[2], _raw(ck[3]), ref_of(ck[4]),
-            marks, more, record.tags, known[0], known[1], events,
+            marks, more, known[0], known[1], events,
         )  # fmt: skip
 
     def _page(self, run: str, after: str) -> tuple[list[MarkRecord], bool]:

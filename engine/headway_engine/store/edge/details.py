@@ -134,7 +134,6 @@ class Details(Pages):
             ref_of(payload_ref),
             record.hash,
             record.schema,
-            record.tags,
             self._checkpoints(run),
             {number: ref for number, text in large if (ref := ref_of(text)) is not None},
             [(key, kind, after, ref_of(text)) for key, kind, after, text in done],

@@ -120,9 +120,7 @@ class Intake(Dispatching):
         building = Building(self.engine, now, t.run, record, self._mark_of)
         payload = Raw(new.payload) if new.payload else NOTHING
         building.made(
-            Made(
-                new.payload_hash, payload, new.payload_ref, new.schema_hash, new.key_scope, new.tags
-            )
+            Made(new.payload_hash, payload, new.payload_ref, new.schema_hash, new.key_scope)
         )
         building.events += t.events
         if new.fork is not None:

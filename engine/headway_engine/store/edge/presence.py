@@ -72,7 +72,8 @@ class Presence(Saving):
                     )
                 new = change(copy)
                 if new is None:
-                    if await self.settings.fresh() and self.settings.seq(key) != seq:
+                    await self.settings.fresh()
+                    if self.settings.seq(key) != seq:
                         continue
                     return None
                 try:

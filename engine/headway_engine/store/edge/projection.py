@@ -7,11 +7,15 @@ takes back its last commits, never its order (WAL, `synchronous=NORMAL`).
 
 Each message is applied once: one that is not after the record's own sequence is skipped. So the
 writer may apply what it has published at once, and meet it again when it reads the stream.
+
+What the engine itself has published is in its records at once, and in the tables before anybody
+looks at them (`db`), or a moment later: nobody waits for that.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 from collections import OrderedDict
 from importlib import resources
@@ -19,22 +23,31 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headway.wire import decoder
+from headway.wire.rpc import MarkRecord
 from headway_engine.changes.messages import thaw
 from headway_engine.store.edge import dialect
 from headway_engine.store.edge.applying import TABLES, Changes
 from headway_engine.store.edge.damage import Damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from headway_engine.changes.messages import Record
     from headway_engine.store.edge.applying import Message
 
-SCHEMA = 2
+SCHEMA = 3
 """Of `projection.sql`: another number in the file means that it is made anew."""
 CACHED = 4000
 """Records that are kept decoded."""
+LATEST = 1 << 62
+"""Beyond any sequence."""
+_INDEX = re.compile(r"(?ms)^(?=CREATE INDEX (\w+))(.*?);")
+_INDEXES = "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+
+
+_MARK = decoder(MarkRecord)
 
 
 class Projection:
@@ -42,16 +55,34 @@ class Projection:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.db: sqlite3.Connection = None  # pyright: ignore[reportAttributeAccessIssue]  # by open
-        self.watermark = 0
-        """All messages up to this one are applied."""
+        self._db: sqlite3.Connection = None  # pyright: ignore[reportAttributeAccessIssue]  # by open
+        self._written = 0
+        """All messages up to this one have their rows."""
         self.skipped = 0
         """Messages that said nothing that could be followed."""
+        self.made = 0
+        """How often another file took the place of the one that was there: who has waited for
+        something since it looked at a record looks again if this has changed."""
         self._cache: OrderedDict[str, Record] = OrderedDict()
-        self._gathered: Changes | None = None
+        self._noted: Changes | None = None
+        """What is to be written before anybody looks at the tables."""
         self._upto = 0
-        """All messages up to this one are applied, once what was gathered is written."""
-        self._stream = ""
+        """All messages up to this one are applied, once that is written."""
+        self.lost: Callable[[], object] = lambda: None
+        """Called when rows could not be written: what they tell is read from RUNS again."""
+        self.stream = ""
+        """When RUNS was made, of which it tells."""
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        """The connection; the tables say all that was noted. Raises sqlite3.Error."""
+        self.flush()
+        return self._db
+
+    @property
+    def watermark(self) -> int:
+        """All messages up to this one are applied."""
+        return max(self._written, self._upto)
 
     # --- the file
 
@@ -68,12 +99,12 @@ class Projection:
                 why = f"it is damaged ({e})"
             if not why:
                 return ""
-        self._stream = stream
+        self.stream = stream
         self.make_anew()
         return why
 
     def _connect(self, stream: str, last: int) -> str:
-        self._stream = stream
+        self.stream = stream
         self._plug()
         ((version,),) = self.db.execute("PRAGMA user_version")
         if version != SCHEMA:
@@ -85,39 +116,62 @@ class Projection:
                 return f"it is damaged ({sound})"
         if meta.get("stream") != stream:
             return "RUNS was made anew"
-        self.watermark = int(meta["watermark"])
+        self._written = int(meta["watermark"])
         self.db.execute("UPDATE meta SET value = '0' WHERE name = 'closed'")
         return "RUNS has lost messages that it knows" if self.watermark > last else ""
 
     def _plug(self) -> None:
-        self.db = sqlite3.connect(self.path, isolation_level=None, cached_statements=256)
+        self._db = sqlite3.connect(self.path, isolation_level=None, cached_statements=256)
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-16000"):
             self.db.execute(f"PRAGMA {pragma}")
         dialect.teach(self.db)
 
     def make_anew(self) -> None:
         """An empty one. Raises sqlite3.Error or OSError where there can be none: ask again."""
-        self.close()
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for end in ("", "-wal", "-shm"):
-            self.path.with_name(self.path.name + end).unlink(missing_ok=True)
+        self._leave()
         self._plug()
-        text = (
-            resources.files("headway_engine.store.edge")
-            .joinpath("projection.sql")
-            .read_text("utf-8")
-        )
-        self.db.executescript(text)
+        self.db.executescript(_schema())
         self.db.execute(f"PRAGMA user_version={SCHEMA}")
-        meta = [("stream", self._stream), ("watermark", "0"), ("closed", "0")]
+        meta = [("stream", self.stream), ("watermark", "0"), ("closed", "0")]
         self.db.executemany("INSERT INTO meta VALUES (?, ?)", meta)
-        self.watermark = 0
+        self._written = 0
+
+    def take_over(self, path: Path) -> None:
+        """Go on with a file that was made aside, and closed there, for the same stream.
+
+        A crash in the middle leaves no file, or the new one. Raises Damaged if it cannot be used,
+        sqlite3.Error or OSError: then there is none, and it is to be made anew.
+        """
+        self._leave()
+        path.rename(self.path)
+        if why := self._connect(self.stream, LATEST):
+            raise Damaged(why)
+
+    def _leave(self) -> None:
+        """Close the file and remove it, log and all: that must not meet another file."""
+        self.close()
+        self.made += 1
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        remove(self.path)
+
+    def drop_indexes(self) -> None:
+        """An empty projection is filled sooner without; `index` brings them back."""
+        for (name,) in self.db.execute(_INDEXES).fetchall():
+            self.db.execute(f"DROP INDEX {name}")
+
+    def index(self) -> None:
+        """Make the indexes that are not there."""
+        there = {name for (name,) in self.db.execute(_INDEXES)}
+        for name, sql in _INDEX.findall(_schema()):
+            if name not in there:
+                self.db.execute(sql)
 
     def close(self) -> None:
         """Close the file; it may be opened again."""
+        with contextlib.suppress(sqlite3.Error):
+            self.flush()
         self._cache.clear()
-        self._gathered, self._upto = None, 0
-        if self.db is not None:  # pyright: ignore[reportUnnecessaryComparison]
+        if self._db is not None:  # pyright: ignore[reportUnnecessaryComparison]
             with contextlib.suppress(sqlite3.Error):
                 self.db.execute("UPDATE meta SET value = '1' WHERE name = 'closed'")
             with contextlib.suppress(sqlite3.Error):
@@ -127,13 +181,14 @@ class Projection:
 
     def record(self, run: str) -> Record | None:
         """All that decides about an id, or None if RUNS does not know it."""
-        if self._gathered is not None and (found := self._gathered.records.get(run)) is not None:
-            return found
+        if self._noted is not None and (noted := self._noted.records.get(run)) is not None:
+            return noted
         found = self._cache.get(run)
         if found is not None:
             self._cache.move_to_end(run)
             return found
-        row = self.db.execute("SELECT record FROM runs WHERE id = ?", (run,)).fetchone()
+        # Of what is noted the rest may wait (and must, while more is being noted).
+        row = self._db.execute("SELECT record FROM runs WHERE id = ?", (run,)).fetchone()
         if row is None:
             return None
         try:
@@ -148,6 +203,18 @@ class Projection:
         row = self.db.execute("SELECT run FROM keys WHERE subject = ?", (key,)).fetchone()
         return "" if row is None else row[0]
 
+    def mark(self, run: str, key: str) -> tuple[MarkRecord, str, int] | None:
+        """(record, token, after) of a recorded mark. Raises sqlite3.Error."""
+        if self._noted is not None:
+            if (found := self._noted.marks.get((run, key))) is not None:
+                return found
+            if run in self._noted.removed:
+                self.flush()
+        row = self._db.execute(
+            "SELECT record, token, after FROM marks WHERE run = ? AND key = ?", (run, key)
+        ).fetchone()
+        return None if row is None else (_MARK.decode(row[0]), row[1], row[2])
+
     def _keep(self, record: Record) -> None:
         self._cache[record.id] = record
         if len(self._cache) > CACHED:
@@ -155,61 +222,47 @@ class Projection:
 
     # --- writing
 
-    def gather(self, messages: Iterable[Message], watermark: int) -> None:
-        """As `apply`, but the rows are written later, by `flush`: those of a run at once.
-
-        The records are there; until then the tables do not say what they say (`settle`).
-        """
-        if self._gathered is None:
-            self._gathered = Changes(self)
-        for message in messages:
-            self._gathered.take(message)
-        self._upto = max(self._upto, watermark)
-
     def apply(self, messages: Iterable[Message], watermark: int | None = None) -> None:
         """Make the rows of these messages, in their order, and note how far RUNS is applied."""
-        self.gather(messages, self.watermark if watermark is None else watermark)
+        self.note(messages, self.watermark if watermark is None else watermark)
         self.flush()
 
-    def settle(self, runs: Iterable[str]) -> None:
-        """The tables say of these ids what their records say."""
-        if self._gathered is not None and not self._gathered.records.keys().isdisjoint(runs):
-            self.flush()
+    def note(self, messages: Iterable[Message], watermark: int) -> None:
+        """As `apply`, but the rows are written when somebody looks at the tables, or by `flush`."""
+        self._noted = self._noted or Changes(self)
+        for message in messages:
+            self._noted.take(message)
+        self._upto = max(self._upto, watermark)
 
     def flush(self) -> None:
-        """Write what was gathered; if that fails it is forgotten, and read from RUNS again."""
-        changes, self._gathered = self._gathered, None
-        upto, self._upto = max(self._upto, self.watermark), 0
-        if changes is None:
-            return
-        try:
-            self.db.execute("BEGIN IMMEDIATE")
-            changes.write(self.db)
-            if upto != self.watermark:
-                self.db.execute("UPDATE meta SET value = ? WHERE name = 'watermark'", (str(upto),))
-            self.db.execute("COMMIT")
-        except BaseException:
-            self._cache.clear()
-            if self.db.in_transaction:
-                self.db.execute("ROLLBACK")
-            raise
-        self.watermark = upto
-        for record in changes.records.values():
-            self._keep(record)
+        """Write what was noted; if that fails it is forgotten, and read from RUNS again."""
+        if self._noted is not None:
+            changes, upto = self._noted, self._upto
+            self._noted, self._upto = None, 0
+            self.write(changes, upto)
 
-    @contextlib.contextmanager
-    def many_writes(self) -> Generator[None]:
-        """While very much is written the log is brought into the file by `drain_log` alone.
+    def write(self, changes: Changes, watermark: int) -> None:
+        """Make the rows of what was gathered, in one transaction with how far RUNS is applied.
 
-        By itself SQLite does it, with its fsyncs, within a write: the engine would stand still.
+        If that fails nothing is written: it is read from RUNS again.
         """
         db = self.db
-        db.execute("PRAGMA wal_autocheckpoint=0")
+        upto = max(watermark, self._written)
         try:
-            yield
-        finally:
-            with contextlib.suppress(sqlite3.Error):  # it may have been made anew
-                db.execute("PRAGMA wal_autocheckpoint=1000")
+            db.execute("BEGIN IMMEDIATE")
+            changes.write(db)
+            if upto != self._written:
+                db.execute("UPDATE meta SET value = ? WHERE name = 'watermark'", (str(upto),))
+            db.execute("COMMIT")
+        except BaseException:
+            self._cache.clear()
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            self.lost()
+            raise
+        self._written = upto
+        for record in changes.records.values():
+            self._keep(record)
 
     def forget(self, run: str) -> None:
         """RUNS has no message of this id any more."""
@@ -226,14 +279,13 @@ class Projection:
         self.db.execute("DELETE FROM keys WHERE subject = ?", (subject,))
 
 
-def drain_log(path: Path) -> None:
-    """Bring SQLite's log into the file, on a connection of its own: for another thread.
+def remove(path: Path) -> None:
+    """Remove a projection, and what SQLite has beside it."""
+    for end in ("", "-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
 
-    Nobody waits for it; what is written meanwhile is left to the next time.
-    """
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
-    try:
-        db.execute("PRAGMA synchronous=NORMAL")
-        db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-    finally:
-        db.close()
+
+def _schema() -> str:
+    return (
+        resources.files("headway_engine.store.edge").joinpath("projection.sql").read_text("utf-8")
+    )

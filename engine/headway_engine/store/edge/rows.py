@@ -41,7 +41,7 @@ def row_of(record: Record) -> tuple[Any, ...]:
         record.dispatch, us(r.created_at), us(record.queued_at), us(r.due_at), us(r.ttl_at),
         us(r.deadline_at), us(r.claimed_at), us(r.attempt_at), us(r.started_at), us(r.ended_at),
         record.timeout, r.parent, r.root, r.origin, r.key, r.reason, r.failure, r.acked,
-        encode(record.tags).decode(), *tail,
+        encode(r.tags).decode(), *tail,
     )  # fmt: skip
 
 

@@ -46,8 +46,9 @@ _FACETS = {
 class Reader:
     """The connection of lists: one answer at a time, each of one moment."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, before: Callable[[], object]) -> None:
+        """`before`: called before each read; then the file says all that is to be seen."""
+        self._path, self._before = path, before
         self._db: sqlite3.Connection | None = None
         self._file = 0
         self._use = threading.Lock()
@@ -58,6 +59,7 @@ class Reader:
         Raises StoreDown, Damaged if the file is gone, or what SQLite says of a damaged one.
         """
         try:
+            self._before()
             return await asyncio.to_thread(self._read, work)
         except FileNotFoundError as e:
             raise Damaged(str(e)) from None

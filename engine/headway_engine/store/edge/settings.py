@@ -102,7 +102,8 @@ class Settings:
         try:
             new = await fencing.append(self._nc, STREAM, change, timeout=self.timeout)
         except WrongLast as e:
-            if not await self.fresh() and e.last == 0:
+            await self.fresh()
+            if e.last == 0 and self.seq(key) == seq:
                 self._forget(key)  # it has gone by itself
             raise
         except HeadwayError as e:
@@ -147,8 +148,13 @@ class Settings:
             return found
 
     async def lately(self, seconds: float) -> None:
-        """See all that was there so many seconds ago."""
-        if time.monotonic() - self._looked_at >= seconds:
+        """See all that was there so many seconds ago; a look that is under way will do."""
+        since = time.monotonic() - seconds
+        if self._looked_at > since:
+            return
+        async with self._reading:
+            pass
+        if self._looked_at <= since:
             await self.fresh()
 
     async def _catch_up(self) -> bool:

@@ -121,7 +121,6 @@ class Intake(Saving):
             new.payload_hash,
             new.schema_hash,
             new.key_scope,
-            new.tags,
             events=list(t.events),
             queued_at=now,
         )
@@ -351,7 +350,6 @@ class Intake(Saving):
             None if ck is None else ck.ref,
             marks,
             more,
-            row.tags,
             known[0],
             known[1],
             events,

@@ -203,7 +203,7 @@ class Lists(Agents):
             "" if ck is None else ck.name,
             run.agent,
             run.priority,
-            row.tags,
+            run.tags,
             run.due_at,
             run.started_at,
             run.ended_at,
@@ -271,7 +271,6 @@ class Lists(Agents):
             row.payload_ref,
             row.hash,
             row.schema,
-            row.tags,
             [_checkpoint(c) for c in kept],
             {c.number: c.ref for c in kept if c.ref is not None},
             [

@@ -55,7 +55,6 @@ class Row(Struct):
     hash: str
     schema: str = ""
     scope: str = ""
-    tags: tuple[str, ...] = ()
     dispatch: int | None = None
     timeout: float = 3600.0
     keep: int = 20

@@ -229,7 +229,6 @@ class Claims(Commits, Part):
             rows.ref_of(row["ck_ref"]),
             marks,
             more,
-            tuple(row["tags"]),
             known.spec,
             known.info,
             events,

@@ -284,7 +284,8 @@ def arguments(name: str, plans: Sequence[Plan]) -> list[list[Any]]:
         [r.failure for r in new],
         [r.acked for r in new],
     ]
-    return [*head, *event_columns(plans), *end_columns(plans), *mark_columns(plans)]
+    tags = rows.lean([None if p.new.tags == p.old.tags else _json(p.new.tags) for p in plans])
+    return [*head, *event_columns(plans), *end_columns(plans), *mark_columns(plans), tags]
 
 
 def flat(columns: list[list[Any]]) -> list[Any]:
@@ -340,6 +341,10 @@ def mark_columns(plans: Sequence[Plan]) -> list[list[Any]]:
         [r.resolved for _, _, r in marks],
         [m.after for _, m, _ in marks],
     ]
+
+
+def _json(tags: tuple[str, ...]) -> str:
+    return encode(tags).decode()
 
 
 def _reject(group: Group, why: str) -> list[Outcome]:

@@ -313,7 +313,7 @@ class Enqueues(Part):
             run.id, run.task, run.queue, run.created_at, run.ttl_at, run.deadline_at,
             self._epoch(run), run.priority, run.shared, run.keep_key, run.limit_key, run.version,
             run.parent, run.root or run.id, run.origin, run.key, new.key_scope, run.reply,
-            run.trace, new.tags, new.payload_hash, new.schema_hash, new.payload,
+            run.trace, run.tags, new.payload_hash, new.schema_hash, new.payload,
             rows.pack(new.payload_ref),
         )  # fmt: skip
 
@@ -352,7 +352,7 @@ class Enqueues(Part):
             lean([r.keep_key for r in runs], False),
             same([r.reply for r in runs]),
             lean([r.trace for r in runs], ""),
-            lean([msgspec.json.encode(n.tags).decode() if n.tags else "" for n in items], ""),
+            lean([msgspec.json.encode(r.tags).decode() if r.tags else "" for r in runs], ""),
             [new.payload_hash for new in items],
             same([new.schema_hash for new in items]),
             [new.payload for new in items],

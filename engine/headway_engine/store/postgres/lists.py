@@ -154,7 +154,6 @@ class Lists(Pages, Leases, Part):
             rows.ref_of(bodies["payload_ref"]),
             bodies["hash"],
             bodies["schema"],
-            tuple(found[0]["tags"]),
             [CheckpointRow(*row[:7]) for row in kept],
             {row["number"]: ref for row in kept if (ref := rows.ref_of(row["ref"])) is not None},
             [(row["key"], row["kind"], row["after"], rows.ref_of(row["ref"])) for row in marks],

@@ -53,7 +53,7 @@ class Recent:
         row: dict[str, Any] = {
             "id": run.id, "n": run.n, "body": new.payload, "body_ref": rows.pack(new.payload_ref),
             "number": 0, "name": "", "schema": "", "ck_state": None, "ck_ref": None,
-            "marked": False, "tags": new.tags,
+            "marked": False, "tags": run.tags,
         }  # fmt: skip
         self._fresh[run.id] = (row, run, new.schema_hash)
         if len(self._fresh) > FRESH:

@@ -36,7 +36,7 @@ def run_of(row: Any) -> Run:
     run.state = STATES[run.state]
     run.unstarted_agents = tuple(run.unstarted_agents)
     run.unconfirmed = tuple(run.unconfirmed)
-    run.failure, run.acked = row["failure"], row["acked"]
+    run.tags, run.failure, run.acked = tuple(row["tags"]), row["failure"], row["acked"]
     run.marks = marks_of(row[COLUMNS])
     return run
 

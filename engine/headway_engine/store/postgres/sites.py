@@ -169,6 +169,6 @@ def _run(site: str, record: Record) -> tuple[Any, ...]:
         r.failures, r.lost, r.lost_ck, r.unstarted, r.priority, record.keep, r.shared, r.resumed,
         r.keep_key, r.id, r.ns, r.task, r.queue, r.state.value, r.limit_key, r.version, r.agent,
         r.nonce, r.reason, r.parent, r.root, r.origin, r.key, record.scope, r.reply, r.trace,
-        list(r.unconfirmed), list(r.unstarted_agents), list(record.tags),
+        list(r.unconfirmed), list(r.unstarted_agents), list(r.tags),
         record.queued_at or r.created_at, r.failure, r.acked, site,
     )  # fmt: skip

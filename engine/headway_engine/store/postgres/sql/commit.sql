@@ -12,11 +12,11 @@ WITH i AS MATERIALIZED (
                             $19::timestamptz[], $20::timestamptz[], $21::timestamptz[],
                             $22::timestamptz[], $23::timestamptz[], $24::timestamptz[],
                             $25::timestamptz[], $26::text[], $27::text[], $28::bool[],
-                            $29::text[], $30::bool[])
+                            $29::text[], $30::bool[], $57::text[])
                 AS x (id, expected, n, state, epoch, failures, lost, lost_ck, unstarted, unstarted_agents,
                       version, resumed, agent, session, nonce, due_at, ttl_at, deadline_at,
                       claimed_at, started_at, attempt_at, ended_at, reason, unconfirmed,
-                      free_key, failure, acked)),
+                      free_key, failure, acked, tags)),
      k AS MATERIALIZED (
        SELECT s.ns, s.task, s.scope, s.key FROM i JOIN runs r ON r.id = i.id JOIN keys s
            ON s.ns = r.ns AND s.task = r.task AND s.scope = r.key_scope AND s.key = r.key
@@ -34,6 +34,8 @@ WITH i AS MATERIALIZED (
               claimed_at = i.claimed_at, started_at = i.started_at, attempt_at = i.attempt_at,
               ended_at = i.ended_at, reason = i.reason, failure = i.failure, acked = i.acked,
               unconfirmed = string_to_array(i.unconfirmed, ' ')::bigint[],
+              tags = CASE WHEN i.tags IS NULL THEN r.tags
+                          ELSE ARRAY(SELECT json_array_elements_text(i.tags::json)) END,
               dispatch = CASE WHEN r.state = i.state THEN r.dispatch END,
               queued_at = CASE WHEN i.state = 'QUEUED' AND r.state <> 'QUEUED' THEN $3 ELSE r.queued_at END
          FROM i JOIN l ON l.id = i.id WHERE r.id = i.id RETURNING r.id, r.n),
