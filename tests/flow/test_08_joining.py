@@ -115,7 +115,8 @@ class Box:
         process.spawn(
             [sys.executable, "-m", "headway_ops", name], env={**clean(), **self.env(env), **more}
         )
-        self._stack.callback(process.kill)
+        # An agent that is killed leaves its warm runners behind, for as long as they wait for it.
+        self._stack.push_async_callback(process.stop)
 
 
 class Joined:
