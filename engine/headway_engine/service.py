@@ -247,6 +247,14 @@ async def run_services(
     async with asyncio.TaskGroup() as group:
         for service in services:
             service.start(group)
-        await stop.wait()
+        try:
+            await stop.wait()
+        except asyncio.CancelledError:
+            # The group cancels them, once. `wait_for` of Python 3.11 (in nats-py's flush) loses a
+            # cancel that comes together with its result: such a service hears it from here.
+            for service in services:
+                service.stopping.set()
+                service.wake()
+            raise
         for service in reversed(services):
             await service.stop(grace)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from headway.subjects import name
-from headway.texts import age
+from headway.texts import age, plural
 from headway.wire.sites import CommandsAsk, CommandsPage, SitesPage
 from headway_ops import link, say
 from headway_ops.render import a_table, cut, safe_line
@@ -52,6 +52,8 @@ def list_sites(site: str, *, as_json: bool) -> None:
     for row in rows:
         if row.problem:
             say.tell(f"site {row.site} is not followed: {safe_line(row.problem, 400)}")
+        if row.skipped:
+            say.tell(skipped_words(row))
     if kept is None:
         return
     if kept.commands:
@@ -63,6 +65,14 @@ def list_sites(site: str, *, as_json: bool) -> None:
             say.tell(f"there are {kept.more:,} more")
     else:
         say.tell("nothing waits for it")
+
+
+def skipped_words(row: SiteRow) -> str:
+    """What a hub lacks of a site, and where it is said why."""
+    return (
+        f"site {row.site}: {plural(row.skipped, 'message')} said nothing that could be followed; it"
+        " may have removed runs, for want of room, before they were here: `headway doctor` there"
+    )
 
 
 def link_text(row: SiteRow, now: datetime) -> Text:

@@ -115,13 +115,13 @@ async def test_a_storm_is_mended_from_the_screen_and_the_recording_does_the_same
             shared = next(r for r in screen.sides.rows if "shared" in r.left)
             assert (shared.mark, "shared + edit" in shared.right) == ("~", True)
             await pilot.press("v")
-            await until(lambda: screen.sides.rows[0].left.startswith("◆1 one"), what="states")
-            told = [(r.mark, r.left, r.right) for r in screen.sides.rows[1:]]
+            await until(lambda: screen.sides.rows[1].left.startswith("◆1 one"), what="states")
+            told = [(r.mark, r.left, r.right) for r in screen.sides.rows[2:]]
             assert ("~", 'model: "sonnet"', 'model: "haiku"') in told
             await pilot.press("n")
             assert screen.sides.rows[screen.sides.cursor].mark != " "
             await pilot.press("v")
-            await until(lambda: "output" in screen.sides.rows[0].left, what="outputs")
+            await until(lambda: "output" in screen.sides.rows[1].left, what="outputs")
             await pilot.press("v", "v")
             await until(lambda: len(screen.sides.rows) == 5, what="the matrix")
             assert screen.sides.rows[-1].role == "good"

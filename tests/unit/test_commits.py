@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -194,6 +195,35 @@ async def test_a_service_that_fails_ends_all_the_others() -> None:
         await run_services([Waits(), Fails()], asyncio.Event())
     assert caught.group_contains(ValueError, match="broken")
     assert Waits.cancelled
+
+
+async def test_a_service_that_lost_its_cancel_ends_all_the_same_when_another_fails() -> None:
+    begun = asyncio.Event()
+
+    class Deaf(Service):
+        name = "deaf"
+
+        async def run(self) -> None:
+            with contextlib.suppress(asyncio.CancelledError):  # as wait_for of Python 3.11 may
+                begun.set()
+                await asyncio.Event().wait()
+            await self.stopping.wait()
+
+    class Fails(Service):
+        name = "fails"
+
+        async def run(self) -> None:
+            await begun.wait()
+            raise ValueError("broken")
+
+    deaf = Deaf()
+    all_of_them = asyncio.create_task(run_services([deaf, Fails()], asyncio.Event()))
+    done, _ = await asyncio.wait([all_of_them], timeout=5)
+    deaf.stopping.set()
+    with pytest.raises(ExceptionGroup) as caught:
+        await all_of_them
+    assert caught.group_contains(ValueError, match="broken")
+    assert done
 
 
 async def test_a_service_that_ends_by_itself_is_a_failure() -> None:

@@ -25,7 +25,7 @@ from headway_engine.store.memory import MemoryStore
 from headway_ops import say
 from headway_ops.giving import Ask
 from headway_ops.say import Fail
-from headway_ops.sites import commands_table, sites_table, waiting_line
+from headway_ops.sites import commands_table, sites_table, skipped_words, waiting_line
 
 if TYPE_CHECKING:
     from headway.wire.enqueue import Recorded
@@ -119,6 +119,8 @@ def test_sites_and_what_waits_are_printed(capsys: pytest.CaptureFixture[str]) ->
     assert not waiting_line([live], NOW)
     say.show(commands_table([row_of("berlin", a_command(), NOW)], NOW))
     assert RUN in capsys.readouterr().out
+    words = skipped_words(SiteRow("oslo", skipped=9))
+    assert words.startswith("site oslo: 9 messages said nothing that could be followed")
 
 
 def test_a_store_that_waits_for_no_hub_says_nothing_of_one() -> None:

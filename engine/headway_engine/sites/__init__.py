@@ -7,11 +7,11 @@ As a leaf node of the hub's NATS it is followed by the hub:
 2. `copying`   the messages become rows, by the same `fold` as at the site; pure.
 3. `following` the hub's engine writes them into its Postgres, with how far it has come, in one
                transaction: each message counts once, whatever is killed.
-4. `reading`   lists and single runs of the hub and of its sites as one, with the age of what is
-               known.
-
-5. `door`      the hub's api: who owns a run decides who answers; `commands` keeps what is asked of
-               a site until the site has said what became of it.
+4. `door`      the hub's api: who owns a run decides who answers, with the age of what is known;
+               `catching` waits until what was told of a run is stored, `bodies` reads large bodies
+               over the link; `merging`, `querying`, `summing` make one answer of hub and sites.
+5. `commands`  keeps what is asked of a site until the site has said what became of it (`sending`,
+               `obeying`, `settling`); `homing` tells the site how far the hub is.
 
 A run has one owner: what a hub knows of a site's run is read-only here.
 """

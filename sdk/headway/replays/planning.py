@@ -79,9 +79,10 @@ async def make_plan(client: Client, loaded: Loaded, decide: Decide | None = None
         globs = Replay(once=clearing(await decide(keys))).globs()
     again = set(cleared(keys, globs))
     head = Plan(
-        (), script.name, globs, "" if replay.image == "current" else replay.image,
-        replay.queue or None, replay.tags, script.pace.wire(), script.check,
-        script.gate.max_failed, "resume" if replay.mode == "resume" else "fork",
+        (), script.name, globs, image="" if replay.image == "current" else replay.image,
+        queue=replay.queue or None, tags=replay.tags, pace=script.pace.wire(),
+        checks=script.check, max_failed=script.gate.max_failed,
+        mode="resume" if replay.mode == "resume" else "fork",
     )  # fmt: skip
     plan = replace(head, items=tuple(row.item for row in told if row.item is not None))
     if plan.mode == "resume":
