@@ -25,6 +25,7 @@ from headway_engine import bulk, jobs
 from support.jobs import counted, reaches, started
 from support.servers import settings_for
 from support.stacks import assigned, stack
+from support.wait import until
 
 if TYPE_CHECKING:
     from support.engines import Caller
@@ -65,10 +66,15 @@ async def test_a_run_is_tagged_while_it_runs_and_after_its_end(nats: str, databa
         assert (done.outcome, done.status) == ("ok", "succeeded")
         assert await tags(caller, "tag:golden status:succeeded") == {run: {"late", "b", "golden"}}
         assert await tags(caller, "tag:a") == {}
-        assert await told(caller, run) == [
+        both = [
             {"by": "user:tester", "tags": ["late", "b"], "added": ["late", "b"], "removed": ["a"]},
             {"by": "user:tester", "tags": ["late", "b", "golden"], "added": ["golden"]},
         ]
+
+        async def heard() -> bool:
+            return await told(caller, run) == both
+
+        await until(heard, what="both words in RUNS")
 
 
 async def test_what_is_no_tag_or_no_run_of_this_namespace_is_refused(
