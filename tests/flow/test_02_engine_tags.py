@@ -130,7 +130,11 @@ async def test_all_that_a_query_means_is_tagged_by_a_job_whatever_its_state(
         assert (refused["run"], "at most 32" in refused["reason"]) == (full, True)
         assert await tags(caller, "tag:golden") == {run: {"set", "golden"} for run in runs}
         assert (await tags(caller, "tag:raw")).keys() == {other}
-        assert [e["by"] for e in await told(caller, runs[1])] == ["user:tester"]
+
+        async def heard() -> bool:
+            return [e["by"] for e in await told(caller, runs[1])] == ["user:tester"]
+
+        await until(heard, what="the word in RUNS")
         # Sent again it is the same job; meant again, nothing is left to do and nothing is refused.
         assert await started(caller, body) == job
         (body,) = plans("tag", await counted(caller, "tag", "tag:golden"), "again", tags=change)
